@@ -1,0 +1,60 @@
+"""h2wsgi: an HTTP/2 server for WSGI applications, and nothing else.
+
+Public names: :func:`serve`, :func:`serve_in_thread`, :class:`Server`, :class:`Config` and the
+errors. They are imported when first asked for, so that ``h2wsgi --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .errors import (
+        ApplicationError,
+        BodyTooLarge,
+        CertificateError,
+        ClientDisconnected,
+        ConfigurationError,
+        H2WSGIError,
+        LoadError,
+        ReadTimeout,
+    )
+    from .running import ServerThread, serve, serve_in_thread
+    from .server import Server
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ApplicationError",
+    "BodyTooLarge",
+    "CertificateError",
+    "ClientDisconnected",
+    "Config",
+    "ConfigurationError",
+    "H2WSGIError",
+    "LoadError",
+    "ReadTimeout",
+    "Server",
+    "ServerThread",
+    "__version__",
+    "serve",
+    "serve_in_thread",
+]
+
+_HOMES = {
+    "Config": "config",
+    "Server": "server",
+    "ServerThread": "running",
+    "serve": "running",
+    "serve_in_thread": "running",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value

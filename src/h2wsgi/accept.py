@@ -1,0 +1,215 @@
+"""Listening sockets: opened from addresses, accepted from with a limit, peeked at before TLS.
+
+Loop thread, but for :func:`open_listeners`. A connection counts against the limit from its accept
+on, handshake included; at the limit, and when the system has no descriptors left, accepting
+pauses and the kernel's backlog holds the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from .addresses import Listener
+from .config import Config
+from .guards import loop_thread
+from .http2 import refusal
+from .http2.protocol import H2Protocol, ProtocolHost
+from .logs import Log
+from .peers import connection_facts
+
+TLS_HANDSHAKE = 0x16
+"""The first octet of every TLS connection: a handshake record."""
+ACCEPTS_PER_TURN = 64
+NO_DESCRIPTORS_WAIT = 0.5
+"""Seconds to leave the backlog alone after EMFILE."""
+TLS_SHUTDOWN_TIMEOUT = 1.0
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(slots=True)
+class _Handshake:
+    """A connection that is accepted and has no protocol yet."""
+
+    sock: socket.socket
+    peer: str
+    timer: asyncio.TimerHandle
+    task: asyncio.Task[None] | None = None
+
+
+class Acceptor:
+    """Accepts connections of all listeners and gives each an :class:`H2Protocol`."""
+
+    def __init__(
+        self,
+        host: ProtocolHost,
+        listeners: list[Listener],
+        tls: ssl.SSLContext | None,
+        opened: Callable[[H2Protocol], None],
+    ) -> None:
+        self._host = host
+        self._config: Config = host.config
+        self._log: Log = host.log
+        self._listeners = listeners
+        self._tls = tls
+        self._opened = opened
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: set[int] = set()
+        self._pending: dict[int, _Handshake] = {}
+        self._connections = 0
+        self._accepting = False
+        self._closed = False
+
+    @property
+    def connections(self) -> int:
+        """Connections open, handshakes included."""
+        return self._connections
+
+    def start(self) -> None:
+        """Begin to accept, or go on after a pause."""
+        if not self._accepting and not self._closed:
+            self._accepting = True
+            for listener in self._listeners:
+                self._loop.add_reader(listener.sock, self._accept, listener)
+
+    def _pause(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            for listener in self._listeners:
+                self._loop.remove_reader(listener.sock)
+
+    def close(self) -> None:
+        """Accept nothing more; end handshakes under way."""
+        self._closed = True
+        self._pause()
+        for listener in self._listeners:
+            listener.close()
+        for handshake in list(self._pending.values()):
+            self._give_up(handshake)
+
+    def released(self) -> None:
+        """A connection has ended."""
+        self._connections -= 1
+        if self._connections < self._config.max_connections:
+            self.start()
+
+    @loop_thread
+    def _accept(self, listener: Listener) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if self._connections >= self._config.max_connections:
+                self._log.events.warning(
+                    "the limit of %d connections is reached", self._config.max_connections
+                )
+                self._pause()
+                return
+            try:
+                sock, address = listener.sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            sock.setblocking(False)
+            self._connections += 1
+            self._begin(listener, sock, address)
+
+    def _accept_failed(self, error: OSError) -> None:
+        self._log.events.error("accept failed: %s", error.strerror)
+        self._pause()
+        if error.errno in _OUT_OF_RESOURCES:
+            # The listening socket stays readable: without a pause this would spin.
+            self._loop.call_later(NO_DESCRIPTORS_WAIT, self.start)
+        else:
+            self._loop.call_soon(self.start)
+
+    def _begin(self, listener: Listener, sock: socket.socket, address: object) -> None:
+        peer = str(address[0]) if isinstance(address, tuple) else "unix socket"
+        timer = self._loop.call_later(self._config.handshake_timeout, self._time_out, sock)
+        handshake = _Handshake(sock, peer, timer)
+        self._pending[id(sock)] = handshake
+        if listener.tls:
+            self._loop.add_reader(sock, self._first_octet, listener, handshake)
+        else:
+            self._connect(listener, handshake, tls=None, advice="")
+
+    def _first_octet(self, listener: Listener, handshake: _Handshake) -> None:
+        """Look whether TLS begins, so that plain HTTP on the TLS port gets an answer."""
+        try:
+            first = handshake.sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            first = b""
+        self._loop.remove_reader(handshake.sock)
+        if not first:
+            self._give_up(handshake)
+        elif first[0] == TLS_HANDSHAKE:
+            self._connect(listener, handshake, tls=self._tls, advice="")
+        else:
+            self._connect(listener, handshake, tls=None, advice=refusal.NEEDS_TLS)
+
+    def _connect(
+        self, listener: Listener, handshake: _Handshake, *, tls: ssl.SSLContext | None, advice: str
+    ) -> None:
+        handshake.task = self._loop.create_task(
+            self._make_protocol(listener, handshake, tls, advice)
+        )
+
+    async def _make_protocol(
+        self,
+        listener: Listener,
+        handshake: _Handshake,
+        tls: ssl.SSLContext | None,
+        advice: str,
+    ) -> None:
+        def make() -> H2Protocol:
+            return H2Protocol(
+                self._host,
+                lambda transport: connection_facts(transport, listener),
+                advice=advice,
+                made=self._opened,
+            )
+
+        timeouts = {}
+        if tls is not None:
+            timeouts["ssl_handshake_timeout"] = self._config.handshake_timeout
+            timeouts["ssl_shutdown_timeout"] = TLS_SHUTDOWN_TIMEOUT
+        try:
+            await self._loop.connect_accepted_socket(make, handshake.sock, ssl=tls, **timeouts)
+        except (OSError, asyncio.CancelledError) as error:
+            self._log_failure(handshake, error)
+            self._give_up(handshake)
+            return
+        handshake.timer.cancel()
+        self._pending.pop(id(handshake.sock), None)
+
+    def _log_failure(self, handshake: _Handshake, error: BaseException) -> None:
+        if isinstance(error, ssl.SSLError):
+            reason = (error.reason or str(error)).lower().replace("_", " ")
+            self._log.events.info("%s: the TLS handshake failed: %s", handshake.peer, reason)
+        else:
+            self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error)
+
+    def _time_out(self, sock: socket.socket) -> None:
+        handshake = self._pending.get(id(sock))
+        if handshake is not None:
+            self._log.events.info("%s: the TLS handshake took too long", handshake.peer)
+            self._give_up(handshake)
+
+    def _give_up(self, handshake: _Handshake) -> None:
+        """Close a connection that never got its protocol."""
+        if self._pending.pop(id(handshake.sock), None) is None:
+            return
+        handshake.timer.cancel()
+        if handshake.task is not None:
+            handshake.task.cancel()
+        else:
+            self._loop.remove_reader(handshake.sock)
+        with suppress(OSError):
+            handshake.sock.close()
+        self.released()

@@ -1,0 +1,218 @@
+"""``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N`` -> listening sockets.
+
+Called by the thread that starts the server; blocks only in name resolution.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+
+from .errors import ConfigurationError
+
+BACKLOG = 1024
+PORT_TRIES = 20
+"""How often to look for a free port that both address families of localhost have."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """A listening socket: ``name`` is the host as the user wrote it, ``url`` what to connect to."""
+
+    sock: socket.socket
+    tls: bool
+    name: str
+    unix_path: str = ""
+
+    @property
+    def port(self) -> int:
+        """The real port; 0 for a Unix socket."""
+        if self.unix_path or self.sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return 0
+        return int(self.sock.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """What to connect to: ``https://localhost:8443/``, or ``unix:`` and a path."""
+        if not self.port:
+            return f"unix:{self.unix_path or self.sock.getsockname()}"
+        host = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/"
+
+    def close(self) -> None:
+        """Close the socket and remove its file, if it has one of ours."""
+        self.sock.close()
+        if self.unix_path:
+            with suppress(OSError):
+                os.unlink(self.unix_path)
+
+
+def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
+    """Open a socket, or two for localhost, for every address.
+
+    Raises:
+        ConfigurationError: an address is not one, is in use or may not be used.
+    """
+    listeners: list[Listener] = []
+    try:
+        for address in addresses:
+            listeners.extend(_open(address, tls))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _open(address: str, tls: bool) -> list[Listener]:
+    if address.startswith("unix:"):
+        return [_open_unix(address.removeprefix("unix:"), tls)]
+    if address.startswith("fd://"):
+        return [_open_descriptor(address, tls)]
+    host, port = parse_host_port(address)
+    try:
+        if host == "localhost":
+            return _open_localhost(port, tls)
+        families = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return _open_all([(info[0], info[4]) for info in families], host, tls)
+    except socket.gaierror as error:
+        raise ConfigurationError(
+            f"The host of {address} (--bind) cannot be resolved: {error.strerror}."
+        ) from None
+    except OSError as error:
+        raise _bind_error(address, port, error) from None
+
+
+def parse_host_port(address: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``; brackets around an IPv6 literal are taken off.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    valid_host = bracketed or ":" not in host
+    if not colon or not valid_host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(
+            f"The address {address} (--bind) is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N.",
+            f"Did you mean localhost:{address}?"
+            if address.isdigit()
+            else "For example localhost:8443, [::1]:8443 or unix:/run/h2wsgi.sock.",
+        )
+    return (host[1:-1] if bracketed else host), int(port)
+
+
+def _open_localhost(port: int, tls: bool) -> list[Listener]:
+    """Listen on 127.0.0.1 and ::1: some clients try only one of them."""
+    targets: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, ("127.0.0.1", port))]
+    if socket.has_ipv6:
+        targets.append((socket.AF_INET6, ("::1", port)))
+    for attempt in range(PORT_TRIES):
+        try:
+            return _open_all(targets, "localhost", tls)
+        except OSError as error:
+            # With port 0 the free port of one family may be taken in the other.
+            if port or error.errno != errno.EADDRINUSE or attempt == PORT_TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _open_all(
+    targets: list[tuple[int, tuple[object, ...]]], name: str, tls: bool
+) -> list[Listener]:
+    listeners: list[Listener] = []
+    port = 0
+    missing: OSError | None = None
+    try:
+        for family, address in dict.fromkeys(targets):
+            host, wanted, *rest = address
+            try:
+                sock = _bound(family, (host, wanted or port, *rest))
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error  # a machine without IPv6, or without IPv4
+                continue
+            port = sock.getsockname()[1]
+            listeners.append(Listener(sock, tls, name or str(host)))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    if not listeners and missing is not None:
+        raise missing
+    return listeners
+
+
+def _bound(family: int, address: tuple[object, ...] | str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(path: str, tls: bool) -> Listener:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConfigurationError("Unix sockets (--bind unix:PATH) do not exist on this system.")
+    if not path:
+        raise ConfigurationError("The address unix: (--bind) names no path.")
+    try:
+        _remove_stale(path)
+        return Listener(_bound(socket.AF_UNIX, path), tls, "localhost", unix_path=path)
+    except OSError as error:
+        raise _bind_error(f"unix:{path}", 0, error) from None
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file that a server left behind, but never one that is still served."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return  # not ours to remove: bind will say that it is in the way
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def _open_descriptor(address: str, tls: bool) -> Listener:
+    number = address.removeprefix("fd://")
+    try:
+        sock = socket.socket(fileno=int(number))
+    except (OSError, ValueError):
+        raise ConfigurationError(
+            f"The address {address} (--bind) is not an open socket.",
+            "It takes a listening socket that was handed to this process, as systemd does.",
+        ) from None
+    sock.setblocking(False)
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        return Listener(sock, tls, str(name[0]))
+    return Listener(sock, tls, "localhost")
+
+
+def _bind_error(address: str, port: int, error: OSError) -> ConfigurationError:
+    if error.errno == errno.EADDRINUSE:
+        hint = "Stop what listens there, or choose another; port 0 takes a free one."
+        return ConfigurationError(f"The address {address} (--bind) is in use.", hint)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = "Ports below 1024 need privileges." if 0 < port < 1024 else ""
+        return ConfigurationError(f"The address {address} (--bind) may not be used.", hint)
+    return ConfigurationError(f"The address {address} (--bind) cannot be used: {error.strerror}.")

@@ -1,0 +1,296 @@
+"""The command ``h2wsgi``: what the user typed becomes a running server, or one clear sentence.
+
+Main thread. Options are the fields of :class:`~h2wsgi.config.Config`, so nothing is listed twice.
+Everything heavy is imported where it is used: ``--help`` is for people, who wait. The invariant:
+a mistake of the user's ends in exit code 2, a sentence and a hint on standard error, never in a
+traceback; only what an application raises itself is shown with one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import typing
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from click.core import ParameterSource
+
+from .config import GROUPS, Config, option_types
+from .errors import ConfigurationError
+from .settings import Settings, as_toml, gather
+
+if TYPE_CHECKING:
+    from .devcert import Kind
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+INSTEAD = "Instead of serving"
+CERTIFICATES = "With --make-cert"
+HELP = """\
+Serve a WSGI application over HTTP/2, and nothing else.
+
+TARGET is module:attribute, module:factory(), or a module that has an "app" or "application".
+Without --cert, addresses of this machine get a certificate for development.
+"""
+EPILOG = """\
+Every option that serves is also an environment variable, as H2WSGI_THREADS is for --threads, and a
+key of h2wsgi.toml, of [tool.h2wsgi] in pyproject.toml, or of the file of --config. The command
+line overrides the environment, which overrides the file. Sizes may be written as 64KiB or 10MiB.
+
+\b
+Examples:
+  h2wsgi httpbin:app
+  h2wsgi shop.wsgi:application --bind 0.0.0.0:443 --cert cert.crt --key cert.key
+  h2wsgi "shop:make_app()" --h2c --bind unix:/run/shop.sock
+"""
+
+
+class GroupedOption(click.Option):
+    """An option that knows the heading it is listed under."""
+
+    def __init__(self, *declarations: str, group: str, **attributes: Any) -> None:
+        super().__init__(declarations, **attributes)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose ``--help`` lists its options by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each group, in the order in which the groups first appear."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                group = getattr(parameter, "group", INSTEAD)  # Click's own --help has none.
+                sections.setdefault(group, []).append(record)
+        for group, records in sections.items():
+            with formatter.section(group):
+                formatter.write_dl(records, col_max=32)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with ``arguments``, or those of the process; return the exit code."""
+    try:
+        result = command().main(arguments, prog_name="h2wsgi", standalone_mode=False)
+    except ConfigurationError as error:
+        if shown := getattr(error, "traceback_text", ""):  # An ApplicationLoadError.
+            click.echo(shown, err=True, nl=False)
+        return report(str(error), error.hint)
+    except click.NoSuchOption as error:
+        near = " or ".join(error.possibilities or ())
+        return report(f"No such option: {error.option_name}.", near and f"Did you mean {near}?")
+    except click.ClickException as error:
+        return report(error.format_message(), "")
+    except click.Abort:
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def report(message: str, hint: str) -> int:
+    """Tell the user what is wrong and what to do; return the exit code for it."""
+    from .logs import printable
+
+    click.echo(f"h2wsgi: error: {printable(message)}", err=True)
+    click.echo(f"hint: {printable(hint or 'See h2wsgi --help.')}", err=True)
+    return USER_ERROR
+
+
+@functools.cache
+def command() -> click.Command:
+    """Return the command, its options made from the fields of Config."""
+    fields = sorted(
+        dataclasses.fields(Config), key=lambda field: GROUPS.index(field.metadata["group"])
+    )
+    return GroupedCommand(
+        "h2wsgi",
+        params=[
+            click.Argument(["target"], required=False),
+            *map(config_option, fields),
+            *_further_options(),
+        ],
+        callback=run,
+        help=HELP,
+        epilog=EPILOG,
+        context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    )
+
+
+def config_option(field: dataclasses.Field[Any]) -> GroupedOption:
+    """Return the command-line option of one field of Config; its value stays as it was typed."""
+    flag = "--" + field.name.replace("_", "-")
+    kind = option_types()[field.name]
+    meta = field.metadata
+    names = [field.name, flag, *meta["flags"]]
+    attributes: dict[str, Any] = {
+        "group": meta["group"],
+        "help": f"{meta['help']}{_default_text(field)}",
+        "default": None,
+    }
+    if kind is bool:
+        names[1] = f"{flag}/--no-{flag.removeprefix('--')}"
+    else:
+        attributes["metavar"] = meta["metavar"] or _metavar(kind, meta["unit"])
+        attributes["multiple"] = kind == tuple[str, ...]
+    return GroupedOption(*names, **attributes)
+
+
+def _metavar(kind: Any, unit: str) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "|".join(typing.get_args(kind))
+    return unit.upper() or {int: "N", str: "TEXT"}[kind]
+
+
+def _default_text(field: dataclasses.Field[Any]) -> str:
+    if "default:" in field.metadata["help"]:
+        return ""
+    default: Any = field.default
+    unit = field.metadata["unit"]
+    if isinstance(default, bool):
+        shown = "on" if default else "off"
+    elif unit == "octets" and default and default % 1024 == 0:
+        shown = f"{default // 1024}KiB" if default % 1024**2 else f"{default // 1024**2}MiB"
+    elif unit:
+        shown = f"{default:g} {unit}"
+    else:
+        shown = str(default or "none")
+    return f"  [default: {shown}]"
+
+
+def _further_options() -> list[GroupedOption]:
+    option = functools.partial(GroupedOption, group=INSTEAD)
+    certificate = functools.partial(GroupedOption, group=CERTIFICATES)
+    flag: dict[str, Any] = {"is_flag": True, "default": False}
+    return [
+        GroupedOption(
+            "--config",
+            group="Application",
+            metavar="FILE",
+            help="TOML file with options  "
+            "[default: h2wsgi.toml, or pyproject.toml, in the current folder]",
+        ),
+        option("--check", help="load everything, say whether it is well, and exit", **flag),
+        option("--print-config", help="show every option, and where its value is from", **flag),
+        option("--make-cert", metavar="DIR", help="write cert.crt, cert.key and ca.crt to DIR"),
+        option("--version", help="show the version", **flag),
+        certificate(
+            "names",
+            "--name",
+            metavar="HOST",
+            multiple=True,
+            help="host name or IP address to certify; repeatable  "
+            "[default: localhost, 127.0.0.1, ::1]",
+        ),
+        certificate("--expired", help="make one that ended yesterday", **flag),
+        certificate("--wrong-host", help="make one for another host", **flag),
+    ]
+
+
+def run(
+    *,
+    check: bool,
+    print_config: bool,
+    make_cert: str | None,
+    version: bool,
+    names: tuple[str, ...],
+    expired: bool,
+    wrong_host: bool,
+    **_options: Any,
+) -> int:
+    """Do what the command line asks for; return the exit code."""
+    from . import __version__
+
+    if version:
+        click.echo(f"h2wsgi {__version__}")
+        return 0
+    if make_cert is not None:
+        return make_certificate(make_cert, names, expired=expired, wrong_host=wrong_host)
+    if names or expired or wrong_host:
+        raise ConfigurationError(
+            "--name, --expired and --wrong-host say what --make-cert makes.",
+            "Add --make-cert DIR, or leave them out.",
+        )
+    settings = gather(_given(), os.environ)
+    if print_config:
+        click.echo(as_toml(settings, __version__), nl=False)
+        return 0
+    if not settings.target:
+        raise ConfigurationError(
+            "No application is named.", "For example: h2wsgi httpbin:app, or h2wsgi myproject:app."
+        )
+    return check_settings(settings) if check else serve(settings)
+
+
+def _given() -> dict[str, Any]:
+    """Return what was typed of the options that files and variables can set too."""
+    context = click.get_current_context()
+    mergeable = {"target", "config", *option_types()}
+    return {
+        name: value
+        for name, value in context.params.items()
+        if name in mergeable and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+def serve(settings: Settings) -> int:
+    """Serve until the server is told to stop; return its exit code."""
+    # Before the application's folder is importable: a module in it may be called as one of ours.
+    from . import running
+
+    return running.run(_load(settings), settings.config, target=settings.target)
+
+
+def check_settings(settings: Settings) -> int:
+    """Load everything that serving needs and say that it is well."""
+    from .addresses import open_listeners
+    from .banner import certificate_lines
+    from .logs import printable
+    from .tls import resolve
+
+    config = settings.config
+    certificate = resolve(config)
+    for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
+        for listener in open_listeners(addresses, tls=is_tls):
+            listener.close()
+    application = _load(settings)
+    lines = [
+        f"{settings.target} is a WSGI application ({type(application).__name__}).",
+        *(f"{address}  HTTP/2 only (ALPN h2)" for address in config.tls_binds),
+        *(f"{address}  HTTP/2 only (cleartext, prior knowledge)" for address in config.h2c_binds),
+        *certificate_lines(certificate),
+    ]
+    for line in lines:
+        click.echo(printable(line))
+    if certificate is not None and (warning := certificate.warning()):
+        click.echo(f"h2wsgi: warning: {printable(warning)}", err=True)
+    click.echo("All is well.")
+    return 0
+
+
+def _load(settings: Settings) -> Any:
+    from .loading import load
+
+    config = settings.config
+    return load(settings.target, app_dir=config.app_dir, factory=config.factory)
+
+
+def make_certificate(
+    directory: str, names: tuple[str, ...], *, expired: bool, wrong_host: bool
+) -> int:
+    """Make a certificate for tests and say how clients come to trust it."""
+    from .banner import trust_guide
+    from .devcert import make_certificates
+
+    if expired and wrong_host:
+        raise ConfigurationError(
+            "--expired and --wrong-host are two different certificates.",
+            "Make each of them in a folder of its own.",
+        )
+    kind: Kind = "expired" if expired else "wrong-host" if wrong_host else "valid"
+    made = make_certificates(directory, names, kind=kind)
+    click.echo(trust_guide(made), nl=False)
+    return 0

@@ -1,0 +1,261 @@
+"""The one home of every option: its type, default, unit, group and help.
+
+The command line, the ``H2WSGI_...`` environment variables, the TOML keys and the table in the
+README are all made from the fields of :class:`Config`. Times are seconds, sizes are octets.
+Pure; any thread. The invariant: a Config that exists is one a server can run with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from .errors import ConfigurationError
+from .options import Source, check_minimum, convert, option, option_name, unknown_name
+
+GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Limits", "Timeouts")
+
+DEFAULT_BIND = ("localhost:8443",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every option of a server. Immutable; :meth:`build` makes one from untyped values."""
+
+    app_dir: str = option(
+        "",
+        "folder to import the application from (default: the current one)",
+        group="Application",
+        metavar="DIR",
+    )
+    factory: bool = option(
+        False, "the target is a function that returns the application", group="Application"
+    )
+    root_path: str = option(
+        "",
+        "SCRIPT_NAME: the prefix under which a proxy mounts the application",
+        group="Application",
+        metavar="PATH",
+    )
+
+    bind: tuple[str, ...] = option(
+        (),
+        "where to listen: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; repeatable "
+        "(default: localhost:8443, on both 127.0.0.1 and ::1)",
+        group="Addresses",
+        flags=("-b",),
+        metavar="ADDRESS",
+    )
+    bind_h2c: tuple[str, ...] = option(
+        (),
+        "where to listen for cleartext HTTP/2 as well; same forms, repeatable",
+        group="Addresses",
+        metavar="ADDRESS",
+    )
+    h2c: bool = option(
+        False, "cleartext HTTP/2 with prior knowledge on every --bind, no TLS", group="Addresses"
+    )
+
+    cert: str = option(
+        "",
+        "certificate chain, PEM; may hold the key too",
+        group="TLS",
+        flags=("--certfile",),
+        metavar="FILE",
+    )
+    key: str = option("", "private key, PEM", group="TLS", flags=("--keyfile",), metavar="FILE")
+    key_password: str = option(
+        "",
+        "password of the private key; others may read a command line, so better give it as "
+        "H2WSGI_KEY_PASSWORD",
+        group="TLS",
+        secret=True,
+    )
+    tls_min: Literal["1.2", "1.3"] = option("1.2", "lowest TLS version accepted", group="TLS")
+    ciphers: str = option(
+        "",
+        "OpenSSL cipher list for TLS 1.2 (default: ECDHE with AES-GCM or ChaCha20)",
+        group="TLS",
+        metavar="LIST",
+    )
+
+    threads: int = option(64, "applications that may run at once", group="Process", minimum=1)
+    max_threads: int = option(
+        256, "threads in all, those that wait on slow clients included", group="Process", minimum=1
+    )
+    loop: Literal["auto", "asyncio", "uvloop"] = option(
+        "auto", "event loop; auto takes uvloop where it is installed", group="Process"
+    )
+    graceful_timeout: float = option(
+        30.0,
+        "how long running requests may take to finish at shutdown",
+        group="Process",
+        unit="seconds",
+        minimum=0,
+    )
+
+    access_log: bool = option(True, "one line per request", group="Logging")
+    access_log_file: str = option(
+        "",
+        "write the access log to this file, - for standard output (default: standard error)",
+        group="Logging",
+        metavar="FILE",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = option(
+        "info", "least severe events to show", group="Logging"
+    )
+    log_format: Literal["text", "json"] = option("text", "how log lines look", group="Logging")
+
+    max_body: int = option(
+        0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0
+    )
+    max_connections: int = option(
+        1000, "connections at once; at the limit accepting pauses", group="Limits", minimum=1
+    )
+    max_streams: int = option(
+        100, "concurrent streams a client may open on one connection", group="Limits", minimum=1
+    )
+    max_field_section: int = option(
+        65_536, "largest decoded field section", group="Limits", unit="octets", minimum=1024
+    )
+    max_fields: int = option(
+        128, "fields in one section, cookie crumbs counted one by one", group="Limits", minimum=8
+    )
+    stream_window: int = option(
+        262_144,
+        "request content buffered for one stream (its flow-control window)",
+        group="Limits",
+        unit="octets",
+        minimum=16_384,
+    )
+    connection_window: int = option(
+        1_048_576,
+        "flow-control window of one connection",
+        group="Limits",
+        unit="octets",
+        minimum=65_535,
+    )
+    stream_buffer: int = option(
+        65_536,
+        "response content buffered for one stream before write() waits",
+        group="Limits",
+        unit="octets",
+        minimum=1024,
+    )
+    connection_buffer: int = option(
+        4_194_304,
+        "response content buffered for one connection before every write() waits",
+        group="Limits",
+        unit="octets",
+        minimum=65_536,
+    )
+    max_buffered: int = option(
+        268_435_456,
+        "request content buffered in the whole process",
+        group="Limits",
+        unit="octets",
+        minimum=1_048_576,
+    )
+
+    handshake_timeout: float = option(
+        10.0, "for the TLS handshake", group="Timeouts", unit="seconds", minimum=0.001
+    )
+    preface_timeout: float = option(
+        10.0,
+        "for the client's preface and first SETTINGS",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    idle_timeout: float = option(
+        120.0, "a connection may stay without a stream", group="Timeouts", unit="seconds", minimum=0
+    )
+    read_timeout: float = option(
+        30.0,
+        "the application's read() may wait on the client",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    write_timeout: float = option(
+        60.0,
+        "a response may wait on the client's window or socket without progress",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigurationError: a value is below its minimum or a field contradicts another.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if option_types()[field.name] == tuple[str, ...] and not isinstance(value, tuple):
+                # A lone string would be taken apart into its characters, silently.
+                raise ConfigurationError(
+                    f"{field.name} is {value!r}, but a tuple of strings is needed.",
+                    f"Config.build({field.name}={value!r}) takes it as it is.",
+                )
+            check_minimum(field, value, field.name)
+        if self.max_threads < self.threads:
+            raise ConfigurationError(
+                f"max_threads is {self.max_threads}, below threads, which is {self.threads}.",
+                f"Raise max_threads to {self.threads} or more, or lower threads.",
+            )
+
+    @property
+    def tls_binds(self) -> tuple[str, ...]:
+        """The addresses served over TLS; the default one if no address is given at all."""
+        return () if self.h2c else self._binds
+
+    @property
+    def h2c_binds(self) -> tuple[str, ...]:
+        """The addresses served in cleartext, with prior knowledge."""
+        return self._binds + self.bind_h2c if self.h2c else self.bind_h2c
+
+    @property
+    def _binds(self) -> tuple[str, ...]:
+        return self.bind or (() if self.bind_h2c else DEFAULT_BIND)
+
+    @classmethod
+    def build(cls, **values: Any) -> Self:
+        """Return a Config from a library call's keywords: a lone string becomes a tuple of one.
+
+        Raises:
+            ConfigurationError: an unknown name or a value of the wrong kind.
+        """
+        return cls.merge((Source("argument", values),))
+
+    @classmethod
+    def merge(cls, sources: Iterable[Source], *, besides: tuple[str, ...] = ()) -> Self:
+        """Return the Config that ``sources``, weakest first, add up to.
+
+        ``besides`` are names that the caller takes from the sources itself.
+
+        Raises:
+            ConfigurationError: naming the source, the key and the nearest valid name or value.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        merged: dict[str, Any] = {}
+        for source in sources:
+            for key, raw in source.values.items():
+                name = option_name(key)
+                if name in known:
+                    where = source.describe(key)
+                    merged[name] = convert(known[name], option_types()[name], raw, where)
+                elif name not in besides:
+                    raise unknown_name(source, key, (*known, *besides))
+        return cls(**merged)
+
+
+@functools.cache
+def option_types() -> dict[str, Any]:
+    """Return the resolved annotation of each field of Config, by name."""
+    return typing.get_type_hints(Config)

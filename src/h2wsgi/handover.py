@@ -1,0 +1,104 @@
+"""What the two sides of one connection share: a lock, the outbox and the count of unsent octets.
+
+Application threads append finished output; the loop thread drains it in batches. One lock per
+connection guards this object *and* the shared fields of its streams, so that a hand-over costs
+one acquisition and a batch on the loop costs one too. The loop is woken once per batch: only by
+the hand-over that finds no flush scheduled.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .budget import Budget
+from .guards import loop_thread
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+Head = list[tuple[bytes, bytes]]
+"""A field section to send: ``:status`` first, then lower-case names, as octets."""
+
+# How one hand-over leaves its stream.
+OPEN = 0
+"""More follows."""
+END = 1
+"""The response is complete: END_STREAM."""
+ABORT = 2
+"""The application failed: RST_STREAM(INTERNAL_ERROR) after what precedes it."""
+FINISHED = 3
+"""Not output: the application call is over while its request was still open."""
+CREDIT = 4
+"""Not output: the application took octets; they go back to the stream's window."""
+
+Output = tuple["Stream", Head | None, bytes, int, int]
+"""One hand-over: stream, head or None, content, one of the marks above, octets of credit."""
+
+
+class Handover:
+    """The meeting point of one connection's loop side and its application threads.
+
+    ``wake`` schedules a flush on the loop and may be called from any thread; ``ceiling`` is how
+    many unsent octets the connection holds before every hand-over waits, ``budget`` the same for
+    the whole process.
+    """
+
+    __slots__ = ("_budget", "_ceiling", "_scheduled", "_wake_threadsafe", "ceiling_waiters", "lock",
+                 "outbox", "unsent")  # fmt: skip
+
+    def __init__(self, wake_threadsafe: Callable[[], None], ceiling: int, budget: Budget) -> None:
+        # immutable
+        self._wake_threadsafe = wake_threadsafe
+        self._ceiling = ceiling
+        self._budget = budget
+        self.lock = threading.Lock()
+        # under the lock
+        self.outbox: list[Output] = []
+        self.unsent = 0
+        """Octets handed over and not yet taken towards the transport, all streams together."""
+        self.ceiling_waiters: set[Stream] = set()
+        self._scheduled = False
+
+    @property
+    def full(self) -> bool:
+        """True while no more output may be handed over."""
+        return self.unsent >= self._ceiling or self._budget.full
+
+    def append_locked(self, output: Output) -> bool:
+        """Append to the outbox; True if the caller must call :meth:`wake` after releasing."""
+        self.outbox.append(output)
+        self.unsent += len(output[2])
+        if self._scheduled:
+            return False
+        self._scheduled = True
+        return True
+
+    def wake(self) -> None:
+        """Schedule a flush on the loop. Outside the lock: it may write to the loop's self-pipe."""
+        self._wake_threadsafe()
+
+    @loop_thread
+    def drain(self) -> list[Output]:
+        """Take everything handed over so far, in order."""
+        with self.lock:
+            self._scheduled = False
+            batch, self.outbox = self.outbox, []
+        return batch
+
+    @loop_thread
+    def taken(self, counts: dict[Stream, int]) -> None:
+        """Account octets that went towards the transport; wake writers that it makes room for."""
+        with self.lock:
+            for stream, octets in counts.items():
+                self.unsent -= octets
+                stream.unsent -= octets
+                stream.notify_locked()
+            self.notify_ceiling_waiters_locked()
+
+    def notify_ceiling_waiters_locked(self) -> None:
+        """Let those that wait for the ceiling look again, if the octets are below it."""
+        if self.ceiling_waiters and not self.full:
+            for stream in self.ceiling_waiters:
+                stream.notify_locked()

@@ -1,0 +1,405 @@
+"""One connection's streams: engine events in, applications' output out.
+
+Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the octets, a
+:class:`Host` runs the applications. Loop thread only, except where a name ends in _threadsafe.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from h2.errors import ErrorCodes
+
+from ..budget import Budget
+from ..config import Config
+from ..errors import ReadTimeout
+from ..guards import loop_thread
+from ..handover import ABORT, CREDIT, END, FINISHED, Handover, Head, Output
+from ..logs import AccessRecord, Log
+from ..stream import ConnectionFacts, RequestFields, Stream
+from .engines.interface import Engine
+from .engines.reference import ReferenceEngine
+from .receive_credit import ReceiveCredit
+from .send_queue import Piece, SendQueue
+
+BATCH = 65_536
+"""Octets gathered for one write to the transport."""
+BATCHES_PER_TURN = 16
+"""Writes in a row before other connections get their turn."""
+
+
+class Host(Protocol):
+    """What a connection needs of the server."""
+
+    config: Config
+    log: Log
+    input_budget: Budget
+    output_budget: Budget
+
+    def start_request(self, handover: Handover, stream: Stream) -> None:
+        """Run the application for ``stream`` when its turn comes."""
+
+    def cancel_request(self, handover: Handover, stream: Stream) -> bool:
+        """Forget a request whose application has not started; False if it has."""
+
+    def input_is_full(self) -> None:
+        """Too much content waits in the process: make every connection refuse what it can."""
+
+
+class Wire(Protocol):
+    """The transport's side of a connection."""
+
+    write_paused: bool
+
+    def write(self, data: bytes) -> None:
+        """Send octets."""
+
+    def flush_threadsafe(self) -> None:
+        """Have :meth:`Connection.flush` called soon on the loop's thread."""
+
+    def ping_acknowledged(self) -> None:
+        """The peer answered a PING."""
+
+    def settings_received(self) -> None:
+        """The peer's SETTINGS came."""
+
+    def streams_changed(self) -> None:
+        """A stream opened, or the last one closed."""
+
+
+class Connection:
+    """An :class:`~h2wsgi.http2.engines.interface.EngineHandler` and the sender of its responses."""
+
+    def __init__(self, host: Host, wire: Wire, facts: ConnectionFacts) -> None:
+        config = host.config
+        self._host = host
+        self._wire = wire
+        self._facts = facts
+        self._config = config
+        self.engine: Engine = ReferenceEngine(self, config)
+        self.streams: dict[int, Stream] = {}
+        self.queue = SendQueue(self.engine.send_window, lambda: self.engine.max_frame_size)
+        self._handover = Handover(
+            wire.flush_threadsafe, config.connection_buffer, host.output_budget
+        )
+        self._credit = ReceiveCredit(config.connection_window)
+        self._withheld = 0
+        self._sent: dict[Stream, int] = {}
+
+    # ---------------------------------------------------------------- events of the engine
+
+    def request_received(self, stream_id: int, request: RequestFields, end_stream: bool) -> None:
+        """See EngineHandler."""
+        stream = self._open(stream_id, request)
+        declared = request.content_length
+        if declared is not None and 0 < self._config.max_body < declared:
+            self._answer(stream, 413)
+            return
+        if end_stream:
+            stream.end_input()
+        self._host.start_request(self._handover, stream)
+
+    def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
+        """See EngineHandler."""
+        method = "HEAD" if head else "GET"
+        request = RequestFields(method, b"", None, b"/", (), None, expects_continue=False)
+        self._host.log.events.info(
+            "%s: answered %d on stream %d: %s", self._facts.peer, status, stream_id, reason
+        )
+        self._answer(self._open(stream_id, request), status)
+
+    def _open(self, stream_id: int, request: RequestFields) -> Stream:
+        stream = Stream(
+            stream_id,
+            request,
+            self._facts,
+            self._handover,
+            write_limit=self._config.stream_buffer,
+            credit_step=self._config.stream_window // 4,
+            max_body=self._config.max_body,
+        )
+        self.streams[stream_id] = stream
+        self._wire.streams_changed()
+        return stream
+
+    def _answer(self, stream: Stream, status: int) -> None:
+        """Answer in place of the application, and take no more of the request."""
+        stream.application_done = True
+        text = b"" if stream.request.method == "HEAD" else _REASONS[status]
+        head: Head = [
+            (b":status", b"%d" % status),
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(_REASONS[status])),
+        ]
+        with self._handover.lock:
+            stream.unsent += len(text)
+            self._handover.unsent += len(text)
+        self._host.output_budget.add(len(text))
+        self.queue.push(stream.stream_id, head, text, END)
+
+    def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
+        """See EngineHandler. The connection's credit returns at once (invariant 4)."""
+        stream = self.streams[stream_id]
+        padding = flow_octets - len(data)
+        if data and stream.receive(data):
+            stream.budgeted += len(data)
+            self._host.input_budget.add(len(data))
+        else:
+            padding = flow_octets
+        if padding:
+            self.engine.credit(stream_id, padding)
+        self.data_discarded(flow_octets)
+        if self._host.input_budget.full:
+            self._host.input_is_full()
+
+    def data_discarded(self, flow_octets: int) -> None:
+        """See EngineHandler."""
+        due = self._credit.taken(flow_octets)
+        if self._host.input_budget.full:
+            self._withheld += due
+        elif due:
+            self.engine.credit(0, due)
+
+    def request_ended(self, stream_id: int) -> None:
+        """See EngineHandler."""
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.request_ended:
+            return
+        stream.end_input()
+        if stream.response_ended:
+            self._close(stream, "")
+
+    def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
+        """See EngineHandler."""
+        name = code_name(code)
+        if not by_peer:
+            self._host.log.events.info(
+                "%s: stream %d reset with %s: %s", self._facts.peer, stream_id, name, reason
+            )
+        if (stream := self.streams.get(stream_id)) is None:
+            return
+        self._host.cancel_request(self._handover, stream)
+        who = "client" if by_peer else "server"
+        self._abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
+
+    def window_opened(self, stream_id: int) -> None:
+        """See EngineHandler."""
+        self.queue.window_opened(stream_id)
+
+    def settings_received(self) -> None:
+        """See EngineHandler. A larger initial window may let any stream go on."""
+        self.queue.window_opened(0)
+        self._wire.settings_received()
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """See EngineHandler."""
+        self._wire.ping_acknowledged()
+
+    def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
+        """See EngineHandler."""
+        if code:
+            self._host.log.events.info(
+                "%s: the client is going away: %s %r",
+                self._facts.peer,
+                code_name(code),
+                debug[:200],
+            )
+
+    # -------------------------------------------------------------------- output, in batches
+
+    @loop_thread
+    def flush(self) -> bool:
+        """Take what the applications handed over and send what may be sent; see transmit."""
+        for output in self._handover.drain():
+            self._accept(output)
+        return self.transmit()
+
+    def _accept(self, output: Output) -> None:
+        stream, head, data, mark, credit = output
+        if self.streams.get(stream.stream_id) is not stream:
+            return  # closed meanwhile; its octets were given up then
+        if mark == CREDIT:
+            stream.budgeted -= credit
+            self._host.input_budget.release(credit)
+            self.engine.credit(stream.stream_id, credit)
+        elif mark == FINISHED:
+            if stream.response_ended:
+                self._refuse_rest(stream)
+        else:
+            if data:
+                self._host.output_budget.add(len(data))
+            if stream.stream_id not in self.queue:
+                stream.progress_at = time.monotonic()
+            self.queue.push(stream.stream_id, head, data, mark)
+
+    @loop_thread
+    def transmit(self) -> bool:
+        """Write what windows and transport allow; True if there is more to do in another turn."""
+        for _ in range(BATCHES_PER_TURN):
+            more = not self._wire.write_paused and self._gather()
+            data = self.engine.data_to_send()
+            if data:
+                self._wire.write(data)
+            self._account()
+            if not more:
+                return False
+        return True
+
+    def _gather(self) -> bool:
+        """Let the engine frame up to a batch; True if there may be more."""
+        octets = 0
+        while octets < BATCH:
+            piece = self.queue.next()
+            if piece is None:
+                return False
+            self._send(piece)
+            octets += len(piece.data) + 64
+        return True
+
+    def _send(self, piece: Piece) -> None:
+        stream_id, head, data, mark = piece
+        stream = self.streams[stream_id]
+        ended = mark == END
+        if head is not None:
+            self.engine.send_headers(stream_id, head, ended)
+            stream.status = int(head[0][1])
+        elif data or ended:
+            self.engine.send_data(stream_id, data, ended)
+            if data:
+                octets = len(data)
+                stream.octets_sent += octets
+                self._sent[stream] = self._sent.get(stream, 0) + octets
+        stream.progress_at = time.monotonic()
+        if ended:
+            self._response_ended(stream)
+        elif mark == ABORT:
+            self.reset(stream, ErrorCodes.INTERNAL_ERROR, "the application failed")
+
+    def _account(self) -> None:
+        if self._sent:
+            sent, self._sent = self._sent, {}
+            self._host.output_budget.release(sum(sent.values()))
+            self._handover.taken(sent)
+
+    # ------------------------------------------------------------------- the end of a stream
+
+    def _response_ended(self, stream: Stream) -> None:
+        stream.response_ended = True
+        if stream.request_ended:
+            self._close(stream, "")
+        elif stream.application_done:
+            self._refuse_rest(stream)
+
+    def _refuse_rest(self, stream: Stream) -> None:
+        """The response is whole and nobody reads the rest of the request (section 8.1)."""
+        self.engine.reset_stream(stream.stream_id, ErrorCodes.NO_ERROR)
+        self._close(stream, "")
+
+    def reset(self, stream: Stream, code: int, outcome: str) -> None:
+        """End a stream from our side before its response is whole."""
+        self.engine.reset_stream(stream.stream_id, code)
+        self._host.cancel_request(self._handover, stream)
+        self._abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
+
+    def _abandon(self, stream: Stream, outcome: str) -> None:
+        """Give up a stream whose response is not whole."""
+        self._sent.pop(stream, None)
+        self._release_output(stream)
+        stream.fail(outcome or "the stream was reset")
+        self._close(stream, outcome)
+
+    def _release_output(self, stream: Stream) -> None:
+        # What the budget counted and was not sent: all but what is still in the outbox, which is
+        # dropped uncounted when it is drained.
+        with self._handover.lock:
+            undrained = sum(len(o[2]) for o in self._handover.outbox if o[0] is stream)
+            octets = stream.unsent - undrained
+        self._host.output_budget.release(octets)
+
+    def _close(self, stream: Stream, outcome: str) -> None:
+        del self.streams[stream.stream_id]
+        self.queue.discard(stream.stream_id)
+        self._host.input_budget.release(stream.budgeted)
+        stream.budgeted = 0
+        log = self._host.log
+        if log.accesses:
+            log.access(self._record(stream, outcome))
+        if not self.streams:
+            self._wire.streams_changed()
+
+    def _record(self, stream: Stream, outcome: str) -> AccessRecord:
+        request = stream.request
+        return AccessRecord(
+            method=request.method,
+            path=request.path.decode("latin-1"),
+            status=stream.status,
+            protocol="HTTP/2",
+            stream_id=stream.stream_id,
+            seconds=time.monotonic() - stream.started_at,
+            octets=stream.octets_sent,
+            remote=self._facts.peer,
+            outcome=outcome,
+        )
+
+    # ------------------------------------------------------------------ the whole connection
+
+    def lose(self, reason: str) -> None:
+        """The transport is gone: end every stream."""
+        for stream in list(self.streams.values()):
+            self._host.cancel_request(self._handover, stream)
+            self._abandon(stream, reason)
+
+    def lose_incomplete(self, reason: str) -> None:
+        """No more input will be read: end the streams whose request is not whole."""
+        for stream in list(self.streams.values()):
+            if not stream.request_ended:
+                self.reset(stream, ErrorCodes.CANCEL, reason)
+
+    def refuse_unstarted(self) -> None:
+        """Refuse requests that no application has seen and that hold content (section 8.7)."""
+        for stream in sorted(self.streams.values(), key=lambda s: -s.stream_id):
+            if not self._host.input_budget.full:
+                break
+            if stream.budgeted and self._host.cancel_request(self._handover, stream):
+                self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
+                self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+        self.transmit()
+
+    def input_relieved(self) -> None:
+        """The process has room for content again: return the credit that was withheld."""
+        if self._withheld:
+            self.engine.credit(0, self._withheld)
+            self._withheld = 0
+            self.transmit()
+
+    def output_relieved(self) -> None:
+        """The process has room for output again: let hand-overs go on."""
+        with self._handover.lock:
+            self._handover.notify_ceiling_waiters_locked()
+
+    def read_timed_out(self, stream: Stream) -> None:
+        """The peer kept the application's read waiting too long."""
+        stream.fail_input(ReadTimeout("the client sent nothing for too long"))
+
+    @property
+    def withholds_credit(self) -> bool:
+        """True while the peer may be waiting for us, so that its clocks must not run."""
+        return self._withheld > 0
+
+
+def code_name(code: int) -> str:
+    """Return an error code as RFC 9113 section 7 names it, or in hexadecimal."""
+    try:
+        return ErrorCodes(code).name
+    except ValueError:
+        return f"0x{code:x}"
+
+
+_REASONS = {
+    413: b"Content Too Large\n",
+    431: b"Request Header Fields Too Large\n",
+    501: b"Not Implemented\n",
+}
+
+__all__ = ["Connection", "Host", "Wire", "code_name"]

@@ -1,0 +1,93 @@
+"""The engine seam: frames in, events out; commands in, octets out.
+
+The frame gate calls ``receive_frame`` with one checked frame at a time, field blocks whole. The
+engine calls its handler back before it returns. It owns flow-control windows and HPACK state;
+whoever wants to send asks it how much.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...handover import Head
+from ...stream import RequestFields
+
+
+class EngineHandler(Protocol):
+    """What an engine tells. Streams are known by their id."""
+
+    def request_received(self, stream_id: int, request: RequestFields, end_stream: bool) -> None:
+        """A request that broke no rule; whole already if ``end_stream``."""
+
+    def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
+        """A legal request to answer with ``status``; ``head`` if its method is HEAD."""
+
+    def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
+        """Content. ``flow_octets`` counts padding too: what both windows shrank by."""
+
+    def data_discarded(self, flow_octets: int) -> None:
+        """DATA that belongs to no open stream: only the connection's window shrank."""
+
+    def request_ended(self, stream_id: int) -> None:
+        """END_STREAM came after the request's field section: nothing more will come."""
+
+    def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
+        """A stream ended early: the peer reset it, or the engine had to."""
+
+    def window_opened(self, stream_id: int) -> None:
+        """The peer's window grew: this stream's, or the connection's with 0."""
+
+    def settings_received(self) -> None:
+        """The peer's SETTINGS took effect; any stream's window may have changed."""
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """The answer to a PING of ours."""
+
+    def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
+        """GOAWAY: the peer opens no more streams; those open go on."""
+
+
+class Engine(Protocol):
+    """One connection's HTTP/2 state."""
+
+    @property
+    def last_stream_id(self) -> int:
+        """The highest stream the handler was told of, for GOAWAY."""
+
+    @property
+    def max_frame_size(self) -> int:
+        """The largest frame to send, in octets."""
+
+    def start(self) -> None:
+        """Queue the server's preface: SETTINGS, and WINDOW_UPDATE for the connection."""
+
+    def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Process one frame.
+
+        Raises:
+            ConnectionFailed: a connection error; the caller sends GOAWAY.
+        """
+
+    def send_window(self, stream_id: int) -> int:
+        """Return the octets that may be sent now; may be negative (RFC 9113 section 6.9.2)."""
+
+    def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
+        """Queue a field section: informational, final or trailing."""
+
+    def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
+        """Queue one DATA frame within the window and the frame size."""
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Queue RST_STREAM for an open stream; nothing if it is closed."""
+
+    def credit(self, stream_id: int, octets: int) -> None:
+        """Queue WINDOW_UPDATE for an open stream, or for the connection with 0."""
+
+    def ping(self, payload: bytes) -> None:
+        """Queue PING with 8 octets."""
+
+    def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
+        """Queue GOAWAY. Streams above ``last_stream_id`` that come later are ignored."""
+
+    def data_to_send(self) -> bytes:
+        """Take the octets queued so far."""

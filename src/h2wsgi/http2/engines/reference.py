@@ -1,0 +1,488 @@
+"""The reference engine: RFC 9113's state machines as the ``h2`` library has them.
+
+h2 sees only what it handles well. Rules that it makes connection errors although the RFC says
+stream error, and frames of streams it would remember for ever, are dealt with here before it:
+
+* one frame per ``receive_data`` call, as h2 drops the events of earlier frames when a later one
+  fails;
+* field blocks are decoded and checked first; h2 learns only that a message began or ended;
+* frames of streams that are not open never reach it;
+* GOAWAY, either way, is ours: h2 closes its whole state machine on one;
+* unknown settings are dropped, HEADER_TABLE_SIZE is clamped to 4,096.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    PingAckReceived,
+    RemoteSettingsChanged,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from hpack import Decoder, HPACKError, OversizedHeaderListError
+from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+
+from ...config import Config
+from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
+from ...handover import Head
+from .. import fields as field_rules
+from ..frame_gate import (
+    DATA,
+    FLAG_ACK,
+    FLAG_END_HEADERS,
+    FLAG_END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    strip_padding,
+)
+from .interface import EngineHandler
+
+DEFAULT_WINDOW = 65_535
+MAX_ENCODER_TABLE = 4_096
+MAX_SETTINGS_ENTRIES = 32
+REMEMBERED_RESETS = 1_000
+"""Streams we reset last: what the peer sent before it knew is ignored, not an error."""
+
+# What h2 is told of every request: its own rules for fields were applied before, by ours.
+_A_REQUEST = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/")]
+_KNOWN_SETTINGS = frozenset(int(code) for code in SettingCodes)
+
+
+class _CleanDecoder:
+    """Stands in for h2's decoder: the block was decoded and checked before h2 hears of it."""
+
+    max_header_list_size = 0
+    max_allowed_table_size = 4_096
+
+    def __init__(self) -> None:
+        self.fields: field_rules.FieldList = []
+
+    def decode(self, _block: bytes, raw: bool = False) -> field_rules.FieldList:
+        return self.fields
+
+
+class _Connection(H2Connection):
+    """h2's connection, without a GOAWAY of its own and without a memory for closed streams."""
+
+    MAX_CLOSED_STREAMS = 1
+
+    def _terminate_connection(self, error_code: ErrorCodes) -> None:
+        """Leave GOAWAY and closing to the protocol, which lets earlier requests finish."""
+
+
+class _OpenStream:
+    """What h2 does not tell: how much content is declared, and which side has ended."""
+
+    __slots__ = ("content_left", "request_ended", "response_ended")
+
+    def __init__(self, content_length: int | None, request_ended: bool) -> None:
+        self.content_left = content_length
+        self.request_ended = request_ended
+        self.response_ended = False
+
+
+class ReferenceEngine:
+    """An :class:`~h2wsgi.http2.engines.interface.Engine` on h2."""
+
+    def __init__(self, handler: EngineHandler, config: Config) -> None:
+        self._handler = handler
+        self._config = config
+        self._h2 = _make_connection(config)
+        self._clean = _CleanDecoder()
+        self._h2.decoder = self._clean  # type: ignore[assignment]
+        self._decoder = Decoder(max_header_list_size=4 * config.max_field_section)
+        self._out = bytearray()
+        self._open: dict[int, _OpenStream] = {}
+        self._reset_by_us: deque[int] = deque(maxlen=REMEMBERED_RESETS)
+        self._highest = 0
+        self._ignore_above: int | None = None
+        self._unseen_by_h2 = 0
+        self._receivers = {
+            DATA: self._receive_data,
+            HEADERS: self._receive_headers,
+            PRIORITY: self._receive_priority,
+            RST_STREAM: self._receive_rst_stream,
+            SETTINGS: self._receive_settings,
+            PUSH_PROMISE: self._receive_push_promise,
+            PING: self._receive_ping,
+            GOAWAY: self._receive_goaway,
+            WINDOW_UPDATE: self._receive_window_update,
+        }
+
+    # ------------------------------------------------------------------------ commands
+
+    @property
+    def last_stream_id(self) -> int:
+        """See Engine."""
+        return self._highest
+
+    @property
+    def max_frame_size(self) -> int:
+        """See Engine. Capped: larger frames would only let one stream hold up the others."""
+        return min(self._h2.max_outbound_frame_size, 16_384)
+
+    def start(self) -> None:
+        """See Engine. SETTINGS is ours, because h2's own stream limit is set out of the way."""
+        self._h2.initiate_connection()
+        self._h2.clear_outbound_data_buffer()
+        self._h2.receive_data(PREFACE)  # the gate has taken the client's, or is about to
+        frame = SettingsFrame(0)
+        frame.settings = {
+            SettingCodes.MAX_CONCURRENT_STREAMS: self._config.max_streams,
+            SettingCodes.INITIAL_WINDOW_SIZE: self._config.stream_window,
+            SettingCodes.MAX_HEADER_LIST_SIZE: self._config.max_field_section,
+        }
+        self._out += frame.serialize()
+        if self._config.connection_window > DEFAULT_WINDOW:
+            self._h2.increment_flow_control_window(self._config.connection_window - DEFAULT_WINDOW)
+
+    def send_window(self, stream_id: int) -> int:
+        """See Engine."""
+        return self._h2.local_flow_control_window(stream_id) if stream_id in self._open else 0
+
+    def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
+        """See Engine."""
+        if stream_id in self._open:
+            self._h2.send_headers(stream_id, head, end_stream=end_stream)
+            if end_stream:
+                self._response_ended(stream_id)
+
+    def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
+        """See Engine."""
+        if stream_id in self._open:
+            self._h2.send_data(stream_id, data, end_stream=end_stream)
+            if end_stream:
+                self._response_ended(stream_id)
+
+    def _response_ended(self, stream_id: int) -> None:
+        stream = self._open[stream_id]
+        stream.response_ended = True
+        if stream.request_ended:
+            del self._open[stream_id]
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """See Engine."""
+        if self._open.pop(stream_id, None) is not None:
+            self._h2.reset_stream(stream_id, code)
+            self._reset_by_us.append(stream_id)
+
+    def credit(self, stream_id: int, octets: int) -> None:
+        """See Engine."""
+        if stream_id == 0:
+            # h2 never counted DATA of closed streams: crediting it there would make its idea
+            # of the window grow without end.
+            unseen = min(octets, self._unseen_by_h2)
+            if unseen:
+                self._unseen_by_h2 -= unseen
+                self._send_frame(_window_update(unseen))
+            if octets > unseen:
+                self._h2.increment_flow_control_window(octets - unseen)
+        elif (stream := self._open.get(stream_id)) is not None and not stream.request_ended:
+            self._h2.increment_flow_control_window(octets, stream_id)
+
+    def ping(self, payload: bytes) -> None:
+        """See Engine."""
+        self._h2.ping(payload)
+
+    def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
+        """See Engine."""
+        frame = GoAwayFrame(0)
+        frame.last_stream_id = last_stream_id
+        frame.error_code = code
+        frame.additional_data = debug
+        self._send_frame(frame)
+        self._ignore_above = last_stream_id
+
+    def data_to_send(self) -> bytes:
+        """See Engine."""
+        self._collect()
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    def _send_frame(self, frame: Any) -> None:
+        """Queue a frame that h2 is not to know of, after what it has queued itself."""
+        self._collect()
+        self._out += frame.serialize()
+
+    def _collect(self) -> None:
+        self._out += self._h2.data_to_send()
+
+    # -------------------------------------------------------------------------- frames
+
+    def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """See Engine. Frames of unknown type are ignored (RFC 9113 section 5.5)."""
+        receiver = self._receivers.get(type_)
+        if receiver is not None:
+            receiver(flags, stream_id, payload)
+
+    def _feed(self, type_: int, flags: int, stream_id: int, payload: bytes) -> list[Event]:
+        """Give h2 one frame."""
+        header = len(payload).to_bytes(3, "big") + bytes((type_, flags))
+        try:
+            return self._h2.receive_data(header + stream_id.to_bytes(4, "big") + payload)
+        except ProtocolError as error:
+            raise ConnectionFailed(error.error_code, str(error)) from error
+
+    def _require_known(self, stream_id: int, what: str) -> None:
+        """Refuse a frame of stream 0 or of one that nobody opened (section 5.1, idle)."""
+        if stream_id == 0 or stream_id % 2 == 0 or stream_id > self._highest:
+            if self._ignore_above is not None and stream_id > self._ignore_above:
+                return
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"{what} on stream {stream_id}")
+
+    def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
+        """End one stream (section 5.4.2), whether h2 knows it or not."""
+        if stream_id in self._open:
+            self.reset_stream(stream_id, code)
+            self._handler.stream_reset(stream_id, code, False, reason)
+        else:
+            self._reset_unopened(stream_id, code, reason)
+
+    def _reset_unopened(self, stream_id: int, code: int, reason: str) -> None:
+        frame = RstStreamFrame(stream_id)
+        frame.error_code = code
+        self._send_frame(frame)
+        self._reset_by_us.append(stream_id)
+        self._handler.stream_reset(stream_id, code, False, reason)
+
+    def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._require_known(stream_id, "DATA")
+        data = strip_padding(flags, payload)
+        stream = self._open.get(stream_id)
+        if stream is None or stream.request_ended:
+            self._discard_data(stream_id, len(payload))
+            return
+        ended = bool(flags & FLAG_END_STREAM)
+        if stream.content_left is not None:
+            stream.content_left -= len(data)
+            if stream.content_left < 0 or (ended and stream.content_left):
+                self._discard_data(stream_id, len(payload), "content-length does not fit")
+                return
+        for event in self._feed(DATA, flags, stream_id, payload):
+            if isinstance(event, DataReceived):
+                self._handler.data_received(stream_id, event.data, event.flow_controlled_length)
+        if ended:
+            self._end_request(stream_id, stream)
+
+    def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
+        self._unseen_by_h2 += octets
+        self._handler.data_discarded(octets)
+        if reason:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
+        elif stream_id not in self._reset_by_us and stream_id <= self._highest:
+            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
+
+    def _end_request(self, stream_id: int, stream: _OpenStream) -> None:
+        stream.request_ended = True
+        if stream.response_ended:
+            del self._open[stream_id]
+        self._handler.request_ended(stream_id)
+
+    def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+        if stream_id % 2 == 0:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
+        # Decoded whatever becomes of it: the dynamic table is the connection's.
+        fields = self._decode(block)
+        ended = bool(flags & FLAG_END_STREAM)
+        if stream_id <= self._highest:
+            self._receive_trailers(stream_id, fields, ended)
+            return
+        if self._ignore_above is not None and stream_id > self._ignore_above:
+            return
+        self._highest = stream_id
+        if len(self._open) >= self._config.max_streams:
+            self._reset_unopened(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
+            return
+        self._open_stream(stream_id, fields, ended)
+
+    def _decode(self, block: bytes) -> field_rules.FieldList:
+        try:
+            return [
+                (bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)
+            ]
+        except OversizedHeaderListError as error:
+            raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, str(error)) from error
+        except (HPACKError, IndexError, ValueError) as error:
+            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
+
+    def _open_stream(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
+        config = self._config
+        try:
+            request = field_rules.check_request(fields, end_stream=ended)
+            field_rules.check_size(
+                fields, max_octets=config.max_field_section, max_fields=config.max_fields
+            )
+        except MalformedRequest as error:
+            self._reset_unopened(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
+            return
+        except UnacceptableRequest as error:
+            self._tell_h2(stream_id, _A_REQUEST, ended)
+            self._open[stream_id] = _OpenStream(None, ended)
+            head = (b":method", b"HEAD") in fields
+            self._handler.request_unacceptable(stream_id, error.status, str(error), head)
+            if ended:
+                self._handler.request_ended(stream_id)
+        else:
+            self._tell_h2(stream_id, _A_REQUEST, ended)
+            self._open[stream_id] = _OpenStream(request.content_length, ended)
+            self._handler.request_received(stream_id, request, ended)
+
+    def _receive_trailers(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
+        stream = self._open.get(stream_id)
+        if stream is None:
+            if stream_id not in self._reset_by_us:
+                raise ConnectionFailed(
+                    ErrorCodes.STREAM_CLOSED, f"HEADERS on closed stream {stream_id}"
+                )
+            return
+        try:
+            field_rules.check_trailers(fields)
+        except MalformedRequest as error:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
+            return
+        if stream.request_ended:
+            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "HEADERS after END_STREAM")
+        elif not ended:
+            self._stream_error(
+                stream_id, ErrorCodes.PROTOCOL_ERROR, "trailers do not end the stream"
+            )
+        elif stream.content_left:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "content-length does not fit")
+        else:
+            self._tell_h2(stream_id, [], ended)
+            self._end_request(stream_id, stream)
+
+    def _tell_h2(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
+        self._clean.fields = fields
+        flags = FLAG_END_HEADERS | (FLAG_END_STREAM if ended else 0)
+        self._feed(HEADERS, flags, stream_id, b"")
+
+    def _receive_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        # Deprecated (section 5.3.2): checked and forgotten.
+        if stream_id == 0:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5 and stream_id in self._open:
+            self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+
+    def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        self._require_known(stream_id, "RST_STREAM")
+        if self._open.pop(stream_id, None) is not None:
+            self._feed(RST_STREAM, 0, stream_id, payload)
+            code = int.from_bytes(payload, "big")
+            self._handler.stream_reset(stream_id, code, True, "")
+
+    def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & FLAG_ACK:
+            if payload:
+                raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
+            self._feed(SETTINGS, FLAG_ACK, 0, b"")
+            return
+        if len(payload) > 6 * MAX_SETTINGS_ENTRIES:
+            raise ConnectionFailed(
+                ErrorCodes.ENHANCE_YOUR_CALM, f"over {MAX_SETTINGS_ENTRIES} settings in a frame"
+            )
+        for event in self._feed(SETTINGS, 0, 0, _known_settings(payload)):
+            if isinstance(event, RemoteSettingsChanged):
+                self._handler.settings_received()
+
+    def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
+
+    def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
+        for event in self._feed(PING, flags & FLAG_ACK, 0, payload):
+            if isinstance(event, PingAckReceived):
+                self._handler.ping_acknowledged(event.ping_data)
+
+    def _receive_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
+        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
+        code = int.from_bytes(payload[4:8], "big")
+        self._handler.peer_going_away(last_stream_id, code, payload[8:])
+
+    def _receive_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
+        if stream_id:
+            self._require_known(stream_id, "WINDOW_UPDATE")
+            if stream_id not in self._open:
+                return
+            if not increment:
+                self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+                return
+        elif not increment:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        for event in self._feed(WINDOW_UPDATE, 0, stream_id, payload):
+            if isinstance(event, WindowUpdated):
+                self._handler.window_opened(stream_id)
+            elif isinstance(event, StreamReset):
+                self._window_overflowed(stream_id, event)
+
+    def _window_overflowed(self, stream_id: int, event: StreamReset) -> None:
+        # h2 has sent the RST_STREAM (section 6.9.1).
+        self._open.pop(stream_id, None)
+        self._reset_by_us.append(stream_id)
+        code = int(event.error_code or 0)
+        self._handler.stream_reset(stream_id, code, False, "the window grew over 2^31-1")
+
+
+def _make_connection(config: Config) -> _Connection:
+    connection = _Connection(
+        H2Configuration(
+            client_side=False,
+            header_encoding=None,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+    )
+    connection.local_settings = Settings(
+        client=False,
+        initial_values={
+            # Above ours, so that the stream over the limit is refused by us, as a stream.
+            SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams + 1_000,
+            SettingCodes.INITIAL_WINDOW_SIZE: config.stream_window,
+        },
+    )
+    return connection
+
+
+def _known_settings(payload: bytes) -> bytes:
+    """Return a SETTINGS payload without unknown entries, the peer's table size clamped."""
+    entries = []
+    for start in range(0, len(payload), 6):
+        code = int.from_bytes(payload[start : start + 2], "big")
+        value = int.from_bytes(payload[start + 2 : start + 6], "big")
+        if code == SettingCodes.HEADER_TABLE_SIZE:
+            value = min(value, MAX_ENCODER_TABLE)
+        if code in _KNOWN_SETTINGS:
+            entries.append(code.to_bytes(2, "big") + value.to_bytes(4, "big"))
+    return b"".join(entries)
+
+
+def _window_update(increment: int) -> WindowUpdateFrame:
+    frame = WindowUpdateFrame(0)
+    frame.window_increment = increment
+    return frame

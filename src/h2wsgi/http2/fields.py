@@ -1,0 +1,165 @@
+"""What a field section must be (RFC 9113 sections 8.1.1 to 8.3). Pure.
+
+A decoded field list goes in, :class:`~h2wsgi.stream.RequestFields` come out, or the reason why
+not: MalformedRequest where the RFC says malformed, UnacceptableRequest where the request is legal
+and this server does not serve it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import MalformedRequest, UnacceptableRequest
+from ..stream import RequestFields
+
+FieldList = list[tuple[bytes, bytes]]
+
+FIELD_OVERHEAD = 32
+"""Octets that each field counts beside name and value (RFC 9113 section 6.5.2)."""
+
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
+_BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+_PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*").fullmatch
+_AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]+").fullmatch
+_DIGITS = re.compile(rb"[0-9]{1,19}").fullmatch
+
+_REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
+_CONNECTION_SPECIFIC = frozenset(
+    {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
+)
+_UNIQUE = frozenset({b"host", b"content-type"})
+
+
+def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> None:
+    """Check a decoded field section against the limits.
+
+    Raises:
+        UnacceptableRequest: 431, too many fields or octets.
+    """
+    size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
+    if size > max_octets:
+        raise UnacceptableRequest(431, f"the field section is over {max_octets} octets")
+    if len(fields) > max_fields:
+        raise UnacceptableRequest(431, f"there are more than {max_fields} fields")
+
+
+def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
+    """Return the request that ``fields`` describe.
+
+    Raises:
+        MalformedRequest: a rule of RFC 9113 section 8 is broken.
+        UnacceptableRequest: legal, but not served here: CONNECT.
+    """
+    pseudo, regular = _split(fields)
+    if unknown := pseudo.keys() - _REQUEST_PSEUDO:
+        raise MalformedRequest(f"{min(unknown)!r} is not a request pseudo-header field")
+    method = pseudo.get(b":method", b"")
+    if _METHOD(method) is None:
+        raise MalformedRequest(f":method {method!r} is not a token")
+    content_length = None
+    host = None
+    expects_continue = False
+    for name, value in regular:
+        if name == b"content-length":
+            content_length = _content_length(value, content_length)
+        elif name == b"host":
+            host = value
+        elif name == b"expect":
+            expects_continue = value.lower() == b"100-continue"
+    if end_stream and content_length:
+        raise MalformedRequest(f"content-length is {content_length}, but there is no content")
+    authority = _authority(pseudo.get(b":authority"), host)
+    if method == b"CONNECT":
+        if b":scheme" in pseudo or b":path" in pseudo or authority is None:
+            raise MalformedRequest("CONNECT takes :authority alone (section 8.5)")
+        raise UnacceptableRequest(501, "CONNECT is not supported")
+    return RequestFields(
+        method.decode("ascii"),
+        _scheme(pseudo),
+        authority,
+        _path(pseudo, method),
+        tuple(regular),
+        content_length,
+        # Nothing to continue with where there is no content.
+        expects_continue and not end_stream,
+    )
+
+
+def check_trailers(fields: FieldList) -> FieldList:
+    """Return a trailer section, checked.
+
+    Raises:
+        MalformedRequest: it holds a pseudo-header field or an illegal field.
+    """
+    pseudo, regular = _split(fields)
+    if pseudo:
+        raise MalformedRequest("trailers hold a pseudo-header field")
+    return regular
+
+
+def _split(fields: FieldList) -> tuple[dict[bytes, bytes], FieldList]:
+    """Separate pseudo-header fields from the others, checking every name and value."""
+    pseudo: dict[bytes, bytes] = {}
+    regular: FieldList = []
+    seen: set[bytes] = set()
+    for name, value in fields:
+        if _BAD_IN_VALUE(value):
+            raise MalformedRequest(f"the value of {name!r} holds a control character")
+        if name[:1] == b":":
+            if regular:
+                raise MalformedRequest(f"pseudo-header field {name!r} after other fields")
+            if name in pseudo:
+                raise MalformedRequest(f"pseudo-header field {name!r} twice")
+            pseudo[name] = value
+            continue
+        _check_regular(name, value)
+        if name in _UNIQUE:
+            if name in seen:
+                raise MalformedRequest(f"{name!r} twice")
+            seen.add(name)
+        regular.append((name, value))
+    return pseudo, regular
+
+
+def _check_regular(name: bytes, value: bytes) -> None:
+    if _NAME(name) is None:
+        raise MalformedRequest(f"{name!r} is not a lower-case field name")
+    if value and (value[0] in b" \t" or value[-1] in b" \t"):
+        raise MalformedRequest(f"the value of {name!r} begins or ends with white space")
+    if name in _CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
+        raise MalformedRequest(f"{name!r} is connection-specific (section 8.2.2)")
+
+
+def _content_length(value: bytes, before: int | None) -> int:
+    if _DIGITS(value) is None:
+        raise MalformedRequest(f"content-length {value!r} is not a number")
+    length = int(value)
+    if before is not None and before != length:
+        raise MalformedRequest("two different content-length fields")
+    return length
+
+
+def _authority(authority: bytes | None, host: bytes | None) -> bytes | None:
+    if authority is None:
+        authority = host
+    elif host is not None and host.lower() != authority.lower():
+        raise MalformedRequest(f"host {host!r} is not :authority {authority!r}")
+    if authority is not None and _AUTHORITY(authority) is None:
+        raise MalformedRequest(f":authority {authority!r} is not host and port")
+    return authority
+
+
+def _scheme(pseudo: dict[bytes, bytes]) -> bytes:
+    scheme = pseudo.get(b":scheme", b"")
+    if _SCHEME(scheme) is None:
+        raise MalformedRequest(f":scheme {scheme!r} is not a scheme")
+    return scheme
+
+
+def _path(pseudo: dict[bytes, bytes], method: bytes) -> bytes:
+    path = pseudo.get(b":path", b"")
+    if _PATH(path) is None and not (path == b"*" and method == b"OPTIONS"):
+        raise MalformedRequest(f":path {path[:80]!r} is not a path")
+    return path

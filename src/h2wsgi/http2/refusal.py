@@ -1,0 +1,49 @@
+"""The short answer for a client that does not speak HTTP/2, or speaks it the wrong way. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame, SettingsFrame
+
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}( |$)").match
+
+NEEDS_ALPN = (
+    "This server speaks HTTP/2 only, and this TLS connection did not negotiate it: "
+    "offer h2 by ALPN (with curl: --http2)."
+)
+NEEDS_PRIOR_KNOWLEDGE = (
+    "This server speaks HTTP/2 only: begin with the HTTP/2 preface, without Upgrade "
+    "(with curl: --http2-prior-knowledge)."
+)
+NEEDS_TLS = (
+    "This port speaks HTTP/2 over TLS only: use https:// and an HTTP/2 client (with curl: --http2)."
+)
+
+
+def looks_like_http1(octets: bytes) -> bool:
+    """Return True if ``octets`` could begin an HTTP/1 request line."""
+    return _REQUEST_LINE(octets) is not None
+
+
+def refusal(octets: bytes, advice: str) -> bytes:
+    """Return what to send to a client whose first octets were ``octets``.
+
+    An HTTP/1.1 client gets a 505 with ``advice``; an HTTP/2 client that came without TLS or ALPN
+    a GOAWAY that says the same; anything else nothing.
+    """
+    if octets.startswith(b"PRI * HTTP/2.0"):
+        goaway = GoAwayFrame(0)
+        goaway.error_code = ErrorCodes.INADEQUATE_SECURITY
+        goaway.additional_data = advice.encode("ascii")
+        return SettingsFrame(0).serialize() + goaway.serialize()
+    if not looks_like_http1(octets):
+        return b""
+    body = advice.encode("ascii") + b"\n"
+    return (
+        b"HTTP/1.1 505 HTTP Version Not Supported\r\n"
+        b"content-type: text/plain; charset=utf-8\r\n"
+        b"content-length: %d\r\n"
+        b"connection: close\r\n\r\n" % len(body)
+    ) + body

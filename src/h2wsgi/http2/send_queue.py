@@ -1,0 +1,154 @@
+"""Who sends next: output of all streams of a connection, fair between them. Pure.
+
+Each stream has its pieces in the order the application made them (invariant 2). Streams take
+turns of one frame; one whose flow-control window is closed steps aside until it opens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..handover import ABORT, END, OPEN, Head
+
+
+class Piece(NamedTuple):
+    """What to send next for one stream: a head, or content and how it leaves the stream."""
+
+    stream_id: int
+    head: Head | None
+    data: bytes | memoryview
+    mark: int
+
+
+class _Pending:
+    """One stream's output that has not been sent."""
+
+    __slots__ = ("data", "heads", "mark", "octets")
+
+    def __init__(self) -> None:
+        self.heads: deque[Head] = deque()
+        self.data: deque[bytes | memoryview] = deque()
+        self.octets = 0
+        self.mark = OPEN
+
+
+class SendQueue:
+    """The pieces of many streams.
+
+    ``window(stream_id)`` says how many octets of content may be sent on a stream now: the smaller
+    of its window and the connection's, negative where SETTINGS shrank it.
+    """
+
+    def __init__(self, window: Callable[[int], int], max_frame_size: Callable[[], int]) -> None:
+        self._window = window
+        self._max_frame_size = max_frame_size
+        self._pending: dict[int, _Pending] = {}
+        self._ready: deque[int] = deque()
+        self._blocked: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return how many streams have output."""
+        return len(self._pending)
+
+    def __contains__(self, stream_id: int) -> bool:
+        return stream_id in self._pending
+
+    def push(self, stream_id: int, head: Head | None, data: bytes, mark: int) -> None:
+        """Append output of one stream. A head always precedes the content pushed after it."""
+        pending = self._pending.get(stream_id)
+        if pending is None:
+            pending = self._pending[stream_id] = _Pending()
+            self._ready.append(stream_id)
+        if head is not None:
+            pending.heads.append(head)
+        if data:
+            pending.data.append(data)
+            pending.octets += len(data)
+        pending.mark = mark
+        if mark == ABORT:
+            self._unblock(stream_id)
+
+    def next(self) -> Piece | None:
+        """Take the next piece, at most one frame; None if all streams are blocked or done."""
+        for _ in range(len(self._ready)):
+            stream_id = self._ready.popleft()
+            pending = self._pending[stream_id]
+            if pending.heads:
+                return self._take_head(stream_id, pending)
+            if not pending.octets:
+                del self._pending[stream_id]
+                return Piece(stream_id, None, b"", pending.mark)
+            room = min(self._window(stream_id), self._max_frame_size())
+            if room <= 0 and pending.mark == ABORT:
+                # The rest would only delay the news that the response failed.
+                del self._pending[stream_id]
+                return Piece(stream_id, None, b"", ABORT)
+            if room <= 0:
+                self._blocked.add(stream_id)
+                continue
+            return self._take_data(stream_id, pending, room)
+        return None
+
+    def window_opened(self, stream_id: int) -> None:
+        """A window grew: the stream's, or with 0 the connection's; let who waited try again."""
+        if stream_id:
+            self._unblock(stream_id)
+        else:
+            self._ready.extend(sorted(self._blocked))
+            self._blocked.clear()
+
+    def discard(self, stream_id: int) -> None:
+        """Drop a stream's output."""
+        if self._pending.pop(stream_id, None) is None:
+            return
+        if stream_id in self._blocked:
+            self._blocked.discard(stream_id)
+        else:
+            self._ready.remove(stream_id)
+
+    def _unblock(self, stream_id: int) -> None:
+        if stream_id in self._blocked:
+            self._blocked.discard(stream_id)
+            self._ready.append(stream_id)
+
+    def _take_head(self, stream_id: int, pending: _Pending) -> Piece:
+        head = pending.heads.popleft()
+        only = not pending.heads and not pending.octets
+        if only and pending.mark == END:
+            del self._pending[stream_id]
+            return Piece(stream_id, head, b"", END)
+        if only and pending.mark == OPEN:
+            del self._pending[stream_id]
+        else:
+            # The stream keeps its turn: content usually fits behind the head in one record.
+            self._ready.appendleft(stream_id)
+        return Piece(stream_id, head, b"", OPEN)
+
+    def _take_data(self, stream_id: int, pending: _Pending, room: int) -> Piece:
+        data = _cut(pending.data, room)
+        pending.octets -= len(data)
+        if pending.octets or pending.mark == ABORT:
+            self._ready.append(stream_id)
+            return Piece(stream_id, None, data, OPEN)
+        del self._pending[stream_id]
+        return Piece(stream_id, None, data, pending.mark)
+
+
+def _cut(chunks: deque[bytes | memoryview], room: int) -> bytes | memoryview:
+    """Take up to ``room`` octets off the front, joining small chunks into one frame."""
+    first = chunks.popleft()
+    if len(first) > room:
+        # A view: cutting a large chunk into frames must not copy its rest each time.
+        view = memoryview(first)
+        chunks.appendleft(view[room:])
+        return view[:room]
+    if not chunks or len(first) + len(chunks[0]) > room:
+        return first
+    parts = [first]
+    room -= len(first)
+    while chunks and len(chunks[0]) <= room:
+        room -= len(chunks[0])
+        parts.append(chunks.popleft())
+    return b"".join(parts)

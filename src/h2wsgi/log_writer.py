@@ -1,0 +1,130 @@
+"""Writing lines without ever making the caller wait.
+
+A terminal that is stopped with Ctrl-S, or a pipe that nobody reads, blocks whoever writes to it.
+Here that is one daemon thread of its own, ``h2wsgi-log``; everybody else appends to a queue. The
+invariants: :meth:`LogWriter.write` never blocks on the output, the queue never holds more than its
+limits, and what had to be dropped is counted and said.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import IO, Any
+
+MAX_LINES = 10_000
+MAX_CHARACTERS = 16 * 1024 * 1024
+"""Ten thousand lines may each be a traceback or a path of 64 KiB."""
+BATCH_LINES = 500
+
+
+class LogWriter:
+    """Lines on their way to ``stream``, a text or binary file, or None for nowhere."""
+
+    def __init__(
+        self, stream: IO[Any] | None, dropped_line: Callable[[int], str], *, owned: bool = False
+    ) -> None:
+        """``dropped_line`` makes the line that says how many are missing.
+
+        An ``owned`` stream is closed after the last line.
+        """
+        # immutable
+        self._output = _Output(stream, owned=owned)
+        self._dropped_line = dropped_line
+        # any thread, under _changed; its lock is re-entrant, as a signal handler may log too
+        self._changed = threading.Condition()
+        self._lines: deque[str] = deque()
+        self._characters = 0
+        self._dropped = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="h2wsgi-log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Queue ``line``, which ends in a newline, or count it as dropped."""
+        with self._changed:
+            full = len(self._lines) >= MAX_LINES or self._characters >= MAX_CHARACTERS
+            if full or self._closing:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._characters += len(line)
+            self._changed.notify()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write what is queued, for at most ``timeout`` seconds. May be called again."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while taken := self._take():
+            lines, dropped = taken
+            text = "".join(lines)
+            if dropped:
+                text += self._dropped_line(dropped)
+            if not self._output.write(text):
+                with self._changed:
+                    self._dropped += len(lines) + dropped
+        self._output.close()
+
+    def _take(self) -> tuple[list[str], int] | None:
+        """Wait for lines and return some, with the number dropped before; None at the end."""
+        with self._changed:
+            # Dropped lines alone wake nobody: if the output is gone, they would do so for ever.
+            while not self._lines and not self._closing:
+                self._changed.wait()
+            if not self._lines:
+                return None
+            lines = [self._lines.popleft() for _ in range(min(BATCH_LINES, len(self._lines)))]
+            self._characters -= sum(map(len, lines))
+            dropped, self._dropped = self._dropped, 0
+            return lines, dropped
+
+
+class _Output:
+    """A file descriptor where there is one, else a file object. Log thread only.
+
+    Writing to the descriptor leaves alone the lock of ``sys.stderr``'s buffer, which a blocked
+    thread would hold: every ``print`` would wait for it, and the interpreter's end would be fatal.
+    """
+
+    def __init__(self, stream: IO[Any] | None, *, owned: bool) -> None:
+        self._stream = stream
+        self._owned = owned
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        try:
+            self._descriptor = -1 if stream is None else stream.fileno()
+        except (OSError, ValueError, AttributeError):  # io.UnsupportedOperation is the first two.
+            self._descriptor = -1
+
+    def write(self, text: str) -> bool:
+        """Write all of ``text``; return False if the output is gone or full."""
+        try:
+            if self._descriptor >= 0:
+                self._write_octets(text.encode(self._encoding, "backslashreplace"))
+            elif self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the file was closed.
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the stream if it is ours to close."""
+        if self._owned and self._stream is not None:
+            self._stream.close()
+
+    def _write_octets(self, octets: bytes) -> None:
+        view = memoryview(octets)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:
+                # Another program made the shared terminal non-blocking. select() is no help on
+                # Windows, and this thread has time.
+                time.sleep(0.02)

@@ -1,0 +1,217 @@
+"""What one option is, and how text from outside becomes its value.
+
+Fields of :class:`h2wsgi.config.Config` are declared with :func:`option`; :func:`convert` reads the
+values that a command line, the environment, a TOML file or a library call give for them. Pure; any
+thread. The invariant: whatever is refused is refused with the place it was written at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import ConfigurationError
+
+UNITS = {"KIB": 1024, "MIB": 1024**2, "GIB": 1024**3, "K": 1024, "M": 1024**2, "G": 1024**3}
+WORDS = {"1": True, "true": True, "yes": True, "on": True}
+WORDS |= {"0": False, "false": False, "no": False, "off": False}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    unit: str = "",
+    flags: tuple[str, ...] = (),
+    metavar: str = "",
+    minimum: float | None = None,
+    secret: bool = False,
+) -> Any:
+    """Declare one option: a dataclass field that carries what users are told about it.
+
+    ``unit`` is ``"seconds"``, ``"octets"`` or empty; ``flags`` are further command-line names;
+    ``metavar`` stands for the value in ``--help``; a ``secret`` is never shown.
+    """
+    metadata = {
+        "help": help,
+        "group": group,
+        "unit": unit,
+        "flags": flags,
+        "metavar": metavar,
+        "minimum": minimum,
+        "secret": secret,
+    }
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where values come from: untyped ``values`` by option name, and how to name one to the user.
+
+    ``label`` is ``"command line"``, ``"environment"``, ``"argument"`` or the path of a file.
+    """
+
+    label: str
+    values: Mapping[str, Any]
+
+    def describe(self, key: str) -> str:
+        """Return how the user wrote ``key``: a flag, a variable, or a file and its key."""
+        if self.label == "command line":
+            return "--" + key.replace("_", "-")
+        if self.label == "environment":
+            return "H2WSGI_" + key.upper()
+        if self.label == "argument":
+            return f"argument {key!r}"
+        return f"{self.label}: key {key!r}"
+
+    def name(self, name: str) -> str:
+        """Return the option ``name`` as it is spelled in this kind of source."""
+        return self.describe(name) if self.label in ("command line", "environment") else name
+
+
+def unknown_name(source: Source, key: str, known: Iterable[str]) -> ConfigurationError:
+    """Return the error for an option nobody knows, with the nearest name as its hint."""
+    near = difflib.get_close_matches(option_name(key), list(known), n=1)
+    hint = (
+        f"Did you mean {source.name(near[0])}?" if near else "See h2wsgi --help for every option."
+    )
+    return ConfigurationError(f"{source.describe(key)} is not an option of h2wsgi.", hint)
+
+
+def option_name(key: str) -> str:
+    """Return the field that ``key`` names: ``log-level`` and ``log_level`` are one option."""
+    return key.replace("-", "_")
+
+
+def convert(field: dataclasses.Field[Any], kind: Any, raw: Any, where: str) -> Any:
+    """Return ``raw`` as ``kind``, the resolved type of ``field``.
+
+    Strings are read as the command line and the environment give them: ``on``/``off`` for flags,
+    ``64KiB`` for sizes, commas between list items.
+
+    Raises:
+        ConfigurationError: naming ``where`` and what would be accepted.
+    """
+    try:
+        value = _convert(kind, field.metadata["unit"], raw)
+    except (ValueError, TypeError, OverflowError):
+        shown = "the value" if field.metadata["secret"] else repr(raw)
+        raise ConfigurationError(
+            f"{where}: {shown} is not {accepted(kind, field)}.", _hint(kind, field, raw)
+        ) from None
+    check_minimum(field, value, where)
+    return value
+
+
+def check_minimum(field: dataclasses.Field[Any], value: Any, where: str) -> None:
+    """Hold ``value`` to the minimum that ``field`` declares.
+
+    Raises:
+        ConfigurationError: naming ``where`` and the minimum.
+    """
+    minimum = field.metadata["minimum"]
+    if minimum is None or value >= minimum:
+        return
+    unit = f" {field.metadata['unit']}" if field.metadata["unit"] else ""
+    raise ConfigurationError(
+        f"{where} is {value}, but at least {minimum}{unit} is needed.",
+        f"The default is {field.default}{unit}.",
+    )
+
+
+def accepted(kind: Any, field: dataclasses.Field[Any]) -> str:
+    """Return what ``field`` takes, for a sentence: ``a number of seconds``."""
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(typing.get_args(kind))
+    if field.metadata["unit"] == "octets":
+        return "a number of octets, such as 65536 or 64KiB"
+    if field.metadata["unit"]:
+        return f"a number of {field.metadata['unit']}"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return names.get(kind, "a list of texts")
+
+
+def _convert(kind: Any, unit: str, raw: Any) -> Any:
+    if kind is bool:
+        return _to_bool(raw)
+    if kind is int:
+        return _to_int(raw, sizes=unit == "octets")
+    if kind is float:
+        return _to_float(raw)
+    if kind is str:
+        return _to_str(raw)
+    if typing.get_origin(kind) is Literal:
+        # TOML's `tls_min = 1.2` is a number; it is what people write.
+        text = str(raw) if isinstance(raw, float) else _to_str(raw)
+        if text not in typing.get_args(kind):
+            raise ValueError
+        return text
+    return _to_strings(raw)
+
+
+def _to_str(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise TypeError
+    if "\0" in raw:
+        raise ValueError
+    return raw
+
+
+def _to_bool(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    return WORDS[_known_word(_to_str(raw).strip().lower())]
+
+
+def _known_word(word: str) -> str:
+    if word not in WORDS:
+        raise ValueError
+    return word
+
+
+def _to_float(raw: Any) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        raise TypeError
+    value = float(raw)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _to_int(raw: Any, *, sizes: bool) -> int:
+    if isinstance(raw, str):
+        text = raw.strip().upper()
+        factor = 1
+        if sizes:
+            for suffix, factor_of in UNITS.items():
+                if text.endswith(suffix):
+                    text, factor = text.removesuffix(suffix).strip(), factor_of
+                    break
+        return int(text) * factor
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise TypeError
+    return raw
+
+
+def _to_strings(raw: Any) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        return tuple(part.strip() for part in raw.split(",") if part.strip())
+    if not isinstance(raw, list | tuple):
+        raise TypeError
+    return tuple(_to_str(item) for item in raw)
+
+
+def _hint(kind: Any, field: dataclasses.Field[Any], raw: Any) -> str:
+    if typing.get_origin(kind) is Literal and isinstance(raw, str):
+        near = difflib.get_close_matches(raw.lower(), typing.get_args(kind), n=1)
+        if near:
+            return f"Did you mean {near[0]!r}?"
+    if field.metadata["secret"]:
+        return "Put it in quotes."
+    return f"The default is {field.default!r}."

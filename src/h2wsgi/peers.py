@@ -1,0 +1,80 @@
+"""An accepted connection -> what its requests' environ says of both ends. Pure but for look-ups."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Protocol
+
+from .addresses import Listener
+from .stream import ConnectionFacts
+
+WILDCARDS = frozenset({"", "0.0.0.0", "::"})
+
+_DN_KEYS = {
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "commonName": "CN",
+    "emailAddress": "Email",
+}
+
+
+class Transport(Protocol):
+    """What an asyncio transport tells of its connection."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
+def connection_facts(transport: Transport, listener: Listener) -> ConnectionFacts:
+    """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on)."""
+    local = transport.get_extra_info("sockname")
+    remote = transport.get_extra_info("peername")
+    tls = transport.get_extra_info("ssl_object")
+    scheme = "http" if tls is None else "https"
+    name, port = listener.name, "443" if tls is not None else "80"
+    if isinstance(local, tuple):
+        port = str(local[1])
+        # A wildcard is no name that a client could use; the address it reached is.
+        name = str(local[0]) if name in WILDCARDS else name
+    address, remote_port = "", ""
+    if isinstance(remote, tuple):
+        address, remote_port = str(remote[0]), str(remote[1])
+    return ConnectionFacts(scheme, name, port, address, remote_port, tls_variables(tls))
+
+
+def tls_variables(tls: ssl.SSLObject | None) -> dict[str, str]:
+    """Return what mod_ssl puts into the environment of a request, under its names."""
+    if tls is None:
+        return {}
+    variables = {"HTTPS": "on", "SSL_PROTOCOL": tls.version() or ""}
+    if (cipher := tls.cipher()) is not None:
+        variables["SSL_CIPHER"] = cipher[0]
+        variables["SSL_CIPHER_USEKEYSIZE"] = str(cipher[2])
+    certificate = tls.getpeercert()
+    variables["SSL_CLIENT_VERIFY"] = "SUCCESS" if certificate else "NONE"
+    if certificate and (der := tls.getpeercert(binary_form=True)):
+        variables.update(_client_variables(dict(certificate)))
+        variables["SSL_CLIENT_CERT"] = ssl.DER_cert_to_PEM_cert(der)
+    return variables
+
+
+def _client_variables(certificate: dict[str, Any]) -> dict[str, str]:
+    variables = {
+        "SSL_CLIENT_M_SERIAL": str(certificate.get("serialNumber", "")),
+        "SSL_CLIENT_M_VERSION": str(certificate.get("version", "")),
+        "SSL_CLIENT_V_START": str(certificate.get("notBefore", "")),
+        "SSL_CLIENT_V_END": str(certificate.get("notAfter", "")),
+    }
+    for prefix, part in (("SSL_CLIENT_S_DN", "subject"), ("SSL_CLIENT_I_DN", "issuer")):
+        pairs = [
+            (_DN_KEYS.get(name, name), value)
+            for relative in certificate.get(part, ())
+            for name, value in relative
+        ]
+        # RFC 2253: the most specific attribute first.
+        variables[prefix] = ",".join(f"{name}={value}" for name, value in reversed(pairs))
+        for name, value in pairs:
+            variables.setdefault(f"{prefix}_{name}", value)
+    return variables

@@ -1,0 +1,246 @@
+"""Ways to run a Server to its end: as the command does, from a program, in a background thread.
+
+The only place besides server, accept and protocol that knows asyncio: it owns the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Self
+from urllib.parse import urljoin
+
+from . import __version__
+from .banner import Endpoint, ready
+from .config import Config
+from .errors import ConfigurationError, H2WSGIError
+from .loading import load
+from .logs import command_log
+from .server import Server
+from .tls import resolve
+from .wsgi.runner import WSGIApplication
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds between forced thread switches in the command: a new connection's first answer beside
+four computing threads then takes 39 ms instead of 338 (CPython's default is 0.005)."""
+THREAD_START_TIMEOUT = 30.0
+THREAD_STOP_GRACE = 5.0
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop of ``Config.loop``.
+
+    Raises:
+        ConfigurationError: uvloop was asked for and is not installed.
+    """
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigurationError(
+                    "The event loop uvloop (--loop) is not installed.",
+                    'Install it with: pip install "h2wsgi[standard]"',
+                ) from None
+        else:
+            return uvloop.new_event_loop
+    # accept.py watches sockets with add_reader, which Windows' default loop does not have.
+    return asyncio.SelectorEventLoop
+
+
+def run(app: WSGIApplication, config: Config, *, target: str) -> int:
+    """Serve until SIGINT or SIGTERM, telling standard error about it; return the exit code.
+
+    ``target`` is what to call the application.
+
+    Raises:
+        ConfigurationError: an address, a certificate or a log file cannot be used.
+    """
+    factory = loop_factory(config.loop)
+    identity = resolve(config)
+    log = command_log(config)
+    try:
+        if identity is not None and (warning := identity.warning()):
+            log.events.warning("%s", warning)
+
+        def on_ready(endpoints: list[Endpoint]) -> None:
+            ready(
+                log,
+                config,
+                target=target,
+                version=__version__,
+                endpoints=endpoints,
+                certificate=identity,
+            )
+
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        server = Server(app, config, log=log, tls=None if identity is None else identity.context)
+        with asyncio.Runner(loop_factory=factory) as runner:
+            all_returned = runner.run(_serve_until_signal(server, on_ready))
+        if not all_returned:
+            _exit_without_applications(server)
+        return 0
+    finally:
+        log.close()
+
+
+def _exit_without_applications(server: Server) -> None:
+    server.log.events.warning(
+        "%d applications did not return within the graceful timeout; exiting without them",
+        server.busy_threads,
+    )
+    server.log.close()
+    # Threads cannot be ended, and a normal exit might wait for what they hold.
+    os._exit(0)
+
+
+async def _serve_until_signal(server: Server, on_ready: Callable[[list[Endpoint]], None]) -> bool:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        name = signal.Signals(number).name
+        if stop.is_set():
+            server.log.events.warning("%s again: ending at once", name)
+            server.log.close()
+            os._exit(128 + number)
+        server.log.events.info(
+            "%s: stopping; running requests have %g seconds, a second signal ends at once",
+            name,
+            server.config.graceful_timeout,
+        )
+        stop.set()
+
+    def on_signal_outside_loop(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(on_signal, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, on_signal, number)
+        except NotImplementedError:  # Windows
+            signal.signal(number, on_signal_outside_loop)
+    await server.start()
+    on_ready(server.endpoints)
+    await stop.wait()
+    return await server.stop()
+
+
+def serve(app: WSGIApplication | str, **options: Any) -> int:
+    """Serve ``app``, or the one that a target such as ``"module:app"`` names, as the command does.
+
+    ``options`` are the fields of :class:`~h2wsgi.config.Config`. Logs to standard error, returns
+    the exit code after SIGINT or SIGTERM. Call it on the main thread.
+
+    Raises:
+        ConfigurationError: an option, the target, a certificate or an address is wrong.
+    """
+    config = Config.build(**options)
+    target = app if isinstance(app, str) else _describe(app)
+    return run(_application(app, config), config, target=target)
+
+
+def serve_in_thread(app: WSGIApplication | str, **options: Any) -> ServerThread:
+    """Return a context manager that serves ``app`` in a background thread::
+
+        with serve_in_thread(app) as server:
+            httpx.Client(http2=True, verify=server.ca_file).get(server.url)
+
+    ``options`` are the fields of :class:`~h2wsgi.config.Config`; without ``bind`` a free port of
+    localhost is taken.
+
+    Raises:
+        ConfigurationError: here or on entering, if something cannot be used.
+    """
+    if not options.get("bind") and not options.get("bind_h2c"):
+        options["bind"] = "localhost:0"
+    config = Config.build(**options)
+    return ServerThread(_application(app, config), config)
+
+
+class ServerThread:
+    """A server in a background thread, running while its ``with`` block does."""
+
+    def __init__(self, app: WSGIApplication, config: Config) -> None:
+        self.server = Server(app, config)
+        self._loop_factory = loop_factory(config.loop)
+        self._thread = threading.Thread(target=self._run, name="h2wsgi-loop", daemon=True)
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    @property
+    def url(self) -> str:
+        """The first endpoint's URL, ending in ``/``."""
+        return self.server.url
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of all endpoints."""
+        return [endpoint.url for endpoint in self.server.endpoints]
+
+    @property
+    def ca_file(self) -> str | None:
+        """The file a client must trust to accept the certificate; None for cleartext."""
+        return self.server.ca_file
+
+    def join(self, path: str) -> str:
+        """Return the URL of ``path`` on this server."""
+        return urljoin(self.url, path)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(THREAD_START_TIMEOUT):
+            raise H2WSGIError(f"The server did not start within {THREAD_START_TIMEOUT:g} seconds.")
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server and wait for it; does nothing if it has stopped."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            with suppress(RuntimeError):  # the loop may have ended just now
+                self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(self.server.config.graceful_timeout + THREAD_STOP_GRACE)
+        if self._thread.is_alive():
+            raise H2WSGIError("The server did not stop.")
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            self._error = error
+            if self._ready.is_set():
+                logging.getLogger("h2wsgi").exception("the server thread failed")
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with self.server:
+            self._ready.set()
+            await self._stop.wait()
+
+
+def _application(app: WSGIApplication | str, config: Config) -> WSGIApplication:
+    if isinstance(app, str):
+        return load(app, app_dir=config.app_dir, factory=config.factory)
+    return app() if config.factory else app  # type: ignore[call-arg,return-value]
+
+
+def _describe(app: object) -> str:
+    module = getattr(app, "__module__", type(app).__module__)
+    return f"{module}:{getattr(app, '__qualname__', type(app).__qualname__)}"

@@ -1,0 +1,233 @@
+"""The composition root: one event loop, one thread pool, the connections of one application.
+
+Everything here runs on the loop's thread except what ends in _threadsafe. A Server is started
+once and stopped once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Self
+
+from .accept import Acceptor
+from .addresses import Listener, open_listeners
+from .banner import Endpoint
+from .budget import Budget
+from .config import Config
+from .errors import ConfigurationError
+from .guards import loop_thread, set_role
+from .handover import Handover
+from .http2.protocol import ABORT_AFTER, H2Protocol
+from .logs import Log, library_log
+from .stream import ConnectionFacts, Stream
+from .tls import resolve
+from .wsgi.runner import Runner, WSGIApplication
+from .wsgi.thread_pool import ThreadPool
+
+POLL = 0.01
+"""Seconds between looks at the pool while a stopping server waits for applications."""
+
+
+class Server:
+    """Serves ``app`` in the running event loop::
+
+        async with Server(app, Config(bind=("localhost:0",))) as server:
+            print(server.url)
+
+    ``tls`` replaces the context that the options would give; ``log`` the standard loggers.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        config: Config | None = None,
+        *,
+        log: Log | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        if not callable(app):
+            raise ConfigurationError(f"The application is not callable: {app!r}.")
+        self.config = config or Config()
+        self.log = log or library_log(self.config)
+        self.ca_file: str | None = None
+        """What a client must trust to accept the certificate, if that is known."""
+        self._tls = tls
+        self._runner = Runner(app, self.log, root_path=self.config.root_path)
+        self.input_budget = Budget(self.config.max_buffered, self._input_relieved)
+        self.output_budget = Budget(self.config.max_buffered, self._output_relieved)
+        self._pool: ThreadPool[Stream] = ThreadPool(
+            self._runner.run,
+            limit=self.config.threads,
+            max_threads=self.config.max_threads,
+            schedule_threadsafe=self._schedule_threadsafe,
+        )
+        self._listeners: list[Listener] = []
+        self._endpoints: list[Endpoint] = []
+        self._protocols: set[H2Protocol] = set()
+        self._refusals_logged: set[str] = set()
+        # any thread
+        self._mail: deque[Callable[[], None]] = deque()
+        self._mail_scheduled = False
+
+    # --------------------------------------------------------------------------- lifecycle
+
+    async def start(self) -> None:
+        """Open the sockets and begin to accept.
+
+        Raises:
+            ConfigurationError: an address or a certificate cannot be used.
+        """
+        set_role("loop")
+        self._loop = asyncio.get_running_loop()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+        if self._tls is None and (identity := resolve(self.config)) is not None:
+            self._tls = identity.context
+            self.ca_file = identity.ca_path
+        self._listeners = open_listeners(self.config.tls_binds, tls=True)
+        try:
+            self._listeners += open_listeners(self.config.h2c_binds, tls=False)
+        except BaseException:
+            for listener in self._listeners:
+                listener.close()
+            raise
+        urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
+        self._endpoints = [Endpoint(url, tls) for url, tls in urls]
+        self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
+        self._acceptor.start()
+
+    async def stop(self, graceful_timeout: float | None = None) -> bool:
+        """Stop: no new connections, GOAWAY, running requests finish within the timeout.
+
+        Returns True if every application has returned, False if some are stuck in theirs.
+        """
+        if graceful_timeout is None:
+            graceful_timeout = self.config.graceful_timeout
+        deadline = time.monotonic() + graceful_timeout
+        self._acceptor.close()
+        for protocol in list(self._protocols):
+            protocol.drain()
+        await self._wait_all_closed(graceful_timeout)
+        for protocol in list(self._protocols):
+            protocol.stop()
+        await self._wait_all_closed(ABORT_AFTER)
+        for protocol in list(self._protocols):
+            protocol.abort()
+        await self._wait_all_closed(ABORT_AFTER)
+        while self._pool.busy and time.monotonic() < deadline:
+            await asyncio.sleep(POLL)
+        self._pool.close()
+        return self._pool.busy == 0
+
+    async def _wait_all_closed(self, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._all_closed.wait()
+        except TimeoutError:
+            return
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Where the server listens, real ports included; once it has started."""
+        return self._endpoints
+
+    @property
+    def url(self) -> str:
+        """The first endpoint's URL, such as ``https://localhost:8443/``."""
+        return self._endpoints[0].url
+
+    @property
+    def connections(self) -> int:
+        """Connections open now, handshakes included."""
+        return self._acceptor.connections
+
+    @property
+    def threads(self) -> int:
+        """Application threads alive now."""
+        return self._pool.threads
+
+    @property
+    def busy_threads(self) -> int:
+        """Application threads that are inside the application."""
+        return self._pool.busy
+
+    # ------------------------------------------------------------- what connections ask for
+
+    def start_request(self, handover: Handover, stream: Stream) -> None:
+        """See Host."""
+        self._pool.submit(handover, stream)
+
+    def cancel_request(self, handover: Handover, stream: Stream) -> bool:
+        """See Host."""
+        return self._pool.cancel(handover, stream)
+
+    def input_is_full(self) -> None:
+        """See Host."""
+        for protocol in list(self._protocols):
+            protocol.connection.refuse_unstarted()
+
+    def _input_relieved(self) -> None:
+        for protocol in list(self._protocols):
+            protocol.connection.input_relieved()
+
+    def _output_relieved(self) -> None:
+        for protocol in list(self._protocols):
+            protocol.connection.output_relieved()
+
+    def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
+        """See ProtocolHost. Said once for each kind: such clients come again and again."""
+        if advice not in self._refusals_logged:
+            self._refusals_logged.add(advice)
+            self.log.events.warning(
+                "%s: refused a client that does not speak HTTP/2 here. It was told: %s",
+                facts.peer,
+                advice,
+            )
+
+    def _connection_opened(self, protocol: H2Protocol) -> None:
+        self._protocols.add(protocol)
+        self._all_closed.clear()
+
+    def connection_closed(self, protocol: H2Protocol) -> None:
+        """See ProtocolHost."""
+        self._protocols.discard(protocol)
+        self._acceptor.released()
+        if not self._protocols:
+            self._all_closed.set()
+
+    # ------------------------------------------------------------------------- any thread
+
+    def post_threadsafe(self, callback: Callable[[], None]) -> None:
+        """See ProtocolHost. However much mail there is, the loop is woken once for it."""
+        self._mail.append(callback)
+        if not self._mail_scheduled:
+            self._mail_scheduled = True
+            self._call_threadsafe(self._deliver)
+
+    @loop_thread
+    def _deliver(self) -> None:
+        # Cleared first: who appends after this line schedules anew, who appended before is served.
+        self._mail_scheduled = False
+        for _ in range(len(self._mail)):
+            self._mail.popleft()()
+
+    def _schedule_threadsafe(self, delay: float, callback: Callable[[], None]) -> None:
+        self._call_threadsafe(lambda: self._loop.call_later(delay, callback))
+
+    def _call_threadsafe(self, callback: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            # The loop is closed: the server has stopped, and every stream was told so.
+            return

@@ -1,0 +1,321 @@
+"""THE SEAM between the two threads: one request, its content coming in, its response going out.
+
+The loop thread calls the upper half, the application's thread the lower. Every shared field is
+guarded by the connection's :class:`~h2wsgi.handover.Handover` lock. A thread that blocks here
+wakes on data, room, end, reset or connection loss, exactly once each (invariant 1): whatever
+changes what a waiter waits for calls :meth:`Stream.notify_locked` while it holds the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .errors import BodyTooLarge, ClientDisconnected
+from .guards import application_thread, loop_thread
+from .handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFields:
+    """A request's field section after every rule was checked (RFC 9113 section 8.3)."""
+
+    method: str
+    scheme: bytes
+    authority: bytes | None
+    path: bytes
+    """``:path`` as sent: path and query, no octet outside 0x21 to 0x7e."""
+    fields: tuple[tuple[bytes, bytes], ...]
+    """Names in lower case, values as sent, in the order sent, pseudo-fields left out."""
+    content_length: int | None
+    expects_continue: bool
+
+
+@dataclass(slots=True)
+class ConnectionFacts:
+    """What every request of a connection has in common."""
+
+    scheme: str
+    server_name: str
+    server_port: str
+    remote_address: str
+    remote_port: str
+    tls: dict[str, str]
+    """mod_ssl's names to values (``SSL_PROTOCOL``, ...); empty on cleartext."""
+    environ_template: dict[str, Any] | None = field(default=None, repr=False)
+    """Where the application side keeps the part of environ that is the same for all requests."""
+
+    @property
+    def peer(self) -> str:
+        """The peer as a log line names it."""
+        if not self.remote_address:
+            return "unix socket"
+        host = f"[{self.remote_address}]" if ":" in self.remote_address else self.remote_address
+        return f"{host}:{self.remote_port}"
+
+
+class ClientWait(Protocol):
+    """Told when a thread starts and stops waiting on its client, so that others may run.
+
+    Both are called with the connection's lock held and must not take it, nor block.
+    """
+
+    def wait_begins(self) -> None: ...
+    def wait_ended(self) -> None: ...
+
+
+class Stream:
+    """One request and its response."""
+
+    __slots__ = (
+        "_buffered", "_changed", "_chunks", "_credit_due", "_failure", "_handover", "_input_ended",
+        "_input_failure", "_seen_octets", "application_done", "budgeted", "client_wait",
+        "connection", "credit_step",
+        "max_body", "octets_sent", "progress_at", "reading_since", "request", "request_ended",
+        "response_ended", "started_at", "status", "stream_id", "unsent", "write_limit",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream_id: int,
+        request: RequestFields,
+        connection: ConnectionFacts,
+        handover: Handover,
+        *,
+        write_limit: int,
+        credit_step: int,
+        max_body: int,
+    ) -> None:
+        # immutable
+        self.stream_id = stream_id
+        self.request = request
+        self.connection = connection
+        self._handover = handover
+        self.write_limit = write_limit
+        self.credit_step = credit_step
+        self.max_body = max_body
+        self.started_at = time.monotonic()
+        # application thread only, set before the application starts
+        self.client_wait: ClientWait | None = None
+        # under the lock
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._credit_due = 0
+        self._input_ended = False
+        self._failure: ClientDisconnected | None = None
+        self._input_failure: ClientDisconnected | None = None
+        self._changed: threading.Condition | None = None
+        self.unsent = 0
+        """Octets of the response handed over and not yet taken towards the transport."""
+        self.reading_since: float | None = None
+        """When the application began to wait for content, by the monotonic clock."""
+        self.application_done = False
+        # loop thread only
+        self._seen_octets = 0
+        self.budgeted = 0
+        """Octets of content counted against the process's budget."""
+        self.request_ended = False
+        self.response_ended = False
+        self.status = 0
+        self.octets_sent = 0
+        self.progress_at = self.started_at
+        """When response content last moved, by the monotonic clock."""
+
+    # ------------------------------------------------------------------ the loop's thread
+
+    @loop_thread
+    def receive(self, data: bytes) -> bool:
+        """Buffer content for the application; False if nobody will read it (credit it instead)."""
+        self._seen_octets += len(data)
+        too_large = 0 < self.max_body < self._seen_octets
+        with self._handover.lock:
+            if too_large and self._input_failure is None:
+                failure = BodyTooLarge(f"the content is over {self.max_body} octets")
+                self._fail_input_locked(failure)
+            if self._input_failure is not None or self.application_done:
+                return False
+            self._chunks.append(data)
+            self._buffered += len(data)
+            self.notify_locked()
+        return True
+
+    @loop_thread
+    def end_input(self) -> None:
+        """The request is complete."""
+        self.request_ended = True
+        with self._handover.lock:
+            self._input_ended = True
+            self.notify_locked()
+
+    @loop_thread
+    def fail(self, reason: str) -> None:
+        """End every wait: the application's next read or write raises ClientDisconnected.
+
+        Octets still unsent are given up; those in the outbox must be dropped when they are drained.
+        """
+        handover = self._handover
+        with handover.lock:
+            if self._failure is None:
+                self._failure = ClientDisconnected(reason)
+                self._fail_input_locked(self._failure)
+                handover.unsent -= self.unsent
+                self.unsent = 0
+                handover.notify_ceiling_waiters_locked()
+
+    @loop_thread
+    def fail_input(self, failure: ClientDisconnected) -> None:
+        """End every read with ``failure``; the response can still be sent."""
+        with self._handover.lock:
+            self._fail_input_locked(failure)
+
+    def _fail_input_locked(self, failure: ClientDisconnected) -> None:
+        self._input_failure = failure
+        self._chunks.clear()
+        self._buffered = 0
+        self.notify_locked()
+
+    @property
+    def buffered(self) -> int:
+        """Octets of content that wait for the application (approximate without the lock)."""
+        return self._buffered
+
+    def notify_locked(self) -> None:
+        """Let every thread that waits on this stream look again."""
+        if self._changed is not None:
+            self._changed.notify_all()
+
+    # ------------------------------------------------------------ the application's thread
+
+    @property
+    def failed(self) -> bool:
+        """True once the client can no longer be reached on this stream."""
+        return self._failure is not None
+
+    @application_thread
+    def take(self, wanted: int) -> bytes:
+        """Return content as it is there, waiting for the first octet; ``b""`` only at the end.
+
+        May return up to one DATA frame more than ``wanted`` octets: frames are not cut.
+
+        Raises:
+            ClientDisconnected: the client went away or reset the stream before the end.
+        """
+        handover = self._handover
+        with handover.lock:
+            if not self._chunks and not self._input_ended and self._input_failure is None:
+                self.reading_since = time.monotonic()
+                try:
+                    self._wait_locked(
+                        lambda: (
+                            bool(self._chunks)
+                            or self._input_ended
+                            or self._input_failure is not None
+                        )
+                    )
+                finally:
+                    self.reading_since = None
+            if self._input_failure is not None:
+                raise again(self._input_failure)
+            data = self._pop_locked(wanted)
+            wake = self._return_credit_locked(len(data))
+        if wake:
+            handover.wake()
+        return data
+
+    def _pop_locked(self, wanted: int) -> bytes:
+        chunks = self._chunks
+        if not chunks:
+            return b""
+        taken = [chunks.popleft()]
+        octets = len(taken[0])
+        while chunks and octets < wanted:
+            taken.append(chunks.popleft())
+            octets += len(taken[-1])
+        self._buffered -= octets
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def _return_credit_locked(self, octets: int) -> bool:
+        # Announced in steps of part of the window: the peer always has the rest of it to go on
+        # with, so holding a step back never stalls it.
+        self._credit_due += octets
+        if self._credit_due < self.credit_step:
+            return False
+        due, self._credit_due = self._credit_due, 0
+        return self._handover.append_locked((self, None, b"", CREDIT, due))
+
+    @application_thread
+    def send(self, head: Head | None, data: bytes, mark: int = OPEN) -> None:
+        """Hand over part of a response and return when there is room for more.
+
+        ``mark`` is OPEN, END or ABORT. A complete response is one call with END and does not
+        wait for its own octets, only for the connection's ceiling.
+
+        Raises:
+            ClientDisconnected: nobody will get it.
+        """
+        handover = self._handover
+        with handover.lock:
+            if data and handover.full:
+                self._wait_for_ceiling_locked()
+            self._raise_failure_locked()
+            self.unsent += len(data)
+            wake = handover.append_locked((self, head, data, mark, 0))
+        if wake:
+            handover.wake()
+        if mark == OPEN and self.unsent >= self.write_limit:
+            with handover.lock:
+                self._wait_locked(lambda: self.unsent < self.write_limit)
+                self._raise_failure_locked()
+
+    def _wait_for_ceiling_locked(self) -> None:
+        handover = self._handover
+        handover.ceiling_waiters.add(self)
+        try:
+            self._wait_locked(lambda: not handover.full)
+        finally:
+            handover.ceiling_waiters.discard(self)
+
+    @application_thread
+    def finished(self) -> None:
+        """The application call is over, ``close()`` included."""
+        handover = self._handover
+        wake = False
+        with handover.lock:
+            self.application_done = True
+            self._chunks.clear()
+            self._buffered = 0
+            if not self._input_ended and self._failure is None:
+                wake = handover.append_locked((self, None, b"", FINISHED, 0))
+        if wake:
+            handover.wake()
+
+    def _raise_failure_locked(self) -> None:
+        if self._failure is not None:
+            raise again(self._failure)
+
+    def _wait_locked(self, ready: Callable[[], bool]) -> None:
+        """Block until ``ready()`` or the stream fails."""
+        if ready() or self._failure is not None:
+            return
+        if self._changed is None:
+            self._changed = threading.Condition(self._handover.lock)
+        if self.client_wait is not None:
+            self.client_wait.wait_begins()
+        try:
+            while not ready() and self._failure is None:
+                self._changed.wait()
+        finally:
+            if self.client_wait is not None:
+                self.client_wait.wait_ended()
+
+
+def again(failure: ClientDisconnected) -> ClientDisconnected:
+    """Return a copy to raise: one instance raised in two threads would mix their tracebacks."""
+    return type(failure)(*failure.args)
+
+
+__all__ = ["ABORT", "END", "OPEN", "ClientWait", "ConnectionFacts", "RequestFields", "Stream"]

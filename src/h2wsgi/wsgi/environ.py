@@ -1,0 +1,107 @@
+"""RequestFields -> the environ of PEP 3333. Pure.
+
+What all requests of a connection share is built once and copied; a field's environ key is
+remembered, since real clients use few names.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ..stream import ConnectionFacts, RequestFields
+
+# Names that environ carries in another place, or must not carry at all: content-type and
+# content-length have keys of their own, host yields to :authority, and HTTP_PROXY is what
+# libraries read as their proxy setting ("httpoxy", CVE-2016-5385).
+_SPECIAL = frozenset({b"content-type", b"content-length", b"host", b"proxy"})
+
+
+def connection_template(
+    facts: ConnectionFacts, *, root_path: str, errors: object, file_wrapper: object
+) -> dict[str, Any]:
+    """Return the entries that are equal for every request of a connection."""
+    template: dict[str, Any] = {
+        "SCRIPT_NAME": root_path,
+        "SERVER_NAME": facts.server_name,
+        "SERVER_PORT": facts.server_port,
+        "SERVER_PROTOCOL": "HTTP/2",
+        "SERVER_SOFTWARE": "h2wsgi",
+        "REMOTE_ADDR": facts.remote_address,
+        "REMOTE_PORT": facts.remote_port,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": facts.scheme,
+        "wsgi.errors": errors,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": file_wrapper,
+        "wsgi.input_terminated": True,
+    }
+    template.update(facts.tls)
+    return template
+
+
+def build_environ(
+    request: RequestFields, template: dict[str, Any], wsgi_input: object
+) -> dict[str, Any]:
+    """Return a fresh environ: ``template`` plus this request's own entries."""
+    environ = template.copy()
+    target = request.path
+    path, _, query = target.partition(b"?")
+    raw = target.decode("latin-1")
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = _path_info(path, template["SCRIPT_NAME"])
+    environ["QUERY_STRING"] = query.decode("latin-1")
+    environ["RAW_URI"] = raw
+    environ["REQUEST_URI"] = raw
+    environ["wsgi.input"] = wsgi_input
+    if request.content_length is not None:
+        environ["CONTENT_LENGTH"] = str(request.content_length)
+    if request.authority is not None:
+        environ["HTTP_HOST"] = request.authority.decode("latin-1")
+    _add_fields(environ, request.fields)
+    return environ
+
+
+def _path_info(path: bytes, root_path: str) -> str:
+    if path == b"*":
+        return "*"
+    decoded = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
+    # Proxies either pass the mount prefix on or strip it; both must give the same PATH_INFO.
+    if root_path and (decoded == root_path or decoded.startswith(root_path + "/")):
+        return decoded[len(root_path) :]
+    return decoded
+
+
+def _add_fields(environ: dict[str, Any], fields: tuple[tuple[bytes, bytes], ...]) -> None:
+    for name, value in fields:
+        key = environ_key(name)
+        if key is None:
+            _add_special(environ, name, value)
+        elif key in environ:
+            # RFC 9113 section 8.2.3: cookie crumbs are joined before anything else sees them.
+            separator = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] += separator + value.decode("latin-1")
+        else:
+            environ[key] = value.decode("latin-1")
+
+
+def _add_special(environ: dict[str, Any], name: bytes, value: bytes) -> None:
+    if name == b"content-type":
+        environ["CONTENT_TYPE"] = value.decode("latin-1")
+    elif name == b"host" and "HTTP_HOST" not in environ:
+        environ["HTTP_HOST"] = value.decode("latin-1")
+
+
+@lru_cache(maxsize=1024)
+def environ_key(name: bytes) -> str | None:
+    """Return the ``HTTP_`` key of a field name, or None where it must not get one.
+
+    A name with an underscore would collide with the same name spelt with a hyphen, which lets a
+    client forge fields that a proxy sets; such fields are dropped.
+    """
+    if name in _SPECIAL or b"_" in name:
+        return None
+    return "HTTP_" + name.decode("ascii").upper().replace("-", "_")

@@ -1,0 +1,260 @@
+"""start_response, write() and what a response may look like (PEP 3333, RFC 9110).
+
+One Response per request, on the application's thread. It decides when the head leaves, counts
+content against Content-Length and hands over complete responses complete.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sized
+from email.utils import formatdate
+from types import TracebackType
+from typing import Any
+
+from ..errors import ApplicationError
+from ..handover import Head
+from ..stream import ABORT, END, OPEN, Stream
+
+ExcInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None] | None
+)
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_FORBIDDEN_IN_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f]").search
+_STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
+
+# RFC 9113 section 8.2.2: fields about the connection have no place in HTTP/2.
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
+)
+
+
+class Response:
+    """One response, from ``start_response`` to the last octet."""
+
+    __slots__ = ("_declared", "_excess", "_head", "_head_sent", "_notes", "_remaining", "_stream",
+                 "_without_content", "ended", "status")  # fmt: skip
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._head: list[tuple[bytes, bytes]] | None = None
+        self._head_sent = False
+        self._declared = False
+        self._remaining = -1
+        self._without_content = False
+        self._excess = 0
+        self.status = 0
+        self.ended = False
+        """END_STREAM was handed over: nothing more can be sent."""
+        self._notes: list[str] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """What the application did wrong that did not stop the response."""
+        if self._excess and not self._without_content:
+            return [*self._notes, f"{self._excess} octets beyond Content-Length were left out"]
+        return self._notes
+
+    @property
+    def head_sent(self) -> bool:
+        """True once the head was handed over: the status can no longer change."""
+        return self._head_sent
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
+    ) -> Any:
+        """PEP 3333's start_response; returns ``write``.
+
+        Raises:
+            ApplicationError: a second call without ``exc_info``, or an illegal status or header.
+            TypeError: something is not a str, a list or a pair.
+        """
+        if exc_info is not None:
+            try:
+                if self._head_sent and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # breaks the reference cycle through this frame
+        elif self._head is not None:
+            raise ApplicationError("start_response was called twice without exc_info")
+        self._set_head(status, headers)
+        return self.write
+
+    def _set_head(self, status: str, headers: list[tuple[str, str]]) -> None:
+        if not isinstance(status, str):
+            raise TypeError(f"the status must be a str, not {type(status).__name__}")
+        if not isinstance(headers, list):
+            raise TypeError(f"the headers must be a list, not {type(headers).__name__}")
+        if _STATUS(status) is None or _FORBIDDEN_IN_VALUE(status):
+            raise ApplicationError(f"{status!r} is not a status: 200 to 599, a space, a reason")
+        self._declared, self._remaining = False, -1
+        fields = [self._checked(item) for item in headers]
+        names = {name for name, _ in fields}
+        self.status = int(status[:3])
+        self._without_content = self.status in (204, 304) or self._stream.request.method == "HEAD"
+        head: Head = [(b":status", status[:3].encode("ascii"))]
+        for name, value in fields:
+            if name in HOP_BY_HOP:
+                self._notes.append(f"the field {name!r} is not allowed in HTTP/2 and was left out")
+            elif name != "content-length" or self.status != 204:
+                head.append((name.encode("ascii"), value.encode("latin-1")))
+        if "date" not in names:
+            head.append((b"date", http_date()))
+        if "server" not in names:
+            head.append((b"server", b"h2wsgi"))
+        self._head = head
+
+    def _checked(self, item: tuple[str, str]) -> tuple[str, str]:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise TypeError(f"a header must be a tuple of name and value, not {item!r}")
+        name, value = item
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"a header's name and value must be str: {item!r}")
+        if _TOKEN(name) is None:
+            raise ApplicationError(f"{name!r} is not a field name")
+        if _FORBIDDEN_IN_VALUE(value):
+            raise ApplicationError(f"the value of {name!r} holds a control character: {value!r}")
+        name, value = name.lower(), value.strip(" \t")
+        try:
+            value.encode("latin-1")
+        except UnicodeEncodeError:
+            raise ApplicationError(f"the value of {name!r} is not latin-1: {value!r}") from None
+        if name == "content-length":
+            self._declare_length(value)
+        return name, value
+
+    def _declare_length(self, value: str) -> None:
+        if not (value.isascii() and value.isdigit()):
+            raise ApplicationError(f"{value!r} is not a Content-Length")
+        if self._declared and self._remaining != int(value):
+            raise ApplicationError("two different Content-Length fields")
+        self._declared, self._remaining = True, int(value)
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, the head before it; returns when the stream's buffer has room again.
+
+        Raises:
+            ApplicationError: start_response was not called.
+            TypeError: ``data`` is not bytes.
+            ClientDisconnected: the client is gone.
+        """
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        if self._head is None:
+            raise ApplicationError("the application sent content before start_response")
+        if not data:
+            return
+        if self.ended:
+            self._excess += len(data)
+            return
+        if self._without_content:
+            self._hand_over(b"", END)
+            return
+        if self._declared:
+            if len(data) > self._remaining:
+                self._excess += len(data) - self._remaining
+                data = data[: self._remaining]
+            self._remaining -= len(data)
+            self._hand_over(data, OPEN if self._remaining else END)
+        else:
+            self._hand_over(data, OPEN)
+
+    def send_iterable(self, iterable: Iterable[bytes]) -> None:
+        """Send what the application returned. Does not close it.
+
+        Raises: as :meth:`write`, and whatever the iterable raises.
+        """
+        if type(iterable) in (list, tuple):
+            self._send_complete(iterable)
+            return
+        single = isinstance(iterable, Sized) and len(iterable) == 1
+        for chunk in iterable:
+            if single:
+                self._declare_single(chunk)
+            self.write(chunk)
+            # Iteration goes on after the declared length, as the application may have work to do
+            # behind its last chunk, but not where all that follows would be dropped.
+            if self.ended and (self._excess or self._without_content):
+                break
+        self.end()
+
+    def _send_complete(self, chunks: Iterable[bytes]) -> None:
+        content = b"".join([c if type(c) is bytes else _as_bytes(c) for c in chunks])
+        if not self._head_sent:
+            self._declare_single(content)
+        self.write(content)
+        self.end()
+
+    def _declare_single(self, content: bytes) -> None:
+        """Give a response whose whole content is known its Content-Length."""
+        if self._head is None or self._head_sent or self._declared:
+            return
+        length = len(_as_bytes(content))
+        # An empty answer to HEAD says nothing about the length that GET would have.
+        if self.status in (204, 304) or (self._without_content and not length):
+            return
+        self._head.append((b"content-length", b"%d" % length))
+        self._declared, self._remaining = True, length
+
+    def end(self) -> None:
+        """End the response, or reset the stream where content is missing (invariant 5).
+
+        Raises:
+            ApplicationError: start_response was never called.
+            ClientDisconnected: the client is gone.
+        """
+        if self.ended:
+            return
+        if self._head is None:
+            raise ApplicationError("the application never called start_response")
+        if self._declared and self._remaining > 0 and not self._without_content:
+            self._notes.append(
+                f"{self._remaining} octets are missing from the declared Content-Length"
+            )
+            self.abort()
+            return
+        self._hand_over(b"", END)
+
+    def abort(self) -> None:
+        """Reset the stream: what was sent must not be taken for a whole response.
+
+        Raises:
+            ClientDisconnected: the client is gone already.
+        """
+        self.ended = True
+        self._stream.send(None, b"", ABORT)
+
+    def replace(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
+        """Send a whole response of the server's own in place of one whose head has not left."""
+        self._set_head(status, headers)
+        self._send_complete([content])
+
+    def _hand_over(self, data: bytes, mark: int) -> None:
+        head = None if self._head_sent else self._head
+        self._head_sent = True
+        self.ended = mark == END
+        self._stream.send(head, data, mark)
+
+
+def _as_bytes(chunk: object) -> bytes:
+    if not isinstance(chunk, bytes):
+        raise TypeError(f"response content must be bytes, not {type(chunk).__name__}")
+    return bytes(chunk)
+
+
+class _DateCache:
+    """The Date field of the current second, formatted once."""
+
+    second = -1
+    value = b""
+
+
+def http_date() -> bytes:
+    """Return now as an IMF-fixdate (RFC 9110 section 5.6.7)."""
+    now = int(time.time())
+    if now != _DateCache.second:
+        _DateCache.value = formatdate(now, usegmt=True).encode("ascii")
+        _DateCache.second = now
+    return _DateCache.value

@@ -1,0 +1,167 @@
+"""One application call, from environ to ``close()``, on a thread of the pool.
+
+Every way it can end is handled here: a whole response, an error before or after the head, a
+client that went away, an application that breaks the rules. ``close()`` of the iterable runs
+exactly once, always (invariant 7), and nothing an application raises ends its thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
+
+from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
+from ..guards import application_thread
+from ..logs import ErrorStream, Log
+from ..stream import OPEN, ClientWait, Stream
+from .environ import build_environ, connection_template
+from .input import Input
+from .response import Response
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+BLOCK = 65_536
+"""Octets that FileWrapper reads at a time unless told otherwise."""
+
+
+class FileWrapper:
+    """``wsgi.file_wrapper``: iterates over a file-like object in blocks, and closes it."""
+
+    def __init__(self, file: IO[bytes], block_size: int = BLOCK) -> None:
+        self._file = file
+        self._block_size = block_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self._file.read(self._block_size):
+            yield block
+
+    def close(self) -> None:
+        """Close the file, if it can be closed."""
+        close = getattr(self._file, "close", None)
+        if close is not None:
+            close()
+
+
+class Runner:
+    """Calls one application; safe to use from many threads at once."""
+
+    def __init__(self, app: WSGIApplication, log: Log, *, root_path: str) -> None:
+        self._app = app
+        self._log = log
+        self._root_path = root_path
+        self._errors = ErrorStream(log)
+        self._noted: set[str] = set()
+        self._noted_lock = threading.Lock()
+
+    @application_thread
+    def run(self, stream: Stream, client_wait: ClientWait) -> None:
+        """Answer the request of ``stream``. Never raises.
+
+        ``client_wait`` is told while the thread waits on its client.
+        """
+        stream.client_wait = client_wait
+        response = Response(stream)
+        try:
+            self._call(stream, response)
+        except BaseException as error:
+            self._handle(error, stream, response)
+        finally:
+            self._log_notes(stream, response)
+            stream.finished()
+
+    def _call(self, stream: Stream, response: Response) -> None:
+        environ = self._environ(stream, response)
+        iterable = self._app(environ, response.start_response)
+        try:
+            response.send_iterable(iterable)
+        finally:
+            self._close(iterable, stream)
+
+    def _environ(self, stream: Stream, response: Response) -> dict[str, Any]:
+        template = stream.connection.environ_template
+        if template is None:
+            template = connection_template(
+                stream.connection,
+                root_path=self._root_path,
+                errors=self._errors,
+                file_wrapper=FileWrapper,
+            )
+            stream.connection.environ_template = template
+        on_first_read = None
+        if stream.request.expects_continue:
+
+            def on_first_read() -> None:
+                if not response.head_sent:
+                    stream.send([(b":status", b"100")], b"", OPEN)
+
+        return build_environ(stream.request, template, Input(stream, on_first_read))
+
+    def _close(self, iterable: Any, stream: Stream) -> None:
+        close = getattr(iterable, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except BaseException as error:
+            if not _is_disconnect(error):
+                self._log_exception("close() of the response failed", error, stream)
+
+    def _handle(self, error: BaseException, stream: Stream, response: Response) -> None:
+        """Make the response say that it failed, and log why."""
+        try:
+            if response.ended:
+                if not _is_disconnect(error):
+                    self._log_exception("failed after its response", error, stream)
+                return
+            if isinstance(error, BodyTooLarge) and not response.head_sent:
+                _answer(response, "413 Content Too Large")
+            elif isinstance(error, ReadTimeout) and not response.head_sent:
+                _answer(response, "408 Request Timeout")
+            elif _is_disconnect(error):
+                self._log.events.debug("%s: %s", _name(stream), error)
+                response.abort()
+            else:
+                self._log_exception("failed", error, stream)
+                if response.head_sent:
+                    response.abort()
+                else:
+                    _answer(response, "500 Internal Server Error")
+        except ClientDisconnected:
+            return  # nobody is there to be told
+
+    def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
+        self._log.events.error(
+            "%s: the application %s: %s", _name(stream), what, type(error).__name__, exc_info=error
+        )
+
+    def _log_notes(self, stream: Stream, response: Response) -> None:
+        for note in response.notes:
+            with self._noted_lock:
+                # Said once: an application that does this does it on every request.
+                if note in self._noted or len(self._noted) >= 1000:
+                    continue
+                self._noted.add(note)
+            self._log.events.warning("%s: %s", _name(stream), note)
+
+
+def _answer(response: Response, status: str) -> None:
+    text = status[4:].encode("ascii") + b"\n"
+    response.replace(status, [("content-type", "text/plain; charset=utf-8")], text)
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """True if ``error`` is, or was raised while handling, the loss of the client."""
+    seen = 0
+    current: BaseException | None = error
+    while current is not None and seen < 20:
+        if isinstance(current, ClientDisconnected):
+            return True
+        current = current.__cause__ or current.__context__
+        seen += 1
+    return False
+
+
+def _name(stream: Stream) -> str:
+    path = stream.request.path.partition(b"?")[0].decode("latin-1")
+    return f"{stream.request.method} {path} (stream {stream.stream_id})"

@@ -1,0 +1,306 @@
+"""The threads that run applications: grown on demand, fair between connections, shrunk when idle.
+
+Requests wait in one lane per connection, taken round robin. A thread that waits on its client
+gives its share of ``limit`` to another and takes it back without waiting for it, so an
+application lock held across ``write`` cannot deadlock; only ``max_threads`` is never exceeded.
+
+Growth is for applications that wait: a request that nobody takes within a few milliseconds gets
+a new thread unless the process was busy computing meanwhile, since more threads would then only
+share the same interpreter.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from ..guards import loop_thread, set_role
+
+Job = TypeVar("Job")
+
+GROWTH_DELAY = 0.005
+"""Seconds a request waits before another thread is considered."""
+BUSY_SHARE = 0.8
+"""CPU seconds of the process per second of waiting above which a new thread would not help."""
+STALLED_AFTER = 0.05
+"""Seconds in which no waiting request was started, after which growth goes on even when busy."""
+IDLE_TIMEOUT = 30.0
+"""Seconds after which a thread without work ends."""
+EAGER_THREADS = 4
+"""Threads started without delay."""
+
+
+class Lane(Generic[Job]):
+    """One connection's share of the pool. Guarded by the pool's lock.
+
+    Handed to each job, which tells it when its thread waits on the client.
+    """
+
+    __slots__ = ("_pool", "in_ring", "key", "running", "waiting", "waiting_on_client")
+
+    def __init__(self, pool: ThreadPool[Job], key: Hashable) -> None:
+        self._pool = pool
+        self.key = key
+        self.waiting: deque[Job] = deque()
+        self.running = 0
+        self.waiting_on_client = 0
+        self.in_ring = False
+
+    def wait_begins(self) -> None:
+        """The calling thread is about to wait on its client: let another run meanwhile."""
+        self._pool.wait_begins(self)
+
+    def wait_ended(self) -> None:
+        """The calling thread goes on. May overshoot the limit: new starts then wait instead."""
+        self._pool.wait_ended(self)
+
+
+Assignment = tuple[Lane[Job], Job]
+
+
+class _Worker(Generic[Job]):
+    """A thread and where it gets its next job. SimpleQueue waits in C, without a lock of ours."""
+
+    __slots__ = ("inbox",)
+
+    def __init__(self) -> None:
+        self.inbox: queue.SimpleQueue[Assignment[Job] | None] = queue.SimpleQueue()
+
+
+class ThreadPool(Generic[Job]):
+    """Runs jobs for connections: ``run(job, lane)``, which must not raise.
+
+    ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
+    be with those that wait on clients; ``schedule_threadsafe(delay, callback)`` arranges a call
+    on the loop's thread.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Job, Lane[Job]], None],
+        *,
+        limit: int,
+        max_threads: int,
+        schedule_threadsafe: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        # immutable
+        self._run = run
+        self._limit = limit
+        self._max_threads = max_threads
+        self._lane_limit = lane_limit(limit)
+        self._schedule_threadsafe = schedule_threadsafe
+        # under the lock
+        self._lock = threading.Lock()
+        self._lanes: dict[Hashable, Lane[Job]] = {}
+        self._ring: deque[Lane[Job]] = deque()
+        self._idle: list[_Worker[Job]] = []
+        self._threads = 0
+        self._running = 0
+        self._started = 0
+        self._watching = False
+        self._closing = False
+        # loop thread only: what the growth check saw last
+        self._seen = (0.0, 0.0, 0)
+        self._last_start = 0.0
+
+    @property
+    def threads(self) -> int:
+        """Threads alive."""
+        return self._threads
+
+    @property
+    def busy(self) -> int:
+        """Threads that are inside an application, waiting on a client or not."""
+        return self._threads - len(self._idle)
+
+    @loop_thread
+    def submit(self, key: Hashable, job: Job) -> None:
+        """Run ``job`` on a thread as soon as the share of the connection ``key`` allows it."""
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = Lane(self, key)
+            lane.waiting.append(job)
+            self._enter_ring_locked(lane)
+            self._assign_locked()
+
+    @loop_thread
+    def cancel(self, key: Hashable, job: Job) -> bool:
+        """Forget a job that has not been started; False if it was, or never came."""
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None or job not in lane.waiting:
+                return False
+            lane.waiting.remove(job)
+            self._forget_if_empty_locked(lane)
+            return True
+
+    def close(self) -> None:
+        """Start nothing more; idle threads end now, running ones when their job returns."""
+        with self._lock:
+            self._closing = True
+            self._ring.clear()
+            self._lanes.clear()
+            for worker in self._idle:
+                worker.inbox.put(None)
+
+    # -------------------------------------------------- waiting on a client, any thread
+
+    def wait_begins(self, lane: Lane[Job]) -> None:
+        """See :meth:`Lane.wait_begins`."""
+        with self._lock:
+            self._running -= 1
+            lane.running -= 1
+            lane.waiting_on_client += 1
+            self._enter_ring_locked(lane)
+            self._assign_locked()
+
+    def wait_ended(self, lane: Lane[Job]) -> None:
+        """See :meth:`Lane.wait_ended`."""
+        with self._lock:
+            self._running += 1
+            lane.running += 1
+            lane.waiting_on_client -= 1
+
+    # ------------------------------------------------------------------- under the lock
+
+    def _enter_ring_locked(self, lane: Lane[Job]) -> None:
+        if lane.waiting and not lane.in_ring and lane.running < self._lane_limit:
+            lane.in_ring = True
+            self._ring.append(lane)
+
+    def _assign_locked(self) -> None:
+        """Give waiting jobs to idle threads, then to new ones as far as those start eagerly."""
+        while self._ring and self._running < self._limit:
+            if not self._idle and not self._spawn_eagerly_locked():
+                if not self._watching and self._threads < self._max_threads:
+                    self._watching = True
+                    self._schedule_threadsafe(0.0, self._begin_watch)
+                return
+            if (assignment := self._next_locked()) is None:
+                return
+            self._idle.pop().inbox.put(assignment)
+
+    def _spawn_eagerly_locked(self) -> bool:
+        return self._threads < min(EAGER_THREADS, self._limit) and self._spawn_locked()
+
+    def _next_locked(self) -> Assignment[Job] | None:
+        """Take the next job round robin; None if there is none that may run now."""
+        while self._ring and self._running < self._limit and not self._closing:
+            lane = self._ring.popleft()
+            lane.in_ring = False
+            if not lane.waiting or lane.running >= self._lane_limit:
+                continue
+            job = lane.waiting.popleft()
+            lane.running += 1
+            self._running += 1
+            self._started += 1
+            self._enter_ring_locked(lane)
+            return lane, job
+        return None
+
+    def _spawn_locked(self) -> bool:
+        """Start a thread, idle at first; False if the system has none to give."""
+        worker: _Worker[Job] = _Worker()
+        name = f"h2wsgi-app-{self._threads + 1}"
+        try:
+            threading.Thread(target=self._work, args=(worker,), name=name, daemon=True).start()
+        except RuntimeError:
+            return False
+        self._threads += 1
+        self._idle.append(worker)
+        return True
+
+    def _forget_if_empty_locked(self, lane: Lane[Job]) -> None:
+        if not (lane.waiting or lane.running or lane.waiting_on_client or lane.in_ring):
+            self._lanes.pop(lane.key, None)
+
+    # ------------------------------------------------------------------ a worker thread
+
+    def _work(self, worker: _Worker[Job]) -> None:
+        set_role("application")
+        while (assignment := self._wait_for_assignment(worker)) is not None:
+            current: Assignment[Job] | None = assignment
+            del assignment
+            while current is not None:
+                lane, job = current
+                self._run(job, lane)
+                del job, current  # or the request would live until the next one comes
+                current = self._done(worker, lane)
+
+    def _done(self, worker: _Worker[Job], lane: Lane[Job]) -> Assignment[Job] | None:
+        with self._lock:
+            self._running -= 1
+            lane.running -= 1
+            self._enter_ring_locked(lane)
+            self._forget_if_empty_locked(lane)
+            assignment = self._next_locked()
+            if assignment is None:
+                self._idle.append(worker)
+                if self._closing:
+                    worker.inbox.put(None)
+            return assignment
+
+    def _wait_for_assignment(self, worker: _Worker[Job]) -> Assignment[Job] | None:
+        """Return the next job; None when this thread is to end."""
+        while True:
+            try:
+                assignment = worker.inbox.get(timeout=IDLE_TIMEOUT)
+            except queue.Empty:
+                assignment = None
+            with self._lock:
+                if assignment is not None:
+                    return assignment
+                if worker in self._idle:
+                    self._idle.remove(worker)
+                    self._threads -= 1
+                    return None
+            # Taken off the idle list an instant ago: its job is on the way.
+
+    # --------------------------------------------------------------- growth, loop thread
+
+    @loop_thread
+    def _begin_watch(self) -> None:
+        self._last_start = time.monotonic()
+        self._look()
+
+    def _look(self) -> None:
+        self._seen = (time.monotonic(), time.process_time(), self._started)
+        self._schedule_threadsafe(GROWTH_DELAY, self._consider_growth)
+
+    @loop_thread
+    def _consider_growth(self) -> None:
+        """Start threads if requests wait, nobody is idle and the time did not go into computing."""
+        then, cpu_then, started_then = self._seen
+        now = time.monotonic()
+        if self._started != started_then:
+            self._last_start = now
+        busy = time.process_time() - cpu_then >= BUSY_SHARE * (now - then)
+        stalled = now - self._last_start >= STALLED_AFTER
+        with self._lock:
+            full = self._threads >= self._max_threads or self._running >= self._limit
+            if not self._ring or full or self._closing:
+                self._watching = False
+                return
+            if (not busy or stalled) and not self._idle:
+                self._grow_locked()
+                self._last_start = now
+        self._look()
+
+    def _grow_locked(self) -> None:
+        # Doubling reaches the limit in a few steps and does not overshoot a short queue.
+        waiting = sum(len(lane.waiting) for lane in self._ring)
+        room = min(self._limit - self._running, self._max_threads - self._threads)
+        for _ in range(min(waiting, room, max(1, self._threads))):
+            if not self._spawn_locked():
+                break
+        self._assign_locked()
+
+
+def lane_limit(limit: int) -> int:
+    """Return how many of ``limit`` threads one connection may keep busy: all but 8, or 3/4."""
+    return max(1, limit - min(8, limit // 4))

@@ -1,0 +1,97 @@
+"""What a start shows of a certificate: its names, its end, and whether it signed itself.
+
+The standard library reads a leaf certificate only in a handshake, and ``cryptography`` is optional,
+so the few fields wanted are taken from the DER octets here (RFC 5280 section 4.1). Nothing is
+verified: these are facts for people, not for trust. Pure; any thread. The invariant: what is not
+understood raises ``ValueError`` and nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+SEQUENCE, UTC_TIME, VERSION, EXTENSIONS = 0x30, 0x17, 0xA0, 0xA3
+OCTET_STRING, DNS_NAME, IP_ADDRESS = 0x04, 0x82, 0x87
+SUBJECT_ALT_NAME = bytes.fromhex("551d11")
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What people want to know of a certificate. ``issuer`` and ``subject`` are DER octets."""
+
+    names: tuple[str, ...]
+    not_after: datetime
+    issuer: bytes
+    subject: bytes
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over now."""
+        return self.not_after <= datetime.now(UTC)
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether it names itself as its issuer."""
+        return self.issuer == self.subject
+
+
+def read_certificate(der: bytes) -> CertificateFacts:
+    """Return the facts of one DER certificate.
+
+    Raises:
+        ValueError: the octets are not a certificate.
+    """
+    (_, certificate), *_ = _elements(der)
+    (_, tbs), *_ = _elements(certificate)
+    fields = list(_elements(tbs))
+    if fields[0][0] == VERSION:
+        del fields[0]
+    if len(fields) < 6:
+        raise ValueError("not a certificate")
+    _serial, _algorithm, (_, issuer), (_, validity), (_, subject), *rest = fields
+    not_after = list(_elements(validity))[1:2]
+    if not not_after:
+        raise ValueError("no validity")
+    extensions = [value for tag, value in rest if tag == EXTENSIONS]
+    names = tuple(_names(extensions[0])) if extensions else ()
+    return CertificateFacts(names, _time(*not_after[0]), issuer, subject)
+
+
+def _elements(octets: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the tag and the value of each DER element in ``octets``; at least one."""
+    at = 0
+    while at < len(octets) or not at:
+        if len(octets) < at + 2:
+            raise ValueError("cut short")
+        tag, length, start = octets[at], octets[at + 1], at + 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(octets[at + 2 : start], "big")
+        at = start + length
+        if at > len(octets):
+            raise ValueError("cut short")
+        yield tag, octets[start:at]
+
+
+def _names(extensions: bytes) -> Iterator[str]:
+    (_, sequence), *_ = _elements(extensions)
+    for _, extension in _elements(sequence):
+        parts = list(_elements(extension))
+        if parts[0][1] != SUBJECT_ALT_NAME or parts[-1][0] != OCTET_STRING:
+            continue
+        (_, general_names), *_ = _elements(parts[-1][1])
+        for tag, value in _elements(general_names):
+            if tag == DNS_NAME:
+                yield value.decode("ascii", "backslashreplace")
+            elif tag == IP_ADDRESS:
+                yield str(ipaddress.ip_address(value))
+
+
+def _time(tag: int, value: bytes) -> datetime:
+    text = value.decode("ascii")
+    if tag == UTC_TIME:  # Two digits: 1950 to 2049 (RFC 5280 section 4.1.2.5.1).
+        text = ("19" if text[:2] >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)

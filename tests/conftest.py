@@ -1,0 +1,107 @@
+"""Fixtures for every test: servers in threads, raw peers, and a look for leaks after each test."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Before h2wsgi is imported anywhere: methods check which thread they are called on.
+os.environ["H2WSGI_THREAD_GUARD"] = "1"
+
+import pytest
+
+import h2wsgi
+from h2wsgi.running import ServerThread, loop_factory
+from support.peer import Peer
+
+LEAK_PATIENCE = 5.0
+"""Seconds that threads and descriptors get to go away after a test."""
+
+Serve = Callable[..., ServerThread]
+Connect = Callable[..., Peer]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep the development certificate of the tests out of the user's cache folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    # libuv opens a pipe for signals with its first loop and keeps it for good.
+    loop_factory("auto")().close()
+    return folder
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve an application over TLS on a free port, ``loop`` as H2WSGI_TEST_LOOP says."""
+    servers: list[ServerThread] = []
+
+    def start(app: Any, **options: Any) -> ServerThread:
+        options.setdefault("loop", os.environ.get("H2WSGI_TEST_LOOP", "auto"))
+        options.setdefault("graceful_timeout", 5)
+        server = h2wsgi.serve_in_thread(app, **options)
+        server.__enter__()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def connect(serve: Serve) -> Iterator[Connect]:
+    """Connect a raw peer to a server; closed before the server stops."""
+    peers: list[Peer] = []
+
+    def open_peer(server: ServerThread, **options: Any) -> Peer:
+        tls = server.url.startswith("https")
+        port = int(server.url.rstrip("/").rpartition(":")[2])
+        if tls:
+            options.setdefault("ca_file", server.ca_file)
+        peer = Peer.connect(("127.0.0.1", port), tls=tls, **options)
+        peers.append(peer)
+        return peer
+
+    yield open_peer
+    for peer in peers:
+        peer.close()
+
+
+def server_threads() -> set[str]:
+    """Return the names of threads that belong to a server."""
+    return {t.name for t in threading.enumerate() if t.name.startswith("h2wsgi-")}
+
+
+def descriptors() -> dict[str, str]:
+    """Return the open descriptors of this process and what each refers to."""
+    found = {}
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+    return {n: t for n, t in found.items() if t.startswith(("socket:", "pipe:", "anon_inode:"))}
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(cache_folder: Path) -> Iterator[None]:
+    """After each test: no thread of a server and no socket, pipe or poller is left behind."""
+    before_threads, before = server_threads(), descriptors()
+    yield
+    deadline = time.monotonic() + LEAK_PATIENCE
+    while True:
+        threads = server_threads() - before_threads
+        left = {n: t for n, t in descriptors().items() if before.get(n) != t}
+        if not threads and not left:
+            return
+        if time.monotonic() > deadline:
+            break
+        gc.collect()
+        time.sleep(0.01)
+    pytest.fail(f"left behind: threads {sorted(threads)}, descriptors {left}")

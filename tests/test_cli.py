@@ -1,0 +1,327 @@
+"""The command as people type it: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import h2wsgi
+from h2wsgi import running
+from h2wsgi.cli import main
+from h2wsgi.devcert import make_certificates
+
+APPLICATION = """
+def app(environ, start_response):
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [b"served"]
+"""
+CACHE = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+QUICK = 5.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with an application in web.py and nothing set in the environment."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "web.py").write_text(APPLICATION)
+    monkeypatch.chdir(project)
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    for name in [name for name in os.environ if name.startswith("H2WSGI_")]:
+        monkeypatch.delenv(name)
+    paths, modules = list(sys.path), set(sys.modules)
+    yield project
+    sys.path[:] = paths
+    for name in set(sys.modules) - modules:
+        if not name.startswith("h2wsgi"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+    """Run the command, which must refuse; return its sentence and its hint."""
+
+    def run(*arguments: str) -> tuple[str, str]:
+        assert main(arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        error, hint = captured.err.splitlines()
+        return error.removeprefix("h2wsgi: error: "), hint.removeprefix("hint: ")
+
+    return run
+
+
+def spawn(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "h2wsgi", *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def test_the_version_is_shown(folder, capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"h2wsgi {h2wsgi.__version__}\n"
+
+
+def test_the_package_runs_as_the_command_does(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["h2wsgi", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("h2wsgi", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"h2wsgi {h2wsgi.__version__}\n"
+
+
+def test_help_lists_every_option_by_group_with_unit_and_default(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    text = " ".join(shown.split())
+    groups = re.findall(r"^([A-Z][\w -]+):$", shown, re.MULTILINE)
+    assert groups == [
+        "Application",
+        "Addresses",
+        "TLS",
+        "Process",
+        "Logging",
+        "Limits",
+        "Timeouts",
+        "Instead of serving",
+        "With --make-cert",
+    ]
+    for expected in (
+        "-b, --bind ADDRESS",
+        "--cert, --certfile FILE",
+        "--access-log / --no-access-log one line per request [default: on]",
+        "--tls-min 1.2|1.3",
+        "--stream-window OCTETS",
+        "[default: 256KiB]",
+        "[default: 1MiB]",
+        "[default: 0 octets]",
+        "--graceful-timeout SECONDS",
+        "[default: 30 seconds]",
+        "H2WSGI_THREADS",
+        "h2wsgi httpbin:app",
+    ):
+        assert expected in text
+
+
+def test_help_and_version_import_nothing_that_is_slow():
+    code = (
+        "import sys; from h2wsgi.cli import main; main(['--help']); main(['--version']); "
+        "print(sorted({'asyncio', 'ssl', 'h2', 'cryptography'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stdout.splitlines()[-1] == b"[]"
+
+
+def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
+    seen: dict[str, Any] = {}
+
+    def run(app: Any, config: Any, *, target: str) -> int:
+        seen.update(app=app, config=config, target=target)
+        return 7
+
+    monkeypatch.setattr(running, "run", run)
+    monkeypatch.setenv("H2WSGI_MAX_STREAMS", "9")
+    (folder / "h2wsgi.toml").write_text("max_fields = 20\nthreads = 2")
+    arguments = ["web:app", "--certfile", "c", "--keyfile", "k", "-b", "localhost:1", "--bind"]
+    assert main([*arguments, "[::1]:2", "--no-access-log", "--h2c", "--threads", "4"]) == 7
+    config = seen["config"]
+    assert seen["target"] == "web:app"
+    assert seen["app"]({}, lambda *_: None) == [b"served"]
+    assert (config.cert, config.key, config.bind) == ("c", "k", ("localhost:1", "[::1]:2"))
+    assert (config.access_log, config.h2c) == (False, True)
+    assert (config.threads, config.max_streams, config.max_fields) == (4, 9, 20)
+
+
+def test_the_target_can_come_from_a_file_or_a_variable(folder, monkeypatch, capsys):
+    (folder / "h2wsgi.toml").write_text('target = "web:app"\nbind = "localhost:0"')
+    assert main(["--check"]) == 0
+    assert capsys.readouterr().out.startswith("web:app is a WSGI application (function).\n")
+    monkeypatch.setenv("H2WSGI_TARGET", "web")
+    assert main(["--check"]) == 0
+    assert capsys.readouterr().out.startswith("web is")
+
+
+def test_check_says_what_is_well(folder, capsys):
+    arguments = ["web:app", "--check", "--bind", "localhost:0", "--bind-h2c", "127.0.0.1:0"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "localhost:0  HTTP/2 only (ALPN h2)" in captured.out
+    assert "127.0.0.1:0  HTTP/2 only (cleartext, prior knowledge)" in captured.out
+    assert "DEVELOPMENT CERTIFICATE, MADE JUST NOW" in captured.out
+    assert captured.out.endswith("All is well.\n")
+    assert captured.err == ""
+
+
+def test_check_warns_of_an_expired_certificate_and_is_well(folder, capsys):
+    made = make_certificates("certs", kind="expired")
+    arguments = ["web", "--check", "--cert", made.cert, "--key", made.key, "-b", "localhost:0"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "warning: The certificate certs/cert.crt expired on" in captured.err.replace("\\", "/")
+    assert "All is well." in captured.out
+
+
+def test_check_says_that_an_address_is_in_use(refused):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        error, _ = refused("web", "--check", "--bind", address)
+    assert error == f"The address {address} (--bind) is in use."
+
+
+def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, monkeypatch):
+    monkeypatch.setenv("H2WSGI_KEY_PASSWORD", "secret")
+    assert main(["--print-config", "--threads", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^threads = 3 +# command line$", shown, re.MULTILINE)
+    assert re.search(r"^key_password = .* # H2WSGI_KEY_PASSWORD$", shown, re.MULTILINE)
+    assert re.search(r"^max_streams = 100 +# default$", shown, re.MULTILINE)
+    assert "secret" not in shown
+    assert tomllib.loads(shown)["threads"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        ([], "No application is named.", "For example: h2wsgi httpbin:app"),
+        (["--treads", "3"], "No such option: --treads.", "Did you mean --threads"),
+        (["--zzzzz"], "No such option: --zzzzz.", "See h2wsgi --help."),
+        (["--threads"], "Option '--threads' requires an argument.", "See h2wsgi --help."),
+        (["web", "more"], "Got unexpected extra argument", "See h2wsgi --help."),
+        (["web", "--threads", "x"], "--threads: 'x' is not a whole number.", "The default is 64."),
+        (["web", "--log-format", "jsn"], "--log-format: 'jsn' is not one", "Did you mean 'json'?"),
+        (["web", "--config", "no.toml"], "no.toml (--config) cannot be read", "Without --config"),
+        (["wep"], "There is no module 'wep'.", "Did you mean web?"),
+        (["web:ap"], "'web' has no attribute 'ap'.", "Did you mean web:app?"),
+        (["web", "--cert", "no.crt"], "The certificate no.crt (--cert) does not exist.", "Check"),
+        (["web", "--key", "k"], "The private key k (--key) has no certificate.", "Give its"),
+        (["web", "-b", "0.0.0.0:1"], "The address 0.0.0.0:1 (--bind) can be reached", "Give one"),
+        (["--name", "x.test"], "--name, --expired and --wrong-host say what", "Add --make-cert"),
+        (["--make-cert", "d", "--expired", "--wrong-host"], "--expired and --wrong-host", "Make"),
+        (["--make-cert", "d", "--name", "a b"], "The name 'a b' (--name) is neither", "For exam"),
+        (["web\x1b[31m:app"], "The target 'web\\x1b[31m:app' is not of the form", "For example"),
+        (["\x9bweb", "--threads", "\x9b"], "--threads: '\\x9b' is not a whole", "The default"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_a_hint(refused, arguments, error, hint):
+    shown_error, shown_hint = refused(*arguments)
+    assert shown_error.startswith(error)
+    assert shown_hint.startswith(hint)
+
+
+def test_a_mistyped_variable_is_a_sentence_and_a_hint(refused, monkeypatch):
+    monkeypatch.setenv("H2WSGI_THRADS", "3")
+    assert refused("web") == (
+        "H2WSGI_THRADS is not an option of h2wsgi.",
+        "Did you mean H2WSGI_THREADS?",
+    )
+
+
+def test_what_an_application_raises_is_shown_from_its_first_frame(folder, capsys):
+    (folder / "broken.py").write_text("import web\n1 / 0\n")
+    assert main(["broken:app", "--h2c"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].endswith('broken.py", line 2, in <module>')
+    assert lines[-3] == "ZeroDivisionError: division by zero"
+    assert lines[-2] == "h2wsgi: error: Importing 'broken' raised ZeroDivisionError."
+    assert lines[-1].startswith("hint: ")
+
+
+def test_ctrl_c_while_the_application_loads_ends_quietly(folder, capsys):
+    (folder / "slow.py").write_text("raise KeyboardInterrupt")
+    assert main(["slow:app", "--h2c"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_make_cert_says_how_clients_come_to_trust_it(folder, capsys):
+    assert main(["--make-cert", "my certs", "--name", "*.web.test", "--name", "192.0.2.1"]) == 0
+    shown = capsys.readouterr().out
+    assert "for *.web.test, 192.0.2.1; until 20" in shown
+    ca = shlex.quote(str(Path("my certs/ca.crt")))
+    assert f"curl --http2 --cacert {ca} https://www.web.test:8443/" in shown
+    assert f"NODE_EXTRA_CA_CERTS={ca} node" in shown
+    assert "ssl.create_default_context(cafile=" in shown
+    assert "Firefox" in shown
+    assert {path.name for path in (folder / "my certs").iterdir()} == {
+        "ca.crt",
+        "cert.crt",
+        "cert.key",
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "names"),
+    [("--expired", "localhost, 127.0.0.1, ::1"), ("--wrong-host", "wrong-host.invalid")],
+)
+def test_make_cert_makes_the_bad_ones_that_clients_are_tested_with(folder, capsys, flag, names):
+    assert main(["--make-cert", "bad", flag]) == 0
+    assert f"for {names}; until 20" in capsys.readouterr().out
+
+
+@pytest.mark.client
+def test_the_curl_line_of_a_start_works_as_it_stands(folder):
+    server = spawn("web:app", "--bind", "localhost:0", cwd=folder)
+    try:
+        lines = []
+        while not lines or "Ctrl-C to stop" not in lines[-1]:
+            lines.append(server.stderr.readline())
+            assert lines[-1], "".join(lines)
+        (curl,) = (line.split("Try:")[1] for line in lines if "Try:" in line)
+        command = [*shlex.split(curl), "--silent", "--write-out", " %{http_version}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=QUICK)
+        assert done.stdout == "served 2"
+        assert " GET     /  " in server.stderr.readline()
+    finally:
+        server.send_signal(signal.SIGINT)
+        _, rest = server.communicate(timeout=QUICK)
+    assert server.returncode == 0
+    assert "Traceback" not in rest
+
+
+def test_a_start_in_json_carries_the_real_addresses_and_ends_with_code_0(folder):
+    arguments = ("web:app", "--bind", "localhost:0", "--bind-h2c", "127.0.0.1:0")
+    server = spawn(*arguments, "--log-format", "json", cwd=folder)
+    try:
+        shown = json.loads(server.stderr.readline())
+    finally:
+        server.send_signal(signal.SIGTERM)
+        _, rest = server.communicate(timeout=QUICK)
+    assert server.returncode == 0
+    assert shown["event"] == "ready"
+    assert [endpoint["protocol"] for endpoint in shown["endpoints"]] == ["h2", "h2c"]
+    assert all(re.search(r":[1-9]\d+/$", endpoint["url"]) for endpoint in shown["endpoints"])
+    for line in rest.splitlines():
+        json.loads(line)
+
+
+def test_an_address_in_use_is_a_sentence_and_a_hint(folder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = spawn("web:app", "--bind", address, cwd=folder)
+        output, errors = process.communicate(timeout=QUICK)
+    assert process.returncode == 2
+    assert output == ""
+    error, hint = errors.splitlines()
+    assert error == f"h2wsgi: error: The address {address} (--bind) is in use."
+    assert hint.startswith("hint: ")

@@ -1,0 +1,561 @@
+"""What reaches the log and how, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import logging.config
+import os
+import re
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from h2wsgi import log_writer
+from h2wsgi.banner import Endpoint, curl_line, ready
+from h2wsgi.config import Config
+from h2wsgi.devcert import make_certificates
+from h2wsgi.errors import ConfigurationError
+from h2wsgi.log_writer import LogWriter
+from h2wsgi.logs import (
+    AccessRecord,
+    ErrorStream,
+    Log,
+    command_log,
+    library_log,
+    printable,
+)
+from h2wsgi.tls import TLSIdentity, resolve
+
+RECORD = AccessRecord("GET", "/get?a=1", 200, "HTTP/2", 5, 0.01234, 12345, "127.0.0.1:5")
+WAIT = 10.0
+
+
+def said(count: int) -> str:
+    return f"[{count} dropped]\n"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for another thread without a fixed sleep."""
+    done = threading.Event()
+    for _ in range(int(WAIT * 1000)):
+        if condition():
+            return
+        done.wait(0.001)
+    raise AssertionError("it never happened")
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, io.FileIO]]:
+    """The reading end and a file of the writing end of a pipe."""
+    reading, writing = os.pipe()
+    with open(writing, "wb", buffering=0) as file:
+        yield reading, file
+    with suppress(OSError):
+        os.close(reading)
+
+
+@pytest.fixture
+def stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The file that standard error goes to; standard output has one beside it."""
+    # Not sys.stderr itself: pytest puts its own there when the test begins.
+    with open(tmp_path / "stderr", "w") as errors, open(tmp_path / "stdout", "w") as output:
+        streams = types.SimpleNamespace(stderr=errors, stdout=output)
+        monkeypatch.setattr("h2wsgi.logs.sys", streams)
+        yield tmp_path / "stderr"
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+def test_lines_arrive_in_their_order(tmp_path):
+    with open(tmp_path / "log", "wb") as file:
+        writer = LogWriter(file, said)
+        for number in range(2000):
+            writer.write(f"{number}\n")
+        writer.close(WAIT)
+    assert lines_of(tmp_path / "log") == [str(number) for number in range(2000)]
+
+
+def test_a_blocked_pipe_stalls_nobody_and_what_is_dropped_is_said(pipe, monkeypatch):
+    monkeypatch.setattr(log_writer, "MAX_LINES", 50)
+    reading, file = pipe
+    writer = LogWriter(file, said)
+    line = "x" * 9999 + "\n"
+    for _ in range(200):
+        writer.write(line)
+    writer.close(0.01)  # Gives up, as the pipe is full: the caller is not held.
+    text = b""
+    while b"dropped]" not in text:
+        text += os.read(reading, 1 << 20)
+    written = text.count(b"x\n")
+    said_dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
+    while written + said_dropped < 200:
+        text += os.read(reading, 1 << 20)
+        written = text.count(b"x\n")
+        said_dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
+    writer.close(WAIT)
+    assert written + said_dropped == 200
+    assert said_dropped >= 200 - 50 - log_writer.BATCH_LINES
+
+
+def test_the_queue_is_bounded_in_characters_too(pipe, monkeypatch):
+    monkeypatch.setattr(log_writer, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(log_writer, "BATCH_LINES", 1)
+    reading, file = pipe
+    writer = LogWriter(file, said)
+    for _ in range(20):
+        writer.write("x" * 200_000 + "\n")
+    text = b""
+    while b"dropped]" not in text:
+        text += os.read(reading, 1 << 20)
+    threading.Thread(target=drain, args=(reading,), daemon=True).start()
+    writer.close(WAIT)
+    assert int(re.findall(rb"\[(\d+) dropped\]", text)[0]) >= 15
+
+
+def drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 1 << 20):
+            continue
+    except OSError:
+        return
+
+
+def test_a_pipe_whose_reader_is_gone_is_survived(pipe):
+    reading, file = pipe
+    os.close(reading)
+    writer = LogWriter(file, said)
+    for _ in range(5):
+        writer.write("x\n")
+    writer.close(WAIT)
+    writer.write("after the end\n")
+    writer.close(WAIT)
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_no_stream_and_a_closed_one_are_survived(stream):
+    if stream is not None:
+        stream.close()
+    writer = LogWriter(stream, said)
+    writer.write("x\n")
+    writer.close(WAIT)
+
+
+def test_lines_lost_to_a_full_disk_are_said_once_there_is_space():
+    class Disk(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    disk = Disk()
+    writer = LogWriter(disk, said)
+    writer.write("lost\n")
+    wait_for(lambda: writer._dropped == 1)
+    disk.full = False
+    writer.write("kept\n")
+    writer.close(WAIT)
+    assert disk.getvalue() == "kept\n[1 dropped]\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="not on this platform")
+def test_a_terminal_made_non_blocking_gets_every_line(pipe):
+    reading, file = pipe
+    os.set_blocking(file.fileno(), False)
+    writer = LogWriter(file, said)
+    for _ in range(30):
+        writer.write("x" * 9999 + "\n")
+    total = 0
+    while total < 300_000:
+        total += len(os.read(reading, 1 << 20))
+    writer.close(WAIT)
+    assert total == 300_000
+
+
+def test_closing_leaves_no_thread(tmp_path):
+    before = threading.active_count()
+    with open(tmp_path / "log", "wb") as file:
+        writer = LogWriter(file, said)
+        assert threading.active_count() == before + 1
+        writer.close(WAIT)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/plain ~", "/plain ~"),
+        ("/wörld/€/日本", "/wörld/€/日本"),
+        ("\x1b[31m\r\n\t\0", "\\x1b[31m\\x0d\\x0a\\x09\\x00"),
+        ("\x7f\x80\x9b\x9f", "\\x7f\\x80\\x9b\\x9f"),
+        ("\u2028\u2029\u202e\u2066\ufeff\udc80", "\\u2028\\u2029\\u202e\\u2066\\ufeff\\udc80"),
+    ],
+)
+def test_what_steers_a_terminal_is_escaped(text, shown):
+    assert printable(text) == shown
+
+
+@given(st.text(st.characters(codec=None)))
+def test_no_text_keeps_a_control_octet(text):
+    shown = printable(text)
+    assert shown.encode("utf-8").decode("latin-1") is not None
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", shown)
+
+
+def test_a_request_is_one_line_that_a_stranger_can_read(stderr):
+    log = command_log(Config())
+    assert log.accesses
+    log.access(RECORD)
+    log.access(RECORD._replace(status=0, path="/a\x1b" + "x" * 5000, outcome="reset by\nclient"))
+    log.close()
+    first, second = lines_of(stderr)
+    pattern = r"\d\d:\d\d:\d\d  GET     /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 octets"
+    assert re.fullmatch(pattern, first)
+    assert "/a\\x1bxxx" in second
+    assert "x... --- HTTP/2" in second
+    assert second.endswith("  reset by\\x0aclient")
+    assert len(second) < 2300
+
+
+def test_a_request_in_json_is_one_object_a_line(stderr):
+    log = command_log(Config(log_format="json"))
+    log.access(RECORD._replace(path="/\x1b\x7f\x9bé"))
+    log.close()
+    raw = stderr.read_bytes()
+    assert raw.isascii()
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", raw)
+    (line,) = lines_of(stderr)
+    shown = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown.pop("time"))
+    assert shown == {
+        "level": "info",
+        "event": "request",
+        "method": "GET",
+        "path": "/\x1b\x7f\x9bé",
+        "status": 200,
+        "protocol": "HTTP/2",
+        "stream": 5,
+        "seconds": 0.01234,
+        "octets": 12345,
+        "remote": "127.0.0.1:5",
+        "outcome": "complete",
+    }
+
+
+def test_events_carry_their_fields_in_json_and_escape_text(stderr):
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        log.events.warning("peer said %s", "\x1b", extra={"fields": {"peer": Path("x")}})
+        log.close()
+    text, raw = lines_of(stderr)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  warning: peer said \\x1b", text)
+    shown = json.loads(raw)
+    assert (shown["level"], shown["event"], shown["peer"]) == ("warning", "peer said \x1b", "x")
+
+
+def test_a_traceback_is_many_lines_of_text_and_one_field_of_json(stderr):
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        try:
+            raise ValueError("bad \x1b value")
+        except ValueError:
+            log.events.exception("the application failed")
+            log.events.error("nothing was raised", exc_info=(None, None, None))
+        log.close()
+    *text, _, raw, _ = lines_of(stderr)
+    assert text[0].endswith("error: the application failed")
+    assert text[1] == "Traceback (most recent call last):"
+    assert "ValueError: bad \\x1b value" in text
+    assert json.loads(raw)["traceback"].endswith("ValueError: bad \x1b value\n")
+
+
+def test_an_event_that_cannot_be_formatted_is_said_and_breaks_nothing(stderr):
+    log = command_log(Config())
+    log.events.error("%d", "not a number")
+    log.close()
+    assert lines_of(stderr)[0].startswith("A log record cannot be shown: TypeError")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"access_log": False}, False),
+        ({"log_level": "warning"}, False),
+        ({"log_level": "warning", "access_log_file": "requests.log"}, True),
+        ({"access_log": False, "access_log_file": "requests.log"}, False),
+    ],
+)
+def test_requests_are_shown_unless_asked_otherwise(
+    options, expected, stderr, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    log = command_log(Config(**options))
+    assert log.accesses is expected
+    log.access(RECORD)
+    log.events.info("hello")
+    log.close()
+    written = stderr.read_text() + "".join(p.read_text() for p in tmp_path.glob("*.log"))
+    assert ("/get" in written) is expected
+    assert ("hello" in written) is ("log_level" not in options)
+
+
+def test_the_access_log_can_have_a_file_which_is_added_to(stderr, tmp_path):
+    path = tmp_path / "requests.log"
+    for _ in range(2):
+        log = command_log(Config(access_log_file=str(path), log_format="json"))
+        log.access(RECORD)
+        log.close()
+    assert [json.loads(line)["status"] for line in lines_of(path)] == [200, 200]
+    assert stderr.read_text() == ""
+
+
+def test_the_access_log_can_go_to_standard_output(stderr):
+    log = command_log(Config(access_log_file="-"))
+    log.access(RECORD)
+    log.close()
+    assert "/get?a=1" in stderr.with_name("stdout").read_text()
+    assert stderr.read_text() == ""
+
+
+def test_an_access_log_that_cannot_be_opened_is_an_error(stderr, tmp_path):
+    before = threading.active_count()
+    for path in (str(tmp_path), "a\0b"):
+        with pytest.raises(ConfigurationError, match=r"\(--access-log-file\) cannot be opened"):
+            command_log(Config(access_log_file=path))
+    assert threading.active_count() == before
+
+
+def test_dropped_lines_are_said_in_the_format_of_the_log(monkeypatch, stderr):
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        (writer,) = log._writers
+        with writer._changed:
+            writer._dropped = 7
+            writer.write("line\n")
+        log.close()
+    _, text, _, raw = lines_of(stderr)
+    assert text.endswith("warning: 7 log lines were dropped, as nobody took them.")
+    assert json.loads(raw)["dropped"] == 7
+
+
+def test_an_applications_logging_set_up_neither_hurts_nor_is_touched(stderr):
+    log = command_log(Config())
+    known = set(logging.root.manager.loggerDict)
+    handlers = list(logging.root.handlers)
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
+    logging.disable(logging.CRITICAL)
+    try:
+        log.events.info("still here")
+    finally:
+        logging.disable(logging.NOTSET)
+    log.close()
+    assert "still here" in stderr.read_text()
+    assert set(logging.root.manager.loggerDict) == known
+    assert set(logging.root.handlers) <= set(handlers)
+
+
+def test_the_library_uses_the_standard_loggers(caplog):
+    log = library_log(Config())
+    assert log.events is logging.getLogger("h2wsgi")
+    assert log.events.handlers == []
+    assert not log.accesses
+    with caplog.at_level(logging.INFO, "h2wsgi"):
+        assert log.accesses
+        log.access(RECORD)
+        assert not library_log(Config(access_log=False)).accesses
+    log.close()
+    (record,) = caplog.records
+    assert record.name == "h2wsgi.access"
+    assert record.fields["status"] == 200
+    assert record.getMessage().startswith("GET     /get?a=1")
+
+
+class Kept(logging.Handler):
+    """Keeps messages and passes them on, as an application's set-up may."""
+
+    def __init__(self, also: Callable[[str], Any] = len) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self.also = also
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+        self.also(record.getMessage() + "\n")
+
+
+def kept_stream() -> tuple[ErrorStream, Kept]:
+    logger, kept = logging.Logger("test"), Kept()
+    logger.addHandler(kept)
+    return ErrorStream(Log(logger, None)), kept
+
+
+def test_wsgi_errors_makes_an_event_of_every_full_line():
+    stream, kept = kept_stream()
+    assert stream.write("half, ") == 6
+    assert kept.messages == []
+    stream.writelines(["then whole\nand", " 100%s\n", "rest"])
+    assert kept.messages == ["half, then whole", "and 100%s"]
+    stream.flush()
+    stream.flush()
+    assert kept.messages[2:] == ["rest"]
+
+
+def test_wsgi_errors_keeps_the_lines_of_threads_apart():
+    stream, kept = kept_stream()
+    both = threading.Barrier(2)
+
+    def write(name: str) -> None:
+        for part in (name, name, name + "\n"):
+            both.wait(WAIT)
+            stream.write(part)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kept.messages) == ["aaa", "bbb"]
+
+
+def test_wsgi_errors_does_not_keep_a_line_without_an_end_for_ever():
+    stream, kept = kept_stream()
+    stream.write("x" * 70_000)
+    assert [len(message) for message in kept.messages] == [70_000]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_wsgi_errors_as_a_handlers_stream_does_not_go_round_for_ever(monkeypatch, closed):
+    stream, kept = kept_stream()
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", None if closed else written)
+
+    def also(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    kept.also = also
+    stream.write("once\n")
+    assert kept.messages == ["once"]
+    assert written.getvalue() == ("" if closed else "once\n")
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> TLSIdentity:
+    made = make_certificates(tmp_path / "certs", ("web.test", "*.shop.test"))
+    return resolve(Config(cert=made.cert, key=made.key))
+
+
+@pytest.fixture
+def development(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TLSIdentity:
+    monkeypatch.setenv(
+        "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", str(tmp_path)
+    )
+    return resolve(Config())
+
+
+def show(log: Log, identity: TLSIdentity | None, *endpoints: Endpoint, target: str = "a:b") -> None:
+    ready(
+        log,
+        Config(),
+        target=target,
+        version="1.2",
+        endpoints=list(endpoints),
+        certificate=identity,
+    )
+    log.close()
+
+
+def test_a_start_says_all_that_a_stranger_needs(stderr, development):
+    endpoints = [
+        Endpoint("https://localhost:8443/", True),
+        Endpoint("http://127.0.0.1:80/", False),
+        Endpoint("unix:/run/x", False),
+    ]
+    show(command_log(Config()), development, *endpoints, target="httpbin:app")
+    text = stderr.read_text()
+    assert "h2wsgi 1.2 serves httpbin:app with up to 64 threads" in text
+    assert "https://localhost:8443/  HTTP/2 only (ALPN h2)" in text
+    assert "unix:/run/x              HTTP/2 only (cleartext, prior knowledge)" in text
+    assert "Certificate:  localhost, 127.0.0.1, ::1; until 20" in text
+    assert "DEVELOPMENT CERTIFICATE, MADE JUST NOW" in text
+    ca = development.ca_path
+    assert f"curl --http2 --cacert {ca} https://localhost:8443/get\n" in text
+    assert text.endswith("Ctrl-C to stop\n")
+
+
+def test_a_start_in_json_is_one_line_with_the_real_addresses(stderr, identity):
+    log = command_log(Config(log_format="json"))
+    show(log, identity, Endpoint("https://localhost:40001/", True))
+    (line,) = lines_of(stderr)
+    shown = json.loads(line)
+    assert shown["event"] == "ready"
+    assert shown["endpoints"] == [{"url": "https://localhost:40001/", "protocol": "h2"}]
+    assert shown["certificate"]["names"] == ["web.test", "*.shop.test"]
+    assert shown["certificate"]["development"] is False
+
+
+def test_a_start_without_tls_or_facts_says_what_there_is(stderr, identity):
+    log = command_log(Config(log_format="json"))
+    show(log, None, Endpoint("http://localhost:1/", False))
+    (line,) = lines_of(stderr)
+    assert json.loads(line)["certificate"] is None
+    unread = TLSIdentity(identity.context, "c.crt", None, None)
+    show(command_log(Config()), unread, Endpoint("https://localhost:1/", True))
+    assert "curl --http2 https://localhost:1/\n" in stderr.read_text()
+    assert "Certificate" not in stderr.read_text()
+    show(command_log(Config()), None)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://web.test:1/", "https://web.test:1/"),
+        ("https://0.0.0.0:1/", "--resolve web.test:1:127.0.0.1 https://web.test:1/"),
+        ("https://[::]:1/", "--resolve 'web.test:1:[::1]' https://web.test:1/"),
+        ("https://localhost:1/", "--resolve web.test:1:localhost https://web.test:1/"),
+        ("unix:/run/a b", "--unix-socket '/run/a b' https://web.test/"),
+    ],
+)
+def test_the_curl_line_asks_for_a_name_of_the_certificate(identity, url, expected):
+    line = curl_line(Endpoint(url, True), identity, "/")
+    assert line == f"curl --http2 --cacert {identity.ca_path} {expected}"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://0.0.0.0:1/", "https://127.0.0.1:1/get"),
+        ("https://[::1]:1/", "'https://[::1]:1/get'"),
+        ("https://127.0.0.9:1/", "--resolve localhost:1:127.0.0.9 https://localhost:1/get"),
+        ("unix:/run/x", "--unix-socket /run/x https://localhost/get"),
+    ],
+)
+def test_the_curl_line_works_with_the_development_certificate(development, url, expected):
+    line = curl_line(Endpoint(url, True), development, "/get")
+    assert line == f"curl --http2 --cacert {development.ca_path} {expected}"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://0.0.0.0:1/", "http://127.0.0.1:1/"),
+        ("unix:/run/x", "--unix-socket /run/x http://localhost/"),
+    ],
+)
+def test_the_curl_line_for_cleartext_has_prior_knowledge(url, expected):
+    line = curl_line(Endpoint(url, False), None, "/")
+    assert line == f"curl --http2-prior-knowledge {expected}"
