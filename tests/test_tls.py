@@ -278,7 +278,7 @@ FIELDS = ("020101", "3000", "3000", "3000", "3000", "3000")
         "30023000",
         "300a3008" + "".join(FIELDS[1:5]),
         "300f300d" + "".join(FIELDS),
-        "3011300f" + "".join(FIELDS).replace("3000", "30020500", 3)[:-12] + "3000",
+        "3011300f" + "".join((*FIELDS[:3], "30020500", *FIELDS[4:])),
     ],
 )
 def test_octets_with_too_few_fields_raise_value_error(der):

@@ -83,6 +83,13 @@ class Config:
         metavar="LIST",
     )
 
+    client_ca: str = option(
+        "", "ask clients for a certificate of this CA, PEM", group="TLS", metavar="FILE"
+    )
+    client_cert: Literal["required", "optional"] = option(
+        "required", "with --client-ca: may a client come without a certificate", group="TLS"
+    )
+
     threads: int = option(64, "applications that may run at once", group="Process", minimum=1)
     max_threads: int = option(
         256, "threads in all, those that wait on slow clients included", group="Process", minimum=1

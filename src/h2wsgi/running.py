@@ -238,7 +238,12 @@ class ServerThread:
 def _application(app: WSGIApplication | str, config: Config) -> WSGIApplication:
     if isinstance(app, str):
         return load(app, app_dir=config.app_dir, factory=config.factory)
-    return app() if config.factory else app  # type: ignore[call-arg,return-value]
+    if config.factory:
+        raise ConfigurationError(
+            "factory applies to a target given as text, such as 'module:make_app'.",
+            "Call the factory, and pass what it returns.",
+        )
+    return app
 
 
 def _describe(app: object) -> str:

@@ -99,6 +99,8 @@ def _identity(
 ) -> TLSIdentity:
     password = None if development else config.key_password or None
     context = server_context(cert, key, password, tls_min=config.tls_min, ciphers=config.ciphers)
+    if config.client_ca:
+        _ask_for_client_certificates(context, config)
     facts = describe(cert)
     return TLSIdentity(context, cert, ca or _find_ca(cert, facts), facts, development, made)
 
@@ -205,6 +207,19 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str | None, password: s
         context.load_cert_chain(cert, key, answer)
     except (ssl.SSLError, ValueError, OSError) as error:
         raise _chain_error(error, cert, key, asked=asked, password=password) from None
+
+
+def _ask_for_client_certificates(context: ssl.SSLContext, config: Config) -> None:
+    text = _read(config.client_ca, "client CA", "--client-ca")
+    try:
+        context.load_verify_locations(cadata=text)
+    except ssl.SSLError:
+        raise CertificateError(
+            f"The client CA {config.client_ca} (--client-ca) holds no PEM certificate.",
+            "It must hold a block that begins with -----BEGIN CERTIFICATE-----.",
+        ) from None
+    required = config.client_cert == "required"
+    context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
 
 
 def _read(path: str, what: str, flag: str) -> str:

@@ -68,6 +68,7 @@ class Runner:
             self._handle(error, stream, response)
         finally:
             self._log_notes(stream, response)
+            self._errors.flush()
             stream.finished()
 
     def _call(self, stream: Stream, response: Response) -> None:
