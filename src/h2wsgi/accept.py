@@ -12,7 +12,6 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from .addresses import Listener
@@ -28,6 +27,7 @@ TLS_HANDSHAKE = 0x16
 ACCEPTS_PER_TURN = 64
 NO_DESCRIPTORS_WAIT = 0.5
 """Seconds to leave the backlog alone after EMFILE."""
+FULL_LOG_INTERVAL = 60.0
 TLS_SHUTDOWN_TIMEOUT = 1.0
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -59,11 +59,11 @@ class Acceptor:
         self._tls = tls
         self._opened = opened
         self._loop = asyncio.get_running_loop()
-        self._handshakes: set[int] = set()
         self._pending: dict[int, _Handshake] = {}
         self._connections = 0
         self._accepting = False
         self._closed = False
+        self._silent_until = 0.0
 
     @property
     def connections(self) -> int:
@@ -102,9 +102,7 @@ class Acceptor:
     def _accept(self, listener: Listener) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             if self._connections >= self._config.max_connections:
-                self._log.events.warning(
-                    "the limit of %d connections is reached", self._config.max_connections
-                )
+                self._say_full()
                 self._pause()
                 return
             try:
@@ -117,6 +115,14 @@ class Acceptor:
             sock.setblocking(False)
             self._connections += 1
             self._begin(listener, sock, address)
+
+    def _say_full(self) -> None:
+        # At the limit every connection that ends lets one in, and would be a line each.
+        if self._loop.time() >= self._silent_until:
+            self._silent_until = self._loop.time() + FULL_LOG_INTERVAL
+            self._log.events.warning(
+                "the limit of %d connections is reached", self._config.max_connections
+            )
 
     def _accept_failed(self, error: OSError) -> None:
         self._log.events.error("accept failed: %s", error.strerror)
@@ -183,7 +189,7 @@ class Acceptor:
             await self._loop.connect_accepted_socket(make, handshake.sock, ssl=tls, **timeouts)
         except (OSError, asyncio.CancelledError) as error:
             self._log_failure(handshake, error)
-            self._give_up(handshake)
+            self._abandon(handshake)
             return
         handshake.timer.cancel()
         self._pending.pop(id(handshake.sock), None)
@@ -202,14 +208,18 @@ class Acceptor:
             self._give_up(handshake)
 
     def _give_up(self, handshake: _Handshake) -> None:
-        """Close a connection that never got its protocol."""
-        if self._pending.pop(id(handshake.sock), None) is None:
-            return
-        handshake.timer.cancel()
+        """End a handshake from our side."""
         if handshake.task is not None:
+            # The transport has the socket: closing it here would let the kernel reuse the
+            # descriptor while the loop still watches it.
             handshake.task.cancel()
         else:
             self._loop.remove_reader(handshake.sock)
-        with suppress(OSError):
-            handshake.sock.close()
+            self._abandon(handshake)
+
+    def _abandon(self, handshake: _Handshake) -> None:
+        """Close a connection that never got its protocol."""
+        handshake.timer.cancel()
+        self._pending.pop(id(handshake.sock), None)
+        handshake.sock.close()
         self.released()

@@ -121,7 +121,7 @@ class H2Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        if self.state in (State.OPEN, State.DRAINING):
+        if self._reads:
             self._gate.feed(data)
             if not self._work_scheduled:
                 self._work()
@@ -150,10 +150,17 @@ class H2Protocol(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------- input
 
+    @property
+    def _reads(self) -> bool:
+        """True while input still means something."""
+        return self.state in (State.OPEN, State.DRAINING)
+
     @loop_thread
     def _work(self) -> None:
         """Process one slice of the input, and arrange for the rest."""
         self._work_scheduled = False
+        if not self._reads:
+            return
         try:
             more = not self._advice and self._process_slice()
             if self._advice:
@@ -166,12 +173,15 @@ class H2Protocol(asyncio.Protocol):
             self._fail(error.code, str(error))
             return
         self._transmit()
-        if self.state not in (State.OPEN, State.DRAINING):
-            return
-        if more:
-            self._work_scheduled = True
-            self._loop.call_soon(self._work)
-        self._pause_reading(more)
+        self._read_on(more)
+
+    def _read_on(self, more: bool) -> None:
+        """Go on with the input: what is left of it now first, in another turn of the loop."""
+        if self._reads:
+            if more:
+                self._work_scheduled = True
+                self._loop.call_soon(self._work)
+            self._pause_reading(more)
 
     def _process_slice(self) -> bool:
         """Let the engine have some frames; True if there may be more."""
