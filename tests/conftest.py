@@ -38,11 +38,11 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serve an application over TLS on a free port, ``loop`` as H2WSGI_TEST_LOOP says."""
+    """Serve an application over TLS on a free port, ``loop`` as TEST_LOOP says."""
     servers: list[ServerThread] = []
 
     def start(app: Any, **options: Any) -> ServerThread:
-        options.setdefault("loop", os.environ.get("H2WSGI_TEST_LOOP", "auto"))
+        options.setdefault("loop", os.environ.get("TEST_LOOP", "auto"))
         options.setdefault("graceful_timeout", 5)
         server = h2wsgi.serve_in_thread(app, **options)
         server.__enter__()

@@ -352,7 +352,17 @@ def test_dropped_lines_are_said_in_the_format_of_the_log(monkeypatch, stderr):
     assert json.loads(raw)["dropped"] == 7
 
 
-def test_an_applications_logging_set_up_neither_hurts_nor_is_touched(stderr):
+@pytest.fixture
+def enabled_loggers() -> Iterator[None]:
+    """Undo what ``disable_existing_loggers`` does to the loggers of other tests."""
+    loggers = [x for x in logging.root.manager.loggerDict.values() if isinstance(x, logging.Logger)]
+    disabled = {logger: logger.disabled for logger in loggers}
+    yield
+    for logger, was_disabled in disabled.items():
+        logger.disabled = was_disabled
+
+
+def test_an_applications_logging_set_up_neither_hurts_nor_is_touched(stderr, enabled_loggers):
     log = command_log(Config())
     known = set(logging.root.manager.loggerDict)
     handlers = list(logging.root.handlers)

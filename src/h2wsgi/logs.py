@@ -32,6 +32,8 @@ MAX_SHOWN = 2048
 """Characters of a path in a text line; a JSON line has all of it."""
 MAX_UNFINISHED = 65_536
 """Characters that wsgi.errors keeps of a line that does not end."""
+UTC_OFFSET = time.localtime().tm_gmtoff
+"""Seconds; taken once, as applications change the time zone of the process (Django always does)."""
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -257,7 +259,7 @@ def _dropped(count: int) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _time_of_day(second: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(second))
+    return time.strftime("%H:%M:%S", time.gmtime(second + UTC_OFFSET))
 
 
 def _iso(seconds: float) -> str:
