@@ -40,6 +40,8 @@ class _Handshake:
     peer: str
     timer: asyncio.TimerHandle
     task: asyncio.Task[None] | None = None
+    made: bool = False
+    """True once a protocol has the connection and tells when it ends."""
 
 
 class Acceptor:
@@ -162,9 +164,10 @@ class Acceptor:
     def _connect(
         self, listener: Listener, handshake: _Handshake, *, tls: ssl.SSLContext | None, advice: str
     ) -> None:
-        handshake.task = self._loop.create_task(
-            self._make_protocol(listener, handshake, tls, advice)
-        )
+        task = self._loop.create_task(self._make_protocol(listener, handshake, tls, advice))
+        handshake.task = task
+        # Not in the task itself, which may be cancelled before it has begun.
+        task.add_done_callback(lambda _: self._connected(handshake))
 
     async def _make_protocol(
         self,
@@ -178,7 +181,7 @@ class Acceptor:
                 self._host,
                 lambda transport: connection_facts(transport, listener),
                 advice=advice,
-                made=self._opened,
+                made=lambda protocol: self._made(handshake, protocol),
             )
 
         timeouts = {}
@@ -189,10 +192,19 @@ class Acceptor:
             await self._loop.connect_accepted_socket(make, handshake.sock, ssl=tls, **timeouts)
         except (OSError, asyncio.CancelledError) as error:
             self._log_failure(handshake, error)
-            self._abandon(handshake)
-            return
+
+    def _made(self, handshake: _Handshake, protocol: H2Protocol) -> None:
+        handshake.made = True
         handshake.timer.cancel()
         self._pending.pop(id(handshake.sock), None)
+        self._opened(protocol)
+        if self._closed:
+            protocol.abort()  # given up while asyncio was about to hand it over
+
+    def _connected(self, handshake: _Handshake) -> None:
+        """asyncio is done with the socket: a protocol has it, or nobody."""
+        if not handshake.made:
+            self._abandon(handshake)
 
     def _log_failure(self, handshake: _Handshake, error: BaseException) -> None:
         if isinstance(error, ssl.SSLError):

@@ -193,19 +193,30 @@ def _remove_stale(path: str) -> None:
 
 
 def _open_descriptor(address: str, tls: bool) -> Listener:
-    number = address.removeprefix("fd://")
     try:
-        sock = socket.socket(fileno=int(number))
+        sock = _listening_socket(int(address.removeprefix("fd://")))
     except (OSError, ValueError):
         raise ConfigurationError(
-            f"The address {address} (--bind) is not an open socket.",
-            "It takes a listening socket that was handed to this process, as systemd does.",
+            f"The address {address} (--bind) is not a listening socket.",
+            "It takes a socket that listens and was handed to this process, as systemd does.",
         ) from None
     sock.setblocking(False)
     name = sock.getsockname()
     if isinstance(name, tuple):
         return Listener(sock, tls, str(name[0]))
     return Listener(sock, tls, "localhost")
+
+
+def _listening_socket(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
+    try:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            # accept() would fail each time, and the loop be told each time to try again.
+            raise OSError(errno.EINVAL, "not listening")
+    except BaseException:
+        sock.detach()  # not ours to close
+        raise
+    return sock
 
 
 def _bind_error(address: str, port: int, error: OSError) -> ConfigurationError:

@@ -162,7 +162,7 @@ class Config:
     )
     max_buffered: int = option(
         268_435_456,
-        "request content buffered in the whole process",
+        "request content buffered in the whole process, and as much response content",
         group="Limits",
         unit="octets",
         minimum=1_048_576,
@@ -173,24 +173,28 @@ class Config:
     )
     preface_timeout: float = option(
         10.0,
-        "for the client's preface and first SETTINGS",
+        "for the client's preface and first SETTINGS, 0 = off",
         group="Timeouts",
         unit="seconds",
         minimum=0,
     )
     idle_timeout: float = option(
-        120.0, "a connection may stay without a stream", group="Timeouts", unit="seconds", minimum=0
+        120.0,
+        "a connection may stay without a stream, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
     )
     read_timeout: float = option(
         30.0,
-        "the application's read() may wait on the client",
+        "the application's read() may wait on the client, 0 = off",
         group="Timeouts",
         unit="seconds",
         minimum=0,
     )
     write_timeout: float = option(
         60.0,
-        "a response may wait on the client's window or socket without progress",
+        "a response may wait on the client's window or socket without progress, 0 = off",
         group="Timeouts",
         unit="seconds",
         minimum=0,

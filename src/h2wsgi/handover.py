@@ -29,7 +29,7 @@ END = 1
 ABORT = 2
 """The application failed: RST_STREAM(INTERNAL_ERROR) after what precedes it."""
 FINISHED = 3
-"""Not output: the application call is over while its request was still open."""
+"""Not output: the application call is over, and it left content unread or its request open."""
 CREDIT = 4
 """Not output: the application took octets; they go back to the stream's window."""
 
@@ -41,18 +41,25 @@ class Handover:
     """The meeting point of one connection's loop side and its application threads.
 
     ``wake`` schedules a flush on the loop and may be called from any thread; ``ceiling`` is how
-    many unsent octets the connection holds before every hand-over waits, ``budget`` the same for
-    the whole process.
+    many unsent octets the connection holds before hand-overs wait, ``output`` the same for the
+    whole process; ``input_`` counts the process's unread content, None if nothing does.
     """
 
-    __slots__ = ("_budget", "_ceiling", "_scheduled", "_wake_threadsafe", "ceiling_waiters", "lock",
-                 "outbox", "unsent")  # fmt: skip
+    __slots__ = ("_ceiling", "_input", "_output", "_scheduled", "_wake_threadsafe",
+                 "ceiling_waiters", "lock", "outbox", "unsent")  # fmt: skip
 
-    def __init__(self, wake_threadsafe: Callable[[], None], ceiling: int, budget: Budget) -> None:
+    def __init__(
+        self,
+        wake_threadsafe: Callable[[], None],
+        ceiling: int,
+        output: Budget,
+        input_: Budget | None = None,
+    ) -> None:
         # immutable
         self._wake_threadsafe = wake_threadsafe
         self._ceiling = ceiling
-        self._budget = budget
+        self._output = output
+        self._input = input_
         self.lock = threading.Lock()
         # under the lock
         self.outbox: list[Output] = []
@@ -63,8 +70,18 @@ class Handover:
 
     @property
     def full(self) -> bool:
-        """True while no more output may be handed over."""
-        return self.unsent >= self._ceiling or self._budget.full
+        """True while the connection, or the process, holds all the output it may."""
+        return self.unsent >= self._ceiling or self._output.full
+
+    @property
+    def process_full(self) -> bool:
+        """True while the process holds all the output it may."""
+        return self._output.full
+
+    @property
+    def input_full(self) -> bool:
+        """True while the process holds all the content it may."""
+        return self._input is not None and self._input.full
 
     def append_locked(self, output: Output) -> bool:
         """Append to the outbox; True if the caller must call :meth:`wake` after releasing."""
@@ -100,5 +117,9 @@ class Handover:
     def notify_ceiling_waiters_locked(self) -> None:
         """Let those that wait for the ceiling look again, if the octets are below it."""
         if self.ceiling_waiters and not self.full:
-            for stream in self.ceiling_waiters:
-                stream.notify_locked()
+            self.wake_ceiling_waiters_locked()
+
+    def wake_ceiling_waiters_locked(self) -> None:
+        """Let those that wait for the ceiling look again."""
+        for stream in self.ceiling_waiters:
+            stream.notify_locked()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections import Counter
 from typing import Any, Protocol
 
 from .addresses import Listener
@@ -10,15 +12,30 @@ from .stream import ConnectionFacts
 
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
-_DN_KEYS = {
+# OpenSSL's long names, as ssl gives them -> its short ones, which RFC 2253 names are written with.
+_SHORT = {
     "countryName": "C",
     "stateOrProvinceName": "ST",
     "localityName": "L",
     "organizationName": "O",
     "organizationalUnitName": "OU",
     "commonName": "CN",
-    "emailAddress": "Email",
+    "domainComponent": "DC",
+    "givenName": "GN",
+    "surname": "SN",
+    "streetAddress": "street",
+    "userId": "UID",
 }
+# Where mod_ssl's variables are named otherwise.
+_SUFFIXES = {
+    "emailAddress": "Email",
+    "title": "T",
+    "initials": "I",
+    "GN": "G",
+    "SN": "S",
+    "description": "D",
+}
+_ESCAPED = re.compile(r'[,+"\\<>;]|^[ #]| $')
 
 
 class Transport(Protocol):
@@ -69,12 +86,23 @@ def _client_variables(certificate: dict[str, Any]) -> dict[str, str]:
     }
     for prefix, part in (("SSL_CLIENT_S_DN", "subject"), ("SSL_CLIENT_I_DN", "issuer")):
         pairs = [
-            (_DN_KEYS.get(name, name), value)
+            # PEP 3333: the octets, here UTF-8, each as the character of its number.
+            (_SHORT.get(name, name), value.encode().decode("latin-1"))
             for relative in certificate.get(part, ())
             for name, value in relative
         ]
-        # RFC 2253: the most specific attribute first.
-        variables[prefix] = ",".join(f"{name}={value}" for name, value in reversed(pairs))
+        # RFC 2253: the most specific attribute first, what would divide the name escaped.
+        variables[prefix] = ",".join(
+            f"{name}={_ESCAPED.sub(_escape, value)}" for name, value in reversed(pairs)
+        )
+        seen: Counter[str] = Counter()
         for name, value in pairs:
-            variables.setdefault(f"{prefix}_{name}", value)
+            suffix = _SUFFIXES.get(name, name)
+            number = f"_{seen[suffix]}" if seen[suffix] else ""
+            variables[f"{prefix}_{suffix}{number}"] = value
+            seen[suffix] += 1
     return variables
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def serve_in_thread(app: WSGIApplication | str, **options: Any) -> ServerThread:
     """Return a context manager that serves ``app`` in a background thread::
 
         with serve_in_thread(app) as server:
-            httpx.Client(http2=True, verify=server.ca_file).get(server.url)
+            httpx.Client(http2=True, verify=server.ssl_context()).get(server.url)
 
     ``options`` are the fields of :class:`~h2wsgi.config.Config`; without ``bind`` a free port of
     localhost is taken.
@@ -190,6 +191,10 @@ class ServerThread:
     def ca_file(self) -> str | None:
         """The file a client must trust to accept the certificate; None for cleartext."""
         return self.server.ca_file
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return a client's context that trusts this server's certificate."""
+        return ssl.create_default_context(cafile=self.ca_file)
 
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on this server."""

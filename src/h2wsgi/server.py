@@ -28,6 +28,8 @@ from .tls import resolve
 from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool
 
+SLOW_CLIENT = 1.0
+"""Seconds that an application must have waited on its client to be given up for another."""
 POLL = 0.01
 """Seconds between looks at the pool while a stopping server waits for applications."""
 
@@ -56,7 +58,12 @@ class Server:
         self.ca_file: str | None = None
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
-        self._runner = Runner(app, self.log, root_path=self.config.root_path)
+        self._runner = Runner(
+            app,
+            self.log,
+            root_path=self.config.root_path,
+            multithread=self.config.max_threads > 1,
+        )
         self.input_budget = Budget(self.config.max_buffered, self._input_relieved)
         self.output_budget = Budget(self.config.max_buffered, self._output_relieved)
         self._pool: ThreadPool[Stream] = ThreadPool(
@@ -64,6 +71,7 @@ class Server:
             limit=self.config.threads,
             max_threads=self.config.max_threads,
             schedule_threadsafe=self._schedule_threadsafe,
+            exhausted=self._threads_exhausted,
         )
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
@@ -172,8 +180,25 @@ class Server:
         """See Host."""
         return self._pool.cancel(handover, stream)
 
+    @loop_thread
+    def _threads_exhausted(self) -> None:
+        """Give up the slowest client: requests wait, and every thread there may be does."""
+        waits = [
+            (since, protocol, stream)
+            for protocol in self._protocols
+            for stream in protocol.connection.streams.values()
+            if (since := stream.waiting_since) is not None
+        ]
+        if not waits:
+            return
+        since, protocol, stream = min(waits, key=lambda wait: wait[0])
+        if time.monotonic() - since >= SLOW_CLIENT:
+            protocol.give_up(stream)
+
     def input_is_full(self) -> None:
-        """See Host."""
+        """See Host. What was read already goes first: it is counted, but not in memory."""
+        for protocol in list(self._protocols):
+            protocol.connection.return_credit()
         for protocol in list(self._protocols):
             protocol.connection.refuse_unstarted()
 

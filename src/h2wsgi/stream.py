@@ -76,7 +76,8 @@ class Stream:
         "_input_failure", "_seen_octets", "application_done", "budgeted", "client_wait",
         "connection", "credit_step",
         "max_body", "octets_sent", "progress_at", "reading_since", "request", "request_ended",
-        "response_ended", "started_at", "status", "stream_id", "unsent", "write_limit",
+        "response_ended", "started_at", "status", "stream_id", "unsent",
+        "waiting_since", "write_limit",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +114,8 @@ class Stream:
         """Octets of the response handed over and not yet taken towards the transport."""
         self.reading_since: float | None = None
         """When the application began to wait for content, by the monotonic clock."""
+        self.waiting_since: float | None = None
+        """When its thread began to wait on the client, by the monotonic clock."""
         self.application_done = False
         # loop thread only
         self._seen_octets = 0
@@ -178,6 +181,13 @@ class Stream:
         self._buffered = 0
         self.notify_locked()
 
+    @loop_thread
+    def take_credit(self) -> int:
+        """Return the octets that the application took and whose credit waits for the next step."""
+        with self._handover.lock:
+            due, self._credit_due = self._credit_due, 0
+        return due
+
     @property
     def buffered(self) -> int:
         """Octets of content that wait for the application (approximate without the lock)."""
@@ -240,12 +250,14 @@ class Stream:
 
     def _return_credit_locked(self, octets: int) -> bool:
         # Announced in steps of part of the window: the peer always has the rest of it to go on
-        # with, so holding a step back never stalls it.
+        # with, so holding a step back never stalls it. But what is held back still counts as
+        # buffered, and with the process full that would keep other connections waiting.
+        handover = self._handover
         self._credit_due += octets
-        if self._credit_due < self.credit_step:
+        if self._credit_due < (1 if handover.input_full else self.credit_step):
             return False
         due, self._credit_due = self._credit_due, 0
-        return self._handover.append_locked((self, None, b"", CREDIT, due))
+        return handover.append_locked((self, None, b"", CREDIT, due))
 
     @application_thread
     def send(self, head: Head | None, data: bytes, mark: int = OPEN) -> None:
@@ -258,26 +270,42 @@ class Stream:
             ClientDisconnected: nobody will get it.
         """
         handover = self._handover
-        with handover.lock:
-            if data and handover.full:
-                self._wait_for_ceiling_locked()
-            self._raise_failure_locked()
-            self.unsent += len(data)
-            wake = handover.append_locked((self, head, data, mark, 0))
-        if wake:
-            handover.wake()
-        if mark == OPEN and self.unsent >= self.write_limit:
+        rest = data
+        while True:
             with handover.lock:
-                self._wait_locked(lambda: self.unsent < self.write_limit)
+                part = rest
+                if rest and handover.full:
+                    part = self._part_at_ceiling_locked(rest)
                 self._raise_failure_locked()
+                rest = rest[len(part) :]
+                self.unsent += len(part)
+                mark_now = OPEN if rest else mark
+                wake = handover.append_locked((self, head, part, mark_now, 0))
+            if wake:
+                handover.wake()
+            if mark_now == OPEN and self.unsent >= self.write_limit:
+                with handover.lock:
+                    self._wait_locked(lambda: self.unsent < self.write_limit)
+                    self._raise_failure_locked()
+            if not rest:
+                return
+            head = None
 
-    def _wait_for_ceiling_locked(self) -> None:
+    def _part_at_ceiling_locked(self, data: bytes) -> bytes:
+        """Wait until some of ``data`` may be handed over; return how much of it.
+
+        Octets of streams whose windows stay closed may hold the ceiling for good. A stream whose
+        own are all sent goes on beside them, a buffer at a time, or they would stall it too.
+        """
         handover = self._handover
         handover.ceiling_waiters.add(self)
         try:
-            self._wait_locked(lambda: not handover.full)
+            self._wait_locked(
+                lambda: not handover.full or (not self.unsent and not handover.process_full)
+            )
         finally:
             handover.ceiling_waiters.discard(self)
+        return data[: self.write_limit] if handover.full else data
 
     @application_thread
     def finished(self) -> None:
@@ -286,9 +314,10 @@ class Stream:
         wake = False
         with handover.lock:
             self.application_done = True
+            counted = self._buffered + self._credit_due
             self._chunks.clear()
             self._buffered = 0
-            if not self._input_ended and self._failure is None:
+            if (counted or not self._input_ended) and self._failure is None:
                 wake = handover.append_locked((self, None, b"", FINISHED, 0))
         if wake:
             handover.wake()
@@ -303,12 +332,14 @@ class Stream:
             return
         if self._changed is None:
             self._changed = threading.Condition(self._handover.lock)
+        self.waiting_since = time.monotonic()
         if self.client_wait is not None:
             self.client_wait.wait_begins()
         try:
             while not ready() and self._failure is None:
                 self._changed.wait()
         finally:
+            self.waiting_since = None
             if self.client_wait is not None:
                 self.client_wait.wait_ended()
 

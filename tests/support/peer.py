@@ -95,15 +95,15 @@ class PeerError(AssertionError):
     """What the test waited for did not come, or the server broke the protocol."""
 
 
-class TimedOut(PeerError):  # noqa: N818
+class TimedOut(PeerError):
     """The deadline passed."""
 
 
-class ConnectionEnded(PeerError):  # noqa: N818
+class ConnectionEnded(PeerError):
     """The server closed or reset the connection."""
 
 
-class StreamReset(PeerError):  # noqa: N818
+class StreamReset(PeerError):
     """The server reset the stream (or ended it) before what was waited for."""
 
 

@@ -7,6 +7,7 @@ Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the oct
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from h2.errors import ErrorCodes
@@ -25,6 +26,8 @@ from .send_queue import Piece, SendQueue
 
 BATCH = 65_536
 """Octets gathered for one write to the transport."""
+REFUSAL_DELAY = 0.25
+"""Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
 BATCHES_PER_TURN = 16
 """Writes in a row before other connections get their turn."""
 
@@ -58,6 +61,9 @@ class Wire(Protocol):
     def flush_threadsafe(self) -> None:
         """Have :meth:`Connection.flush` called soon on the loop's thread."""
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call ``callback`` and send what it queued, if the connection is still open then."""
+
     def ping_acknowledged(self) -> None:
         """The peer answered a PING."""
 
@@ -81,7 +87,7 @@ class Connection:
         self.streams: dict[int, Stream] = {}
         self.queue = SendQueue(self.engine.send_window, lambda: self.engine.max_frame_size)
         self._handover = Handover(
-            wire.flush_threadsafe, config.connection_buffer, host.output_budget
+            wire.flush_threadsafe, config.connection_buffer, host.output_budget, host.input_budget
         )
         self._credit = ReceiveCredit(config.connection_window)
         self._withheld = 0
@@ -140,17 +146,23 @@ class Connection:
 
     def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
         """See EngineHandler. The connection's credit returns at once (invariant 4)."""
-        stream = self.streams[stream_id]
+        if (stream := self.streams.get(stream_id)) is None:
+            self.data_discarded(flow_octets)
+            return
+        budget = self._host.input_budget
+        was_full = budget.full
         padding = flow_octets - len(data)
         if data and stream.receive(data):
             stream.budgeted += len(data)
-            self._host.input_budget.add(len(data))
+            budget.add(len(data))
         else:
             padding = flow_octets
         if padding:
             self.engine.credit(stream_id, padding)
         self.data_discarded(flow_octets)
-        if self._host.input_budget.full:
+        if budget.full and was_full:
+            self._refuse_if_unstarted(stream)
+        elif budget.full:
             self._host.input_is_full()
 
     def data_discarded(self, flow_octets: int) -> None:
@@ -220,10 +232,10 @@ class Connection:
         if self.streams.get(stream.stream_id) is not stream:
             return  # closed meanwhile; its octets were given up then
         if mark == CREDIT:
-            stream.budgeted -= credit
-            self._host.input_budget.release(credit)
-            self.engine.credit(stream.stream_id, credit)
+            self._credit_stream(stream, credit)
         elif mark == FINISHED:
+            budgeted, stream.budgeted = stream.budgeted, 0
+            self._host.input_budget.release(budgeted)
             if stream.response_ended:
                 self._refuse_rest(stream)
         else:
@@ -232,6 +244,11 @@ class Connection:
             if stream.stream_id not in self.queue:
                 stream.progress_at = time.monotonic()
             self.queue.push(stream.stream_id, head, data, mark)
+
+    def _credit_stream(self, stream: Stream, octets: int) -> None:
+        stream.budgeted -= octets
+        self.engine.credit(stream.stream_id, octets)
+        self._host.input_budget.release(octets)
 
     @loop_thread
     def transmit(self) -> bool:
@@ -292,9 +309,16 @@ class Connection:
             self._refuse_rest(stream)
 
     def _refuse_rest(self, stream: Stream) -> None:
-        """The response is whole and nobody reads the rest of the request (section 8.1)."""
-        self.engine.reset_stream(stream.stream_id, ErrorCodes.NO_ERROR)
+        """The response is whole and nobody reads the rest of the request (section 8.1).
+
+        What still comes is discarded. RST_STREAM follows a little later, unless the peer has
+        ended the request by then: curl 7.88 throws the response away if both arrive together.
+        """
         self._close(stream, "")
+        stream_id = stream.stream_id
+        self._wire.call_later(
+            REFUSAL_DELAY, lambda: self.engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+        )
 
     def reset(self, stream: Stream, code: int, outcome: str) -> None:
         """End a stream from our side before its response is whole."""
@@ -356,15 +380,24 @@ class Connection:
             if not stream.request_ended:
                 self.reset(stream, ErrorCodes.CANCEL, reason)
 
+    def return_credit(self) -> None:
+        """Return what the streams hold back until it is a step: it counts as buffered so far."""
+        for stream in list(self.streams.values()):
+            if credit := stream.take_credit():
+                self._credit_stream(stream, credit)
+
     def refuse_unstarted(self) -> None:
         """Refuse requests that no application has seen and that hold content (section 8.7)."""
         for stream in sorted(self.streams.values(), key=lambda s: -s.stream_id):
             if not self._host.input_budget.full:
                 break
-            if stream.budgeted and self._host.cancel_request(self._handover, stream):
-                self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
-                self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+            self._refuse_if_unstarted(stream)
         self.transmit()
+
+    def _refuse_if_unstarted(self, stream: Stream) -> None:
+        if stream.budgeted and self._host.cancel_request(self._handover, stream):
+            self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
+            self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
 
     def input_relieved(self) -> None:
         """The process has room for content again: return the credit that was withheld."""
@@ -376,7 +409,8 @@ class Connection:
     def output_relieved(self) -> None:
         """The process has room for output again: let hand-overs go on."""
         with self._handover.lock:
-            self._handover.notify_ceiling_waiters_locked()
+            # At the connection's own ceiling too: a stream without unsent octets may go on there.
+            self._handover.wake_ceiling_waiters_locked()
 
     def read_timed_out(self, stream: Stream) -> None:
         """The peer kept the application's read waiting too long."""

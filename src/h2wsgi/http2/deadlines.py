@@ -60,7 +60,8 @@ class Deadlines:
     def start(self, connection: Connection) -> None:
         """Begin: the peer owes its preface and SETTINGS."""
         self._connection = connection
-        self._arm(self._config.preface_timeout or self._config.idle_timeout)
+        timeouts = (self._config.preface_timeout, self._config.idle_timeout)
+        self._arm(min(filter(None, timeouts), default=0))
 
     def settings_received(self) -> None:
         """The peer's first SETTINGS came: its preface is complete."""

@@ -71,6 +71,7 @@ class FrameGate:
         self._max_block = max_block
         self._buffer = bytearray()
         self._block: _FieldBlock | None = None
+        self._settings_received = False
         self.preface_received = False
 
     def feed(self, data: bytes) -> None:
@@ -96,6 +97,8 @@ class FrameGate:
         if not self.preface_received and not self._take_preface():
             return None
         while (frame := self._cut()) is not None:
+            if not self._settings_received:
+                self._check_first(frame)
             if self._block is not None or frame.type == CONTINUATION:
                 frame = self._continue_block(frame)
             elif frame.type == HEADERS:
@@ -113,6 +116,14 @@ class FrameGate:
         del self._buffer[: len(PREFACE)]
         self.preface_received = True
         return True
+
+    def _check_first(self, frame: ReceivedFrame) -> None:
+        """The preface is only whole with SETTINGS, which nothing may precede (section 3.4)."""
+        if frame.type != SETTINGS or frame.flags & FLAG_ACK:
+            raise ConnectionFailed(
+                ErrorCodes.PROTOCOL_ERROR, "the first frame of the connection is not SETTINGS"
+            )
+        self._settings_received = True
 
     def _cut(self) -> ReceivedFrame | None:
         buffer = self._buffer

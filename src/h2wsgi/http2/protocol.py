@@ -210,12 +210,23 @@ class H2Protocol(asyncio.Protocol):
     # ------------------------------------------------------------------------------ output
 
     def write(self, data: bytes) -> None:
-        """See Wire."""
-        self._transport.write(data)
+        """See Wire. Credit may come due after the end, by what another connection gives back."""
+        if self.state not in (State.LINGERING, State.CLOSED):
+            self._transport.write(data)
 
     def flush_threadsafe(self) -> None:
         """See Wire."""
         self._host.post_threadsafe(self._flush)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """See Wire."""
+
+        def call() -> None:
+            if self._reads:
+                callback()
+                self._transmit()
+
+        self._loop.call_later(seconds, call)
 
     @loop_thread
     def _flush(self) -> None:
@@ -277,6 +288,12 @@ class H2Protocol(asyncio.Protocol):
         self.connection.transmit()
         self._close()
 
+    def give_up(self, stream: Stream) -> None:
+        """Reset a stream whose client keeps a thread waiting that others need."""
+        outcome = "no thread was left and its client was the slowest"
+        self.connection.reset(stream, ErrorCodes.ENHANCE_YOUR_CALM, outcome)
+        self._transmit()
+
     def abort(self) -> None:
         """Close without sending anything more."""
         if self.state is not State.CLOSED:
@@ -316,6 +333,7 @@ class H2Protocol(asyncio.Protocol):
         self.state = State.LINGERING
         self._deadlines.stop()
         self.connection.lose("the connection is closing")
+        self._pause_reading(False)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._set_closing_timer(LINGER, self._close)

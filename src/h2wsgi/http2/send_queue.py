@@ -46,7 +46,9 @@ class SendQueue:
         self._max_frame_size = max_frame_size
         self._pending: dict[int, _Pending] = {}
         self._ready: deque[int] = deque()
-        self._blocked: set[int] = set()
+        # In the order they stepped aside: a window that opens a little must not serve the same
+        # stream each time.
+        self._blocked: dict[int, None] = {}
 
     def __len__(self) -> int:
         """Return how many streams have output."""
@@ -86,7 +88,7 @@ class SendQueue:
                 del self._pending[stream_id]
                 return Piece(stream_id, None, b"", ABORT)
             if room <= 0:
-                self._blocked.add(stream_id)
+                self._blocked[stream_id] = None
                 continue
             return self._take_data(stream_id, pending, room)
         return None
@@ -96,7 +98,7 @@ class SendQueue:
         if stream_id:
             self._unblock(stream_id)
         else:
-            self._ready.extend(sorted(self._blocked))
+            self._ready.extend(self._blocked)
             self._blocked.clear()
 
     def discard(self, stream_id: int) -> None:
@@ -104,13 +106,13 @@ class SendQueue:
         if self._pending.pop(stream_id, None) is None:
             return
         if stream_id in self._blocked:
-            self._blocked.discard(stream_id)
+            del self._blocked[stream_id]
         else:
             self._ready.remove(stream_id)
 
     def _unblock(self, stream_id: int) -> None:
         if stream_id in self._blocked:
-            self._blocked.discard(stream_id)
+            del self._blocked[stream_id]
             self._ready.append(stream_id)
 
     def _take_head(self, stream_id: int, pending: _Pending) -> Piece:

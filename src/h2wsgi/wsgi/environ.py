@@ -19,11 +19,16 @@ _SPECIAL = frozenset({b"content-type", b"content-length", b"host", b"proxy"})
 
 
 def connection_template(
-    facts: ConnectionFacts, *, root_path: str, errors: object, file_wrapper: object
+    facts: ConnectionFacts,
+    *,
+    root_path: str,
+    multithread: bool,
+    errors: object,
+    file_wrapper: object,
 ) -> dict[str, Any]:
     """Return the entries that are equal for every request of a connection."""
     template: dict[str, Any] = {
-        "SCRIPT_NAME": root_path,
+        "SCRIPT_NAME": _script_name(root_path),
         "SERVER_NAME": facts.server_name,
         "SERVER_PORT": facts.server_port,
         "SERVER_PROTOCOL": "HTTP/2",
@@ -33,7 +38,7 @@ def connection_template(
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": facts.scheme,
         "wsgi.errors": errors,
-        "wsgi.multithread": True,
+        "wsgi.multithread": multithread,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.file_wrapper": file_wrapper,
@@ -41,6 +46,13 @@ def connection_template(
     }
     template.update(facts.tls)
     return template
+
+
+def _script_name(root_path: str) -> str:
+    """Return a configured prefix as RFC 3875 wants it: empty, or a slash first and none last."""
+    prefix = root_path.strip("/")
+    # PEP 3333: the octets of a path, each as the character of its number.
+    return "/" + prefix.encode("utf-8", "surrogateescape").decode("latin-1") if prefix else ""
 
 
 def build_environ(
@@ -67,7 +79,7 @@ def build_environ(
 
 def _path_info(path: bytes, root_path: str) -> str:
     if path == b"*":
-        return "*"
+        return ""  # "OPTIONS *" has no path, and CGI's begins with a slash or is empty
     decoded = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
     # Proxies either pass the mount prefix on or strip it; both must give the same PATH_INFO.
     if root_path and (decoded == root_path or decoded.startswith(root_path + "/")):

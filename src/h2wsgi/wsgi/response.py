@@ -8,27 +8,67 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from email.utils import formatdate
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from ..errors import ApplicationError
 from ..handover import Head
 from ..stream import ABORT, END, OPEN, Stream
 
-ExcInfo = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None] | None
+ExcTriple = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 )
+ExcInfo = ExcTriple | None
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _FORBIDDEN_IN_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f]").search
 _STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
 
+BLOCK = 65_536
+"""Octets that FileWrapper reads at a time unless told otherwise."""
+
 # RFC 9113 section 8.2.2: fields about the connection have no place in HTTP/2.
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 )
+
+
+class FileWrapper:
+    """``wsgi.file_wrapper``: iterates over a file-like object in blocks, and closes it."""
+
+    def __init__(self, file: IO[bytes], block_size: int = BLOCK) -> None:
+        self._file = file
+        self._block_size = block_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        # Itself, not a generator: some keep only the iterator and close that (Werkzeug's ranges).
+        return self
+
+    def __next__(self) -> bytes:
+        if block := self._file.read(self._block_size):
+            return block
+        raise StopIteration
+
+    def seekable(self) -> bool:
+        """Return whether the file can seek."""
+        seekable = getattr(self._file, "seekable", None)
+        return bool(seekable()) if seekable is not None else hasattr(self._file, "seek")
+
+    def seek(self, *position: int) -> int:
+        """Seek in the file, as Werkzeug does to answer Range."""
+        return self._file.seek(*position)
+
+    def tell(self) -> int:
+        """Return the position in the file."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file, if it can be closed."""
+        close = getattr(self._file, "close", None)
+        if close is not None:
+            close()
 
 
 class Response:
@@ -69,12 +109,15 @@ class Response:
 
         Raises:
             ApplicationError: a second call without ``exc_info``, or an illegal status or header.
-            TypeError: something is not a str, a list or a pair.
+            TypeError: something is not a str, a list or a pair, or ``exc_info`` no triple.
+            BaseException: the one in ``exc_info``, once the head has left.
         """
         if exc_info is not None:
+            if not isinstance(exc_info, tuple) or len(exc_info) != 3:
+                raise TypeError(f"exc_info must be what sys.exc_info() returns, not {exc_info!r}")
             try:
-                if self._head_sent and exc_info[1] is not None:
-                    raise exc_info[1].with_traceback(exc_info[2])
+                if self._head_sent:
+                    raise _error_in(exc_info)
             finally:
                 exc_info = None  # breaks the reference cycle through this frame
         elif self._head is not None:
@@ -89,48 +132,26 @@ class Response:
             raise TypeError(f"the headers must be a list, not {type(headers).__name__}")
         if _STATUS(status) is None or _FORBIDDEN_IN_VALUE(status):
             raise ApplicationError(f"{status!r} is not a status: 200 to 599, a space, a reason")
-        self._declared, self._remaining = False, -1
-        fields = [self._checked(item) for item in headers]
+        fields = [_checked(item) for item in headers]
         names = {name for name, _ in fields}
+        length = _declared_length(fields) if "content-length" in names else None
+        # Nothing was changed so far: headers that are refused replace nothing.
+        self._declared, self._remaining = length is not None, -1 if length is None else length
         self.status = int(status[:3])
         self._without_content = self.status in (204, 304) or self._stream.request.method == "HEAD"
         head: Head = [(b":status", status[:3].encode("ascii"))]
         for name, value in fields:
             if name in HOP_BY_HOP:
                 self._notes.append(f"the field {name!r} is not allowed in HTTP/2 and was left out")
-            elif name != "content-length" or self.status != 204:
+            elif name != "content-length":
                 head.append((name.encode("ascii"), value.encode("latin-1")))
+        if length is not None and self.status != 204:
+            head.append((b"content-length", b"%d" % length))
         if "date" not in names:
             head.append((b"date", http_date()))
         if "server" not in names:
             head.append((b"server", b"h2wsgi"))
         self._head = head
-
-    def _checked(self, item: tuple[str, str]) -> tuple[str, str]:
-        if not isinstance(item, tuple) or len(item) != 2:
-            raise TypeError(f"a header must be a tuple of name and value, not {item!r}")
-        name, value = item
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"a header's name and value must be str: {item!r}")
-        if _TOKEN(name) is None:
-            raise ApplicationError(f"{name!r} is not a field name")
-        if _FORBIDDEN_IN_VALUE(value):
-            raise ApplicationError(f"the value of {name!r} holds a control character: {value!r}")
-        name, value = name.lower(), value.strip(" \t")
-        try:
-            value.encode("latin-1")
-        except UnicodeEncodeError:
-            raise ApplicationError(f"the value of {name!r} is not latin-1: {value!r}") from None
-        if name == "content-length":
-            self._declare_length(value)
-        return name, value
-
-    def _declare_length(self, value: str) -> None:
-        if not (value.isascii() and value.isdigit()):
-            raise ApplicationError(f"{value!r} is not a Content-Length")
-        if self._declared and self._remaining != int(value):
-            raise ApplicationError("two different Content-Length fields")
-        self._declared, self._remaining = True, int(value)
 
     def write(self, data: bytes) -> None:
         """Send ``data``, the head before it; returns when the stream's buffer has room again.
@@ -142,10 +163,10 @@ class Response:
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if self._head is None:
-            raise ApplicationError("the application sent content before start_response")
         if not data:
             return
+        if self._head is None:
+            raise ApplicationError("the application sent content before start_response")
         if self.ended:
             self._excess += len(data)
             return
@@ -169,6 +190,9 @@ class Response:
         if type(iterable) in (list, tuple):
             self._send_complete(iterable)
             return
+        if isinstance(iterable, FileWrapper):
+            self._send_file(iterable)
+            return
         single = isinstance(iterable, Sized) and len(iterable) == 1
         for chunk in iterable:
             if single:
@@ -185,6 +209,14 @@ class Response:
         if not self._head_sent:
             self._declare_single(content)
         self.write(content)
+        self.end()
+
+    def _send_file(self, file: FileWrapper) -> None:
+        """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent."""
+        for block in file:
+            self.write(block[: self._remaining] if self._declared else block)
+            if self.ended or (self._declared and not self._remaining):
+                break
         self.end()
 
     def _declare_single(self, content: bytes) -> None:
@@ -236,6 +268,44 @@ class Response:
         self._head_sent = True
         self.ended = mark == END
         self._stream.send(head, data, mark)
+
+
+def _error_in(exc_info: ExcTriple) -> BaseException:
+    """Return what to raise for ``exc_info`` now that the head has left."""
+    _, error, traceback = exc_info
+    if error is None:
+        return ApplicationError("start_response was called again after the head was sent")
+    return error.with_traceback(traceback)
+
+
+def _checked(item: tuple[str, str]) -> tuple[str, str]:
+    """Return a header with its name in lower case and nothing around its value."""
+    if not isinstance(item, tuple) or len(item) != 2:
+        raise TypeError(f"a header must be a tuple of name and value, not {item!r}")
+    name, value = item
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"a header's name and value must be str: {item!r}")
+    if _TOKEN(name) is None:
+        raise ApplicationError(f"{name!r} is not a field name")
+    if _FORBIDDEN_IN_VALUE(value):
+        raise ApplicationError(f"the value of {name!r} holds a control character: {value!r}")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ApplicationError(f"the value of {name!r} is not latin-1: {value!r}") from None
+    return name.lower(), value.strip(" \t")
+
+
+def _declared_length(fields: list[tuple[str, str]]) -> int:
+    """Return the one length that all Content-Length fields agree on."""
+    values = [value for name, value in fields if name == "content-length"]
+    for value in values:
+        if not (value.isascii() and value.isdigit()):
+            raise ApplicationError(f"{value!r} is not a Content-Length")
+    lengths = {int(value) for value in values}
+    if len(lengths) > 1:
+        raise ApplicationError("two different Content-Length fields")
+    return lengths.pop()
 
 
 def _as_bytes(chunk: object) -> bytes:

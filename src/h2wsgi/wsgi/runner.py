@@ -8,8 +8,8 @@ exactly once, always (invariant 7), and nothing an application raises ends its t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..guards import application_thread
@@ -17,39 +17,29 @@ from ..logs import ErrorStream, Log
 from ..stream import OPEN, ClientWait, Stream
 from .environ import build_environ, connection_template
 from .input import Input
-from .response import Response
+from .response import FileWrapper, Response
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-BLOCK = 65_536
-"""Octets that FileWrapper reads at a time unless told otherwise."""
-
-
-class FileWrapper:
-    """``wsgi.file_wrapper``: iterates over a file-like object in blocks, and closes it."""
-
-    def __init__(self, file: IO[bytes], block_size: int = BLOCK) -> None:
-        self._file = file
-        self._block_size = block_size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self._file.read(self._block_size):
-            yield block
-
-    def close(self) -> None:
-        """Close the file, if it can be closed."""
-        close = getattr(self._file, "close", None)
-        if close is not None:
-            close()
+_STATUS_OF: dict[type, str] = {
+    BodyTooLarge: "413 Content Too Large",
+    ReadTimeout: "408 Request Timeout",
+}
 
 
 class Runner:
-    """Calls one application; safe to use from many threads at once."""
+    """Calls one application; safe to use from many threads at once.
 
-    def __init__(self, app: WSGIApplication, log: Log, *, root_path: str) -> None:
+    ``multithread`` says whether it will be.
+    """
+
+    def __init__(
+        self, app: WSGIApplication, log: Log, *, root_path: str, multithread: bool
+    ) -> None:
         self._app = app
         self._log = log
         self._root_path = root_path
+        self._multithread = multithread
         self._errors = ErrorStream(log)
         self._noted: set[str] = set()
         self._noted_lock = threading.Lock()
@@ -85,6 +75,7 @@ class Runner:
             template = connection_template(
                 stream.connection,
                 root_path=self._root_path,
+                multithread=self._multithread,
                 errors=self._errors,
                 file_wrapper=FileWrapper,
             )
@@ -105,29 +96,22 @@ class Runner:
         try:
             close()
         except BaseException as error:
-            if not _is_disconnect(error):
+            if _disconnect_in(error) is None:
                 self._log_exception("close() of the response failed", error, stream)
 
     def _handle(self, error: BaseException, stream: Stream, response: Response) -> None:
         """Make the response say that it failed, and log why."""
+        lost = _disconnect_in(error)
         try:
             if response.ended:
-                if not _is_disconnect(error):
+                if lost is None:
                     self._log_exception("failed after its response", error, stream)
-                return
-            if isinstance(error, BodyTooLarge) and not response.head_sent:
-                _answer(response, "413 Content Too Large")
-            elif isinstance(error, ReadTimeout) and not response.head_sent:
-                _answer(response, "408 Request Timeout")
-            elif _is_disconnect(error):
-                self._log.events.debug("%s: %s", _name(stream), error)
-                response.abort()
+            elif lost is not None:
+                self._log.events.debug("%s: %s", _name(stream), lost)
+                _give_up(response, _STATUS_OF.get(type(lost), ""))
             else:
                 self._log_exception("failed", error, stream)
-                if response.head_sent:
-                    response.abort()
-                else:
-                    _answer(response, "500 Internal Server Error")
+                _give_up(response, "500 Internal Server Error")
         except ClientDisconnected:
             return  # nobody is there to be told
 
@@ -146,21 +130,23 @@ class Runner:
             self._log.events.warning("%s: %s", _name(stream), note)
 
 
-def _answer(response: Response, status: str) -> None:
-    text = status[4:].encode("ascii") + b"\n"
-    response.replace(status, [("content-type", "text/plain; charset=utf-8")], text)
+def _give_up(response: Response, status: str) -> None:
+    """Answer with ``status`` if the head has not left, and reset the stream otherwise."""
+    if response.head_sent or not status:
+        response.abort()
+    else:
+        text = status[4:].encode("ascii") + b"\n"
+        response.replace(status, [("content-type", "text/plain; charset=utf-8")], text)
 
 
-def _is_disconnect(error: BaseException) -> bool:
-    """True if ``error`` is, or was raised while handling, the loss of the client."""
-    seen = 0
+def _disconnect_in(error: BaseException) -> ClientDisconnected | None:
+    """Return the loss of the client that ``error`` is, or was raised while handling."""
     current: BaseException | None = error
-    while current is not None and seen < 20:
-        if isinstance(current, ClientDisconnected):
-            return True
+    for _ in range(20):
+        if current is None or isinstance(current, ClientDisconnected):
+            return current
         current = current.__cause__ or current.__context__
-        seen += 1
-    return False
+    return None
 
 
 def _name(stream: Stream) -> str:

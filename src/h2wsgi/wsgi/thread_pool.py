@@ -30,6 +30,8 @@ STALLED_AFTER = 0.05
 """Seconds in which no waiting request was started, after which growth goes on even when busy."""
 IDLE_TIMEOUT = 30.0
 """Seconds after which a thread without work ends."""
+CEILING_LOOK = 0.05
+"""Seconds between looks while every thread there may be waits on a client."""
 EAGER_THREADS = 4
 """Threads started without delay."""
 
@@ -76,7 +78,8 @@ class ThreadPool(Generic[Job]):
 
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
     be with those that wait on clients; ``schedule_threadsafe(delay, callback)`` arranges a call
-    on the loop's thread.
+    on the loop's thread. ``exhausted`` is called there, again and again, while a job waits and
+    every thread there may be waits on a client.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class ThreadPool(Generic[Job]):
         limit: int,
         max_threads: int,
         schedule_threadsafe: Callable[[float, Callable[[], None]], None],
+        exhausted: Callable[[], None],
     ) -> None:
         # immutable
         self._run = run
@@ -93,6 +97,7 @@ class ThreadPool(Generic[Job]):
         self._max_threads = max_threads
         self._lane_limit = lane_limit(limit)
         self._schedule_threadsafe = schedule_threadsafe
+        self._exhausted = exhausted
         # under the lock
         self._lock = threading.Lock()
         self._lanes: dict[Hashable, Lane[Job]] = {}
@@ -136,6 +141,10 @@ class ThreadPool(Generic[Job]):
             if lane is None or job not in lane.waiting:
                 return False
             lane.waiting.remove(job)
+            if lane.in_ring and not lane.waiting:
+                # An empty lane in the ring would be kept for good, and its connection with it.
+                lane.in_ring = False
+                self._ring.remove(lane)
             self._forget_if_empty_locked(lane)
             return True
 
@@ -175,9 +184,9 @@ class ThreadPool(Generic[Job]):
 
     def _assign_locked(self) -> None:
         """Give waiting jobs to idle threads, then to new ones as far as those start eagerly."""
-        while self._ring and self._running < self._limit:
+        while self._ring and self._running < self._limit and not self._closing:
             if not self._idle and not self._spawn_eagerly_locked():
-                if not self._watching and self._threads < self._max_threads:
+                if not self._watching:
                     self._watching = True
                     self._schedule_threadsafe(0.0, self._begin_watch)
                 return
@@ -266,11 +275,11 @@ class ThreadPool(Generic[Job]):
     @loop_thread
     def _begin_watch(self) -> None:
         self._last_start = time.monotonic()
-        self._look()
+        self._look(GROWTH_DELAY)
 
-    def _look(self) -> None:
+    def _look(self, delay: float) -> None:
         self._seen = (time.monotonic(), time.process_time(), self._started)
-        self._schedule_threadsafe(GROWTH_DELAY, self._consider_growth)
+        self._schedule_threadsafe(delay, self._consider_growth)
 
     @loop_thread
     def _consider_growth(self) -> None:
@@ -282,14 +291,16 @@ class ThreadPool(Generic[Job]):
         busy = time.process_time() - cpu_then >= BUSY_SHARE * (now - then)
         stalled = now - self._last_start >= STALLED_AFTER
         with self._lock:
-            full = self._threads >= self._max_threads or self._running >= self._limit
-            if not self._ring or full or self._closing:
+            if not self._ring or self._running >= self._limit or self._closing:
                 self._watching = False
                 return
-            if (not busy or stalled) and not self._idle:
+            at_ceiling = self._threads >= self._max_threads and not self._idle
+            if not at_ceiling and (not busy or stalled) and not self._idle:
                 self._grow_locked()
                 self._last_start = now
-        self._look()
+        if at_ceiling and stalled:
+            self._exhausted()
+        self._look(CEILING_LOOK if at_ceiling else GROWTH_DELAY)
 
     def _grow_locked(self) -> None:
         # Doubling reaches the limit in a few steps and does not overshoot a short queue.

@@ -8,7 +8,8 @@ stream error, and frames of streams it would remember for ever, are dealt with h
 * field blocks are decoded and checked first; h2 learns only that a message began or ended;
 * frames of streams that are not open never reach it;
 * GOAWAY, either way, is ours: h2 closes its whole state machine on one;
-* unknown settings are dropped, HEADER_TABLE_SIZE is clamped to 4,096.
+* unknown settings are dropped, HEADER_TABLE_SIZE is clamped to 4,096;
+* a field block may change the decoder's table size twice, no more.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ from .interface import EngineHandler
 DEFAULT_WINDOW = 65_535
 MAX_ENCODER_TABLE = 4_096
 MAX_SETTINGS_ENTRIES = 32
+MAX_TABLE_UPDATES = 2
+"""In one field block: to the smallest size and to the last (RFC 7541 section 4.2)."""
+REMEMBERED_GAPS = 100
+"""Runs of stream identifiers that the client skipped last, and may not use any more."""
 REMEMBERED_RESETS = 1_000
 """Streams we reset last: what the peer sent before it knew is ignored, not an error."""
 
@@ -112,6 +117,7 @@ class ReferenceEngine:
         self._open: dict[int, _OpenStream] = {}
         self._reset_by_us: deque[int] = deque(maxlen=REMEMBERED_RESETS)
         self._highest = 0
+        self._skipped: deque[range] = deque(maxlen=REMEMBERED_GAPS)
         self._ignore_above: int | None = None
         self._unseen_by_h2 = 0
         self._receivers = {
@@ -307,6 +313,8 @@ class ReferenceEngine:
             return
         if self._ignore_above is not None and stream_id > self._ignore_above:
             return
+        if stream_id > self._highest + 2:
+            self._skipped.append(range(self._highest + 1, stream_id))
         self._highest = stream_id
         if len(self._open) >= self._config.max_streams:
             self._reset_unopened(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
@@ -314,6 +322,7 @@ class ReferenceEngine:
         self._open_stream(stream_id, fields, ended)
 
     def _decode(self, block: bytes) -> field_rules.FieldList:
+        _check_table_updates(block)
         try:
             return [
                 (bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)
@@ -348,27 +357,42 @@ class ReferenceEngine:
     def _receive_trailers(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
         stream = self._open.get(stream_id)
         if stream is None:
+            if any(stream_id in gap for gap in self._skipped):
+                # Section 5.1.1: streams are opened in rising order.
+                raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"stream {stream_id} is too low")
             if stream_id not in self._reset_by_us:
                 raise ConnectionFailed(
                     ErrorCodes.STREAM_CLOSED, f"HEADERS on closed stream {stream_id}"
                 )
             return
-        try:
-            field_rules.check_trailers(fields)
-        except MalformedRequest as error:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
-            return
-        if stream.request_ended:
-            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "HEADERS after END_STREAM")
-        elif not ended:
-            self._stream_error(
-                stream_id, ErrorCodes.PROTOCOL_ERROR, "trailers do not end the stream"
-            )
-        elif stream.content_left:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "content-length does not fit")
+        if (error := self._trailers_error(stream, fields, ended)) is not None:
+            self._stream_error(stream_id, *error)
         else:
             self._tell_h2(stream_id, [], ended)
             self._end_request(stream_id, stream)
+
+    def _trailers_error(
+        self, stream: _OpenStream, fields: field_rules.FieldList, ended: bool
+    ) -> tuple[ErrorCodes, str] | None:
+        """Return the code and reason of the stream error that a trailer section is, if any."""
+        if stream.request_ended:
+            return ErrorCodes.STREAM_CLOSED, "HEADERS after END_STREAM"
+        if not ended:
+            return ErrorCodes.PROTOCOL_ERROR, "trailers do not end the stream"
+        if stream.content_left:
+            return ErrorCodes.PROTOCOL_ERROR, "content-length does not fit"
+        config = self._config
+        try:
+            field_rules.check_trailers(fields)
+            field_rules.check_size(
+                fields, max_octets=config.max_field_section, max_fields=config.max_fields
+            )
+        except MalformedRequest as error:
+            return ErrorCodes.PROTOCOL_ERROR, str(error)
+        except UnacceptableRequest as error:
+            # Too late for a 431: the application may have answered already.
+            return ErrorCodes.ENHANCE_YOUR_CALM, str(error)
+        return None
 
     def _tell_h2(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
         self._clean.fields = fields
@@ -463,10 +487,35 @@ def _make_connection(config: Config) -> _Connection:
         initial_values={
             # Above ours, so that the stream over the limit is refused by us, as a stream.
             SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams + 1_000,
-            SettingCodes.INITIAL_WINDOW_SIZE: config.stream_window,
+            # Until it has acknowledged a smaller one, the peer may use the default (section 6.9.3).
+            SettingCodes.INITIAL_WINDOW_SIZE: max(config.stream_window, DEFAULT_WINDOW),
         },
     )
+    if config.stream_window < DEFAULT_WINDOW:
+        # h2 holds it back until the acknowledgement comes.
+        connection.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = config.stream_window
     return connection
+
+
+def _check_table_updates(block: bytes) -> None:
+    """Refuse a block that begins with more table size updates than it can need.
+
+    hpack takes any number of them, at a cost far above that of sending them.
+
+    Raises:
+        ConnectionFailed: COMPRESSION_ERROR.
+    """
+    position = updates = 0
+    while position < len(block) and block[position] & 0xE0 == 0x20:
+        updates += 1
+        if updates > MAX_TABLE_UPDATES:
+            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, "too many table size updates")
+        # The size goes on in further octets behind a full prefix, while their top bit is set.
+        goes_on = block[position] & 0x1F == 0x1F
+        position += 1
+        while goes_on and position < len(block):
+            goes_on = block[position] & 0x80 != 0
+            position += 1
 
 
 def _known_settings(payload: bytes) -> bytes:
