@@ -229,3 +229,7 @@ def test_what_is_printed_can_be_read_back(folder):
 
 def test_what_is_printed_without_a_target_has_none(folder):
     assert "target" not in tomllib.loads(as_toml(gather({}, {}), "1.0"))
+
+
+def test_a_file_may_be_named_as_a_path(tmp_path):
+    assert Config.build(cert=tmp_path / "cert.crt").cert == str(tmp_path / "cert.crt")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -145,7 +146,8 @@ def _convert(kind: Any, unit: str, raw: Any) -> Any:
     if kind is float:
         return _to_float(raw)
     if kind is str:
-        return _to_str(raw)
+        # A library call may name a file as a Path.
+        return _to_str(os.fspath(raw) if isinstance(raw, os.PathLike) else raw)
     if typing.get_origin(kind) is Literal:
         # TOML's `tls_min = 1.2` is a number; it is what people write.
         text = str(raw) if isinstance(raw, float) else _to_str(raw)

@@ -53,6 +53,7 @@ class Deadlines:
         self._opened_at = now()
         self._idle_since: float | None = self._opened_at
         self._settings_received = False
+        self._withheld_until = 0.0
         self._connection: Connection | None = None
         timeouts = [t for t in (config.read_timeout, config.write_timeout) if t]
         self._interval = min([INTERVAL, *(t / 4 for t in timeouts)])
@@ -97,34 +98,42 @@ class Deadlines:
         if connection is None:
             return
         now = self._now()
-        if not self._settings_received:
-            preface_left = self._opened_at + self._config.preface_timeout - now
-            if self._config.preface_timeout and preface_left <= 0:
-                self._handler.preface_timed_out()
-                return
+        preface_left = self._preface_left(now)
+        if preface_left is not None and preface_left <= 0:
+            self._handler.preface_timed_out()
+            return
         if connection.streams:
             self._check_streams(connection, now)
             self._arm(self._interval)
         else:
-            self._check_idle(now)
+            self._check_idle(now, preface_left)
 
-    def _check_idle(self, now: float) -> None:
-        left = (self._idle_since or now) + self._config.idle_timeout - now
-        if self._config.idle_timeout and left <= 0:
-            self._handler.idle_timed_out()
-        else:
-            self._arm(left if self._config.idle_timeout else 0)
+    def _preface_left(self, now: float) -> float | None:
+        """Return the seconds the peer still has for its preface; None if it owes none."""
+        if self._settings_received or not self._config.preface_timeout:
+            return None
+        return self._opened_at + self._config.preface_timeout - now
+
+    def _check_idle(self, now: float, preface_left: float | None) -> None:
+        left = [] if preface_left is None else [preface_left]
+        if self._config.idle_timeout:
+            since = now if self._idle_since is None else self._idle_since
+            left.append(since + self._config.idle_timeout - now)
+            if left[-1] <= 0:
+                self._handler.idle_timed_out()
+                return
+        # A loop's timers may be early: what is not over yet is looked at again.
+        self._arm(min(left, default=0))
 
     def _check_streams(self, connection: Connection, now: float) -> None:
         read, write = self._config.read_timeout, self._config.write_timeout
+        if connection.withholds_credit:
+            self._withheld_until = now
         for stream in list(connection.streams.values()):
             since = stream.reading_since
-            if read and since is not None and now - since >= read:
-                if not connection.withholds_credit:
-                    self._handler.read_timed_out(stream)
+            if read and since is not None and now - max(since, self._withheld_until) >= read:
+                self._handler.read_timed_out(stream)
             elif (
-                write
-                and stream.stream_id in connection.queue
-                and (now - stream.progress_at >= write)
+                write and stream.stream_id in connection.queue and now - stream.progress_at >= write
             ):
                 self._handler.write_timed_out(stream)

@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 from h2.errors import ErrorCodes
 
+from .. import guards
 from ..errors import ConnectionFailed
 from ..guards import loop_thread
 from ..stream import ConnectionFacts, Stream
@@ -159,14 +160,23 @@ class H2Protocol(asyncio.Protocol):
     def _work(self) -> None:
         """Process one slice of the input, and arrange for the rest."""
         self._work_scheduled = False
-        if not self._reads:
-            return
+        if self._reads:
+            try:
+                self._process_input()
+            except Exception:
+                self._crash()
+
+    def _process_input(self) -> None:
         try:
             more = not self._advice and self._process_slice()
             if self._advice:
                 self._refuse(self._gate.peek(), self._advice)
                 return
         except NotHTTP2 as error:
+            if self._started or error.octets.startswith(b"PRI "):
+                # ALPN or the first octets said HTTP/2, so the answer must be frames.
+                self._fail(ErrorCodes.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
+                return
             self._refuse(error.octets, refusal.NEEDS_PRIOR_KNOWLEDGE)
             return
         except ConnectionFailed as error:
@@ -233,14 +243,19 @@ class H2Protocol(asyncio.Protocol):
         if self.state is State.CLOSED:
             self.connection.flush()  # drops what came too late, so that nothing is kept alive
         else:
-            self._after_sending(self.connection.flush())
+            self._send(self.connection.flush)
 
     @loop_thread
     def _transmit(self) -> None:
         if self.state is not State.CLOSED:
-            self._after_sending(self.connection.transmit())
+            self._send(self.connection.transmit)
 
-    def _after_sending(self, more: bool) -> None:
+    def _send(self, send: Callable[[], bool]) -> None:
+        try:
+            more = send()
+        except Exception:
+            self._crash()
+            return
         if more:
             self._loop.call_soon(self._transmit)
         elif not self.connection.streams and (
@@ -262,7 +277,7 @@ class H2Protocol(asyncio.Protocol):
         # on their way are still served; the PING shows when they must have arrived.
         self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
         self.connection.engine.ping(b"draining")
-        self._after_sending(self.connection.transmit())
+        self._transmit()
         self._set_closing_timer(DRAIN_WAIT, self._send_final_goaway)
 
     def ping_acknowledged(self) -> None:
@@ -299,15 +314,17 @@ class H2Protocol(asyncio.Protocol):
         if self.state is not State.CLOSED:
             self._transport.abort()
 
+    def _crash(self) -> None:
+        """A bug of ours, being handled: the connection must not stay with nobody to serve it."""
+        self._host.log.events.exception("%s: internal error, closing", self._facts.peer)
+        self.abort()
+        if guards.ACTIVE:
+            raise
+
     def _fail(self, code: int, reason: str) -> None:
         """A connection error (section 5.4.1). What came before it may still be answered."""
-        self._host.log.events.info(
-            "%s: connection failed with %s: %s",
-            self._facts.peer,
-            connections.code_name(code),
-            reason,
-        )
         self.state = State.FAILED
+        self._deadlines.stop()
         self._pause_reading(False)
         engine = self.connection.engine
         if not self._started:
@@ -316,6 +333,10 @@ class H2Protocol(asyncio.Protocol):
         self.connection.lose_incomplete("the connection failed")
         self._set_closing_timer(FAILED_LINGER, self._linger)
         self._transmit()
+        name = connections.code_name(code)
+        self._host.log.events.info(
+            "%s: connection failed with %s: %s", self._facts.peer, name, reason
+        )
 
     def _refuse(self, octets: bytes, advice: str) -> None:
         """Answer a client that does not speak HTTP/2 here."""

@@ -57,9 +57,9 @@ class Runner:
         except BaseException as error:
             self._handle(error, stream, response)
         finally:
-            self._log_notes(stream, response)
-            self._errors.flush()
             stream.finished()
+            self._errors.flush()
+            self._log_notes(stream, response)
 
     def _call(self, stream: Stream, response: Response) -> None:
         environ = self._environ(stream, response)
@@ -110,8 +110,11 @@ class Runner:
                 self._log.events.debug("%s: %s", _name(stream), lost)
                 _give_up(response, _STATUS_OF.get(type(lost), ""))
             else:
-                self._log_exception("failed", error, stream)
-                _give_up(response, "500 Internal Server Error")
+                try:
+                    # Before the log: its handlers are the application's, and may fail as well.
+                    _give_up(response, "500 Internal Server Error")
+                finally:
+                    self._log_exception("failed", error, stream)
         except ClientDisconnected:
             return  # nobody is there to be told
 

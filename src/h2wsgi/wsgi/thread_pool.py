@@ -237,7 +237,10 @@ class ThreadPool(Generic[Job]):
             del assignment
             while current is not None:
                 lane, job = current
-                self._run(job, lane)
+                try:
+                    self._run(job, lane)
+                except BaseException as error:
+                    _report(error)
                 del job, current  # or the request would live until the next one comes
                 current = self._done(worker, lane)
 
@@ -310,6 +313,16 @@ class ThreadPool(Generic[Job]):
             if not self._spawn_locked():
                 break
         self._assign_locked()
+
+
+def _report(error: BaseException) -> None:
+    """Show what a job let out, such as an error in an application's logging handler.
+
+    The thread goes on: ending it would lose its share of the pool for good.
+    """
+    thread = threading.current_thread()
+    details = (type(error), error, error.__traceback__, thread)
+    threading.excepthook(threading.ExceptHookArgs(details))
 
 
 def lane_limit(limit: int) -> int:

@@ -14,11 +14,8 @@ stream error, and frames of streams it would remember for ever, are dealt with h
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -29,9 +26,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
-from hpack import Decoder, HPACKError, OversizedHeaderListError
-from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
 from ...config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
@@ -53,54 +48,22 @@ from ..frame_gate import (
     WINDOW_UPDATE,
     strip_padding,
 )
+from .field_blocks import BlockDecoder
+from .h2_connection import (
+    DEFAULT_WINDOW,
+    CleanDecoder,
+    known_settings,
+    make_connection,
+    own_settings,
+    window_update,
+)
 from .interface import EngineHandler
+from .stream_table import OpenStream, StreamTable
 
-DEFAULT_WINDOW = 65_535
-MAX_ENCODER_TABLE = 4_096
 MAX_SETTINGS_ENTRIES = 32
-MAX_TABLE_UPDATES = 2
-"""In one field block: to the smallest size and to the last (RFC 7541 section 4.2)."""
-REMEMBERED_GAPS = 100
-"""Runs of stream identifiers that the client skipped last, and may not use any more."""
-REMEMBERED_RESETS = 1_000
-"""Streams we reset last: what the peer sent before it knew is ignored, not an error."""
 
 # What h2 is told of every request: its own rules for fields were applied before, by ours.
 _A_REQUEST = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/")]
-_KNOWN_SETTINGS = frozenset(int(code) for code in SettingCodes)
-
-
-class _CleanDecoder:
-    """Stands in for h2's decoder: the block was decoded and checked before h2 hears of it."""
-
-    max_header_list_size = 0
-    max_allowed_table_size = 4_096
-
-    def __init__(self) -> None:
-        self.fields: field_rules.FieldList = []
-
-    def decode(self, _block: bytes, raw: bool = False) -> field_rules.FieldList:
-        return self.fields
-
-
-class _Connection(H2Connection):
-    """h2's connection, without a GOAWAY of its own and without a memory for closed streams."""
-
-    MAX_CLOSED_STREAMS = 1
-
-    def _terminate_connection(self, error_code: ErrorCodes) -> None:
-        """Leave GOAWAY and closing to the protocol, which lets earlier requests finish."""
-
-
-class _OpenStream:
-    """What h2 does not tell: how much content is declared, and which side has ended."""
-
-    __slots__ = ("content_left", "request_ended", "response_ended")
-
-    def __init__(self, content_length: int | None, request_ended: bool) -> None:
-        self.content_left = content_length
-        self.request_ended = request_ended
-        self.response_ended = False
 
 
 class ReferenceEngine:
@@ -109,16 +72,12 @@ class ReferenceEngine:
     def __init__(self, handler: EngineHandler, config: Config) -> None:
         self._handler = handler
         self._config = config
-        self._h2 = _make_connection(config)
-        self._clean = _CleanDecoder()
+        self._h2 = make_connection(config)
+        self._clean = CleanDecoder()
         self._h2.decoder = self._clean  # type: ignore[assignment]
-        self._decoder = Decoder(max_header_list_size=4 * config.max_field_section)
+        self._decoder = BlockDecoder(4 * config.max_field_section)
         self._out = bytearray()
-        self._open: dict[int, _OpenStream] = {}
-        self._reset_by_us: deque[int] = deque(maxlen=REMEMBERED_RESETS)
-        self._highest = 0
-        self._skipped: deque[range] = deque(maxlen=REMEMBERED_GAPS)
-        self._ignore_above: int | None = None
+        self._streams = StreamTable()
         self._unseen_by_h2 = 0
         self._receivers = {
             DATA: self._receive_data,
@@ -137,7 +96,7 @@ class ReferenceEngine:
     @property
     def last_stream_id(self) -> int:
         """See Engine."""
-        return self._highest
+        return self._streams.highest
 
     @property
     def max_frame_size(self) -> int:
@@ -149,45 +108,35 @@ class ReferenceEngine:
         self._h2.initiate_connection()
         self._h2.clear_outbound_data_buffer()
         self._h2.receive_data(PREFACE)  # the gate has taken the client's, or is about to
-        frame = SettingsFrame(0)
-        frame.settings = {
-            SettingCodes.MAX_CONCURRENT_STREAMS: self._config.max_streams,
-            SettingCodes.INITIAL_WINDOW_SIZE: self._config.stream_window,
-            SettingCodes.MAX_HEADER_LIST_SIZE: self._config.max_field_section,
-        }
-        self._out += frame.serialize()
+        self._out += own_settings(self._config).serialize()
         if self._config.connection_window > DEFAULT_WINDOW:
             self._h2.increment_flow_control_window(self._config.connection_window - DEFAULT_WINDOW)
 
     def send_window(self, stream_id: int) -> int:
         """See Engine."""
-        return self._h2.local_flow_control_window(stream_id) if stream_id in self._open else 0
+        return (
+            self._h2.local_flow_control_window(stream_id) if stream_id in self._streams.open else 0
+        )
 
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """See Engine."""
-        if stream_id in self._open:
+        if stream_id in self._streams.open:
             self._h2.send_headers(stream_id, head, end_stream=end_stream)
             if end_stream:
-                self._response_ended(stream_id)
+                self._streams.response_ended(stream_id)
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """See Engine."""
-        if stream_id in self._open:
+        if stream_id in self._streams.open:
             self._h2.send_data(stream_id, data, end_stream=end_stream)
             if end_stream:
-                self._response_ended(stream_id)
-
-    def _response_ended(self, stream_id: int) -> None:
-        stream = self._open[stream_id]
-        stream.response_ended = True
-        if stream.request_ended:
-            del self._open[stream_id]
+                self._streams.response_ended(stream_id)
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """See Engine."""
-        if self._open.pop(stream_id, None) is not None:
+        if stream_id in self._streams.open:
+            self._streams.reset_by_us(stream_id)
             self._h2.reset_stream(stream_id, code)
-            self._reset_by_us.append(stream_id)
 
     def credit(self, stream_id: int, octets: int) -> None:
         """See Engine."""
@@ -197,10 +146,10 @@ class ReferenceEngine:
             unseen = min(octets, self._unseen_by_h2)
             if unseen:
                 self._unseen_by_h2 -= unseen
-                self._send_frame(_window_update(unseen))
+                self._send_frame(window_update(unseen))
             if octets > unseen:
                 self._h2.increment_flow_control_window(octets - unseen)
-        elif (stream := self._open.get(stream_id)) is not None and not stream.request_ended:
+        elif (stream := self._streams.open.get(stream_id)) is not None and not stream.request_ended:
             self._h2.increment_flow_control_window(octets, stream_id)
 
     def ping(self, payload: bytes) -> None:
@@ -214,7 +163,7 @@ class ReferenceEngine:
         frame.error_code = code
         frame.additional_data = debug
         self._send_frame(frame)
-        self._ignore_above = last_stream_id
+        self._streams.ignore_above = last_stream_id
 
     def data_to_send(self) -> bytes:
         """See Engine."""
@@ -247,16 +196,9 @@ class ReferenceEngine:
         except ProtocolError as error:
             raise ConnectionFailed(error.error_code, str(error)) from error
 
-    def _require_known(self, stream_id: int, what: str) -> None:
-        """Refuse a frame of stream 0 or of one that nobody opened (section 5.1, idle)."""
-        if stream_id == 0 or stream_id % 2 == 0 or stream_id > self._highest:
-            if self._ignore_above is not None and stream_id > self._ignore_above:
-                return
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"{what} on stream {stream_id}")
-
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
         """End one stream (section 5.4.2), whether h2 knows it or not."""
-        if stream_id in self._open:
+        if stream_id in self._streams.open:
             self.reset_stream(stream_id, code)
             self._handler.stream_reset(stream_id, code, False, reason)
         else:
@@ -266,13 +208,13 @@ class ReferenceEngine:
         frame = RstStreamFrame(stream_id)
         frame.error_code = code
         self._send_frame(frame)
-        self._reset_by_us.append(stream_id)
+        self._streams.reset_by_us(stream_id)
         self._handler.stream_reset(stream_id, code, False, reason)
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._require_known(stream_id, "DATA")
+        self._streams.require_known(stream_id, "DATA")
         data = strip_padding(flags, payload)
-        stream = self._open.get(stream_id)
+        stream = self._streams.open.get(stream_id)
         if stream is None or stream.request_ended:
             self._discard_data(stream_id, len(payload))
             return
@@ -282,55 +224,40 @@ class ReferenceEngine:
             if stream.content_left < 0 or (ended and stream.content_left):
                 self._discard_data(stream_id, len(payload), "content-length does not fit")
                 return
-        for event in self._feed(DATA, flags, stream_id, payload):
+        events = self._feed(DATA, flags, stream_id, payload)
+        if ended:
+            # Before the handler, which may want to credit what no longer has a window.
+            self._streams.request_ended(stream_id)
+        for event in events:
             if isinstance(event, DataReceived):
                 self._handler.data_received(stream_id, event.data, event.flow_controlled_length)
         if ended:
-            self._end_request(stream_id, stream)
+            self._handler.request_ended(stream_id)
 
     def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
         self._unseen_by_h2 += octets
         self._handler.data_discarded(octets)
         if reason:
             self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
-        elif stream_id not in self._reset_by_us and stream_id <= self._highest:
+        elif not (self._streams.was_reset_by_us(stream_id) or self._streams.is_ignored(stream_id)):
             self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
-
-    def _end_request(self, stream_id: int, stream: _OpenStream) -> None:
-        stream.request_ended = True
-        if stream.response_ended:
-            del self._open[stream_id]
-        self._handler.request_ended(stream_id)
 
     def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
         if stream_id % 2 == 0:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         # Decoded whatever becomes of it: the dynamic table is the connection's.
-        fields = self._decode(block)
+        fields = self._decoder.decode(block)
         ended = bool(flags & FLAG_END_STREAM)
-        if stream_id <= self._highest:
+        if stream_id <= self._streams.highest:
             self._receive_trailers(stream_id, fields, ended)
             return
-        if self._ignore_above is not None and stream_id > self._ignore_above:
+        if self._streams.is_ignored(stream_id):
             return
-        if stream_id > self._highest + 2:
-            self._skipped.append(range(self._highest + 1, stream_id))
-        self._highest = stream_id
-        if len(self._open) >= self._config.max_streams:
+        self._streams.advance(stream_id)
+        if len(self._streams.open) >= self._config.max_streams:
             self._reset_unopened(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
             return
         self._open_stream(stream_id, fields, ended)
-
-    def _decode(self, block: bytes) -> field_rules.FieldList:
-        _check_table_updates(block)
-        try:
-            return [
-                (bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)
-            ]
-        except OversizedHeaderListError as error:
-            raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, str(error)) from error
-        except (HPACKError, IndexError, ValueError) as error:
-            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
 
     def _open_stream(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
         config = self._config
@@ -344,35 +271,30 @@ class ReferenceEngine:
             return
         except UnacceptableRequest as error:
             self._tell_h2(stream_id, _A_REQUEST, ended)
-            self._open[stream_id] = _OpenStream(None, ended)
+            self._streams.open[stream_id] = OpenStream(None, ended)
             head = (b":method", b"HEAD") in fields
             self._handler.request_unacceptable(stream_id, error.status, str(error), head)
             if ended:
                 self._handler.request_ended(stream_id)
         else:
             self._tell_h2(stream_id, _A_REQUEST, ended)
-            self._open[stream_id] = _OpenStream(request.content_length, ended)
+            self._streams.open[stream_id] = OpenStream(request.content_length, ended)
             self._handler.request_received(stream_id, request, ended)
 
     def _receive_trailers(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
-        stream = self._open.get(stream_id)
+        stream = self._streams.open.get(stream_id)
         if stream is None:
-            if any(stream_id in gap for gap in self._skipped):
-                # Section 5.1.1: streams are opened in rising order.
-                raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"stream {stream_id} is too low")
-            if stream_id not in self._reset_by_us:
-                raise ConnectionFailed(
-                    ErrorCodes.STREAM_CLOSED, f"HEADERS on closed stream {stream_id}"
-                )
+            self._streams.require_reset_by_us(stream_id)
             return
         if (error := self._trailers_error(stream, fields, ended)) is not None:
             self._stream_error(stream_id, *error)
         else:
             self._tell_h2(stream_id, [], ended)
-            self._end_request(stream_id, stream)
+            self._streams.request_ended(stream_id)
+            self._handler.request_ended(stream_id)
 
     def _trailers_error(
-        self, stream: _OpenStream, fields: field_rules.FieldList, ended: bool
+        self, stream: OpenStream, fields: field_rules.FieldList, ended: bool
     ) -> tuple[ErrorCodes, str] | None:
         """Return the code and reason of the stream error that a trailer section is, if any."""
         if stream.request_ended:
@@ -403,12 +325,12 @@ class ReferenceEngine:
         # Deprecated (section 5.3.2): checked and forgotten.
         if stream_id == 0:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5 and stream_id in self._open:
+        if len(payload) != 5 and stream_id in self._streams.open:
             self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
 
     def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        self._require_known(stream_id, "RST_STREAM")
-        if self._open.pop(stream_id, None) is not None:
+        self._streams.require_known(stream_id, "RST_STREAM")
+        if self._streams.open.pop(stream_id, None) is not None:
             self._feed(RST_STREAM, 0, stream_id, payload)
             code = int.from_bytes(payload, "big")
             self._handler.stream_reset(stream_id, code, True, "")
@@ -425,7 +347,7 @@ class ReferenceEngine:
             raise ConnectionFailed(
                 ErrorCodes.ENHANCE_YOUR_CALM, f"over {MAX_SETTINGS_ENTRIES} settings in a frame"
             )
-        for event in self._feed(SETTINGS, 0, 0, _known_settings(payload)):
+        for event in self._feed(SETTINGS, 0, 0, known_settings(payload)):
             if isinstance(event, RemoteSettingsChanged):
                 self._handler.settings_received()
 
@@ -449,8 +371,8 @@ class ReferenceEngine:
     def _receive_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
         increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
         if stream_id:
-            self._require_known(stream_id, "WINDOW_UPDATE")
-            if stream_id not in self._open:
+            self._streams.require_known(stream_id, "WINDOW_UPDATE")
+            if stream_id not in self._streams.open:
                 return
             if not increment:
                 self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
@@ -465,73 +387,6 @@ class ReferenceEngine:
 
     def _window_overflowed(self, stream_id: int, event: StreamReset) -> None:
         # h2 has sent the RST_STREAM (section 6.9.1).
-        self._open.pop(stream_id, None)
-        self._reset_by_us.append(stream_id)
+        self._streams.reset_by_us(stream_id)
         code = int(event.error_code or 0)
         self._handler.stream_reset(stream_id, code, False, "the window grew over 2^31-1")
-
-
-def _make_connection(config: Config) -> _Connection:
-    connection = _Connection(
-        H2Configuration(
-            client_side=False,
-            header_encoding=None,
-            validate_inbound_headers=False,
-            normalize_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-        )
-    )
-    connection.local_settings = Settings(
-        client=False,
-        initial_values={
-            # Above ours, so that the stream over the limit is refused by us, as a stream.
-            SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams + 1_000,
-            # Until it has acknowledged a smaller one, the peer may use the default (section 6.9.3).
-            SettingCodes.INITIAL_WINDOW_SIZE: max(config.stream_window, DEFAULT_WINDOW),
-        },
-    )
-    if config.stream_window < DEFAULT_WINDOW:
-        # h2 holds it back until the acknowledgement comes.
-        connection.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = config.stream_window
-    return connection
-
-
-def _check_table_updates(block: bytes) -> None:
-    """Refuse a block that begins with more table size updates than it can need.
-
-    hpack takes any number of them, at a cost far above that of sending them.
-
-    Raises:
-        ConnectionFailed: COMPRESSION_ERROR.
-    """
-    position = updates = 0
-    while position < len(block) and block[position] & 0xE0 == 0x20:
-        updates += 1
-        if updates > MAX_TABLE_UPDATES:
-            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, "too many table size updates")
-        # The size goes on in further octets behind a full prefix, while their top bit is set.
-        goes_on = block[position] & 0x1F == 0x1F
-        position += 1
-        while goes_on and position < len(block):
-            goes_on = block[position] & 0x80 != 0
-            position += 1
-
-
-def _known_settings(payload: bytes) -> bytes:
-    """Return a SETTINGS payload without unknown entries, the peer's table size clamped."""
-    entries = []
-    for start in range(0, len(payload), 6):
-        code = int.from_bytes(payload[start : start + 2], "big")
-        value = int.from_bytes(payload[start + 2 : start + 6], "big")
-        if code == SettingCodes.HEADER_TABLE_SIZE:
-            value = min(value, MAX_ENCODER_TABLE)
-        if code in _KNOWN_SETTINGS:
-            entries.append(code.to_bytes(2, "big") + value.to_bytes(4, "big"))
-    return b"".join(entries)
-
-
-def _window_update(increment: int) -> WindowUpdateFrame:
-    frame = WindowUpdateFrame(0)
-    frame.window_increment = increment
-    return frame

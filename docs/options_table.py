@@ -1,0 +1,51 @@
+"""Print the README's table of options, made from the fields of Config.
+
+    python docs/options_table.py
+
+The README holds it between two marks; a test compares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from h2wsgi.config import GROUPS, Config
+
+
+def size(octets: int) -> str:
+    """Return a number of octets as people write it: 65536 as 64KiB."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if octets and octets % factor == 0:
+            return f"{octets // factor}{unit}"
+    return str(octets)
+
+
+def default_of(field: dataclasses.Field[object]) -> str:
+    """Return a field's default as the table shows it."""
+    value = field.default
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int) and field.metadata["unit"] == "octets":
+        return size(value)
+    if isinstance(value, float):
+        return f"{value:g} s"
+    return str(value) if value else ""
+
+
+def table() -> str:
+    """Return one Markdown table per group."""
+    parts = []
+    for group in GROUPS:
+        rows = [f"| {group} | default | |", "|---|---|---|"]
+        for field in dataclasses.fields(Config):
+            if field.metadata["group"] == group:
+                flags = ["--" + field.name.replace("_", "-"), *field.metadata["flags"]]
+                names = ", ".join(f"`{flag}`" for flag in flags)
+                rows.append(f"| {names} | {default_of(field)} | {field.metadata['help']} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")

@@ -1,0 +1,59 @@
+"""HPACK field blocks -> field lists, with the limits that the hpack library leaves open.
+
+Loop thread only. RFC 7541.
+"""
+
+from __future__ import annotations
+
+from h2.errors import ErrorCodes
+from hpack import Decoder, HPACKError, OversizedHeaderListError
+
+from ...errors import ConnectionFailed
+from ..fields import FieldList
+
+MAX_TABLE_UPDATES = 2
+"""In one field block: to the smallest size and to the last (RFC 7541 section 4.2)."""
+
+
+class BlockDecoder:
+    """The decoder of one connection. ``max_octets`` of decoded fields, overhead counted."""
+
+    def __init__(self, max_octets: int) -> None:
+        self._decoder = Decoder(max_header_list_size=max_octets)
+
+    def decode(self, block: bytes) -> FieldList:
+        """Return the fields of a whole block.
+
+        Raises:
+            ConnectionFailed: COMPRESSION_ERROR, or ENHANCE_YOUR_CALM over ``max_octets``; the
+                dynamic table is not in step with the peer's any more.
+        """
+        _check_table_updates(block)
+        try:
+            fields = self._decoder.decode(block, raw=True)
+        except OversizedHeaderListError as error:
+            raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, str(error)) from error
+        except (HPACKError, IndexError, ValueError) as error:
+            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
+        return [(bytes(name), bytes(value)) for name, value in fields]
+
+
+def _check_table_updates(block: bytes) -> None:
+    """Refuse a block that begins with more table size updates than it can need.
+
+    hpack takes any number of them, at a cost far above that of sending them.
+
+    Raises:
+        ConnectionFailed: COMPRESSION_ERROR.
+    """
+    position = updates = 0
+    while position < len(block) and block[position] & 0xE0 == 0x20:
+        updates += 1
+        if updates > MAX_TABLE_UPDATES:
+            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, "too many table size updates")
+        # The size goes on in further octets behind a full prefix, while their top bit is set.
+        goes_on = block[position] & 0x1F == 0x1F
+        position += 1
+        while goes_on and position < len(block):
+            goes_on = block[position] & 0x80 != 0
+            position += 1

@@ -1,0 +1,99 @@
+"""The h2 library as the reference engine wants it: a connection that leaves decisions to us.
+
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import SettingsFrame, WindowUpdateFrame
+
+from ...config import Config
+from ..fields import FieldList
+
+DEFAULT_WINDOW = 65_535
+MAX_ENCODER_TABLE = 4_096
+_KNOWN_SETTINGS = frozenset(int(code) for code in SettingCodes)
+
+
+class CleanDecoder:
+    """Stands in for h2's decoder: the block was decoded and checked before h2 hears of it."""
+
+    max_header_list_size = 0
+    max_allowed_table_size = 4_096
+
+    def __init__(self) -> None:
+        self.fields: FieldList = []
+
+    def decode(self, _block: bytes, raw: bool = False) -> FieldList:
+        return self.fields
+
+
+class Connection(H2Connection):
+    """h2's connection, without a GOAWAY of its own and without a memory for closed streams."""
+
+    MAX_CLOSED_STREAMS = 1
+
+    def _terminate_connection(self, error_code: ErrorCodes) -> None:
+        """Leave GOAWAY and closing to the protocol, which lets earlier requests finish."""
+
+
+def make_connection(config: Config) -> Connection:
+    """Return a server's connection that checks no field and refuses no stream."""
+    connection = Connection(
+        H2Configuration(
+            client_side=False,
+            header_encoding=None,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+    )
+    connection.local_settings = Settings(
+        client=False,
+        initial_values={
+            # Above ours, so that the stream over the limit is refused by us, as a stream.
+            SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams + 1_000,
+            # Until it has acknowledged a smaller one, the peer may use the default (section 6.9.3).
+            SettingCodes.INITIAL_WINDOW_SIZE: max(config.stream_window, DEFAULT_WINDOW),
+        },
+    )
+    if config.stream_window < DEFAULT_WINDOW:
+        # h2 holds it back until the acknowledgement comes.
+        connection.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = config.stream_window
+    return connection
+
+
+def own_settings(config: Config) -> SettingsFrame:
+    """Return the server's first SETTINGS."""
+    frame = SettingsFrame(0)
+    frame.settings = {
+        SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams,
+        SettingCodes.INITIAL_WINDOW_SIZE: config.stream_window,
+        SettingCodes.MAX_HEADER_LIST_SIZE: config.max_field_section,
+    }
+    return frame
+
+
+def known_settings(payload: bytes) -> bytes:
+    """Return a SETTINGS payload without unknown entries, the peer's table size clamped."""
+    entries = []
+    for start in range(0, len(payload), 6):
+        code = int.from_bytes(payload[start : start + 2], "big")
+        value = int.from_bytes(payload[start + 2 : start + 6], "big")
+        if code == SettingCodes.HEADER_TABLE_SIZE:
+            value = min(value, MAX_ENCODER_TABLE)
+        if code in _KNOWN_SETTINGS:
+            entries.append(code.to_bytes(2, "big") + value.to_bytes(4, "big"))
+    return b"".join(entries)
+
+
+def window_update(increment: int) -> WindowUpdateFrame:
+    """Return WINDOW_UPDATE for the connection."""
+    frame = WindowUpdateFrame(0)
+    frame.window_increment = increment
+    return frame

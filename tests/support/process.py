@@ -1,0 +1,82 @@
+"""The command in a process of its own, as a service manager or a shell would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from support.peer import Peer
+from support.settled import eventually
+
+START_PATIENCE = 30.0
+"""Seconds a process gets to start, or to end after it was killed."""
+
+
+class ServerProcess:
+    """``python -m h2wsgi web:app`` on ``source`` in ``folder``, running while its block does."""
+
+    def __init__(self, folder: Path, source: str, *arguments: str, stderr: int | None = None):
+        """``stderr`` is a descriptor to use in place of the file that tells the addresses."""
+        (folder / "web.py").write_text(source)
+        self.folder = folder
+        self.log = folder / "stderr.log"
+        where = ["--app-dir", str(folder), "--log-format", "json"]
+        if not any(a.startswith("--bind") for a in arguments):
+            where += ["--bind", "127.0.0.1:0"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "h2wsgi", "web:app", *where, *arguments],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log if stderr is None else stderr,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(START_PATIENCE)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the log so far, whole lines only."""
+        whole, _, _ = self.log.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def ready(self) -> dict[str, Any]:
+        """Wait for the ready line and return it."""
+        found: list[dict[str, Any]] = []
+
+        def is_ready() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            found.extend(line for line in self.lines() if line["event"] == "ready")
+            return bool(found)
+
+        eventually(is_ready, "the server to be ready", START_PATIENCE)
+        return found[0]
+
+    def port(self) -> int:
+        """Return the port of the first endpoint."""
+        return int(self.ready()["endpoints"][0]["url"].rstrip("/").rpartition(":")[2])
+
+    def connect(self, **options: Any) -> Peer:
+        """Connect a raw peer; ``options`` are those of Peer.connect."""
+        return Peer.connect(("127.0.0.1", self.port()), **options)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this process alone."""
+        self.process.send_signal(number)
+
+    def exit_code(self, timeout: float) -> int:
+        """Wait for the process to end by itself."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the process still runs after {timeout} s") from None

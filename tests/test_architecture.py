@@ -1,0 +1,254 @@
+"""The tree is the architecture: what may import what, and who may be called from where."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import h2wsgi
+
+ROOT = Path(h2wsgi.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+# From the bottom up; a module imports its own layer and those below it.
+LAYERS: list[set[str]] = [
+    {"errors", "options", "guards", "log_writer", "x509"},
+    {"config", "addresses", "budget", "issuing", "settings"},
+    {"logs", "handover", "devcert"},
+    {"stream", "tls"},
+    {"peers", "http2", "wsgi", "loading", "banner"},
+    {"accept"},
+    {"server"},
+    {"running"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def name_of(path: Path) -> str:
+    """Return a module's name within the package, dotted; ``""`` for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def imports(path: Path) -> set[str]:
+    """Return everything a module imports, wherever it does, our own as ``h2wsgi.`` and so on."""
+    found: set[str] = set()
+    package = ["h2wsgi", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base = [*base, *([node.module] if node.module else [])]
+            found.update(".".join([*base, alias.name]) for alias in node.names)
+    return found
+
+
+def imports_any(path: Path, *modules: str) -> bool:
+    return any(
+        name == module or name.startswith(f"{module}.")
+        for name in imports(path)
+        for module in modules
+    )
+
+
+def functions(path: Path) -> Iterator[Function]:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def marks(function: Function) -> set[str]:
+    return {node.id for node in function.decorator_list if isinstance(node, ast.Name)}
+
+
+def called_attributes(node: ast.AST) -> set[str]:
+    return {
+        call.func.attr
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+    }
+
+
+def in_package(name: str) -> list[Path]:
+    return [path for path in MODULES if name_of(path).split(".")[0] == name]
+
+
+def layer(name: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if name in names)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+# -------------------------------------------------------------------------------- imports
+
+
+def test_asyncio_is_imported_where_the_loop_is_and_nowhere_else() -> None:
+    found = {name_of(path) for path in MODULES if imports_any(path, "asyncio")}
+    assert found == {"server", "accept", "running", "http2.protocol"}
+
+
+def test_the_event_loop_uvloop_is_known_to_running_alone() -> None:
+    assert {name_of(path) for path in MODULES if imports_any(path, "uvloop")} == {"running"}
+
+
+@pytest.mark.parametrize("path", in_package("wsgi"), ids=name_of)
+def test_wsgi_knows_neither_asyncio_nor_http2(path: Path) -> None:
+    assert not imports_any(path, "asyncio", "h2", "hyperframe", "hpack", "h2wsgi.http2")
+
+
+@pytest.mark.parametrize("path", in_package("http2"), ids=name_of)
+def test_http2_does_not_know_wsgi(path: Path) -> None:
+    assert not imports_any(path, "h2wsgi.wsgi")
+
+
+def test_the_protocol_libraries_are_known_to_http2_alone() -> None:
+    found = {name_of(p) for p in MODULES if imports_any(p, "h2", "hyperframe", "hpack")}
+    assert {name.split(".")[0] for name in found} == {"http2"}
+
+
+def test_h2_itself_is_known_to_one_engine_and_else_only_for_its_error_codes() -> None:
+    for path in MODULES:
+        if name_of(path) not in ("http2.engines.reference", "http2.engines.h2_connection"):
+            names = {name for name in imports(path) if name.split(".")[0] == "h2"}
+            assert names <= {"h2.errors.ErrorCodes"}, name_of(path)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p)], ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    own = name_of(path).split(".")[0]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "h2wsgi" or parts[1] in ("__version__", own):
+            continue
+        # A type may be named the other way round where both sides of the seam know each other.
+        if (own, parts[1]) == ("handover", "stream"):
+            continue
+        assert layer(parts[1]) <= layer(own), f"{name_of(path)} imports {name}"
+
+
+def test_the_seam_knows_the_stream_by_its_type_alone() -> None:
+    tree = tree_of(ROOT / "handover.py")
+    for node in ast.walk(tree):
+        if is_type_checking(node):
+            continue
+        for child in ast.iter_child_nodes(node):
+            assert not (isinstance(child, ast.ImportFrom) and child.module == "stream")
+
+
+def test_modules_of_one_layer_do_not_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        known = {name_of(other) for other in MODULES}
+        graph[name_of(path)] = {
+            target
+            for name in imports(path)
+            for target in (
+                name.removeprefix("h2wsgi."),
+                name.removeprefix("h2wsgi.").rpartition(".")[0],
+            )
+            if target and target in known and target != name_of(path)
+        }
+    graph["handover"].discard("stream")
+    graph.pop("")
+    seen: dict[str, str] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail, name))
+        if name not in seen:
+            for target in graph.get(name, ()):
+                visit(target, (*trail, name))
+            seen[name] = "done"
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_importing_the_package_imports_neither_server_nor_protocol_libraries() -> None:
+    runtime: set[str] = set()
+    for node in tree_of(ROOT / "__init__.py").body:
+        if isinstance(node, ast.Import):
+            runtime.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            runtime.add("." * node.level + (node.module or ""))
+    assert runtime <= {"__future__", "importlib", "typing"}
+
+
+# -------------------------------------------------------------------------------- threads
+
+
+def test_what_wakes_the_loop_says_so_in_its_name() -> None:
+    found = []
+    for path in [p for p in MODULES if name_of(p) != "running"]:
+        for function in functions(path):
+            if "call_soon_threadsafe" in called_attributes(function):
+                found.append(function.name)
+                assert function.name.endswith("_threadsafe"), f"{name_of(path)}: {function.name}"
+    assert found
+
+
+def test_what_the_applications_side_is_given_of_the_loop_says_so_in_its_name() -> None:
+    """A callable handed to the seam or the pool is called on any thread, unless named here."""
+    others = {"run", "exhausted"}  # on an application thread; on the loop, by what it scheduled
+    checked = set()
+    for path in (ROOT / "handover.py", ROOT / "stream.py", ROOT / "wsgi" / "thread_pool.py"):
+        for function in functions(path):
+            if function.name != "__init__":
+                continue
+            for arg in (*function.args.args, *function.args.kwonlyargs):
+                if arg.annotation and ast.unparse(arg.annotation).startswith("Callable"):
+                    checked.add(arg.arg)
+    assert {name for name in checked if not name.endswith("_threadsafe")} <= others
+    assert {"wake_threadsafe", "schedule_threadsafe"} <= checked
+
+
+def test_no_method_that_any_thread_may_call_is_bound_to_one() -> None:
+    for path in MODULES:
+        for function in functions(path):
+            bound = marks(function) & {"loop_thread", "application_thread"}
+            assert len(bound) < 2
+            assert not (bound and function.name.endswith("_threadsafe")), function.name
+
+
+def test_application_threads_call_nothing_that_belongs_to_the_loop() -> None:
+    loops = {f.name for path in MODULES for f in functions(path) if "loop_thread" in marks(f)}
+    assert {"receive", "drain", "flush"} <= loops
+    # Names that the other side, or the language, has too.
+    loops -= {"add", "release", "flush"}
+    for path in MODULES:
+        for function in functions(path):
+            if "application_thread" in marks(function):
+                assert not called_attributes(function) & loops, f"{name_of(path)}: {function.name}"
+
+
+def test_the_loops_packages_never_block_on_a_thread() -> None:
+    blocking = {"acquire", "take", "sleep"}
+    for path in in_package("http2"):
+        assert not imports_any(path, "threading", "queue", "concurrent"), name_of(path)
+        assert not called_attributes(tree_of(path)) & blocking, name_of(path)
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: name_of(path) or "h2wsgi")
+def test_every_package_says_which_thread_it_is_for(path: Path) -> None:
+    docstring = ast.get_docstring(tree_of(path)) or ""
+    assert "thread" in docstring.lower()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: name_of(path) or "h2wsgi")
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path))

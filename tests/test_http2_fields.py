@@ -1,0 +1,450 @@
+"""What a field section must be (RFC 9113 sections 8.1.1 to 8.3, 8.5): the rules, and over TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import string
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import Connect, Serve
+from h2wsgi.errors import MalformedRequest, UnacceptableRequest
+from h2wsgi.http2.fields import (
+    FIELD_OVERHEAD,
+    FieldList,
+    check_request,
+    check_size,
+    check_trailers,
+)
+from support.peer import Code, Peer, Setting, Type
+
+PSEUDO = [
+    (b":method", b"GET"),
+    (b":scheme", b"https"),
+    (b":authority", b"localhost"),
+    (b":path", b"/"),
+]
+TOKEN = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_lowercase
+CONNECTION_SPECIFIC = [
+    "connection",
+    "proxy-connection",
+    "keep-alive",
+    "transfer-encoding",
+    "upgrade",
+]
+RULED = {*CONNECTION_SPECIFIC, "te", "host", "content-type", "content-length"}
+"""Names whose values or number have rules of their own."""
+patient = settings(deadline=None)
+"""A busy machine may be slow with any one example."""
+
+tokens = st.text(TOKEN, min_size=1, max_size=20).map(str.encode)
+ordinary_names = tokens.filter(lambda name: name.decode() not in RULED)
+legal_octets = bytes(set(range(0x20, 0x100)) - {0x7F} | {0x09})
+values = st.lists(st.sampled_from(legal_octets), max_size=40).map(
+    lambda octets: bytes(octets).strip(b" \t")
+)
+field_lists = st.lists(st.tuples(ordinary_names, values), max_size=10)
+
+
+def with_pseudo(**changes: bytes | None) -> FieldList:
+    """Return the pseudo-header fields with some replaced, or with None left out."""
+    wanted = dict(PSEUDO) | {b":" + name.encode(): value for name, value in changes.items()}
+    return [(name, value) for name, value in wanted.items() if value is not None]
+
+
+# --------------------------------------------------------------------------------- pure
+
+
+@patient
+@given(field_lists)
+def test_legal_fields_are_kept_as_they_were_in_their_order(fields: FieldList) -> None:
+    request = check_request(PSEUDO + fields, end_stream=True)
+    assert request.fields == tuple(fields)
+    assert (request.method, request.scheme, request.path) == ("GET", b"https", b"/")
+    assert request.authority == b"localhost"
+    assert check_trailers(fields) == fields
+
+
+@patient
+@given(st.binary(max_size=12).filter(lambda name: name.decode("latin-1") not in RULED), field_lists)
+def test_a_name_is_taken_exactly_if_it_is_a_lower_case_token(name: bytes, rest: FieldList) -> None:
+    fields = [*PSEUDO, (name, b"value"), *rest]
+    legal = bool(name) and all(chr(octet) in TOKEN for octet in name)
+    if legal:
+        check_request(fields, end_stream=True)
+        return
+    with pytest.raises(MalformedRequest):
+        check_request(fields, end_stream=True)
+
+
+@patient
+@given(values, st.sampled_from([o for o in range(256) if o not in legal_octets]), values)
+def test_a_control_octet_in_any_value_is_malformed(head: bytes, octet: int, tail: bytes) -> None:
+    value = head + bytes([octet]) + tail
+    for fields in ([*PSEUDO, (b"x-a", value)], with_pseudo(path=b"/" + value)):
+        with pytest.raises(MalformedRequest):
+            check_request(fields, end_stream=True)
+    with pytest.raises(MalformedRequest):
+        check_trailers([(b"x-a", value)])
+
+
+@patient
+@given(st.binary(max_size=12))
+def test_a_path_is_taken_exactly_if_it_holds_visible_ascii_without_a_fragment(
+    rest: bytes,
+) -> None:
+    fields = with_pseudo(path=b"/" + rest)
+    if all(0x21 <= octet <= 0x7E and octet != ord("#") for octet in rest):
+        assert check_request(fields, end_stream=True).path == b"/" + rest
+        return
+    with pytest.raises(MalformedRequest):
+        check_request(fields, end_stream=True)
+
+
+@patient
+@given(st.lists(st.sampled_from(["5", "05", "6", "-5", "+5", "", "5,5", "0x5", "5 5"]), max_size=3))
+def test_content_lengths_must_be_numbers_and_agree(texts: list[str]) -> None:
+    fields = PSEUDO + [(b"content-length", text.encode()) for text in texts]
+    numbers = {int(text) for text in texts if text.isdigit()}
+    if all(text.isdigit() for text in texts) and len(numbers) <= 1:
+        expected = next(iter(numbers), None)
+        assert check_request(fields, end_stream=False).content_length == expected
+        return
+    with pytest.raises(MalformedRequest):
+        check_request(fields, end_stream=False)
+
+
+@patient
+@given(field_lists, st.integers(0, 500), st.integers(0, 12))
+def test_a_section_is_too_large_exactly_beyond_either_limit(
+    fields: FieldList, max_octets: int, max_fields: int
+) -> None:
+    size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
+    if size <= max_octets and len(fields) <= max_fields:
+        check_size(fields, max_octets=max_octets, max_fields=max_fields)
+        return
+    with pytest.raises(UnacceptableRequest) as raised:
+        check_size(fields, max_octets=max_octets, max_fields=max_fields)
+    assert raised.value.status == 431
+
+
+@patient
+@given(st.lists(st.tuples(st.binary(max_size=10), st.binary(max_size=10)), max_size=6))
+def test_any_field_list_is_a_request_or_an_error_of_the_peer(fields: FieldList) -> None:
+    for candidate in (fields, PSEUDO + fields):
+        with contextlib.suppress(MalformedRequest, UnacceptableRequest):
+            check_request(candidate, end_stream=True)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"get", b"M-SEARCH", b"X!"])
+def test_a_method_is_any_token_as_it_was_sent(method: bytes) -> None:
+    assert check_request(with_pseudo(method=method), end_stream=True).method == method.decode()
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [b"a", b"a.example:8443", b"[::1]:8443", b"127.0.0.1", b"xn--bcher-kva.example", b"a_b"],
+)
+def test_authorities_are_taken(authority: bytes) -> None:
+    assert check_request(with_pseudo(authority=authority), end_stream=True).authority == authority
+
+
+def test_host_stands_in_for_authority_and_may_repeat_it() -> None:
+    host = [(b"host", b"Example")]
+    alone = check_request(with_pseudo(authority=None) + host, end_stream=True)
+    assert alone.authority == b"Example"
+    both = check_request(with_pseudo(authority=b"example") + host, end_stream=True)
+    assert both.authority == b"example"
+    assert check_request(with_pseudo(authority=None), end_stream=True).authority is None
+
+
+@pytest.mark.parametrize(
+    ("value", "end_stream", "expected"),
+    [
+        (b"100-continue", False, True),
+        (b"100-Continue", False, True),
+        (b"100-continue", True, False),
+        (b"200-ok", False, False),
+    ],
+)
+def test_expectations_count_where_content_may_follow(
+    value: bytes, end_stream: bool, expected: bool
+) -> None:
+    request = check_request([*PSEUDO, (b"expect", value)], end_stream=end_stream)
+    assert request.expects_continue is expected
+
+
+# --------------------------------------------------------------------------------- live
+
+
+class App:
+    """Returns the content it was sent, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.environs: list[dict[str, Any]] = []
+        self.failure: BaseException | None = None
+        self.failed = threading.Event()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        self.environs.append(environ)
+        try:
+            content = environ["wsgi.input"].read()
+        except OSError as error:
+            self.failure = error
+            self.failed.set()
+            raise
+        start_response("200 OK", [("content-type", "text/plain")])
+        return [content]
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+def peer(app: App, serve: Serve, connect: Connect) -> Peer:
+    return connect(serve(app))
+
+
+def assert_no_goaway(peer: Peer) -> None:
+    assert not any(frame.type == Type.GOAWAY for frame in peer.log)
+
+
+Pairs = list[tuple[str | bytes, str | bytes]]
+REQUEST: Pairs = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", "localhost"),
+    (":path", "/"),
+]
+
+
+def replaced(name: str, value: str | bytes | None) -> Pairs:
+    return [(n, value if n == name else v) for n, v in REQUEST if n != name or value is not None]
+
+
+def added(*fields: tuple[str | bytes, str | bytes]) -> Pairs:
+    return [*REQUEST, *fields]
+
+
+MALFORMED: dict[str, Pairs] = {
+    "no fields": [],
+    "no :method": replaced(":method", None),
+    "no :scheme": replaced(":scheme", None),
+    "no :path": replaced(":path", None),
+    "an empty :path": replaced(":path", ""),
+    "an empty :method": replaced(":method", ""),
+    "an empty :scheme": replaced(":scheme", ""),
+    "an empty :authority": replaced(":authority", ""),
+    ":method with a space": replaced(":method", "GET /"),
+    ":scheme with a space": replaced(":scheme", "ht tp"),
+    ":path without a slash": replaced(":path", "index"),
+    ":path * without OPTIONS": replaced(":path", "*"),
+    ":path as a URL": replaced(":path", "https://localhost/"),
+    ":path with a space": replaced(":path", "/a b"),
+    ":path with a fragment": replaced(":path", "/a#b"),
+    ":path with a raw octet": replaced(":path", b"/\xc3\xa4"),
+    ":path with DEL": replaced(":path", "/\x7f"),
+    ":path with a tab": replaced(":path", "/\t"),
+    ":authority with userinfo": replaced(":authority", "me@localhost"),
+    ":authority with a space": replaced(":authority", "local host"),
+    ":authority with a slash": replaced(":authority", "localhost/a"),
+    ":method twice": [(":method", "GET"), *REQUEST],
+    ":path twice": [*REQUEST, (":path", "/")],
+    "a pseudo-header field behind others": [("x-a", "b"), *REQUEST],
+    "an unknown pseudo-header field": [*REQUEST, (":colour", "red")],
+    "a response's pseudo-header field": [*REQUEST, (":status", "200")],
+    ":protocol, which was not offered": [(":protocol", "websocket"), *REQUEST],
+    "an upper-case name": added(("X-Upper", "a")),
+    "an empty name": added(("", "a")),
+    "a name with a space": added(("x a", "b")),
+    "a name with a colon": added(("x:a", "b")),
+    "a name with an octet above ASCII": added((b"x-\xe4", "b")),
+    "a name with a control character": added(("x-\x01", "b")),
+    "a value with NUL": added(("x-a", "b\0c")),
+    "a value with CR": added(("x-a", "b\rc")),
+    "a value with LF": added(("x-a", "b\nc: d")),
+    "a value with DEL": added(("x-a", "b\x7fc")),
+    "a value with a leading space": added(("x-a", " b")),
+    "a value with a trailing tab": added(("x-a", "b\t")),
+    "te other than trailers": added(("te", "gzip")),
+    "host that is not :authority": added(("host", "elsewhere")),
+    "host twice": added(("host", "localhost"), ("host", "localhost")),
+    "content-type twice": added(("content-type", "a/b"), ("content-type", "a/b")),
+    "content-length that is no number": added(("content-length", "five")),
+    "content-length with a sign": added(("content-length", "+0")),
+    "two content-lengths": added(("content-length", "0"), ("content-length", "1")),
+    "content-length without content": added(("content-length", "1")),
+    "CONNECT with :path": replaced(":method", "CONNECT"),
+    "CONNECT without :authority": [(":method", "CONNECT")],
+    **{name: added((name, "a")) for name in CONNECTION_SPECIFIC},
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_request_is_reset_and_never_starts(app: App, peer: Peer, fields: Pairs) -> None:
+    peer.headers(1, fields, end_stream=True)
+    assert peer.wait_reset(1) == Code.PROTOCOL_ERROR
+    assert peer.responses[1].status in (0, 400)
+    assert peer.get("/next", stream_id=3).status == 200
+    assert [environ["PATH_INFO"] for environ in app.environs] == ["/next"]
+    assert_no_goaway(peer)
+
+
+ACCEPTED: dict[str, Pairs] = {
+    "te: trailers": added(("te", "trailers")),
+    "OPTIONS *": [(":method", "OPTIONS"), *replaced(":path", "*")[1:]],
+    "no :authority": replaced(":authority", None),
+    "host alone": [*replaced(":authority", None), ("host", "localhost")],
+    "an empty value": added(("x-a", "")),
+    "octets above ASCII": added(("x-a", b"\xff\x80")),
+    "a tab within a value": added(("x-a", "b\tc")),
+    "content-length of 0": added(("content-length", "0")),
+    "the same content-length twice": added(("content-length", "0"), ("content-length", "0")),
+    "pseudo-header fields in another order": [*REQUEST[::-1], ("x-a", "b")],
+    "a query of marks": replaced(":path", "/?a=%00&b=\"<>\\^`{|}~'"),
+}
+
+
+@pytest.mark.parametrize("fields", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_a_legal_request_is_answered(peer: Peer, fields: Pairs) -> None:
+    peer.headers(1, fields, end_stream=True)
+    assert peer.response(1).status == 200
+
+
+def test_connect_is_not_implemented(app: App, peer: Peer) -> None:
+    peer.headers(1, [(":method", "CONNECT"), (":authority", "example:443")])
+    response = peer.response(1)
+    assert (response.status, response.ended) == (501, True)
+    assert peer.wait_reset(1) == Code.NO_ERROR
+    assert not app.environs
+    assert peer.get("/", stream_id=3).status == 200
+
+
+def test_cookie_crumbs_are_joined_and_counted_one_by_one(app: App, peer: Peer) -> None:
+    crumbs = [("cookie", f"c{n}={n}") for n in range(100)]
+    assert peer.get("/", fields=crumbs).status == 200
+    assert app.environs[0]["HTTP_COOKIE"].split("; ") == [f"c{n}={n}" for n in range(100)]
+    assert peer.get("/", fields=crumbs * 2).status == 431
+
+
+def test_too_many_fields_are_431(app: App, serve: Serve, connect: Connect) -> None:
+    peer = connect(serve(app, max_fields=10))
+    assert peer.get("/", fields=[("x-a", "b")] * 6).status == 200
+    response = peer.get("/", fields=[("x-a", "b")] * 7)
+    assert (response.status, response.body) == (431, b"Request Header Fields Too Large\n")
+    assert len(app.environs) == 1
+    assert peer.get("/").status == 200
+
+
+def test_too_many_octets_of_fields_are_431(app: App, serve: Serve, connect: Connect) -> None:
+    peer = connect(serve(app, max_field_section=1024))
+    peer.wait_settings()
+    assert peer.remote_settings[Setting.MAX_HEADER_LIST_SIZE] == 1024
+    assert peer.get("/", fields=[("x-a", "b" * 700)]).status == 200
+    assert peer.get("/", fields=[("x-a", "b" * 1000)]).status == 431
+    assert peer.get("/").status == 200
+
+
+def test_the_answer_to_a_head_that_is_too_large_has_no_content(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_field_section=1024))
+    response = peer.get("/", method="HEAD", fields=[("x-a", "b" * 1000)])
+    assert (response.status, response.body, response.ended) == (431, b"", True)
+    assert response.header("content-length") == "32"
+
+
+def test_an_upload_with_too_many_fields_is_answered_and_refused(peer: Peer) -> None:
+    stream_id = peer.request("POST", "/", fields=[("x-a", "b")] * 200, end_stream=False)
+    assert peer.response(stream_id).status == 431
+    assert peer.wait_reset(stream_id) == Code.NO_ERROR
+    peer.data(stream_id, b"late", end_stream=True)
+    assert peer.get("/").status == 200
+
+
+def test_small_blocks_that_decode_to_much_are_refused(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    # One entry of 4,000 octets, referred to again and again by one octet each.
+    peer = connect(serve(app))
+    peer.headers(1, [*REQUEST, ("x-bomb", "b" * 3_900)], end_stream=True)
+    assert peer.response(1).status == 200
+    block = peer.encode(REQUEST) + peer.encode([("x-bomb", "b" * 3_900)]) * 60
+    assert len(block) < 500
+    peer.headers(3, block, end_stream=True)
+    assert peer.response(3).status == 431
+    more = peer.encode(REQUEST) + peer.encode([("x-bomb", "b" * 3_900)]) * 10_000
+    peer.headers(5, more, end_stream=True)
+    goaway = peer.wait_goaway()
+    assert goaway.error_code == Code.ENHANCE_YOUR_CALM
+    assert len(app.environs) == 1
+
+
+def test_a_field_block_too_large_to_decode_is_a_connection_error(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_field_section=1024))
+    peer.headers(1, b"\x82" * 2_049, end_stream=True)
+    goaway = peer.wait_goaway()
+    assert (goaway.error_code, goaway.last_stream_id) == (Code.ENHANCE_YOUR_CALM, 0)
+
+
+def test_trailers_over_the_limits_end_their_stream_alone(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_fields=10))
+    stream_id = peer.request("POST", "/", end_stream=False)
+    peer.data(stream_id, b"content")
+    peer.headers(stream_id, [("x-a", "b")] * 11, end_stream=True)
+    assert peer.wait_reset(stream_id) == Code.ENHANCE_YOUR_CALM
+    assert app.failed.wait(10)
+    assert peer.get("/").status == 200
+
+
+# ----------------------------------------------------------------------------- max_body
+
+
+def test_a_content_length_over_max_body_is_413_before_anything_is_sent(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_body=100))
+    stream_id = peer.request("POST", "/", fields=[("content-length", "101")], end_stream=False)
+    response = peer.response(stream_id)
+    assert (response.status, response.body) == (413, b"Content Too Large\n")
+    assert peer.wait_reset(stream_id) == Code.NO_ERROR
+    assert not app.environs
+
+
+def test_content_over_max_body_is_413_when_it_comes(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_body=100))
+    stream_id = peer.request("POST", "/", end_stream=False)
+    peer.data(stream_id, bytes(100))
+    peer.data(stream_id, b"x")
+    assert peer.response(stream_id).status == 413
+    assert peer.wait_reset(stream_id) == Code.NO_ERROR
+    assert type(app.failure).__name__ == "BodyTooLarge"
+    assert peer.get("/").status == 200
+
+
+@pytest.mark.parametrize("fields", [[], [("content-length", "100")]], ids=["unsaid", "said"])
+def test_content_of_exactly_max_body_is_taken(
+    app: App, serve: Serve, connect: Connect, fields: Any
+) -> None:
+    peer = connect(serve(app, max_body=100))
+    response = peer.get("/", method="POST", fields=fields, body=bytes(100))
+    assert (response.status, response.received) == (200, 100)
+
+
+def test_a_head_over_max_body_gets_no_content(app: App, serve: Serve, connect: Connect) -> None:
+    peer = connect(serve(app, max_body=100))
+    stream_id = peer.request("HEAD", "/", fields=[("content-length", "101")], end_stream=False)
+    response = peer.response(stream_id)
+    assert (response.status, response.body) == (413, b"")
