@@ -443,10 +443,14 @@ class Clocked:
         self.told: list[str] = []
         self.streams: dict[int, Any] = {}
         self.queue: set[int] = set()
+        self.outflow = self
         self.withholds_credit = False
         config = Config.build(**options)
         self.deadlines = Deadlines(self, config, clock.call_later, clock.now)
         self.deadlines.start(self)  # type: ignore[arg-type]
+
+    def is_waiting(self, stream: Any) -> bool:
+        return stream.stream_id in self.queue
 
     def open(self, stream_id: int = 1) -> Any:
         stream = types.SimpleNamespace(

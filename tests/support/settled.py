@@ -57,8 +57,8 @@ def remains(server: Any) -> dict[str, object]:
         found |= {
             f"connection {number} streams": len(connection.streams),
             f"connection {number} engine": len(connection.engine._streams.open),
-            f"connection {number} queue": len(connection.queue),
-            f"connection {number} unaccounted": len(connection._sent),
+            f"connection {number} queue": len(connection.outflow._queue),
+            f"connection {number} unaccounted": len(connection.outflow._written),
             f"connection {number} withheld": connection._withheld,
         }
         found |= handover_remains(connection._handover, f"connection {number}")

@@ -7,71 +7,22 @@ Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the oct
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
 
 from h2.errors import ErrorCodes
 
-from ..budget import Budget
-from ..config import Config
 from ..errors import ReadTimeout
 from ..guards import loop_thread
-from ..handover import ABORT, CREDIT, END, FINISHED, Handover, Head, Output
-from ..logs import AccessRecord, Log
+from ..handover import CREDIT, END, FINISHED, Handover, Head
+from ..logs import AccessRecord
 from ..stream import ConnectionFacts, RequestFields, Stream
 from .engines.interface import Engine
 from .engines.reference import ReferenceEngine
+from .host import Host, Wire
+from .outflow import Outflow
 from .receive_credit import ReceiveCredit
-from .send_queue import Piece, SendQueue
 
-BATCH = 65_536
-"""Octets gathered for one write to the transport."""
 REFUSAL_DELAY = 0.25
 """Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
-BATCHES_PER_TURN = 16
-"""Writes in a row before other connections get their turn."""
-
-
-class Host(Protocol):
-    """What a connection needs of the server."""
-
-    config: Config
-    log: Log
-    input_budget: Budget
-    output_budget: Budget
-
-    def start_request(self, handover: Handover, stream: Stream) -> None:
-        """Run the application for ``stream`` when its turn comes."""
-
-    def cancel_request(self, handover: Handover, stream: Stream) -> bool:
-        """Forget a request whose application has not started; False if it has."""
-
-    def input_is_full(self) -> None:
-        """Too much content waits in the process: make every connection refuse what it can."""
-
-
-class Wire(Protocol):
-    """The transport's side of a connection."""
-
-    write_paused: bool
-
-    def write(self, data: bytes) -> None:
-        """Send octets."""
-
-    def flush_threadsafe(self) -> None:
-        """Have :meth:`Connection.flush` called soon on the loop's thread."""
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call ``callback`` and send what it queued, if the connection is still open then."""
-
-    def ping_acknowledged(self) -> None:
-        """The peer answered a PING."""
-
-    def settings_received(self) -> None:
-        """The peer's SETTINGS came."""
-
-    def streams_changed(self) -> None:
-        """A stream opened, or the last one closed."""
 
 
 class Connection:
@@ -85,13 +36,14 @@ class Connection:
         self._config = config
         self.engine: Engine = ReferenceEngine(self, config)
         self.streams: dict[int, Stream] = {}
-        self.queue = SendQueue(self.engine.send_window, lambda: self.engine.max_frame_size)
         self._handover = Handover(
             wire.flush_threadsafe, config.connection_buffer, host.output_budget, host.input_budget
         )
+        self.outflow = Outflow(
+            self, self.engine, wire, self._handover, host.output_budget, self.streams
+        )
         self._credit = ReceiveCredit(config.connection_window)
         self._withheld = 0
-        self._sent: dict[Stream, int] = {}
 
     # ---------------------------------------------------------------- events of the engine
 
@@ -141,8 +93,7 @@ class Connection:
         with self._handover.lock:
             stream.unsent += len(text)
             self._handover.unsent += len(text)
-        self._host.output_budget.add(len(text))
-        self.queue.push(stream.stream_id, head, text, END)
+        self.outflow.push(stream, head, text, END)
 
     def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
         """See EngineHandler. The connection's credit returns at once (invariant 4)."""
@@ -197,11 +148,11 @@ class Connection:
 
     def window_opened(self, stream_id: int) -> None:
         """See EngineHandler."""
-        self.queue.window_opened(stream_id)
+        self.outflow.window_opened(stream_id)
 
     def settings_received(self) -> None:
         """See EngineHandler. A larger initial window may let any stream go on."""
-        self.queue.window_opened(0)
+        self.outflow.window_opened(0)
         self._wire.settings_received()
 
     def ping_acknowledged(self, payload: bytes) -> None:
@@ -218,95 +169,51 @@ class Connection:
                 debug[:200],
             )
 
-    # -------------------------------------------------------------------- output, in batches
+    # -------------------------------------------------------------------------- output
 
     @loop_thread
     def flush(self) -> bool:
         """Take what the applications handed over and send what may be sent; see transmit."""
-        for output in self._handover.drain():
-            self._accept(output)
+        for stream, head, data, mark, credit in self._handover.drain():
+            if self.streams.get(stream.stream_id) is not stream:
+                continue  # closed meanwhile; its octets were given up then
+            if mark == CREDIT:
+                self._credit_stream(stream, credit)
+            elif mark == FINISHED:
+                self._application_finished(stream)
+            else:
+                self.outflow.push(stream, head, data, mark)
         return self.transmit()
 
-    def _accept(self, output: Output) -> None:
-        stream, head, data, mark, credit = output
-        if self.streams.get(stream.stream_id) is not stream:
-            return  # closed meanwhile; its octets were given up then
-        if mark == CREDIT:
-            self._credit_stream(stream, credit)
-        elif mark == FINISHED:
-            budgeted, stream.budgeted = stream.budgeted, 0
-            self._host.input_budget.release(budgeted)
-            if stream.response_ended:
-                self._refuse_rest(stream)
-        else:
-            if data:
-                self._host.output_budget.add(len(data))
-            if stream.stream_id not in self.queue:
-                stream.progress_at = time.monotonic()
-            self.queue.push(stream.stream_id, head, data, mark)
+    @loop_thread
+    def transmit(self) -> bool:
+        """Write what windows and transport allow; True if there is more to do in another turn."""
+        return self.outflow.transmit()
 
     def _credit_stream(self, stream: Stream, octets: int) -> None:
         stream.budgeted -= octets
         self.engine.credit(stream.stream_id, octets)
         self._host.input_budget.release(octets)
 
-    @loop_thread
-    def transmit(self) -> bool:
-        """Write what windows and transport allow; True if there is more to do in another turn."""
-        for _ in range(BATCHES_PER_TURN):
-            more = not self._wire.write_paused and self._gather()
-            data = self.engine.data_to_send()
-            if data:
-                self._wire.write(data)
-            self._account()
-            if not more:
-                return False
-        return True
-
-    def _gather(self) -> bool:
-        """Let the engine frame up to a batch; True if there may be more."""
-        octets = 0
-        while octets < BATCH:
-            piece = self.queue.next()
-            if piece is None:
-                return False
-            self._send(piece)
-            octets += len(piece.data) + 64
-        return True
-
-    def _send(self, piece: Piece) -> None:
-        stream_id, head, data, mark = piece
-        stream = self.streams[stream_id]
-        ended = mark == END
-        if head is not None:
-            self.engine.send_headers(stream_id, head, ended)
-            stream.status = int(head[0][1])
-        elif data or ended:
-            self.engine.send_data(stream_id, data, ended)
-            if data:
-                octets = len(data)
-                stream.octets_sent += octets
-                self._sent[stream] = self._sent.get(stream, 0) + octets
-        stream.progress_at = time.monotonic()
-        if ended:
-            self._response_ended(stream)
-        elif mark == ABORT:
-            self.reset(stream, ErrorCodes.INTERNAL_ERROR, "the application failed")
-
-    def _account(self) -> None:
-        if self._sent:
-            sent, self._sent = self._sent, {}
-            self._host.output_budget.release(sum(sent.values()))
-            self._handover.taken(sent)
+    def _application_finished(self, stream: Stream) -> None:
+        budgeted, stream.budgeted = stream.budgeted, 0
+        self._host.input_budget.release(budgeted)
+        if stream.response_ended:
+            self._refuse_rest(stream)
 
     # ------------------------------------------------------------------- the end of a stream
 
-    def _response_ended(self, stream: Stream) -> None:
+    def response_ended(self, stream: Stream) -> None:
+        """See OutflowHandler."""
         stream.response_ended = True
         if stream.request_ended:
             self._close(stream, "")
         elif stream.application_done:
             self._refuse_rest(stream)
+
+    def response_aborted(self, stream: Stream) -> None:
+        """See OutflowHandler."""
+        self.reset(stream, ErrorCodes.INTERNAL_ERROR, "the application failed")
 
     def _refuse_rest(self, stream: Stream) -> None:
         """The response is whole and nobody reads the rest of the request (section 8.1).
@@ -328,29 +235,20 @@ class Connection:
 
     def _abandon(self, stream: Stream, outcome: str) -> None:
         """Give up a stream whose response is not whole."""
-        self._sent.pop(stream, None)
-        self._release_output(stream)
+        self.outflow.give_up(stream)
         stream.fail(outcome or "the stream was reset")
         self._close(stream, outcome)
 
-    def _release_output(self, stream: Stream) -> None:
-        # What the budget counted and was not sent: all but what is still in the outbox, which is
-        # dropped uncounted when it is drained.
-        with self._handover.lock:
-            undrained = sum(len(o[2]) for o in self._handover.outbox if o[0] is stream)
-            octets = stream.unsent - undrained
-        self._host.output_budget.release(octets)
-
     def _close(self, stream: Stream, outcome: str) -> None:
         del self.streams[stream.stream_id]
-        self.queue.discard(stream.stream_id)
+        self.outflow.discard(stream)
         self._host.input_budget.release(stream.budgeted)
         stream.budgeted = 0
+        if not self.streams:
+            self._wire.streams_changed()
         log = self._host.log
         if log.accesses:
             log.access(self._record(stream, outcome))
-        if not self.streams:
-            self._wire.streams_changed()
 
     def _record(self, stream: Stream, outcome: str) -> AccessRecord:
         request = stream.request
@@ -435,5 +333,3 @@ _REASONS = {
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
 }
-
-__all__ = ["Connection", "Host", "Wire", "code_name"]

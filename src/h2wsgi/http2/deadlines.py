@@ -134,6 +134,8 @@ class Deadlines:
             if read and since is not None and now - max(since, self._withheld_until) >= read:
                 self._handler.read_timed_out(stream)
             elif (
-                write and stream.stream_id in connection.queue and now - stream.progress_at >= write
+                write
+                and connection.outflow.is_waiting(stream)
+                and now - stream.progress_at >= write
             ):
                 self._handler.write_timed_out(stream)

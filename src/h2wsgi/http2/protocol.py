@@ -20,10 +20,11 @@ from .. import guards
 from ..errors import ConnectionFailed
 from ..guards import loop_thread
 from ..stream import ConnectionFacts, Stream
-from . import connection as connections
 from . import refusal
+from .connection import Connection, code_name
 from .deadlines import Deadlines
 from .frame_gate import FrameGate, NotHTTP2
+from .host import Host
 
 SLICE_FRAMES = 100
 SLICE_OCTETS = 16_384
@@ -41,7 +42,7 @@ ABORT_AFTER = 2.0
 LAST_STREAM_ID = 2**31 - 1
 
 
-class ProtocolHost(connections.Host, Protocol):
+class ProtocolHost(Host, Protocol):
     """What the protocol needs of the server, beside what its connection does."""
 
     def post_threadsafe(self, callback: Callable[[], None]) -> None:
@@ -103,7 +104,7 @@ class H2Protocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._facts = self._make_facts(transport)
-        self.connection = connections.Connection(self._host, self, self._facts)
+        self.connection = Connection(self._host, self, self._facts)
         self._deadlines = Deadlines(self, self._host.config, self._loop.call_later)
         self._deadlines.start(self.connection)
         self._made(self)
@@ -333,7 +334,7 @@ class H2Protocol(asyncio.Protocol):
         self.connection.lose_incomplete("the connection failed")
         self._set_closing_timer(FAILED_LINGER, self._linger)
         self._transmit()
-        name = connections.code_name(code)
+        name = code_name(code)
         self._host.log.events.info(
             "%s: connection failed with %s: %s", self._facts.peer, name, reason
         )

@@ -1,0 +1,141 @@
+"""Responses on their way out: queued, framed by the engine, written in batches, accounted.
+
+One write to the transport per batch, as each becomes TLS records and a system call of its own.
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from ..budget import Budget
+from ..handover import ABORT, END, Handover, Head
+from ..stream import Stream
+from .engines.interface import Engine
+from .host import Wire
+from .send_queue import Piece, SendQueue
+
+BATCH = 65_536
+"""Octets gathered for one write to the transport."""
+BATCHES_PER_TURN = 16
+"""Writes in a row before other connections get their turn."""
+HEAD_COST = 64
+"""What a piece without content counts against a batch, in octets."""
+
+
+class OutflowHandler(Protocol):
+    """What becomes of a stream whose last piece was sent."""
+
+    def response_ended(self, stream: Stream) -> None:
+        """END_STREAM was handed to the engine."""
+
+    def response_aborted(self, stream: Stream) -> None:
+        """The application failed in the middle: what it sent has left, the end never will."""
+
+
+class Outflow:
+    """The send queue of a connection and what drains it.
+
+    ``streams`` is the connection's own table. ``budget`` counts octets from :meth:`push` until they
+    are written or released.
+    """
+
+    def __init__(
+        self,
+        handler: OutflowHandler,
+        engine: Engine,
+        wire: Wire,
+        handover: Handover,
+        budget: Budget,
+        streams: dict[int, Stream],
+    ) -> None:
+        self._handler = handler
+        self._engine = engine
+        self._wire = wire
+        self._handover = handover
+        self._budget = budget
+        self._streams = streams
+        self._queue = SendQueue(engine.send_window, lambda: engine.max_frame_size)
+        self._written: dict[Stream, int] = {}
+        """Octets given to the engine since the last write to the transport."""
+
+    def push(self, stream: Stream, head: Head | None, data: bytes, mark: int) -> None:
+        """Queue output that an application handed over."""
+        if data:
+            self._budget.add(len(data))
+        if stream.stream_id not in self._queue:
+            stream.progress_at = time.monotonic()
+        self._queue.push(stream.stream_id, head, data, mark)
+
+    def is_waiting(self, stream: Stream) -> bool:
+        """Return True if output of the stream waits for its window, the transport or its turn."""
+        return stream.stream_id in self._queue
+
+    def window_opened(self, stream_id: int) -> None:
+        """The window of a stream grew, or with 0 perhaps that of any."""
+        self._queue.window_opened(stream_id)
+
+    def transmit(self) -> bool:
+        """Write what windows and transport allow; True if there is more to do in another turn."""
+        for _ in range(BATCHES_PER_TURN):
+            more = not self._wire.write_paused and self._gather()
+            data = self._engine.data_to_send()
+            if data:
+                self._wire.write(data)
+            self._account()
+            if not more:
+                return False
+        return True
+
+    def discard(self, stream: Stream) -> None:
+        """Drop what is queued of a stream whose response has ended."""
+        self._queue.discard(stream.stream_id)
+
+    def give_up(self, stream: Stream) -> None:
+        """Drop what is queued of a stream whose response is not whole, and stop counting it.
+
+        Octets still in the outbox were never counted here; they are dropped when it is drained.
+        """
+        self._written.pop(stream, None)
+        self._queue.discard(stream.stream_id)
+        with self._handover.lock:
+            undrained = sum(len(o[2]) for o in self._handover.outbox if o[0] is stream)
+            octets = stream.unsent - undrained
+        self._budget.release(octets)
+
+    def _gather(self) -> bool:
+        """Let the engine frame up to a batch; True if there may be more."""
+        octets = 0
+        while octets < BATCH:
+            piece = self._queue.next()
+            if piece is None:
+                return False
+            self._send(piece)
+            octets += len(piece.data) + HEAD_COST
+        return True
+
+    def _send(self, piece: Piece) -> None:
+        stream_id, head, data, mark = piece
+        stream = self._streams[stream_id]
+        ended = mark == END
+        if head is not None:
+            self._engine.send_headers(stream_id, head, ended)
+            stream.status = int(head[0][1])
+        elif data or ended:
+            self._engine.send_data(stream_id, data, ended)
+            if data:
+                octets = len(data)
+                stream.octets_sent += octets
+                self._written[stream] = self._written.get(stream, 0) + octets
+        stream.progress_at = time.monotonic()
+        if ended:
+            self._handler.response_ended(stream)
+        elif mark == ABORT:
+            self._handler.response_aborted(stream)
+
+    def _account(self) -> None:
+        if self._written:
+            written, self._written = self._written, {}
+            self._budget.release(sum(written.values()))
+            self._handover.taken(written)
