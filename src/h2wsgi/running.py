@@ -86,20 +86,12 @@ def run(app: WSGIApplication, config: Config, *, target: str) -> int:
         with asyncio.Runner(loop_factory=factory) as runner:
             all_returned = runner.run(_serve_until_signal(server, on_ready))
         if not all_returned:
-            _exit_without_applications(server)
+            log.close()
+            # Threads cannot be ended, and a normal exit might wait for what they hold.
+            os._exit(0)
         return 0
     finally:
         log.close()
-
-
-def _exit_without_applications(server: Server) -> None:
-    server.log.events.warning(
-        "%d applications did not return within the graceful timeout; exiting without them",
-        server.busy_threads,
-    )
-    server.log.close()
-    # Threads cannot be ended, and a normal exit might wait for what they hold.
-    os._exit(0)
 
 
 async def _serve_until_signal(server: Server, on_ready: Callable[[list[Endpoint]], None]) -> bool:

@@ -129,7 +129,12 @@ class Server:
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._pool.close()
-        return self._pool.busy == 0
+        if stuck := self._pool.busy:
+            self.log.events.warning(
+                "%d applications did not return within the graceful timeout; going on without them",
+                stuck,
+            )
+        return not stuck
 
     async def _wait_all_closed(self, timeout: float) -> None:
         try:
