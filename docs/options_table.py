@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import typing
 
-from h2wsgi.config import GROUPS, Config
+from h2wsgi.config import GROUPS, Config, option_types
 
 
 def size(octets: int) -> str:
@@ -33,6 +34,14 @@ def default_of(field: dataclasses.Field[object]) -> str:
     return str(value) if value else ""
 
 
+def choices_of(name: str) -> str:
+    """Return the values that an option may have, if they are few."""
+    kind = option_types()[name]
+    if typing.get_origin(kind) is not typing.Literal:
+        return ""
+    return ": " + ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
+
+
 def table() -> str:
     """Return one Markdown table per group."""
     parts = []
@@ -42,7 +51,8 @@ def table() -> str:
             if field.metadata["group"] == group:
                 flags = ["--" + field.name.replace("_", "-"), *field.metadata["flags"]]
                 names = ", ".join(f"`{flag}`" for flag in flags)
-                rows.append(f"| {names} | {default_of(field)} | {field.metadata['help']} |")
+                shown = field.metadata["help"] + choices_of(field.name)
+                rows.append(f"| {names} | {default_of(field)} | {shown} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
 

@@ -497,3 +497,13 @@ def test_tls_1_2_with_authenticated_encryption_is_served(app: App, serve: Serve)
         with Peer(tls) as peer:
             assert peer.alpn == "h2"
             assert peer.get("/").status == 200
+
+
+def test_a_tls_client_on_a_cleartext_port_is_logged_with_what_it_should_do(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(lambda environ, start_response: [], h2c=True)
+    peer = connect(server, preface=False, settings=None)
+    peer.send_raw(bytes.fromhex("160301000501000001fc"))
+    peer.wait_closed()
+    assert "This port speaks HTTP/2 in cleartext only" in caplog.text

@@ -171,7 +171,7 @@ def test_an_application_that_does_not_return_is_left_behind_and_said(serve: Serv
         assert inside.wait(10)
         server.stop()
     leave.set()
-    assert "1 applications did not return within the graceful timeout" in caplog.text
+    assert "1 application did not return within the graceful timeout" in caplog.text
 
 
 def test_without_uvloop_auto_takes_asyncios_loop_and_uvloop_is_refused(monkeypatch):

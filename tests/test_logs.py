@@ -222,7 +222,8 @@ def test_a_request_is_one_line_that_a_stranger_can_read(stderr):
     log.access(RECORD._replace(status=0, path="/a\x1b" + "x" * 5000, outcome="reset by\nclient"))
     log.close()
     first, second = lines_of(stderr)
-    pattern = r"\d\d:\d\d:\d\d  GET     /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 octets"
+    pattern = r"\d\d:\d\d:\d\d  GET  /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 B"
+    assert len(first) <= 80
     assert re.fullmatch(pattern, first)
     assert "/a\\x1bxxx" in second
     assert "x... --- HTTP/2" in second
@@ -378,6 +379,27 @@ def test_an_applications_logging_set_up_neither_hurts_nor_is_touched(stderr, ena
     assert set(logging.root.handlers) <= set(handlers)
 
 
+def test_a_file_of_requests_says_when_and_who(tmp_path):
+    path = tmp_path / "access.log"
+    log = command_log(Config(access_log_file=str(path)))
+    log.access(RECORD)
+    log.close()
+    assert re.match(
+        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z {re.escape(RECORD.remote)}  GET  /get",
+        path.read_text(),
+    )
+
+
+def test_what_an_application_writes_at_once_stays_together(stderr):
+    log = command_log(Config())
+    ErrorStream(log).write("Traceback:\n  line \x1b one\nKeyError\n")
+    log.close()
+    first, second, third = lines_of(stderr)
+    assert first.endswith("  app: Traceback:")
+    assert second == "  line \\x1b one"
+    assert third == "KeyError"
+
+
 def test_the_library_uses_the_standard_loggers(caplog):
     log = library_log(Config())
     assert log.events is logging.getLogger("h2wsgi")
@@ -391,7 +413,7 @@ def test_the_library_uses_the_standard_loggers(caplog):
     (record,) = caplog.records
     assert record.name == "h2wsgi.access"
     assert record.fields["status"] == 200
-    assert record.getMessage().startswith("GET     /get?a=1")
+    assert record.getMessage().startswith("GET  /get?a=1")
 
 
 class Kept(logging.Handler):

@@ -1413,3 +1413,24 @@ def test_a_file_that_fails_midway_is_closed_and_the_stream_reset(at):
     assert (response.body, response.reset) == (b"0123", Code.INTERNAL_ERROR)
     assert any("OSError" in message for message in site.warnings())
     assert file.closes == 1
+
+
+def test_a_failure_is_logged_from_the_applications_first_frame_on(serve, connect, caplog):
+    """8: the traceback is the application's, without the server's frames above it."""
+
+    def broken(environ, start_response):
+        raise KeyError("missing")
+
+    assert connect(serve(broken)).get("/").status == 500
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.exc_info[2].tb_frame.f_code.co_name == "broken"
+
+
+def test_a_forgotten_return_is_said_in_words(serve, connect, caplog):
+    """8: None is the commonest wrong answer."""
+
+    def forgetful(environ, start_response):
+        start_response("200 OK", [])
+
+    assert connect(serve(forgetful)).get("/").status == 500
+    assert "the application returned NoneType, not an iterable of bytes" in caplog.text

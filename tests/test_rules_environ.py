@@ -675,8 +675,8 @@ def complaints(serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture)
 
 
 def test_lines_written_to_errors_are_logged(complaints: Complaints):
-    """16: wsgi.errors is text, a line is a line."""
-    assert complaints.of(lambda errors: errors.write("one\ntwo \u2603\n")) == ["one", "two \u2603"]
+    """16: wsgi.errors is text; the lines of one write are one event."""
+    assert complaints.of(lambda errors: errors.write("one\ntwo \u2603\n")) == ["one\ntwo \u2603"]
 
 
 def test_errors_takes_text_and_nothing_else(complaints: Complaints):

@@ -22,8 +22,6 @@ from .http2.protocol import H2Protocol, ProtocolHost
 from .logs import Log
 from .peers import connection_facts
 
-TLS_HANDSHAKE = 0x16
-"""The first octet of every TLS connection: a handshake record."""
 ACCEPTS_PER_TURN = 64
 NO_DESCRIPTORS_WAIT = 0.5
 """Seconds to leave the backlog alone after EMFILE."""
@@ -156,7 +154,7 @@ class Acceptor:
         self._loop.remove_reader(handshake.sock)
         if not first:
             self._give_up(handshake)
-        elif first[0] == TLS_HANDSHAKE:
+        elif first[0] == refusal.TLS_HANDSHAKE:
             self._connect(listener, handshake, tls=self._tls, advice="")
         else:
             self._connect(listener, handshake, tls=None, advice=refusal.NEEDS_TLS)
@@ -209,6 +207,8 @@ class Acceptor:
     def _log_failure(self, handshake: _Handshake, error: BaseException) -> None:
         if isinstance(error, ssl.SSLError):
             reason = (error.reason or str(error)).lower().replace("_", " ")
+            if "unknown ca" in reason or "certificate unknown" in reason:
+                reason += " (the client does not trust the server's certificate)"
             self._log.events.info("%s: the TLS handshake failed: %s", handshake.peer, reason)
         else:
             self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error)

@@ -129,6 +129,8 @@ def command_log(config: Config) -> Log:
         return Log(events, None, writers=(errors,))
     accesses = _access_writer(config, errors)
     make_line = access_json if as_json else access_text
+    if not as_json and config.access_log_file not in ("", "-"):
+        make_line = access_file_text
 
     def access(record: AccessRecord) -> None:
         accesses.write(make_line(record))
@@ -181,8 +183,13 @@ def event_text(record: logging.LogRecord) -> str:
     if lines := getattr(record, "lines", None):
         return "".join(printable(line) + "\n" for line in lines)
     level = record.levelname.lower()
-    shown = f"{_time_of_day(int(record.created))}  {level}: {printable(record.getMessage())}\n"
-    for line in _traceback(record).splitlines():
+    # A peer's newlines are escaped; those that an application wrote itself are its layout.
+    from_app = getattr(record, "fields", {}).get("source") == "wsgi.errors"
+    message = record.getMessage()
+    first, *rest = message.split("\n") if from_app else [message]
+    shown = f"{_time_of_day(int(record.created))}  {'app' if from_app else level}: "
+    shown += printable(first) + "\n"
+    for line in (*rest, *_traceback(record).splitlines()):
         shown += printable(line) + "\n"
     return shown
 
@@ -205,15 +212,20 @@ def access_text(record: AccessRecord) -> str:
     return f"{_time_of_day(int(time.time()))}  {describe_request(record)}\n"
 
 
+def access_file_text(record: AccessRecord) -> str:
+    """Return a request as a line of a file: date, time and client first, since a file is kept."""
+    return f"{_iso(time.time())} {record.remote}  {describe_request(record)}\n"
+
+
 def describe_request(record: AccessRecord) -> str:
     """Return a request without time of day: method, path, status, protocol, stream, time, size."""
     path = record.path
     if len(path) > MAX_SHOWN:
         path = path[:MAX_SHOWN] + "..."
     shown = (
-        f"{printable(record.method):<7} {printable(path):<32} {record.status or '---'} "
-        f"{record.protocol} stream {record.stream_id:<5} {record.seconds * 1000:8.1f} ms "
-        f"{record.octets:>10,} octets"
+        f"{printable(record.method):<4} {printable(path):<20} {record.status or '---'} "
+        f"{record.protocol} stream {record.stream_id:<3} {record.seconds * 1000:7.1f} ms "
+        f"{record.octets:>8,} B"
     )
     return f"{shown}  {printable(record.outcome)}" if record.outcome else shown
 
@@ -274,7 +286,7 @@ def _traceback(record: logging.LogRecord) -> str:
 
 
 class ErrorStream:
-    """``wsgi.errors``: every full line that an application writes becomes one event.
+    """``wsgi.errors``: the full lines of one write become one event.
 
     One for the whole process; threads do not share lines, so none is ever cut into another.
     """
@@ -298,8 +310,9 @@ class ErrorStream:
             lines.append(unfinished)
             unfinished = ""
         self._thread.unfinished = unfinished
-        for line in lines:
-            self._log(line)
+        if lines:
+            # What was written at once stays together, such as a traceback.
+            self._log("\n".join(lines))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
-from urllib.parse import urljoin
 
 from . import __version__
 from .banner import Endpoint, ready
@@ -104,11 +103,7 @@ async def _serve_until_signal(server: Server, on_ready: Callable[[list[Endpoint]
             server.log.events.warning("%s again: ending at once", name)
             server.log.close()
             os._exit(128 + number)
-        server.log.events.info(
-            "%s: stopping; running requests have %g seconds, a second signal ends at once",
-            name,
-            server.config.graceful_timeout,
-        )
+        server.log.events.info("%s: stopping%s", name, _what_is_waited_for(server))
         stop.set()
 
     def on_signal_outside_loop(number: int, _frame: FrameType | None) -> None:
@@ -122,7 +117,18 @@ async def _serve_until_signal(server: Server, on_ready: Callable[[list[Endpoint]
     await server.start()
     on_ready(server.endpoints)
     await stop.wait()
-    return await server.stop()
+    all_returned = await server.stop()
+    server.log.events.info("stopped")
+    return all_returned
+
+
+def _what_is_waited_for(server: Server) -> str:
+    running = server.running_requests
+    if not running:
+        return ""
+    requests = "1 running request has" if running == 1 else f"{running} running requests have"
+    seconds = f"{server.config.graceful_timeout:g} s"
+    return f"; {requests} up to {seconds} to finish, a second signal ends at once"
 
 
 def serve(app: WSGIApplication | str, **options: Any) -> int:
@@ -177,7 +183,7 @@ class ServerThread:
     @property
     def urls(self) -> list[str]:
         """The URLs of all endpoints."""
-        return [endpoint.url for endpoint in self.server.endpoints]
+        return self.server.urls
 
     @property
     def ca_file(self) -> str | None:
@@ -186,11 +192,11 @@ class ServerThread:
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return a client's context that trusts this server's certificate."""
-        return ssl.create_default_context(cafile=self.ca_file)
+        return self.server.ssl_context()
 
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on this server."""
-        return urljoin(self.url, path)
+        return self.server.join(path)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -7,11 +7,13 @@ once and stopped once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Self
+from urllib.parse import urljoin
 
 from .accept import Acceptor
 from .addresses import Listener, open_listeners
@@ -131,8 +133,8 @@ class Server:
         self._pool.close()
         if stuck := self._pool.busy:
             self.log.events.warning(
-                "%d applications did not return within the graceful timeout; going on without them",
-                stuck,
+                "%s did not return within the graceful timeout; going on without",
+                "1 application" if stuck == 1 else f"{stuck} applications",
             )
         return not stuck
 
@@ -159,6 +161,24 @@ class Server:
     def url(self) -> str:
         """The first endpoint's URL, such as ``https://localhost:8443/``."""
         return self._endpoints[0].url
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of all endpoints."""
+        return [endpoint.url for endpoint in self._endpoints]
+
+    def join(self, path: str) -> str:
+        """Return the URL of ``path`` on the first endpoint."""
+        return urljoin(self.url, path)
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return a client's context that trusts this server's certificate."""
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    @property
+    def running_requests(self) -> int:
+        """Requests that are not answered yet, all connections together."""
+        return sum(len(protocol.connection.streams) for protocol in self._protocols)
 
     @property
     def connections(self) -> int:
@@ -217,13 +237,11 @@ class Server:
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
         """See ProtocolHost. Said once for each kind: such clients come again and again."""
-        if advice not in self._refusals_logged:
-            self._refusals_logged.add(advice)
-            self.log.events.warning(
-                "%s: refused a client that does not speak HTTP/2 here. It was told: %s",
-                facts.peer,
-                advice,
-            )
+        level = logging.DEBUG if advice in self._refusals_logged else logging.WARNING
+        self._refusals_logged.add(advice)
+        self.log.events.log(
+            level, "%s: refused a client that does not speak our HTTP/2. %s", facts.peer, advice
+        )
 
     def _connection_opened(self, protocol: H2Protocol) -> None:
         self._protocols.add(protocol)

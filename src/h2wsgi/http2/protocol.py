@@ -178,7 +178,7 @@ class H2Protocol(asyncio.Protocol):
                 # ALPN or the first octets said HTTP/2, so the answer must be frames.
                 self._fail(ErrorCodes.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
                 return
-            self._refuse(error.octets, refusal.NEEDS_PRIOR_KNOWLEDGE)
+            self._refuse(error.octets, refusal.advice_for(error.octets))
             return
         except ConnectionFailed as error:
             self._fail(error.code, str(error))
@@ -341,9 +341,8 @@ class H2Protocol(asyncio.Protocol):
 
     def _refuse(self, octets: bytes, advice: str) -> None:
         """Answer a client that does not speak HTTP/2 here."""
-        answer = refusal.refusal(octets, advice)
-        if answer:
-            self._host.log_refusal(self._facts, advice)
+        self._host.log_refusal(self._facts, advice)
+        if answer := refusal.refusal(octets, advice):
             self._transport.write(answer)
         self._linger()
 

@@ -22,6 +22,18 @@ NEEDS_TLS = (
 )
 
 
+NEEDS_CLEARTEXT = (
+    "This port speaks HTTP/2 in cleartext only: use http:// (with curl: --http2-prior-knowledge)."
+)
+TLS_HANDSHAKE = 0x16
+"""The first octet of every TLS connection: a handshake record."""
+
+
+def advice_for(octets: bytes) -> str:
+    """Return what a client on a cleartext port needs to know that began with ``octets``."""
+    return NEEDS_CLEARTEXT if octets[:1] == bytes((TLS_HANDSHAKE,)) else NEEDS_PRIOR_KNOWLEDGE
+
+
 def looks_like_http1(octets: bytes) -> bool:
     """Return True if ``octets`` could begin an HTTP/1 request line."""
     return _REQUEST_LINE(octets) is not None

@@ -193,6 +193,7 @@ class Response:
         if isinstance(iterable, FileWrapper):
             self._send_file(iterable)
             return
+        _require_iterable(iterable)
         single = isinstance(iterable, Sized) and len(iterable) == 1
         for chunk in iterable:
             if single:
@@ -306,6 +307,13 @@ def _declared_length(fields: list[tuple[str, str]]) -> int:
     if len(lengths) > 1:
         raise ApplicationError("two different Content-Length fields")
     return lengths.pop()
+
+
+def _require_iterable(returned: object) -> None:
+    """Say what an application returned instead, such as None for a forgotten return."""
+    if not isinstance(returned, Iterable) and not hasattr(returned, "__getitem__"):
+        what = type(returned).__name__
+        raise TypeError(f"the application returned {what}, not an iterable of bytes")
 
 
 def _as_bytes(chunk: object) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import Any
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
@@ -119,6 +120,7 @@ class Runner:
             return  # nobody is there to be told
 
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
+        error = error.with_traceback(_of_the_application(error.__traceback__))
         self._log.events.error(
             "%s: the application %s: %s", _name(stream), what, type(error).__name__, exc_info=error
         )
@@ -149,6 +151,15 @@ def _disconnect_in(error: BaseException) -> ClientDisconnected | None:
         if current is None or isinstance(current, ClientDisconnected):
             return current
         current = current.__cause__ or current.__context__
+    return None
+
+
+def _of_the_application(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that begins at the application's first frame."""
+    while traceback is not None:
+        if not traceback.tb_frame.f_globals.get("__name__", "").startswith("h2wsgi.wsgi."):
+            return traceback
+        traceback = traceback.tb_next
     return None
 
 
