@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -144,12 +145,12 @@ def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     monkeypatch.setenv("H2WSGI_MAX_STREAMS", "9")
     (folder / "h2wsgi.toml").write_text("max_fields = 20\nthreads = 2")
     arguments = ["web:app", "--certfile", "c", "--keyfile", "k", "-b", "localhost:1", "--bind"]
-    assert main([*arguments, "[::1]:2", "--no-access-log", "--h2c", "--threads", "4"]) == 7
+    assert main([*arguments, "[::1]:2", "--no-access-log", "--threads", "4"]) == 7
     config = seen["config"]
     assert seen["target"] == "web:app"
     assert seen["app"]({}, lambda *_: None) == [b"served"]
     assert (config.cert, config.key, config.bind) == ("c", "k", ("localhost:1", "[::1]:2"))
-    assert (config.access_log, config.h2c) == (False, True)
+    assert (config.access_log, config.h2c) == (False, False)
     assert (config.threads, config.max_streams, config.max_fields) == (4, 9, 20)
 
 
@@ -179,7 +180,7 @@ def test_check_warns_of_an_expired_certificate_and_is_well(folder, capsys):
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "warning: The certificate certs/cert.crt expired on" in captured.err.replace("\\", "/")
-    assert "All is well." in captured.out
+    assert captured.out.endswith("Usable, with 1 warning.\n")
 
 
 def test_check_says_that_an_address_is_in_use(refused):
@@ -205,6 +206,9 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
     [
         ([], "No application is named.", "For example: h2wsgi httpbin:app"),
         (["--treads", "3"], "No such option: --treads.", "Did you mean --threads"),
+        (["--port", "1"], "No such option: --port.", "--bind takes both, as HOST:PORT."),
+        (["--workers", "1"], "No such option: --workers.", "There is one process; --threads"),
+        (["--h2"], "No such option: --h2.", "Did you mean --h2c?"),
         (["--zzzzz"], "No such option: --zzzzz.", "See h2wsgi --help."),
         (["--threads"], "Option '--threads' requires an argument.", "See h2wsgi --help."),
         (["web", "more"], "Got unexpected extra argument", "See h2wsgi --help."),
@@ -218,6 +222,7 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
         (["web", "-b", "0.0.0.0:1"], "The address 0.0.0.0:1 (--bind) can be reached", "Give one"),
         (["--name", "x.test"], "--name, --expired and --wrong-host say what", "Add --make-cert"),
         (["--make-cert", "d", "--expired", "--wrong-host"], "--expired and --wrong-host", "Make"),
+        (["--make-cert", "d", "--wrong-host", "--name", "a"], "--wrong-host has a name", "Leave"),
         (["--make-cert", "d", "--name", "a b"], "The name 'a b' (--name) is neither", "For exam"),
         (["web\x1b[31m:app"], "The target 'web\\x1b[31m:app' is not of the form", "For example"),
         (["\x9bweb", "--threads", "\x9b"], "--threads: '\\x9b' is not a whole", "The default"),
@@ -227,6 +232,33 @@ def test_a_mistake_is_a_sentence_and_a_hint(refused, arguments, error, hint):
     shown_error, shown_hint = refused(*arguments)
     assert shown_error.startswith(error)
     assert shown_hint.startswith(hint)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's full device")
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("web:app", "--check")])
+def test_output_that_cannot_be_written_is_a_sentence(folder, arguments):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "h2wsgi", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment)
+        silent = subprocess.run(command, stdout=full, stderr=full, env=environment)
+    assert (done.returncode, silent.returncode) == (2, 2)
+    assert done.stderr.startswith(b"h2wsgi: error: The output cannot be written: No space left")
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are POSIX's")
+def test_closed_standard_descriptors_are_not_given_to_sockets(folder):
+    code = (
+        "import os; from h2wsgi.cli import main; main(['--version']); "
+        "open('seen', 'w').write(str([os.path.samestat(os.fstat(n), os.stat(os.devnull)) "
+        "for n in (0, 1, 2)]))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = shlex.join([sys.executable, "-c", code]) + " <&- >&- 2>&-"
+    done = subprocess.run(["sh", "-c", command], env=environment)
+    assert done.returncode == 0
+    assert (folder / "seen").read_text() == "[True, True, True]"
 
 
 def test_a_mistyped_variable_is_a_sentence_and_a_hint(refused, monkeypatch):
@@ -259,7 +291,8 @@ def test_make_cert_says_how_clients_come_to_trust_it(folder, capsys):
     shown = capsys.readouterr().out
     assert "for *.web.test, 192.0.2.1; until 20" in shown
     ca = shlex.quote(str(Path("my certs/ca.crt")))
-    assert f"curl --http2 --cacert {ca} https://www.web.test:8443/" in shown
+    resolve = "--resolve www.web.test:8443:127.0.0.1"
+    assert f"curl --http2 --cacert {ca} {resolve} https://www.web.test:8443/" in shown
     assert f"NODE_EXTRA_CA_CERTS={ca} node" in shown
     assert "ssl.create_default_context(cafile=" in shown
     assert "Firefox" in shown
@@ -276,7 +309,66 @@ def test_make_cert_says_how_clients_come_to_trust_it(folder, capsys):
 )
 def test_make_cert_makes_the_bad_ones_that_clients_are_tested_with(folder, capsys, flag, names):
     assert main(["--make-cert", "bad", flag]) == 0
-    assert f"for {names}; until 20" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"for {names}; until 20" in shown
+    assert "still refuses it,\nbecause it " in shown
+    assert "https://localhost:8443/" in shown
+    assert "Chrome" not in shown
+
+
+def test_make_cert_quotes_what_a_shell_would_take_apart(folder, capsys):
+    assert main(["--make-cert", "six", "--name", "::1"]) == 0
+    assert " 'https://[::1]:8443/'\n" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("certutil"), reason="needs certutil of NSS")
+def test_the_advice_for_chrome_works_on_a_fresh_profile_and_again(folder, capsys):
+    assert main(["--make-cert", "certs"]) == 0
+    _, advice = capsys.readouterr().out.split("nss-tools:\n")
+    add, remove = advice.split("and to remove it:")
+    environment = os.environ | {"HOME": str(folder)}
+    for script in (add, add, remove.splitlines()[0]):
+        tolerant = script.replace("2>/dev/null", "|| true")  # Nothing to delete at first.
+        subprocess.run(["sh", "-ec", tolerant], env=environment, check=True)
+    listed = "certutil -d sql:$HOME/.pki/nssdb -L"
+    shown = subprocess.check_output(["sh", "-c", f"{add}\n{listed}"], env=environment, text=True)
+    assert shown.count("h2wsgi") == 1
+
+
+@pytest.mark.client
+def test_the_curl_line_for_another_name_works_as_it_stands(folder):
+    for names in (("shop.test",), ("192.0.2.7",)):
+        made = make_certificates(folder / "certs", names)
+        options = ("--cert", made.cert, "--key", made.key, "--bind", "localhost:0")
+        server = spawn("web:app", *options, cwd=folder)
+        try:
+            lines = [server.stderr.readline()]
+            while lines[-1] and "Ctrl-C to stop" not in lines[-1]:
+                lines.append(server.stderr.readline())
+            (curl,) = (line.split("Try:")[1] for line in lines if "Try:" in line)
+            command = [*shlex.split(curl), "--silent", "--write-out", " %{http_version}"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=QUICK)
+            assert done.stdout == "served 2"
+            assert names[0] in curl
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=QUICK)
+
+
+def test_a_server_on_every_address_says_where_to_go(folder):
+    server = spawn("web:app", "--h2c", "--bind", "*:0", cwd=folder)
+    try:
+        lines = [server.stderr.readline() for _ in range(2)]
+        assert re.search(r"  http://127.0.0.1:\d+/ .*, all IPv4$", lines[1])
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=QUICK)
+
+
+def test_a_start_fits_into_80_columns(folder, capsys):
+    assert main(["web:app", "--check", "--bind", "localhost:0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) < 76 for line in lines if "ca.crt" not in line)
 
 
 @pytest.mark.client
@@ -291,7 +383,7 @@ def test_the_curl_line_of_a_start_works_as_it_stands(folder):
         command = [*shlex.split(curl), "--silent", "--write-out", " %{http_version}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=QUICK)
         assert done.stdout == "served 2"
-        assert " GET     /  " in server.stderr.readline()
+        assert re.search(" GET +/ +200 ", server.stderr.readline())
     finally:
         server.send_signal(signal.SIGINT)
         _, rest = server.communicate(timeout=QUICK)

@@ -33,7 +33,8 @@ def test_every_option_has_a_group_a_help_and_a_default_of_its_type():
         assert field.metadata["group"] in GROUPS
         assert field.metadata["help"]
         if field.default:
-            assert Config.build(**{field.name: field.default}) == Config()
+            besides = {"client_ca": ""} if field.name == "client_cert" else {}
+            assert Config.build(**{field.name: field.default}, **besides) == Config()
         if types[field.name] is float:
             assert isinstance(field.default, float)
 
@@ -94,7 +95,7 @@ def test_a_bad_value_is_refused_with_the_place_and_what_would_do(name, value, se
 
 def test_a_bad_choice_is_refused_with_the_nearest():
     assert error_of(Config.build, log_level="Warnings").hint == "Did you mean 'warning'?"
-    assert error_of(Config.build, log_level="x").hint == "The default is 'info'."
+    assert error_of(Config.build, log_level="x").hint == "The default is info."
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,117 @@ def test_an_unknown_name_is_refused_with_the_nearest(label, sentence, hint):
     assert str(error) == f"{sentence} is not an option of h2wsgi."
     assert error.hint == f"Did you mean {hint}?"
     assert "--help" in error_of(Config.merge, [Source(label, {"zzz": 3})]).hint
+
+
+@pytest.mark.parametrize(
+    ("name", "maximum"),
+    [
+        ("stream_window", 2**31 - 1),
+        ("connection_window", 2**31 - 1),
+        ("max_streams", 2**31 - 1),
+        ("max_field_section", 2**24),
+        ("threads", 10_000),
+        ("max_threads", 10_000),
+    ],
+)
+def test_what_is_too_large_is_refused_with_the_maximum(name, maximum):
+    besides = {"max_threads": maximum} if name == "threads" else {}
+    assert getattr(Config.build(**{name: maximum}, **besides), name) == maximum
+    error = error_of(Config.merge, [Source("command line", {name: maximum + 1})])
+    assert f"--{name.replace('_', '-')} is {maximum + 1}, but at most {maximum}" in str(error)
+    assert str(error).endswith("is possible.")
+
+
+def test_a_window_that_is_too_large_is_a_sentence_with_its_unit():
+    error = error_of(Config.merge, [Source("command line", {"stream_window": "8GiB"})])
+    assert str(error) == (
+        "--stream-window is 8589934592, but at most 2147483647 octets is possible."
+    )
+    assert error.hint == "The default is 256KiB."
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("idle_timeout", "x", "The default is 120 seconds."),
+        ("bind", 3, "See h2wsgi --help."),
+        ("tls_min", "1.1", "The default is 1.2."),
+        ("cert", 3, "The default is none."),
+    ],
+)
+def test_a_hint_has_the_words_of_help(name, value, hint):
+    assert error_of(Config.build, **{name: value}).hint == hint
+
+
+def test_threads_alone_raise_the_maximum_with_them(folder):
+    assert Config.build(threads=300).max_threads == 300
+    assert Config.build(threads=3).max_threads == 256
+    assert gather({"threads": "300"}, {}).origins["max_threads"] == "as many as threads"
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "sentence"),
+    [
+        (
+            "command line",
+            {"threads": 300, "max_threads": 256},
+            "--threads is 300, more than --max-threads (256).",
+        ),
+        (
+            "environment",
+            {"threads": 300, "max_threads": 256},
+            "H2WSGI_THREADS is 300, more than H2WSGI_MAX_THREADS (256).",
+        ),
+        (
+            "command line",
+            {"max_threads": 8},
+            "--threads is 64 unless given, more than --max-threads (8).",
+        ),
+    ],
+)
+def test_too_few_threads_in_all_are_named_as_they_were_written(label, values, sentence):
+    error = error_of(Config.merge, [Source(label, values)])
+    assert str(error) == sentence
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"h2c": True, "cert": "c"}, "of no use with --h2c"),
+        ({"client_cert": "required"}, "says nothing without a client CA"),
+        ({"client_cert": "optional", "client_ca": ""}, "says nothing without a client CA"),
+        ({"access_log": False, "access_log_file": "x.log"}, "The access log is off"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(values, sentence):
+    error = error_of(Config.build, **values)
+    assert sentence in str(error)
+    assert error.hint
+
+
+def test_a_file_holds_options_in_one_place(folder):
+    (folder / "h2wsgi.toml").write_text("threads = 5\n[tool.h2wsgi]\nmax_streams = 5\n")
+    assert "both at its top (threads) and in" in str(error_of(gather, {}, {}))
+    (folder / "h2wsgi.toml").write_text("[project]\nname = 'x'\n[tool.h2wsgi]\nthreads = 5\n")
+    assert gather({}, {}).config.threads == 5
+
+
+def test_a_config_made_by_hand_has_values_of_the_right_kind():
+    assert str(error_of(Config, threads="x")) == "threads: 'x' is not a whole number."
+    assert (Config(threads="8").threads, Config(cert=Path("c")).cert) == (8, "c")
+
+
+def test_what_other_servers_call_it_gets_a_true_hint():
+    for name, hint in (
+        ("port", "--bind takes both, as HOST:PORT."),
+        ("workers", "There is one process; --threads"),
+        ("reload", "There is no such thing"),
+        ("certificate", "--cert takes"),
+        ("ssl-keyfile", "--key takes"),
+    ):
+        error = error_of(Config.merge, [Source("command line", {name: "x"})])
+        assert error.hint.startswith(hint)
 
 
 def test_a_password_is_in_no_message_and_no_repr():

@@ -131,6 +131,26 @@ def test_a_file_for_a_module_is_refused_with_the_way_to_write_it(target):
     assert error.hint.startswith("Write web:app, with --app-dir")
 
 
+@pytest.mark.parametrize("target", ["shop/app", "shop/app.py", "shop/app.py:app"])
+def test_a_file_in_a_package_is_written_with_dots(target):
+    assert error_of(target).hint == "Write shop.app:app, or app:app with --app-dir shop."
+
+
+def test_a_module_of_the_standard_library_is_told_from_ones_own(project):
+    import platform
+
+    folder = project(platform=APPLICATION.format(name="app"))
+    assert f"imported from {platform.__file__}" in error_of("platform:app", app_dir=folder).hint
+    assert "the interpreter itself" in error_of("sys:app", app_dir=folder).hint
+
+
+def test_a_folder_without_init_says_so(project):
+    folder = project(shop__in__web=APPLICATION.format(name="app"))
+    hint = error_of("shop", app_dir=folder).hint
+    assert hint.startswith("shop is a folder without __init__.py;")
+    assert hint.endswith("such as shop.web:app.")
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path):
     assert "(--app-dir) does not exist" in str(error_of("web", app_dir=str(tmp_path / "no")))
 
@@ -153,13 +173,13 @@ def test_without_a_near_name_what_looks_like_an_application_is_suggested(project
 
 
 @pytest.mark.parametrize(
-    ("source", "kind"), [("app = 3", "int"), ("import os as app", "module"), ("app = ''", "str")]
+    ("source", "kind"),
+    [("app = 3", "an int object"), ("import os as app", "a module"), ("app = ''", "a str object")],
 )
 def test_what_is_not_callable_is_refused(project, source, kind):
     folder = project(web=source)
     assert (
-        str(error_of("web:app", app_dir=folder))
-        == f"'web:app' names a {kind}, which is not callable."
+        str(error_of("web:app", app_dir=folder)) == f"'web:app' is {kind}, which is not callable."
     )
 
 

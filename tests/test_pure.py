@@ -1275,6 +1275,54 @@ def test_a_port_alone_gets_a_better_suggestion() -> None:
     assert raised.value.hint == "Did you mean localhost:8443?"
 
 
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("localhost", "Did you mean localhost:8443?"),
+        ("127.0.0.1", "Did you mean 127.0.0.1:8443?"),
+        ("::1", "Did you mean [::1]:8443?"),
+        ("[::1", "Did you mean [::1]:8443?"),
+        ("http://localhost:80", "Leave out the scheme: localhost:80."),
+        ("https://localhost/x", "Leave out the scheme: localhost:8443."),
+        ("8443x", "For example localhost:8443"),
+        ("", "For example localhost:8443"),
+        ("[::g]:80", "For example localhost:8443"),
+        ("fd://x", "fd:// takes the number of a listening socket"),
+        ("localhost:70000", "For example localhost:8443"),
+    ],
+)
+def test_what_was_meant_by_no_address_is_guessed(address: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        addresses.check_addresses(("localhost:1", address))
+    assert raised.value.hint.startswith(hint)
+
+
+def test_an_address_given_twice_is_refused_unless_its_port_is_free() -> None:
+    for address in ("localhost:8443", "unix:/run/x", "fd://3"):
+        with pytest.raises(ConfigurationError, match="is given twice"):
+            addresses.check_addresses((address, "[::1]:1", address))
+    with pytest.raises(ConfigurationError, match="is given twice"):
+        addresses.check_addresses(("localhost:1", "LOCALHOST:1"))
+    addresses.check_addresses(("localhost:0", "localhost:0", "localhost:1", "unix:a", "fd://3"))
+
+
+def test_hosts_are_resolved_where_there_are_some() -> None:
+    for address in ("unix:/run/x", "fd://3", "127.0.0.1:1", "*:1", ":1"):
+        addresses.check_host(address)
+    with pytest.raises(ConfigurationError, match="cannot be resolved"):
+        addresses.check_host("x" * 70 + ".invalid:1")
+
+
+def test_a_star_is_every_address() -> None:
+    assert parse_host_port("*:8447") == ("", 8447)
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="path too long") as raised:
+        open_listeners((f"unix:{tmp_path}/{'x' * 120}",), tls=True)
+    assert "107 octets" in raised.value.hint
+
+
 @pytest.fixture
 def opened() -> Iterator[Callable[..., list[addresses.Listener]]]:
     listeners: list[addresses.Listener] = []
@@ -1403,8 +1451,9 @@ def test_a_unix_socket_that_is_served_is_left_alone(opened: Opened, tmp_path: Pa
 def test_a_file_in_the_way_of_a_unix_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("content")
-    with pytest.raises(ConfigurationError, match="in use"):
+    with pytest.raises(ConfigurationError, match="is a file, not a socket") as raised:
         open_listeners((f"unix:{path}",), tls=True)
+    assert "port 0" not in raised.value.hint
     assert path.read_text() == "content"
 
 

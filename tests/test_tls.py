@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from h2wsgi.config import Config
 from h2wsgi.devcert import MadeCertificate, make_certificates
-from h2wsgi.errors import CertificateError
+from h2wsgi.errors import CertificateError, ConfigurationError
 from h2wsgi.tls import describe, is_local, resolve, server_context
 from h2wsgi.x509 import read_certificate
 
@@ -327,6 +327,27 @@ def test_without_a_certificate_no_other_address_is_served(cache):
     assert "--cert and --key" in caught.value.hint
     assert "--h2c" in caught.value.hint
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("8443x", "is not HOST:PORT"),
+        ("", "is not HOST:PORT"),
+        ("http://localhost:80", "is not HOST:PORT"),
+        ("fd://x", "names no file descriptor"),
+        ("nohost.invalid:8443", "cannot be resolved"),
+    ],
+)
+def test_what_is_no_address_is_not_said_to_be_reachable(cache, address, sentence):
+    with pytest.raises(ConfigurationError, match=sentence) as caught:
+        resolve(Config(bind=("localhost:1", address)))
+    assert caught.value.hint
+
+
+def test_an_address_cannot_speak_both_tls_and_cleartext(cache):
+    with pytest.raises(ConfigurationError, match="is given twice"):
+        resolve(Config(bind=("localhost:1",), bind_h2c=("localhost:1",)))
 
 
 def test_a_key_without_a_certificate_is_refused(made):

@@ -6,7 +6,9 @@ Called by the thread that starts the server; blocks only in name resolution.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
+import re
 import socket
 import stat
 from contextlib import suppress
@@ -68,6 +70,51 @@ def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
     return listeners
 
 
+def check_addresses(addresses: tuple[str, ...]) -> None:
+    """Look at every address before any is opened.
+
+    Raises:
+        ConfigurationError: one is not an address, or is given twice.
+    """
+    seen: set[str] = set()
+    for address in addresses:
+        port = 1
+        if address.startswith("fd://"):
+            _descriptor_of(address)
+        elif not address.startswith("unix:"):
+            _, port = parse_host_port(address)
+        key = address if address.startswith("unix:") else address.lower()
+        if key in seen and port:  # Port 0 is another one each time.
+            raise ConfigurationError(
+                f"The address {address} (--bind) is given twice.",
+                "Give it once: an address is served over TLS or in cleartext, not both.",
+            )
+        seen.add(key)
+
+
+def check_host(address: str) -> None:
+    """Resolve the host of ``HOST:PORT``, to be sure that there is one.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if address.startswith(("unix:", "fd://")):
+        return
+    host, port = parse_host_port(address)
+    try:
+        socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise _unresolved(address, error) from None
+
+
+def _unresolved(address: str, error: Exception) -> ConfigurationError:
+    reason = getattr(error, "strerror", None) or error
+    return ConfigurationError(
+        f"The host of {address} (--bind) cannot be resolved: {reason}.",
+        "Give a name or an IP address of this machine, such as localhost:8443.",
+    )
+
+
 def _open(address: str, tls: bool) -> list[Listener]:
     if address.startswith("unix:"):
         return [_open_unix(address.removeprefix("unix:"), tls)]
@@ -81,31 +128,50 @@ def _open(address: str, tls: bool) -> list[Listener]:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         return _open_all([(info[0], info[4]) for info in families], host, tls)
-    except socket.gaierror as error:
-        raise ConfigurationError(
-            f"The host of {address} (--bind) cannot be resolved: {error.strerror}."
-        ) from None
+    except (socket.gaierror, UnicodeError) as error:
+        raise _unresolved(address, error) from None
     except OSError as error:
         raise _bind_error(address, port, error) from None
 
 
 def parse_host_port(address: str) -> tuple[str, int]:
-    """Split ``HOST:PORT``; brackets around an IPv6 literal are taken off.
+    """Split ``HOST:PORT``; brackets come off an IPv6 literal, ``*`` becomes an empty host.
 
     Raises:
         ConfigurationError: it is something else.
     """
     host, colon, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    valid_host = bracketed or ":" not in host
+    valid_host = _is_ipv6(host[1:-1]) if bracketed else not set(host) & set(":/[] ")
     if not colon or not valid_host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ConfigurationError(
             f"The address {address} (--bind) is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N.",
-            f"Did you mean localhost:{address}?"
-            if address.isdigit()
-            else "For example localhost:8443, [::1]:8443 or unix:/run/h2wsgi.sock.",
+            _address_hint(address),
         )
-    return (host[1:-1] if bracketed else host), int(port)
+    return (host[1:-1] if bracketed else "" if host == "*" else host), int(port)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _address_hint(address: str) -> str:
+    """Return what was probably meant by an address that is none."""
+    scheme, _, rest = address.rpartition("://")
+    if scheme:
+        authority = rest.partition("/")[0]
+        return f"Leave out the scheme: {authority if ':' in authority else authority + ':8443'}."
+    if address.isascii() and address.isdigit() and int(address) <= 65535:
+        return f"Did you mean localhost:{address}?"
+    if _is_ipv6(inner := address.strip("[]")):
+        return f"Did you mean [{inner}]:8443?"
+    if address == "*" or re.fullmatch(r"[a-zA-Z][\w.-]*|\d+(\.\d+){3}", address, re.ASCII):
+        return f"Did you mean {address}:8443?"
+    return "For example localhost:8443, [::1]:8443 or unix:/run/h2wsgi.sock."
 
 
 def _open_localhost(port: int, tls: bool) -> list[Listener]:
@@ -182,7 +248,11 @@ def _remove_stale(path: str) -> None:
     """Remove the socket file that a server left behind, but never one that is still served."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return  # not ours to remove: bind will say that it is in the way
+            kind = "a folder" if os.path.isdir(path) else "a file"
+            raise ConfigurationError(  # not ours to remove
+                f"The path {path} (--bind unix:) is {kind}, not a socket.",
+                "Name a path that does not exist yet, or remove what is there.",
+            )
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -194,8 +264,8 @@ def _remove_stale(path: str) -> None:
 
 def _open_descriptor(address: str, tls: bool) -> Listener:
     try:
-        sock = _listening_socket(int(address.removeprefix("fd://")))
-    except (OSError, ValueError):
+        sock = _listening_socket(_descriptor_of(address))
+    except OSError:
         raise ConfigurationError(
             f"The address {address} (--bind) is not a listening socket.",
             "It takes a socket that listens and was handed to this process, as systemd does.",
@@ -205,6 +275,16 @@ def _open_descriptor(address: str, tls: bool) -> Listener:
     if isinstance(name, tuple):
         return Listener(sock, tls, str(name[0]))
     return Listener(sock, tls, "localhost")
+
+
+def _descriptor_of(address: str) -> int:
+    number = address.removeprefix("fd://")
+    if number.isascii() and number.isdigit() and len(number) < 10:
+        return int(number)
+    raise ConfigurationError(
+        f"The address {address} (--bind) names no file descriptor.",
+        "fd:// takes the number of a listening socket, such as fd://3.",
+    )
 
 
 def _listening_socket(descriptor: int) -> socket.socket:
@@ -221,9 +301,15 @@ def _listening_socket(descriptor: int) -> socket.socket:
 
 def _bind_error(address: str, port: int, error: OSError) -> ConfigurationError:
     if error.errno == errno.EADDRINUSE:
-        hint = "Stop what listens there, or choose another; port 0 takes a free one."
+        hint = "Stop what listens there, or choose another"
+        hint += "." if address.startswith("unix:") else "; port 0 takes a free one."
         return ConfigurationError(f"The address {address} (--bind) is in use.", hint)
     if error.errno in (errno.EACCES, errno.EPERM):
         hint = "Ports below 1024 need privileges." if 0 < port < 1024 else ""
         return ConfigurationError(f"The address {address} (--bind) may not be used.", hint)
-    return ConfigurationError(f"The address {address} (--bind) cannot be used: {error.strerror}.")
+    hint = ""
+    if address.startswith("unix:") and len(os.fsencode(address.removeprefix("unix:"))) > 107:
+        hint = "A socket's path has 107 octets at most; choose a shorter one."
+    return ConfigurationError(
+        f"The address {address} (--bind) cannot be used: {error.strerror or error}.", hint
+    )

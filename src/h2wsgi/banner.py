@@ -6,7 +6,10 @@ line names a host that the certificate is for and the file that makes ``curl`` t
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -22,15 +25,45 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Endpoint(NamedTuple):
-    """Where a server listens: ``https://localhost:8443/``, or ``unix:/run/app.sock``."""
+    """Where a server listens: ``https://localhost:8443/``, or ``unix:/run/app.sock``.
+
+    ``address`` is an IP address that leads there, if one is known.
+    """
 
     url: str
     tls: bool
+    address: str = ""
 
     @property
     def is_unix(self) -> bool:
         """Whether this is a Unix domain socket."""
         return self.url.startswith("unix:")
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: where a server listens everywhere, one that can be opened."""
+        host = urlsplit(self.url).hostname or ""
+        return self.url.replace(_bracketed(host), _bracketed(ANYWHERE.get(host, host)), 1)
+
+    @property
+    def protocol(self) -> str:
+        """What is spoken here, and for which addresses."""
+        how = "ALPN h2" if self.tls else "cleartext, prior knowledge"
+        host = urlsplit(self.url).hostname or ""
+        family = {"0.0.0.0": ", all IPv4", "::": ", all IPv6"}.get(host, "")
+        return f"HTTP/2 only ({how}){family}"
+
+    def reachable(self) -> Endpoint:
+        """Return this with an IP address that leads here: curl's ``--resolve`` needs one."""
+        if self.is_unix:
+            return self
+        host = urlsplit(self.url).hostname or ""
+        host = ANYWHERE.get(host, host)
+        if host == "localhost":
+            return self._replace(address="127.0.0.1")
+        with suppress(OSError, UnicodeError):
+            return self._replace(address=str(socket.getaddrinfo(host, None)[0][4][0]))
+        return self
 
 
 def ready(
@@ -44,13 +77,13 @@ def ready(
 ) -> None:
     """Say that the server is ready, in one piece: several lines of text, or one of JSON."""
     lines = [f"h2wsgi {version} serves {target} with up to {config.threads} threads"]
-    width = max((len(endpoint.url) for endpoint in endpoints), default=0)
+    width = max((len(endpoint.shown) for endpoint in endpoints), default=0)
     for endpoint in endpoints:
-        how = "ALPN h2" if endpoint.tls else "cleartext, prior knowledge"
-        lines.append(f"  {endpoint.url:<{width}}  HTTP/2 only ({how})")
+        lines.append(f"  {endpoint.shown:<{width}}  {endpoint.protocol}")
     lines += [f"  {line}" for line in certificate_lines(certificate)]
     if endpoints:
-        lines.append(f"  Try:  {curl_line(endpoints[0], certificate, path_of(target))}")
+        first = endpoints[0].reachable()
+        lines.append(f"  Try:  {curl_line(first, certificate, path_of(target))}")
     lines.append("  Ctrl-C to stop")
     fields = {
         "version": version,
@@ -80,10 +113,10 @@ def certificate_lines(certificate: TLSIdentity | None) -> list[str]:
         names = ", ".join(facts.names) or "no names, so clients refuse it"
         lines.append(f"Certificate:  {names}; until {facts.not_after:%Y-%m-%d}")
     if certificate.development:
-        made = "MADE JUST NOW" if certificate.made else "kept from an earlier start"
+        made = "MADE JUST NOW" if certificate.made else "made before"
         lines += [
-            f"DEVELOPMENT CERTIFICATE, {made}: trusted by nobody until told so. Its CA, good for",
-            f"localhost only:  {certificate.ca_path}",
+            f"DEVELOPMENT CERTIFICATE, {made}: refused until clients trust its CA:",
+            f"{certificate.ca_path}  (good for localhost only)",
         ]
     return lines
 
@@ -102,7 +135,11 @@ def curl_line(endpoint: Endpoint, certificate: TLSIdentity | None, path: str) ->
         host = ANYWHERE.get(url.hostname or "", url.hostname or "")
         authority = f"{_bracketed(name or host)}:{url.port}"
         if name and name != host:
-            words += ["--resolve", f"{name}:{url.port}:{_bracketed(host)}"]
+            there = _bracketed(endpoint.address or host)
+            if _is_ip(name):  # curl looks up names only.
+                words += ["--connect-to", f"{_bracketed(name)}:{url.port}:{there}:{url.port}"]
+            else:
+                words += ["--resolve", f"{name}:{url.port}:{there}"]
     return shlex.join([*words, f"{scheme}://{authority}{path}"])
 
 
@@ -119,6 +156,12 @@ def _trust(endpoint: Endpoint, certificate: TLSIdentity | None) -> tuple[list[st
     if "localhost" in names and host.startswith(("127.", "::1")):
         return trust, "localhost"
     return trust, names[0].replace("*", "www")
+
+
+def _is_ip(host: str) -> bool:
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(host))
+    return False
 
 
 def _bracketed(host: str) -> str:
@@ -142,22 +185,54 @@ def _certificate_fields(certificate: TLSIdentity | None) -> dict[str, Any] | Non
 def trust_guide(made: MadeCertificate) -> str:
     """Return how the clients that people have come to trust a certificate of --make-cert."""
     cert, key, ca = (shlex.quote(path) for path in (made.cert, made.key, made.ca))
-    host = _bracketed(made.names[0].replace("*", "www"))
-    url = f"https://{host}:8443/"
-    return f"""\
-Wrote {cert}, {key} and {ca}
-for {", ".join(made.names)}; until {made.not_after:%Y-%m-%d}. The CA's key was not kept.
+    wanted = "localhost" if made.kind == "wrong-host" else made.names[0].replace("*", "www")
+    url = f"https://{_bracketed(wanted)}:8443/"
+    parts = [
+        f"Wrote {cert}, {key} and {ca}",
+        f"for {', '.join(made.names)}; until {made.not_after:%Y-%m-%d}. The CA's key was not kept.",
+        "",
+        f"Serve    h2wsgi module:app --cert {cert} --key {key}",
+        "",
+        _verdict(made, ca),
+        f"curl     {_guide_curl(wanted, ca, url)}",
+        f"Python   context = ssl.create_default_context(cafile={made.ca!r})",
+        f"         httpx.Client(http2=True, verify=context).get({url!r})",
+        f"Node     NODE_EXTRA_CA_CERTS={ca} node client.js",
+    ]
+    if not _is_ip(wanted) and wanted != "localhost":
+        parts.append(f"But for curl, the name must lead here: 127.0.0.1 {wanted} in /etc/hosts.")
+    if made.kind == "valid":
+        parts += _browsers(ca)
+    return "\n".join([*parts, f"Never commit {key}.", ""])
 
-Serve    h2wsgi module:app --cert {cert} --key {key}
 
-A client accepts it once it trusts {ca}:
-curl     curl --http2 --cacert {ca} {url}
-Python   context = ssl.create_default_context(cafile={made.ca!r})
-         httpx.Client(http2=True, verify=context).get({url!r})
-Node     NODE_EXTRA_CA_CERTS={ca} node client.js
-Chrome   Linux: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n h2wsgi -i {ca}
-         macOS: security add-trusted-cert -k ~/Library/Keychains/login.keychain-db {ca}
-         Windows: certutil -user -addstore Root {ca}
-Firefox  Settings, Privacy & Security, View Certificates, Authorities, Import
-Remove it there again when you are done. Never commit {key}.
-"""
+def _verdict(made: MadeCertificate, ca: str) -> str:
+    if made.kind == "expired":
+        reason = f"because it expired on {made.not_after:%Y-%m-%d}:"
+    elif made.kind == "wrong-host":
+        reason = f"because it is for {made.names[0]} only:"
+    else:
+        return f"A client accepts it once it trusts {ca}:"
+    return f"A client that trusts {ca} still refuses it,\n{reason}"
+
+
+def _guide_curl(host: str, ca: str, url: str) -> str:
+    is_named = not _is_ip(host) and host != "localhost"
+    resolve = f"--resolve {host}:8443:127.0.0.1 " if is_named else ""
+    return f"curl --http2 --cacert {ca} {resolve}{shlex.quote(url)}"
+
+
+def _browsers(ca: str) -> list[str]:
+    store = "certutil -d sql:$HOME/.pki/nssdb"
+    return [
+        "Chrome   Linux, with the certutil of libnss3-tools or nss-tools:",
+        "           mkdir -p ~/.pki/nssdb",
+        f"           [ -f ~/.pki/nssdb/cert9.db ] || {store} -N --empty-password",
+        f"           {store} -D -n h2wsgi 2>/dev/null",
+        f"           {store} -A -t C,, -n h2wsgi -i {ca}",
+        f"           and to remove it: {store} -D -n h2wsgi",
+        f"         macOS: security add-trusted-cert -k ~/Library/Keychains/login.keychain-db {ca}",
+        f"         Windows: certutil -user -addstore Root {ca}",
+        "Firefox  Settings, Privacy & Security, View Certificates, Authorities, Import",
+        "Remove it there again when you are done.",
+    ]

@@ -9,10 +9,13 @@ traceback; only what an application raises itself is shown with one.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import os
+import sys
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -20,12 +23,14 @@ from click.core import ParameterSource
 
 from .config import GROUPS, Config, option_types
 from .errors import ConfigurationError
+from .options import default_text, meant
 from .settings import Settings, as_toml, gather
 
 if TYPE_CHECKING:
     from .devcert import Kind
 
 USER_ERROR = 2
+OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EPIPE)
 INTERRUPTED = 130
 
 INSTEAD = "Instead of serving"
@@ -34,7 +39,7 @@ HELP = """\
 Serve a WSGI application over HTTP/2, and nothing else.
 
 TARGET is module:attribute, module:factory(), or a module that has an "app" or "application".
-Without --cert, addresses of this machine get a certificate for development.
+Without --cert, loopback addresses (localhost, 127.0.0.1, ::1) get a certificate for development.
 """
 EPILOG = """\
 Every option that serves is also an environment variable, as H2WSGI_THREADS is for --threads, and a
@@ -75,6 +80,43 @@ class GroupedCommand(click.Command):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments``, or those of the process; return the exit code."""
+    _open_standard_descriptors()
+    try:
+        return _main(arguments)
+    except OSError as error:
+        if error.errno not in OUTPUT_ERRORS or error.filename is not None:
+            raise
+        with suppress(OSError):
+            report(f"The output cannot be written: {error.strerror}.", "Is the disk full?")
+        _drop_output()
+        return USER_ERROR
+
+
+def _open_standard_descriptors() -> None:
+    """Open what is closed of 0, 1 and 2: a socket that got such a number would be written to."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere: the interpreter would fail on it at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         result = command().main(arguments, prog_name="h2wsgi", standalone_mode=False)
     except ConfigurationError as error:
@@ -82,8 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             click.echo(shown, err=True, nl=False)
         return report(str(error), error.hint)
     except click.NoSuchOption as error:
-        near = " or ".join(error.possibilities or ())
-        return report(f"No such option: {error.option_name}.", near and f"Did you mean {near}?")
+        flags = [flag for option in command().params for flag in option.opts]
+        hint = meant(error.option_name, flags, lambda name: "--" + name.replace("_", "-"))
+        return report(f"No such option: {error.option_name}.", hint)
     except click.ClickException as error:
         return report(error.format_message(), "")
     except click.Abort:
@@ -146,19 +189,8 @@ def _metavar(kind: Any, unit: str) -> str:
 
 
 def _default_text(field: dataclasses.Field[Any]) -> str:
-    if "default:" in field.metadata["help"]:
-        return ""
-    default: Any = field.default
-    unit = field.metadata["unit"]
-    if isinstance(default, bool):
-        shown = "on" if default else "off"
-    elif unit == "octets" and default and default % 1024 == 0:
-        shown = f"{default // 1024}KiB" if default % 1024**2 else f"{default // 1024**2}MiB"
-    elif unit:
-        shown = f"{default:g} {unit}"
-    else:
-        shown = str(default or "none")
-    return f"  [default: {shown}]"
+    shown = default_text(field)
+    return f"  [default: {shown}]" if shown else ""
 
 
 def _further_options() -> list[GroupedOption]:
@@ -265,9 +297,10 @@ def check_settings(settings: Settings) -> int:
     ]
     for line in lines:
         click.echo(printable(line))
-    if certificate is not None and (warning := certificate.warning()):
+    warning = certificate.warning() if certificate is not None else ""
+    if warning:
         click.echo(f"h2wsgi: warning: {printable(warning)}", err=True)
-    click.echo("All is well.")
+    click.echo("Usable, with 1 warning." if warning else "All is well.")
     return 0
 
 
@@ -289,6 +322,11 @@ def make_certificate(
         raise ConfigurationError(
             "--expired and --wrong-host are two different certificates.",
             "Make each of them in a folder of its own.",
+        )
+    if wrong_host and names:
+        raise ConfigurationError(
+            "--wrong-host has a name of its own, so --name cannot be given with it.",
+            "Leave out --name, or leave out --wrong-host to choose the name yourself.",
         )
     kind: Kind = "expired" if expired else "wrong-host" if wrong_host else "valid"
     made = make_certificates(directory, names, kind=kind)

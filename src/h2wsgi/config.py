@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from .errors import ConfigurationError
-from .options import Source, check_minimum, convert, option, option_name, unknown_name
+from .options import Source, check_range, convert, option, option_name, unknown_name
 
 GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Limits", "Timeouts")
 
@@ -52,7 +52,8 @@ class Config:
     )
     bind_h2c: tuple[str, ...] = option(
         (),
-        "where to listen for cleartext HTTP/2 as well; same forms, repeatable",
+        "where to listen for cleartext HTTP/2; alone, it replaces the default address; same forms, "
+        "repeatable",
         group="Addresses",
         metavar="ADDRESS",
     )
@@ -90,9 +91,15 @@ class Config:
         "required", "with --client-ca: may a client come without a certificate", group="TLS"
     )
 
-    threads: int = option(64, "applications that may run at once", group="Process", minimum=1)
+    threads: int = option(
+        64, "applications that may run at once", group="Process", minimum=1, maximum=10_000
+    )
     max_threads: int = option(
-        256, "threads in all, those that wait on slow clients included", group="Process", minimum=1
+        256,
+        "threads in all, those that wait on slow clients included",
+        group="Process",
+        minimum=1,
+        maximum=10_000,
     )
     loop: Literal["auto", "asyncio", "uvloop"] = option(
         "auto", "event loop; auto takes uvloop where it is installed", group="Process"
@@ -124,10 +131,19 @@ class Config:
         1000, "connections at once; at the limit accepting pauses", group="Limits", minimum=1
     )
     max_streams: int = option(
-        100, "concurrent streams a client may open on one connection", group="Limits", minimum=1
+        100,
+        "concurrent streams a client may open on one connection",
+        group="Limits",
+        minimum=1,
+        maximum=2**31 - 1,
     )
     max_field_section: int = option(
-        65_536, "largest decoded field section", group="Limits", unit="octets", minimum=1024
+        65_536,
+        "largest decoded field section",
+        group="Limits",
+        unit="octets",
+        minimum=1024,
+        maximum=2**24,
     )
     max_fields: int = option(
         128, "fields in one section, cookie crumbs counted one by one", group="Limits", minimum=8
@@ -138,6 +154,7 @@ class Config:
         group="Limits",
         unit="octets",
         minimum=16_384,
+        maximum=2**31 - 1,
     )
     connection_window: int = option(
         1_048_576,
@@ -145,6 +162,7 @@ class Config:
         group="Limits",
         unit="octets",
         minimum=65_535,
+        maximum=2**31 - 1,
     )
     stream_buffer: int = option(
         65_536,
@@ -214,7 +232,22 @@ class Config:
                     f"{field.name} is {value!r}, but a tuple of strings is needed.",
                     f"Config.build({field.name}={value!r}) takes it as it is.",
                 )
-            check_minimum(field, value, field.name)
+            kind = option_types()[field.name]
+            if kind in (int, float, str, bool) and type(value) is kind:
+                check_range(field, value, field.name)
+            else:  # A frozen dataclass sets its fields this way itself.
+                kept = convert(field, kind, value, field.name)
+                object.__setattr__(self, field.name, kept)
+        self._check_contradictions()
+
+    def _check_contradictions(self) -> None:
+        if self.h2c and self.cert:
+            raise ConfigurationError(
+                f"The certificate {self.cert} (--cert) is of no use with --h2c, which has no TLS.",
+                "Leave out one of them; --bind-h2c serves cleartext beside TLS.",
+            )
+        if self.client_cert == "optional" and not self.client_ca:
+            raise _client_cert_alone()
         if self.max_threads < self.threads:
             raise ConfigurationError(
                 f"max_threads is {self.max_threads}, below threads, which is {self.threads}.",
@@ -255,15 +288,55 @@ class Config:
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
         merged: dict[str, Any] = {}
+        origins: dict[str, Source] = {}
         for source in sources:
             for key, raw in source.values.items():
                 name = option_name(key)
                 if name in known:
                     where = source.describe(key)
+                    origins[name] = source
                     merged[name] = convert(known[name], option_types()[name], raw, where)
                 elif name not in besides:
                     raise unknown_name(source, key, (*known, *besides))
+        _check_threads(merged, origins)
+        if "client_cert" in merged and "client_ca" not in merged:
+            raise _client_cert_alone()
+        if merged.get("access_log_file") and not merged.get("access_log", True):
+            raise ConfigurationError(
+                f"The access log is off, so nothing is written to {merged['access_log_file']} "
+                "(--access-log-file).",
+                "Leave out --no-access-log or --access-log-file.",
+            )
         return cls(**merged)
+
+
+def _client_cert_alone() -> ConfigurationError:
+    return ConfigurationError(
+        "client_cert (--client-cert) says nothing without a client CA: no client is asked.",
+        "Name the CA of the clients with --client-ca.",
+    )
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in dataclasses.fields(Config) if field.name == name)
+
+
+def _check_threads(merged: dict[str, Any], origins: dict[str, Source]) -> None:
+    """Let ``max_threads`` follow ``threads`` where only that is given; refuse it below."""
+    threads = merged.get("threads", _default("threads"))
+    if "max_threads" not in merged:
+        if "threads" in merged:
+            merged["max_threads"] = max(threads, _default("max_threads"))
+        return
+    limit = merged["max_threads"]
+    if threads > limit:
+        most = origins["max_threads"].name("max_threads")
+        few = origins.get("threads", origins["max_threads"]).name("threads")
+        raise ConfigurationError(
+            f"{few} is {threads}{'' if 'threads' in merged else ' unless given'}, "
+            f"more than {most} ({limit}).",
+            f"Raise {most} to {threads} or more, or lower {few}.",
+        )
 
 
 @functools.cache

@@ -54,13 +54,14 @@ class DevCertificate:
 
 @dataclass(frozen=True, slots=True)
 class MadeCertificate:
-    """The paths that :func:`make_certificates` wrote, and the leaf's names and end."""
+    """The paths that :func:`make_certificates` wrote, and the leaf's names, end and kind."""
 
     cert: str
     key: str
     ca: str
     names: tuple[str, ...]
     not_after: datetime
+    kind: Kind = "valid"
 
 
 def cache_folder() -> Path:
@@ -181,7 +182,7 @@ def make_certificates(
             f"{error.strerror or error}.",
             "Name a folder that can be written.",
         ) from error
-    return MadeCertificate(str(cert), str(key), str(ca_path), names, ends)
+    return MadeCertificate(str(cert), str(key), str(ca_path), names, ends, kind)
 
 
 def _refuse_foreign(cert: Path, key: Path, ca: Path) -> None:

@@ -63,7 +63,12 @@ def load(target: str, *, app_dir: str = "", factory: bool = False) -> Callable[.
     parsed = parse(target, factory=factory)
     folder = make_importable(app_dir)
     module = _import(parsed, folder)
-    found = _find(parsed, module)
+    try:
+        found = _find(parsed, module)
+    except ApplicationLoadError:
+        raise
+    except LoadError as error:
+        raise LoadError(str(error), _origin_hint(parsed, module, folder) or error.hint) from None
     if parsed.factory:
         found = _call_factory(parsed, found)
     return check_wsgi(parsed.text, found)
@@ -80,10 +85,9 @@ def parse(target: str, *, factory: bool = False) -> Target:
     if attribute.endswith("()"):
         attribute, factory = attribute.removesuffix("()"), True
     if module.endswith(".py") or "/" in module or os.sep in module:
-        name = Path(module).stem
         raise LoadError(
             f"The target {text!r} is a file, but a module is needed.",
-            f"Write {name}:{attribute or 'app'}, with --app-dir for the folder it is in.",
+            _module_hint(Path(module), attribute or "app"),
         )
     attributes = tuple(attribute.split(".")) if colon else ()
     if not all(part.isidentifier() for part in (*module.split("."), *attributes)):
@@ -92,6 +96,18 @@ def parse(target: str, *, factory: bool = False) -> Target:
             "For example myproject.web:app, or myproject.web:make_app() for a factory.",
         )
     return Target(text, module, attributes, factory)
+
+
+def _module_hint(path: Path, attribute: str) -> str:
+    """Return how to write the target that is in the file ``path``."""
+    packages = path.parts[:-1]
+    if packages and packages[0] != "src" and all(part.isidentifier() for part in packages):
+        dotted = ".".join((*packages, path.stem))
+        return (
+            f"Write {dotted}:{attribute}, "
+            f"or {path.stem}:{attribute} with --app-dir {path.parent.as_posix()}."
+        )
+    return f"Write {path.stem}:{attribute}, with --app-dir for the folder it is in."
 
 
 def make_importable(app_dir: str) -> str:
@@ -114,9 +130,10 @@ def check_wsgi(text: str, found: object) -> Callable[..., Any]:
         LoadError: ``found`` is not callable, is an ASGI application, or takes other arguments.
     """
     if not callable(found):
-        kind = "module" if isinstance(found, ModuleType) else type(found).__name__
+        kind = "module" if isinstance(found, ModuleType) else f"{type(found).__name__} object"
+        article = "an" if kind[0].lower() in "aeiou" else "a"
         raise LoadError(
-            f"{text!r} names a {kind}, which is not callable.",
+            f"{text!r} is {article} {kind}, which is not callable.",
             "A WSGI application is a function or object called with (environ, start_response).",
         )
     try:
@@ -189,6 +206,22 @@ def _not_found(target: Target, error: ModuleNotFoundError, folder: str) -> LoadE
     elif missing == "httpbin":
         hint = 'Install it with: pip install "h2wsgi[httpbin]"'
     return LoadError(f"There is no module {missing!r}.", hint)
+
+
+def _origin_hint(target: Target, module: ModuleType, folder: str) -> str:
+    """Return a hint if ``module`` is probably not the one that was meant, or nothing."""
+    name = target.module.rpartition(".")[2]
+    file = getattr(module, "__file__", None)
+    if file is None and hasattr(module, "__path__"):
+        inner = [found.name for found in pkgutil.iter_modules(module.__path__)]
+        example = f"{target.module}.{inner[0] if inner else 'module'}:app"
+        return f"{name} is a folder without __init__.py; name a module in it, such as {example}."
+    if target.module not in sys.stdlib_module_names:
+        return ""
+    place = file or "the interpreter itself"
+    if Path(place).is_relative_to(folder):
+        return ""
+    return f"It is Python's own, imported from {place}; rename yours, if there is one."
 
 
 def _find(target: Target, module: ModuleType) -> object:

@@ -12,7 +12,7 @@ import difflib
 import math
 import os
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,25 @@ from .errors import ConfigurationError
 
 UNITS = {"KIB": 1024, "MIB": 1024**2, "GIB": 1024**3, "K": 1024, "M": 1024**2, "G": 1024**3}
 WORDS = {"1": True, "true": True, "yes": True, "on": True}
+MEANT = (
+    (("port", "host", "p", "listen", "address"), "{bind} takes both, as HOST:PORT."),
+    (
+        ("workers", "w", "worker", "processes", "process"),
+        "There is one process; {threads} says how many requests it works on at once.",
+    ),
+    (("reload", "debug"), "There is no such thing; start h2wsgi again after a change."),
+    (
+        ("certificate", "ssl_certfile", "ssl_cert", "tls_cert", "cert_file"),
+        "{cert} takes the certificate.",
+    ),
+    (
+        ("private_key", "ssl_keyfile", "ssl_key", "tls_key", "key_file"),
+        "{key} takes the private key.",
+    ),
+    (("app", "application", "module"), "The application is named alone: h2wsgi module:app."),
+)
+"""What people know from other servers, and what it is here."""
+NEAR = 0.75
 WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
 
@@ -32,6 +51,7 @@ def option(
     flags: tuple[str, ...] = (),
     metavar: str = "",
     minimum: float | None = None,
+    maximum: float | None = None,
     secret: bool = False,
 ) -> Any:
     """Declare one option: a dataclass field that carries what users are told about it.
@@ -46,6 +66,7 @@ def option(
         "flags": flags,
         "metavar": metavar,
         "minimum": minimum,
+        "maximum": maximum,
         "secret": secret,
     }
     return dataclasses.field(default=default, repr=not secret, metadata=metadata)
@@ -78,11 +99,21 @@ class Source:
 
 def unknown_name(source: Source, key: str, known: Iterable[str]) -> ConfigurationError:
     """Return the error for an option nobody knows, with the nearest name as its hint."""
-    near = difflib.get_close_matches(option_name(key), list(known), n=1)
-    hint = (
-        f"Did you mean {source.name(near[0])}?" if near else "See h2wsgi --help for every option."
-    )
+    hint = meant(key, known, source.name) or "See h2wsgi --help for every option."
     return ConfigurationError(f"{source.describe(key)} is not an option of h2wsgi.", hint)
+
+
+def meant(key: str, known: Iterable[str], spelled: Callable[[str], str]) -> str:
+    """Return a hint for ``key``, which is no option, or nothing if none comes to mind."""
+    name = option_name(key.lstrip("-")).lower()
+    for others, hint in MEANT:
+        if name in others:
+            return hint.format_map(
+                {key: spelled(key) for key in ("bind", "threads", "cert", "key")}
+            )
+    names = {option_name(other.lstrip("-")) for other in known}
+    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=NEAR)
+    return f"Did you mean {spelled(near[0])}?" if near else ""
 
 
 def option_name(key: str) -> str:
@@ -106,24 +137,46 @@ def convert(field: dataclasses.Field[Any], kind: Any, raw: Any, where: str) -> A
         raise ConfigurationError(
             f"{where}: {shown} is not {accepted(kind, field)}.", _hint(kind, field, raw)
         ) from None
-    check_minimum(field, value, where)
+    check_range(field, value, where)
     return value
 
 
-def check_minimum(field: dataclasses.Field[Any], value: Any, where: str) -> None:
-    """Hold ``value`` to the minimum that ``field`` declares.
+def check_range(field: dataclasses.Field[Any], value: Any, where: str) -> None:
+    """Hold ``value`` to the minimum and the maximum that ``field`` declares.
 
     Raises:
-        ConfigurationError: naming ``where`` and the minimum.
+        ConfigurationError: naming ``where`` and the bound.
     """
-    minimum = field.metadata["minimum"]
-    if minimum is None or value >= minimum:
-        return
+    minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
     unit = f" {field.metadata['unit']}" if field.metadata["unit"] else ""
-    raise ConfigurationError(
-        f"{where} is {value}, but at least {minimum}{unit} is needed.",
-        f"The default is {field.default}{unit}.",
-    )
+    if minimum is not None and value < minimum:
+        problem = f"at least {minimum}{unit} is needed"
+    elif maximum is not None and value > maximum:
+        problem = f"at most {maximum}{unit} is possible"
+    else:
+        return
+    raise ConfigurationError(f"{where} is {value}, but {problem}.", default_hint(field))
+
+
+def default_hint(field: dataclasses.Field[Any]) -> str:
+    """Return a sentence that tells the default of ``field``, or where to read about it."""
+    shown = default_text(field)
+    return f"The default is {shown}." if shown else "See h2wsgi --help."
+
+
+def default_text(field: dataclasses.Field[Any]) -> str:
+    """Return the default of ``field`` as ``--help`` shows it; empty if its help tells it."""
+    if "default:" in field.metadata["help"]:
+        return ""
+    default: Any = field.default
+    unit = field.metadata["unit"]
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if unit == "octets" and default and default % 1024 == 0:
+        return f"{default // 1024}KiB" if default % 1024**2 else f"{default // 1024**2}MiB"
+    if unit:
+        return f"{default:g} {unit}"
+    return str(default or "none")
 
 
 def accepted(kind: Any, field: dataclasses.Field[Any]) -> str:
@@ -210,10 +263,10 @@ def _to_strings(raw: Any) -> tuple[str, ...]:
 
 
 def _hint(kind: Any, field: dataclasses.Field[Any], raw: Any) -> str:
-    if typing.get_origin(kind) is Literal and isinstance(raw, str):
+    if typing.get_origin(kind) is Literal and isinstance(raw, str) and raw.isalpha():
         near = difflib.get_close_matches(raw.lower(), typing.get_args(kind), n=1)
         if near:
             return f"Did you mean {near[0]!r}?"
     if field.metadata["secret"]:
         return "Put it in quotes."
-    return f"The default is {field.default!r}."
+    return default_hint(field)

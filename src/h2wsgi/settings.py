@@ -56,6 +56,8 @@ def gather(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Sett
             origins[option_name(key)] = _origin(source, key)
             if key == "target":
                 target = _checked_target(source, value)
+    if config.max_threads == config.threads and "threads" in origins:
+        origins.setdefault("max_threads", "as many as threads")
     return Settings(config, target, origins)
 
 
@@ -102,6 +104,12 @@ def _options_in(path: str, document: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(options, dict):
             raise ConfigurationError(
                 f"{path}: 'tool.h2wsgi' is not a table.", "Write [tool.h2wsgi] and options below."
+            )
+        beside = [key for key, value in document.items() if not isinstance(value, dict)]
+        if beside and Path(path).name != PROJECT_FILE:
+            raise ConfigurationError(
+                f"{path} has options both at its top ({beside[0]}) and in [tool.h2wsgi].",
+                "Keep all of them in one of the two places.",
             )
         return options
     return {} if Path(path).name == PROJECT_FILE else document

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .addresses import check_addresses, check_host
 from .config import Config
 from .errors import CertificateError
 from .x509 import CertificateFacts, read_certificate
@@ -65,7 +66,9 @@ def resolve(config: Config) -> TLSIdentity | None:
 
     Raises:
         CertificateError: none is given where one is needed, or it cannot be used.
+        ConfigurationError: an address is not one, or is given twice.
     """
+    check_addresses((*config.tls_binds, *config.h2c_binds))
     if config.key and not config.cert:
         raise CertificateError(
             f"The private key {config.key} (--key) has no certificate.",
@@ -77,6 +80,7 @@ def resolve(config: Config) -> TLSIdentity | None:
         return _identity(config, config.cert, config.key or None)
     for address in config.tls_binds:
         if not is_local(address):
+            check_host(address)
             raise CertificateError(
                 f"The address {address} (--bind) can be reached from outside, which needs a "
                 "certificate.",
