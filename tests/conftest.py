@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 import time
@@ -105,3 +106,12 @@ def no_leaks(cache_folder: Path) -> Iterator[None]:
         gc.collect()
         time.sleep(0.01)
     pytest.fail(f"left behind: threads {sorted(threads)}, descriptors {left}")
+
+
+@pytest.fixture(autouse=True)
+def no_error_in_the_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An exception that reaches the event loop is a bug of the server."""
+    yield
+    records = [r for when in ("setup", "call") for r in caplog.get_records(when)]
+    warnings = [r for r in records if r.name == "asyncio" and r.levelno >= logging.WARNING]
+    assert not [r.getMessage() for r in warnings]

@@ -7,7 +7,6 @@ import os
 import re
 import runpy
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ import h2wsgi
 from h2wsgi import running
 from h2wsgi.cli import main
 from h2wsgi.devcert import make_certificates
+from support.clients import find
 
 APPLICATION = """
 def app(environ, start_response):
@@ -321,8 +321,9 @@ def test_make_cert_quotes_what_a_shell_would_take_apart(folder, capsys):
     assert " 'https://[::1]:8443/'\n" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not shutil.which("certutil"), reason="needs certutil of NSS")
+@pytest.mark.client
 def test_the_advice_for_chrome_works_on_a_fresh_profile_and_again(folder, capsys):
+    find("certutil", package="libnss3-tools")
     assert main(["--make-cert", "certs"]) == 0
     _, advice = capsys.readouterr().out.split("nss-tools:\n")
     add, remove = advice.split("and to remove it:")

@@ -39,14 +39,6 @@ NO_WINDOW = {Setting.INITIAL_WINDOW_SIZE: 0}
 LARGE = 1 << 30
 
 
-@pytest.fixture(autouse=True)
-def no_error_in_the_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """An exception that reaches the event loop is a bug of the server."""
-    yield
-    records = [r for when in ("setup", "call") for r in caplog.get_records(when)]
-    assert not [r.getMessage() for r in records if r.name == "asyncio"]
-
-
 def hello(environ, start_response):
     start_response("200 OK", [])
     return [b"hello"]

@@ -131,6 +131,7 @@ class Server:
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._pool.close()
+        set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(
                 "%s did not return within the graceful timeout; going on without",

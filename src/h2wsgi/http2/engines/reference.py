@@ -26,6 +26,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
+from hpack import HeaderTuple
 from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
 from ...config import Config
@@ -50,6 +51,7 @@ from ..frame_gate import (
 )
 from .field_blocks import BlockDecoder
 from .h2_connection import (
+    A_REQUEST,
     DEFAULT_WINDOW,
     CleanDecoder,
     known_settings,
@@ -62,9 +64,6 @@ from .stream_table import OpenStream, StreamTable
 
 MAX_SETTINGS_ENTRIES = 32
 
-# What h2 is told of every request: its own rules for fields were applied before, by ours.
-_A_REQUEST = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/")]
-
 
 class ReferenceEngine:
     """An :class:`~h2wsgi.http2.engines.interface.Engine` on h2."""
@@ -74,7 +73,7 @@ class ReferenceEngine:
         self._config = config
         self._h2 = make_connection(config)
         self._clean = CleanDecoder()
-        self._h2.decoder = self._clean  # type: ignore[assignment]
+        self._h2.decoder = self._clean
         self._decoder = BlockDecoder(4 * config.max_field_section)
         self._out = bytearray()
         self._streams = StreamTable()
@@ -270,14 +269,14 @@ class ReferenceEngine:
             self._reset_unopened(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
             return
         except UnacceptableRequest as error:
-            self._tell_h2(stream_id, _A_REQUEST, ended)
+            self._tell_h2(stream_id, A_REQUEST, ended)
             self._streams.open[stream_id] = OpenStream(None, ended)
             head = (b":method", b"HEAD") in fields
             self._handler.request_unacceptable(stream_id, error.status, str(error), head)
             if ended:
                 self._handler.request_ended(stream_id)
         else:
-            self._tell_h2(stream_id, _A_REQUEST, ended)
+            self._tell_h2(stream_id, A_REQUEST, ended)
             self._streams.open[stream_id] = OpenStream(request.content_length, ended)
             self._handler.request_received(stream_id, request, ended)
 
@@ -316,7 +315,7 @@ class ReferenceEngine:
             return ErrorCodes.ENHANCE_YOUR_CALM, str(error)
         return None
 
-    def _tell_h2(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
+    def _tell_h2(self, stream_id: int, fields: list[HeaderTuple], ended: bool) -> None:
         self._clean.fields = fields
         flags = FLAG_END_HEADERS | (FLAG_END_STREAM if ended else 0)
         self._feed(HEADERS, flags, stream_id, b"")
