@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
@@ -660,7 +661,8 @@ class Seam:
     def stream(self, stream_id: int = 1, **options: int) -> Stream:
         options = {"write_limit": 100, "credit_step": 50, "max_body": 0} | options
         stream = Stream(stream_id, REQUEST, FACTS, self.handover, **options)
-        stream.client_wait = Waits()
+        stream.begin(Waits())
+        stream._thread = ANY  # every thread of a test counts as the application's own
         return stream
 
     def drain(self, *, take: bool = True) -> int:
@@ -685,8 +687,8 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def waits_of(stream: Stream) -> Waits:
-    assert isinstance(stream.client_wait, Waits)
-    return stream.client_wait
+    assert isinstance(stream._client_wait, Waits)
+    return stream._client_wait
 
 
 READ_ENDS: dict[str, tuple[Callable[[Stream], None], object]] = {

@@ -290,13 +290,24 @@ def _descriptor_of(address: str) -> int:
 def _listening_socket(descriptor: int) -> socket.socket:
     sock = socket.socket(fileno=descriptor)
     try:
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        if not _listens(sock):
             # accept() would fail each time, and the loop be told each time to try again.
             raise OSError(errno.EINVAL, "not listening")
     except BaseException:
         sock.detach()  # not ours to close
         raise
     return sock
+
+
+def _listens(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        # macOS knows the option's name only. Listening again is harmless, and an error otherwise.
+        sock.listen(BACKLOG)
+        return True
 
 
 def _bind_error(address: str, port: int, error: OSError) -> ConfigurationError:

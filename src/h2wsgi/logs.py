@@ -86,6 +86,7 @@ class Log:
         self._access = access
         self._access_wanted = access_wanted
         self._writers = writers
+        self._access_failed = False
 
     @property
     def accesses(self) -> bool:
@@ -93,9 +94,14 @@ class Log:
         return self._access is not None and self._access_wanted()
 
     def access(self, record: AccessRecord) -> None:
-        """Report one request."""
+        """Report one request. Never raises: a program's handlers must not end a connection."""
         if self._access is not None:
-            self._access(record)
+            try:
+                self._access(record)
+            except Exception:
+                if not self._access_failed:
+                    self._access_failed = True
+                    traceback.print_exc()
 
     def close(self) -> None:
         """Write what is queued, waiting a second at most."""

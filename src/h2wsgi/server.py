@@ -32,6 +32,8 @@ from .wsgi.thread_pool import ThreadPool
 
 SLOW_CLIENT = 1.0
 """Seconds that an application must have waited on its client to be given up for another."""
+CLOSE_GRACE = 1.0
+"""Seconds that applications get to clean up once their last streams were reset."""
 POLL = 0.01
 """Seconds between looks at the pool while a stopping server waits for applications."""
 
@@ -124,6 +126,8 @@ class Server:
         await self._wait_all_closed(graceful_timeout)
         for protocol in list(self._protocols):
             protocol.stop()
+            # Whoever waited on its client is told only now, and has a close() to run.
+            deadline = max(deadline, time.monotonic() + CLOSE_GRACE)
         await self._wait_all_closed(ABORT_AFTER)
         for protocol in list(self._protocols):
             protocol.abort()

@@ -72,8 +72,9 @@ class Stream:
     """One request and its response."""
 
     __slots__ = (
-        "_buffered", "_changed", "_chunks", "_credit_due", "_failure", "_handover", "_input_ended",
-        "_input_failure", "_seen_octets", "application_done", "budgeted", "client_wait",
+        "_buffered", "_changed", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
+        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_seen_octets", "_thread",
+        "application_done", "budgeted",
         "connection", "credit_step",
         "max_body", "octets_sent", "progress_at", "reading_since", "request", "request_ended",
         "response_ended", "started_at", "status", "stream_id", "unsent",
@@ -100,8 +101,9 @@ class Stream:
         self.credit_step = credit_step
         self.max_body = max_body
         self.started_at = time.monotonic()
-        # application thread only, set before the application starts
-        self.client_wait: ClientWait | None = None
+        # set before the application starts
+        self._client_wait: ClientWait | None = None
+        self._thread = 0
         # under the lock
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
@@ -110,6 +112,8 @@ class Stream:
         self._failure: ClientDisconnected | None = None
         self._input_failure: ClientDisconnected | None = None
         self._changed: threading.Condition | None = None
+        self._head_left = False
+        self._output_ended = False
         self.unsent = 0
         """Octets of the response handed over and not yet taken towards the transport."""
         self.reading_since: float | None = None
@@ -200,10 +204,16 @@ class Stream:
 
     # ------------------------------------------------------------ the application's thread
 
-    @property
-    def failed(self) -> bool:
-        """True once the client can no longer be reached on this stream."""
-        return self._failure is not None
+    def require_client(self) -> None:
+        """Raise ClientDisconnected if the client can no longer be reached on this stream."""
+        if self._failure is not None:
+            raise again(self._failure)
+
+    @application_thread
+    def begin(self, client_wait: ClientWait) -> None:
+        """The application is about to be called on this thread, which has a share of the pool."""
+        self._client_wait = client_wait
+        self._thread = threading.get_ident()
 
     @application_thread
     def take(self, wanted: int) -> bytes:
@@ -264,35 +274,56 @@ class Stream:
         """Hand over part of a response and return when there is room for more.
 
         ``mark`` is OPEN, END or ABORT. A complete response is one call with END and does not
-        wait for its own octets, only for the connection's ceiling.
+        wait for its own octets, only for the connection's ceiling. What another thread of the
+        application hands over behind END or ABORT is dropped.
 
         Raises:
             ClientDisconnected: nobody will get it.
         """
         handover = self._handover
-        rest = data
+        sent = 0
         while True:
             with handover.lock:
-                part = rest
-                if rest and handover.full:
-                    part = self._part_at_ceiling_locked(rest)
-                self._raise_failure_locked()
-                rest = rest[len(part) :]
-                self.unsent += len(part)
-                mark_now = OPEN if rest else mark
-                wake = handover.append_locked((self, head, part, mark_now, 0))
+                part = data
+                if data and (sent or handover.full):
+                    # Only here, or each part would copy all that follows it.
+                    part = data[sent : sent + self._room_at_ceiling_locked(len(data))]
+                self.require_client()
+                if self._output_ended:
+                    return
+                sent += len(part)
+                mark_now = OPEN if sent < len(data) else mark
+                wake = self._hand_over_locked(head, part, mark_now)
             if wake:
                 handover.wake()
             if mark_now == OPEN and self.unsent >= self.write_limit:
                 with handover.lock:
                     self._wait_locked(lambda: self.unsent < self.write_limit)
-                    self._raise_failure_locked()
-            if not rest:
+                    self.require_client()
+            if sent >= len(data):
                 return
             head = None
 
-    def _part_at_ceiling_locked(self, data: bytes) -> bytes:
-        """Wait until some of ``data`` may be handed over; return how much of it.
+    def _hand_over_locked(self, head: Head | None, data: bytes, mark: int) -> bool:
+        self.unsent += len(data)
+        self._head_left = True
+        if mark != OPEN:
+            self._output_ended = True
+            self.notify_locked()
+        return self._handover.append_locked((self, head, data, mark, 0))
+
+    @application_thread
+    def send_continue(self) -> None:
+        """Tell the client to go on, unless the final head was handed over before."""
+        with self._handover.lock:
+            if self._head_left or self._failure is not None:
+                return
+            wake = self._handover.append_locked((self, [(b":status", b"100")], b"", OPEN, 0))
+        if wake:
+            self._handover.wake()
+
+    def _room_at_ceiling_locked(self, wanted: int) -> int:
+        """Wait until some of ``wanted`` octets may be handed over; return how many.
 
         Octets of streams whose windows stay closed may hold the ceiling for good. A stream whose
         own are all sent goes on beside them, a buffer at a time, or they would stall it too.
@@ -301,30 +332,35 @@ class Stream:
         handover.ceiling_waiters.add(self)
         try:
             self._wait_locked(
-                lambda: not handover.full or (not self.unsent and not handover.process_full)
+                lambda: (
+                    not handover.full
+                    or (not self.unsent and not handover.process_full)
+                    or self._output_ended
+                )
             )
         finally:
             handover.ceiling_waiters.discard(self)
-        return data[: self.write_limit] if handover.full else data
+        return self.write_limit if handover.full else wanted
 
     @application_thread
     def finished(self) -> None:
-        """The application call is over, ``close()`` included."""
+        """The application call is over, ``close()`` included.
+
+        A thread that it left behind reads no further: nothing would end its wait, and a content
+        that is cut off here must not look whole.
+        """
         handover = self._handover
         wake = False
         with handover.lock:
             self.application_done = True
             counted = self._buffered + self._credit_due
-            self._chunks.clear()
-            self._buffered = 0
+            self._credit_due = 0
+            if self._input_failure is None and (self._chunks or not self._input_ended):
+                self._fail_input_locked(ClientDisconnected("the application call is over"))
             if (counted or not self._input_ended) and self._failure is None:
                 wake = handover.append_locked((self, None, b"", FINISHED, 0))
         if wake:
             handover.wake()
-
-    def _raise_failure_locked(self) -> None:
-        if self._failure is not None:
-            raise again(self._failure)
 
     def _wait_locked(self, ready: Callable[[], bool]) -> None:
         """Block until ``ready()`` or the stream fails."""
@@ -333,15 +369,17 @@ class Stream:
         if self._changed is None:
             self._changed = threading.Condition(self._handover.lock)
         self.waiting_since = time.monotonic()
-        if self.client_wait is not None:
-            self.client_wait.wait_begins()
+        # Another thread of the application has no share of the pool to give away.
+        client_wait = self._client_wait if threading.get_ident() == self._thread else None
+        if client_wait is not None:
+            client_wait.wait_begins()
         try:
             while not ready() and self._failure is None:
                 self._changed.wait()
         finally:
             self.waiting_since = None
-            if self.client_wait is not None:
-                self.client_wait.wait_ended()
+            if client_wait is not None:
+                client_wait.wait_ended()
 
 
 def again(failure: ClientDisconnected) -> ClientDisconnected:

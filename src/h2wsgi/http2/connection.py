@@ -290,7 +290,8 @@ class Connection:
             if not self._host.input_budget.full:
                 break
             self._refuse_if_unstarted(stream)
-        self.transmit()
+        # Not here: it may be another connection's turn, and this one's end may have come.
+        self._wire.flush_threadsafe()
 
     def _refuse_if_unstarted(self, stream: Stream) -> None:
         if stream.budgeted and self._host.cancel_request(self._handover, stream):
@@ -302,7 +303,7 @@ class Connection:
         if self._withheld:
             self.engine.credit(0, self._withheld)
             self._withheld = 0
-            self.transmit()
+            self._wire.flush_threadsafe()
 
     def output_relieved(self) -> None:
         """The process has room for output again: let hand-overs go on."""

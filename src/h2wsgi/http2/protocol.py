@@ -31,6 +31,8 @@ SLICE_OCTETS = 16_384
 SLICE_SECONDS = 0.005
 WRITE_HIGH_WATER = 65_536
 """Octets the transport may buffer before it pauses us."""
+UNREAD_REPLIES = 1_048_576
+"""Octets of output, answers to PING and SETTINGS included, behind which we stop reading too."""
 DRAIN_WAIT = 0.25
 """Seconds to wait for the PING that shows the peer has seen the first GOAWAY."""
 LINGER = 0.25
@@ -95,6 +97,8 @@ class H2Protocol(asyncio.Protocol):
         self._work_scheduled = False
         self._read_paused = False
         self._final_goaway_sent = False
+        self._left_to_send = 0
+        self._patient_until = 0.0
         self._closing_timer: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ asyncio's callbacks
@@ -140,6 +144,8 @@ class H2Protocol(asyncio.Protocol):
         """See asyncio.BaseProtocol."""
         self.write_paused = False
         self._transmit()
+        if self._reads:
+            self._pause_reading(self._work_scheduled)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
@@ -147,8 +153,10 @@ class H2Protocol(asyncio.Protocol):
         self._deadlines.stop()
         if self._closing_timer is not None:
             self._closing_timer.cancel()
-        self.connection.lose("the client closed the connection")
-        self._host.connection_closed(self)
+        try:
+            self.connection.lose("the client closed the connection")
+        finally:
+            self._host.connection_closed(self)
 
     # ------------------------------------------------------------------------------- input
 
@@ -192,7 +200,12 @@ class H2Protocol(asyncio.Protocol):
             if more:
                 self._work_scheduled = True
                 self._loop.call_soon(self._work)
-            self._pause_reading(more)
+            self._pause_reading(more or self._clogged)
+
+    @property
+    def _clogged(self) -> bool:
+        """True while the peer makes us answer and reads no answer: they would pile up for ever."""
+        return self.write_paused and self._transport.get_write_buffer_size() > UNREAD_REPLIES
 
     def _process_slice(self) -> bool:
         """Let the engine have some frames; True if there may be more."""
@@ -317,8 +330,8 @@ class H2Protocol(asyncio.Protocol):
 
     def _crash(self) -> None:
         """A bug of ours, being handled: the connection must not stay with nobody to serve it."""
-        self._host.log.events.exception("%s: internal error, closing", self._facts.peer)
         self.abort()
+        self._host.log.events.exception("%s: internal error, closing", self._facts.peer)
         if guards.ACTIVE:
             raise
 
@@ -351,13 +364,29 @@ class H2Protocol(asyncio.Protocol):
         which can destroy the last response before the peer has read it."""
         if self.state in (State.LINGERING, State.CLOSED):
             return
+        if self.state is State.DRAINING:
+            self._be_patient()
         self.state = State.LINGERING
         self._deadlines.stop()
         self.connection.lose("the connection is closing")
         self._pause_reading(False)
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._set_closing_timer(LINGER, self._close)
+        self._set_closing_timer(LINGER, self._close_when_sent)
+
+    def _be_patient(self) -> None:
+        self._left_to_send = self._transport.get_write_buffer_size()
+        self._patient_until = time.monotonic() + (self._host.config.write_timeout or ABORT_AFTER)
+
+    def _close_when_sent(self) -> None:
+        """Close, but leave a slow client of a drained connection the time for its last response."""
+        left = self._transport.get_write_buffer_size()
+        if 0 < left < self._left_to_send and self._patient_until:
+            self._be_patient()
+        if left and time.monotonic() < self._patient_until:
+            self._set_closing_timer(LINGER, self._close_when_sent)
+        else:
+            self._close()
 
     def _close(self) -> None:
         if self.state is State.CLOSED or self._transport.is_closing():

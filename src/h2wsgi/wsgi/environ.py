@@ -16,6 +16,8 @@ from ..stream import ConnectionFacts, RequestFields
 # content-length have keys of their own, host yields to :authority, and HTTP_PROXY is what
 # libraries read as their proxy setting ("httpoxy", CVE-2016-5385).
 _SPECIAL = frozenset({b"content-type", b"content-length", b"host", b"proxy"})
+REMEMBERED_NAME = 64
+"""Octets of the longest field name whose key is remembered: no client fills the cache with more."""
 
 
 def connection_template(
@@ -89,7 +91,7 @@ def _path_info(path: bytes, root_path: str) -> str:
 
 def _add_fields(environ: dict[str, Any], fields: tuple[tuple[bytes, bytes], ...]) -> None:
     for name, value in fields:
-        key = environ_key(name)
+        key = environ_key(name) if len(name) <= REMEMBERED_NAME else _make_key(name)
         if key is None:
             _add_special(environ, name, value)
         elif key in environ:
@@ -107,8 +109,7 @@ def _add_special(environ: dict[str, Any], name: bytes, value: bytes) -> None:
         environ["HTTP_HOST"] = value.decode("latin-1")
 
 
-@lru_cache(maxsize=1024)
-def environ_key(name: bytes) -> str | None:
+def _make_key(name: bytes) -> str | None:
     """Return the ``HTTP_`` key of a field name, or None where it must not get one.
 
     A name with an underscore would collide with the same name spelt with a hyphen, which lets a
@@ -117,3 +118,6 @@ def environ_key(name: bytes) -> str | None:
     if name in _SPECIAL or b"_" in name:
         return None
     return "HTTP_" + name.decode("ascii").upper().replace("-", "_")
+
+
+environ_key = lru_cache(maxsize=1024)(_make_key)

@@ -164,6 +164,8 @@ class Response:
         if type(data) is not bytes:
             data = _as_bytes(data)
         if not data:
+            # Some poll like this: without news of the client's end they would do so for ever.
+            self._stream.require_client()
             return
         if self._head is None:
             raise ApplicationError("the application sent content before start_response")

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..guards import application_thread
 from ..logs import ErrorStream, Log
-from ..stream import OPEN, ClientWait, Stream
+from ..stream import ClientWait, Stream
 from .environ import build_environ, connection_template
 from .input import Input
 from .response import FileWrapper, Response
@@ -51,7 +51,7 @@ class Runner:
 
         ``client_wait`` is told while the thread waits on its client.
         """
-        stream.client_wait = client_wait
+        stream.begin(client_wait)
         response = Response(stream)
         try:
             self._call(stream, response)
@@ -63,14 +63,14 @@ class Runner:
             self._log_notes(stream, response)
 
     def _call(self, stream: Stream, response: Response) -> None:
-        environ = self._environ(stream, response)
+        environ = self._environ(stream)
         iterable = self._app(environ, response.start_response)
         try:
             response.send_iterable(iterable)
         finally:
             self._close(iterable, stream)
 
-    def _environ(self, stream: Stream, response: Response) -> dict[str, Any]:
+    def _environ(self, stream: Stream) -> dict[str, Any]:
         template = stream.connection.environ_template
         if template is None:
             template = connection_template(
@@ -81,13 +81,7 @@ class Runner:
                 file_wrapper=FileWrapper,
             )
             stream.connection.environ_template = template
-        on_first_read = None
-        if stream.request.expects_continue:
-
-            def on_first_read() -> None:
-                if not response.head_sent:
-                    stream.send([(b":status", b"100")], b"", OPEN)
-
+        on_first_read = stream.send_continue if stream.request.expects_continue else None
         return build_environ(stream.request, template, Input(stream, on_first_read))
 
     def _close(self, iterable: Any, stream: Stream) -> None:
@@ -108,8 +102,10 @@ class Runner:
                 if lost is None:
                     self._log_exception("failed after its response", error, stream)
             elif lost is not None:
-                self._log.events.debug("%s: %s", _name(stream), lost)
-                _give_up(response, _STATUS_OF.get(type(lost), ""))
+                try:
+                    _give_up(response, _STATUS_OF.get(type(lost), ""))
+                finally:
+                    self._log.events.debug("%s: %s", _name(stream), lost)
             else:
                 try:
                     # Before the log: its handlers are the application's, and may fail as well.
