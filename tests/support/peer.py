@@ -297,12 +297,16 @@ class Peer:
         The certificate is verified if there is a `ca_file`. `settings=None` sends no SETTINGS,
         `window` adds to the connection's window, `receive_buffer` is SO_RCVBUF.
         """
-        sock = _connect(address, receive_buffer)
+        family, where = _resolve(address)
+        sock = _make_socket(family, receive_buffer)
         try:
             if tls:
+                # Before it connects: wrapping one whose peer has just reset it leaks the
+                # descriptor (CPython 3.11: recv() fails in SSLSocket._create, and nothing closes).
                 sock = _client_context(ca_file, alpn).wrap_socket(
                     sock, server_hostname=server_hostname, suppress_ragged_eofs=False
                 )
+            sock.connect(where)
             return cls(sock, settings=settings, preface=preface, window=window)
         except BaseException:
             sock.close()
@@ -805,8 +809,7 @@ class Peer:
         return "\n".join(lines)
 
 
-def _connect(address: Address, receive_buffer: int | None) -> socket.socket:
-    family, where = _resolve(address)
+def _make_socket(family: int, receive_buffer: int | None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if receive_buffer is not None:
@@ -815,7 +818,6 @@ def _connect(address: Address, receive_buffer: int | None) -> socket.socket:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(TIMEOUT)
-        sock.connect(where)
     except BaseException:
         sock.close()
         raise
