@@ -14,12 +14,18 @@ from ..fields import FieldList
 MAX_TABLE_UPDATES = 2
 """In one field block: to the smallest size and to the last (RFC 7541 section 4.2)."""
 
+KNOWN_BLOCKS = 16
+KNOWN_BLOCK_SIZE = 64
+"""Octets, each of which is a field."""
+
 
 class BlockDecoder:
     """The decoder of one connection. ``max_octets`` of decoded fields, overhead counted."""
 
     def __init__(self, max_octets: int) -> None:
         self._decoder = Decoder(max_header_list_size=max_octets)
+        self._known: dict[bytes, FieldList] = {}
+        """Blocks that only refer to the tables, while the dynamic one does not change."""
 
     def decode(self, block: bytes) -> FieldList:
         """Return the fields of a whole block.
@@ -28,6 +34,8 @@ class BlockDecoder:
             ConnectionFailed: COMPRESSION_ERROR, or ENHANCE_YOUR_CALM over ``max_octets``; the
                 dynamic table is not in step with the peer's any more.
         """
+        if (known := self._known.get(block)) is not None:
+            return known
         _check_table_updates(block)
         try:
             fields = self._decoder.decode(block, raw=True)
@@ -35,7 +43,18 @@ class BlockDecoder:
             raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, str(error)) from error
         except (HPACKError, IndexError, ValueError) as error:
             raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
-        return [(bytes(name), bytes(value)) for name, value in fields]
+        checked = [(bytes(name), bytes(value)) for name, value in fields]
+        self._remember(block, checked)
+        return checked
+
+    def _remember(self, block: bytes, fields: FieldList) -> None:
+        # An octet from 0x81 to 0xfe is a field by its index, whole (RFC 7541 section 6.1). Any
+        # other block may change the dynamic table, and with it what the indexes mean.
+        indexes_only = block and min(block) > 0x80 and max(block) < 0xFF
+        if not indexes_only or len(self._known) >= KNOWN_BLOCKS:
+            self._known.clear()
+        if indexes_only and len(block) <= KNOWN_BLOCK_SIZE:
+            self._known[block] = fields
 
 
 def _check_table_updates(block: bytes) -> None:

@@ -5,14 +5,17 @@ Loop thread only.
 
 from __future__ import annotations
 
+from typing import Any
+
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
-from hpack import Decoder, HeaderTuple
+from hpack import Decoder, Encoder, HeaderTuple
 from hyperframe.frame import SettingsFrame, WindowUpdateFrame
 
 from ...config import Config
+from .field_blocks import KNOWN_BLOCK_SIZE, KNOWN_BLOCKS
 
 DEFAULT_WINDOW = 65_535
 MAX_ENCODER_TABLE = 4_096
@@ -39,10 +42,47 @@ class CleanDecoder(Decoder):
         return self.fields
 
 
+class RememberingEncoder(Encoder):
+    """hpack's encoder, with the blocks that only refer to its tables remembered.
+
+    Such a block is the same each time, until another one has changed the dynamic table.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[tuple[Any, ...], bytes] = {}
+
+    def encode(self, headers: Any, huffman: bool = True) -> bytes:
+        """Return the block of ``headers``, a list of pairs of octets."""
+        key = tuple(headers)
+        if (known := self._known.get(key)) is not None and not self.header_table.resized:
+            return known
+        block = super().encode(key, huffman)
+        # An octet from 0x81 to 0xfe is a field by its index, whole (RFC 7541 section 6.1).
+        indexes_only = bool(block) and min(block) > 0x80 and max(block) < 0xFF
+        if not indexes_only or len(self._known) >= KNOWN_BLOCKS:
+            self._known.clear()
+        if indexes_only and len(block) <= KNOWN_BLOCK_SIZE and b"set-cookie" not in dict(key):
+            self._known[key] = block
+        return block
+
+
 class Connection(H2Connection):
     """h2's connection, without a GOAWAY of its own and without a memory for closed streams."""
 
     MAX_CLOSED_STREAMS = 1
+
+    @property
+    def open_inbound_streams(self) -> int:
+        """Zero: the engine keeps the limit, and tells h2 which streams to forget.
+
+        h2 would count all that are open with every request, and drop the closed ones then.
+        """
+        return 0
+
+    def forget(self, stream_id: int) -> None:
+        """Drop a stream that is closed; no frame of it comes here any more."""
+        self.streams.pop(stream_id, None)
 
     def _terminate_connection(self, error_code: ErrorCodes) -> None:
         """Leave GOAWAY and closing to the protocol, which lets earlier requests finish."""
@@ -60,6 +100,7 @@ def make_connection(config: Config) -> Connection:
             normalize_outbound_headers=False,
         )
     )
+    connection.encoder = RememberingEncoder()
     connection.local_settings = Settings(
         client=False,
         initial_values={

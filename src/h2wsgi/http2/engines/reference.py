@@ -32,6 +32,7 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame
 from ...config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from ...handover import Head
+from ...stream import RequestFields
 from .. import fields as field_rules
 from ..frame_gate import (
     DATA,
@@ -75,6 +76,8 @@ class ReferenceEngine:
         self._clean = CleanDecoder()
         self._h2.decoder = self._clean
         self._decoder = BlockDecoder(4 * config.max_field_section)
+        self._last: tuple[field_rules.FieldList, RequestFields] | None = None
+        """The last request without content: the same remembered field list is the same request."""
         self._out = bytearray()
         self._streams = StreamTable()
         self._unseen_by_h2 = 0
@@ -122,20 +125,25 @@ class ReferenceEngine:
         if stream_id in self._streams.open:
             self._h2.send_headers(stream_id, head, end_stream=end_stream)
             if end_stream:
-                self._streams.response_ended(stream_id)
+                self._response_ended(stream_id)
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """See Engine."""
         if stream_id in self._streams.open:
             self._h2.send_data(stream_id, data, end_stream=end_stream)
             if end_stream:
-                self._streams.response_ended(stream_id)
+                self._response_ended(stream_id)
+
+    def _response_ended(self, stream_id: int) -> None:
+        if self._streams.response_ended(stream_id):
+            self._h2.forget(stream_id)
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """See Engine."""
         if stream_id in self._streams.open:
             self._streams.reset_by_us(stream_id)
             self._h2.reset_stream(stream_id, code)
+            self._h2.forget(stream_id)
 
     def credit(self, stream_id: int, octets: int) -> None:
         """See Engine."""
@@ -226,12 +234,16 @@ class ReferenceEngine:
         events = self._feed(DATA, flags, stream_id, payload)
         if ended:
             # Before the handler, which may want to credit what no longer has a window.
-            self._streams.request_ended(stream_id)
+            self._request_ended(stream_id)
         for event in events:
             if isinstance(event, DataReceived):
                 self._handler.data_received(stream_id, event.data, event.flow_controlled_length)
         if ended:
             self._handler.request_ended(stream_id)
+
+    def _request_ended(self, stream_id: int) -> None:
+        if self._streams.request_ended(stream_id):
+            self._h2.forget(stream_id)
 
     def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
         self._unseen_by_h2 += octets
@@ -259,12 +271,8 @@ class ReferenceEngine:
         self._open_stream(stream_id, fields, ended)
 
     def _open_stream(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
-        config = self._config
         try:
-            request = field_rules.check_request(fields, end_stream=ended)
-            field_rules.check_size(
-                fields, max_octets=config.max_field_section, max_fields=config.max_fields
-            )
+            request = self._checked(fields, ended)
         except MalformedRequest as error:
             self._reset_unopened(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
             return
@@ -280,6 +288,17 @@ class ReferenceEngine:
             self._streams.open[stream_id] = OpenStream(request.content_length, ended)
             self._handler.request_received(stream_id, request, ended)
 
+    def _checked(self, fields: field_rules.FieldList, ended: bool) -> RequestFields:
+        if self._last is not None and self._last[0] is fields and ended:
+            return self._last[1]
+        config = self._config
+        request = field_rules.check_request(fields, end_stream=ended)
+        field_rules.check_size(
+            fields, max_octets=config.max_field_section, max_fields=config.max_fields
+        )
+        self._last = (fields, request) if ended else None
+        return request
+
     def _receive_trailers(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
         stream = self._streams.open.get(stream_id)
         if stream is None:
@@ -289,7 +308,7 @@ class ReferenceEngine:
             self._stream_error(stream_id, *error)
         else:
             self._tell_h2(stream_id, [], ended)
-            self._streams.request_ended(stream_id)
+            self._request_ended(stream_id)
             self._handler.request_ended(stream_id)
 
     def _trailers_error(
@@ -331,6 +350,7 @@ class ReferenceEngine:
         self._streams.require_known(stream_id, "RST_STREAM")
         if self._streams.open.pop(stream_id, None) is not None:
             self._feed(RST_STREAM, 0, stream_id, payload)
+            self._h2.forget(stream_id)
             code = int.from_bytes(payload, "big")
             self._handler.stream_reset(stream_id, code, True, "")
 
@@ -387,5 +407,6 @@ class ReferenceEngine:
     def _window_overflowed(self, stream_id: int, event: StreamReset) -> None:
         # h2 has sent the RST_STREAM (section 6.9.1).
         self._streams.reset_by_us(stream_id)
+        self._h2.forget(stream_id)
         code = int(event.error_code or 0)
         self._handler.stream_reset(stream_id, code, False, "the window grew over 2^31-1")

@@ -85,18 +85,22 @@ class StreamTable:
             del self._reset_by_us[next(iter(self._reset_by_us))]
         return self.open.pop(stream_id, None) is not None
 
-    def request_ended(self, stream_id: int) -> None:
-        """END_STREAM came."""
-        if (stream := self.open.get(stream_id)) is not None:
-            stream.request_ended = True
-            self._close_if_both_ended(stream_id, stream)
+    def request_ended(self, stream_id: int) -> bool:
+        """END_STREAM came; True if that closes the stream."""
+        if (stream := self.open.get(stream_id)) is None:
+            return False
+        stream.request_ended = True
+        return self._close_if_both_ended(stream_id, stream)
 
-    def response_ended(self, stream_id: int) -> None:
-        """END_STREAM was sent."""
-        if (stream := self.open.get(stream_id)) is not None:
-            stream.response_ended = True
-            self._close_if_both_ended(stream_id, stream)
+    def response_ended(self, stream_id: int) -> bool:
+        """END_STREAM was sent; True if that closes the stream."""
+        if (stream := self.open.get(stream_id)) is None:
+            return False
+        stream.response_ended = True
+        return self._close_if_both_ended(stream_id, stream)
 
-    def _close_if_both_ended(self, stream_id: int, stream: OpenStream) -> None:
-        if stream.request_ended and stream.response_ended:
+    def _close_if_both_ended(self, stream_id: int, stream: OpenStream) -> bool:
+        closed = stream.request_ended and stream.response_ended
+        if closed:
             del self.open[stream_id]
+        return closed
