@@ -39,11 +39,12 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serve an application over TLS on a free port, ``loop`` as TEST_LOOP says."""
+    """Serve an application over TLS on a free port; TEST_LOOP and TEST_ENGINE say on what."""
     servers: list[ServerThread] = []
 
     def start(app: Any, **options: Any) -> ServerThread:
         options.setdefault("loop", os.environ.get("TEST_LOOP", "auto"))
+        options.setdefault("engine", os.environ.get("TEST_ENGINE", "auto"))
         options.setdefault("graceful_timeout", 5)
         server = h2wsgi.serve_in_thread(app, **options)
         server.__enter__()

@@ -107,6 +107,7 @@ def test_connections_take_turns(serve: Serve, connect: Connect) -> None:
     def app(environ, start_response):
         assert go_on.wait(PATIENCE)
         served.append(environ["PATH_INFO"])
+        time.sleep(2 * thread_pool.TURN)
         return hello(environ, start_response)
 
     server = serve(app, threads=1, max_threads=1)

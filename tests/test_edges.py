@@ -51,13 +51,14 @@ def test_a_read_in_a_thread_left_behind_ends_and_counts_nothing(serve: Serve, co
 def test_an_application_that_polls_with_empty_chunks_learns_that_its_client_left(
     serve: Serve, connect: Connect
 ):
-    closed = threading.Event()
+    began, closed = threading.Event(), threading.Event()
 
     class Polling:
         def __iter__(self):
             return self
 
         def __next__(self) -> bytes:
+            began.set()
             return b""
 
         def close(self) -> None:
@@ -69,6 +70,7 @@ def test_an_application_that_polls_with_empty_chunks_learns_that_its_client_left
 
     peer = connect(serve(app))
     stream_id = peer.request()
+    assert began.wait(10)
     peer.rst_stream(stream_id)
     assert closed.wait(10)
 

@@ -21,6 +21,7 @@ from h2wsgi.http2.fields import (
     check_trailers,
 )
 from support.peer import Code, Peer, Setting, Type
+from support.settled import eventually
 
 PSEUDO = [
     (b":method", b"GET"),
@@ -401,6 +402,7 @@ def test_trailers_over_the_limits_end_their_stream_alone(
     peer = connect(serve(app, max_fields=10))
     stream_id = peer.request("POST", "/", end_stream=False)
     peer.data(stream_id, b"content")
+    eventually(lambda: app.environs, "the application to begin")
     peer.headers(stream_id, [("x-a", "b")] * 11, end_stream=True)
     assert peer.wait_reset(stream_id) == Code.ENHANCE_YOUR_CALM
     assert app.failed.wait(10)

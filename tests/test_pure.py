@@ -78,13 +78,13 @@ def field_blocks(draw: st.DrawFn) -> tuple[bytes, ReceivedFrame]:
     octets = encoded(1, flags | (last if len(parts) == 1 else 0), stream_id, first)
     for number, part in enumerate(parts[1:], 2):
         octets += encoded(9, last if number == len(parts) else 0, stream_id, part)
-    return octets, ReceivedFrame(1, int(ended) | last, stream_id, b"".join(parts))
+    return octets, (1, int(ended) | last, stream_id, b"".join(parts))
 
 
 @st.composite
 def plain_frames(draw: st.DrawFn) -> tuple[bytes, ReceivedFrame]:
     frame = (draw(plain_types), draw(st.integers(0, 255)), draw(stream_ids), draw(payloads))
-    return encoded(*frame), ReceivedFrame(*frame)
+    return encoded(*frame), frame
 
 
 frames_and_octets = st.lists(field_blocks() | plain_frames(), max_size=6)
@@ -202,7 +202,7 @@ class SendQueueMachine(RuleBasedStateMachine):
         self.streams = {stream_id: Sending() for stream_id in STREAMS}
         self.windows = dict.fromkeys(STREAMS, 0)
         self.connection = 0
-        self.queue = SendQueue(self.window, lambda: FRAME)
+        self.queue = SendQueue(self.window, FRAME)
 
     def window(self, stream_id: int) -> int:
         return min(self.windows[stream_id], self.connection)
@@ -307,7 +307,7 @@ TestSendQueue.settings = settings(max_examples=60, stateful_step_count=40, deadl
 
 
 def queue_with(windows: Callable[[int], int]) -> SendQueue:
-    return SendQueue(windows, lambda: FRAME)
+    return SendQueue(windows, FRAME)
 
 
 def test_streams_take_turns_of_one_frame() -> None:
@@ -1027,7 +1027,7 @@ def test_the_first_jobs_start_without_delay(pools: Pool) -> None:
     pool = pools.make(8)
     jobs = [pools.job() for _ in range(4)]
     for number, job in enumerate(jobs):
-        pool.submit(number, job)
+        pool.submit(number, [job])
     assert begun(*jobs)
     assert (pool.threads, pool.busy, len(pools.scheduled)) == (4, 4, 0)
 
@@ -1043,10 +1043,10 @@ def test_a_thread_that_is_idle_is_used_again(pools: Pool, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(pool, "_done", done_and_said)
     first, second = pools.job(free=True), pools.job()
-    pool.submit("a", first)
+    pool.submit("a", [first])
     assert idle.wait(PATIENCE)
     assert (pool.threads, pool.busy) == (1, 0)
-    pool.submit("a", second)
+    pool.submit("a", [second])
     assert begun(second)
     assert (pool.threads, pool.busy) == (1, 1)
 
@@ -1055,7 +1055,7 @@ def test_threads_are_added_while_jobs_wait_and_the_processor_does_not(pools: Poo
     pool = pools.make(64)
     jobs = [pools.job() for _ in range(40)]
     for number, job in enumerate(jobs):
-        pool.submit(number, job)
+        pool.submit(number, [job])
     assert pool.threads == 4
     pools.pass_time(2)
     assert pool.threads == 8  # doubled
@@ -1070,7 +1070,7 @@ def test_no_threads_are_added_while_the_process_computes_unless_nothing_moves(
     pool = pools.make(64)
     jobs = [pools.job() for _ in range(10)]
     for number, job in enumerate(jobs):
-        pool.submit(number, job)
+        pool.submit(number, [job])
     pools.pass_time(1 + 9, busy=True)
     assert pool.threads == 4
     pools.pass_time(2, busy=True)
@@ -1082,7 +1082,7 @@ def test_growth_ends_at_the_limit(pools: Pool, limit: int, max_threads: int) -> 
     pool = pools.make(limit, max_threads)
     jobs = [pools.job() for _ in range(limit + 20)]
     for number, job in enumerate(jobs):
-        pool.submit(number, job)
+        pool.submit(number, [job])
     pools.pass_time(40)
     assert begun(*jobs[:limit])
     assert pool.threads == limit
@@ -1093,16 +1093,17 @@ def test_growth_ends_at_the_limit(pools: Pool, limit: int, max_threads: int) -> 
     assert begun(*jobs)
 
 
-def test_connections_take_turns(pools: Pool) -> None:
+def test_connections_take_turns(pools: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_pool, "TURN", 0.0)
     pool = pools.make(1)
     first = pools.job("first")
-    pool.submit("z", first)
+    pool.submit("z", [first])
     assert begun(first)
     jobs = []
     for key, count in (("a", 3), ("b", 1), ("c", 2)):
         for number in range(count):
             jobs.append(pools.job(f"{key}{number}", free=True))
-            pool.submit(key, jobs[-1])
+            pool.submit(key, [jobs[-1]])
     first.go_on.set()
     assert all(job.over.wait(PATIENCE) for job in jobs)
     assert pools.order == ["first", "a0", "b0", "c0", "a1", "c1", "a2"]
@@ -1114,11 +1115,11 @@ def test_one_connection_leaves_threads_to_the_others(pools: Pool) -> None:
     assert share == 9
     greedy = [pools.job() for _ in range(20)]
     for job in greedy:
-        pool.submit("greedy", job)
+        pool.submit("greedy", [job])
     pools.pass_time(20)
     assert begun(*greedy[:share])
     other = pools.job(free=True)
-    pool.submit("other", other)
+    pool.submit("other", [other])
     pools.pass_time(20)
     assert other.over.wait(PATIENCE)
     assert sum(job.begun.is_set() for job in greedy) == share
@@ -1139,10 +1140,10 @@ def test_a_job_that_waits_on_its_client_gives_its_place_to_another(pools: Pool) 
     pool = pools.make(1, 8)
     waiting, second, third = pools.job("waiting"), pools.job("second"), pools.job("third")
     waiting.waits.set()
-    pool.submit("a", waiting)
+    pool.submit("a", [waiting])
     assert waiting.waiting.wait(PATIENCE)
-    pool.submit("b", second)
-    pool.submit("b", third)
+    pool.submit("b", [second])
+    pool.submit("b", [third])
     pools.pass_time(5)
     assert begun(second)
     # It comes back without waiting for a place, and new starts wait for two ends.
@@ -1161,10 +1162,10 @@ def test_at_the_ceiling_of_threads_the_server_is_asked_for_one_again_and_again(
     waiting = [pools.job(), pools.job()]
     for job in waiting:
         job.waits.set()
-        pool.submit(job, job)
+        pool.submit(job, [job])
         assert job.waiting.wait(PATIENCE)
     late = pools.job(free=True)
-    pool.submit("late", late)
+    pool.submit("late", [late])
     pools.pass_time(10)
     assert pool.threads == 2
     assert pools.exhausted > 1
@@ -1180,9 +1181,9 @@ def test_a_job_that_waits_can_be_cancelled_and_leaves_nothing(pools: Pool) -> No
     pool = pools.make(1)
     running, waiting = pools.job(), pools.job()
     key, other = Key(), Key()
-    pool.submit(key, running)
+    pool.submit(key, [running])
     assert begun(running)
-    pool.submit(other, waiting)
+    pool.submit(other, [waiting])
     assert pool.cancel(other, waiting)
     assert not pool.cancel(other, waiting)
     assert not pool.cancel(key, running)
@@ -1199,8 +1200,8 @@ def test_a_job_that_waits_can_be_cancelled_and_leaves_nothing(pools: Pool) -> No
 def test_close_ends_idle_threads_at_once_and_the_others_with_their_job(pools: Pool) -> None:
     pool = pools.make(2)
     running, idle = pools.job(), pools.job(free=True)
-    pool.submit("a", running)
-    pool.submit("b", idle)
+    pool.submit("a", [running])
+    pool.submit("b", [idle])
     assert begun(running, idle)
     assert idle.over.wait(PATIENCE)
     pool.close()
@@ -1217,11 +1218,11 @@ def test_close_ends_idle_threads_at_once_and_the_others_with_their_job(pools: Po
 def test_a_closed_pool_starts_nothing_more(pools: Pool) -> None:
     pool = pools.make(1)
     running, waiting, late = pools.job("running"), pools.job(free=True), pools.job(free=True)
-    pool.submit("a", running)
+    pool.submit("a", [running])
     assert begun(running)
-    pool.submit("b", waiting)
+    pool.submit("b", [waiting])
     pool.close()
-    pool.submit("c", late)
+    pool.submit("c", [late])
     pools.pass_time(5)
     running.go_on.set()
     for thread in pools.new_threads():
@@ -1235,13 +1236,13 @@ def test_idle_threads_end(pools: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pools.make(4)
     jobs = [pools.job(free=True) for _ in range(4)]
     for job in jobs:
-        pool.submit(job, job)
+        pool.submit(job, [job])
     assert begun(*jobs)
     for thread in pools.new_threads():
         thread.join(PATIENCE)
     assert pool.threads == 0
     late = pools.job(free=True)
-    pool.submit("late", late)
+    pool.submit("late", [late])
     assert begun(late)
 
 

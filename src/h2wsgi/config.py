@@ -104,6 +104,11 @@ class Config:
     loop: Literal["auto", "asyncio", "uvloop"] = option(
         "auto", "event loop; auto takes uvloop where it is installed", group="Process"
     )
+    engine: Literal["auto", "fast", "h2"] = option(
+        "auto",
+        "HTTP/2 engine; auto takes the fast one, h2 the library of that name",
+        group="Process",
+    )
     graceful_timeout: float = option(
         30.0,
         "how long running requests may take to finish at shutdown",

@@ -9,7 +9,7 @@ the hand-over that finds no flush scheduled.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .budget import Budget
@@ -18,8 +18,21 @@ from .guards import loop_thread
 if TYPE_CHECKING:
     from .stream import Stream
 
-Head = list[tuple[bytes, bytes]]
-"""A field section to send: ``:status`` first, then lower-case names, as octets."""
+
+class Head:
+    """A field section to send, never changed once made: the same one may answer many requests.
+
+    ``fields``: ``:status`` first, then lower-case names, as octets. ``block`` is where an engine
+    keeps them encoded, if that does not depend on the connection.
+    """
+
+    __slots__ = ("block", "fields", "status")
+
+    def __init__(self, status: int, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.status = status
+        self.fields = ((b":status", b"%d" % status), *fields)
+        self.block: bytes | None = None
+
 
 # How one hand-over leaves its stream.
 OPEN = 0
@@ -112,6 +125,13 @@ class Handover:
                 self.unsent -= octets
                 stream.unsent -= octets
                 stream.notify_locked()
+            self.notify_ceiling_waiters_locked()
+
+    @loop_thread
+    def released(self, octets: int) -> None:
+        """Account octets of streams on which nobody can wait any more."""
+        with self.lock:
+            self.unsent -= octets
             self.notify_ceiling_waiters_locked()
 
     def notify_ceiling_waiters_locked(self) -> None:

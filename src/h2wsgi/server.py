@@ -202,9 +202,9 @@ class Server:
 
     # ------------------------------------------------------------- what connections ask for
 
-    def start_request(self, handover: Handover, stream: Stream) -> None:
+    def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
         """See Host."""
-        self._pool.submit(handover, stream)
+        self._pool.submit(handover, streams)
 
     def cancel_request(self, handover: Handover, stream: Stream) -> bool:
         """See Host."""

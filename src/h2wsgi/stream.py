@@ -20,9 +20,13 @@ from .guards import application_thread, loop_thread
 from .handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestFields:
-    """A request's field section after every rule was checked (RFC 9113 section 8.3)."""
+    """A request's field section after every rule was checked (RFC 9113 section 8.3).
+
+    Never changed once made: the same one may stand for many requests of a connection. (Frozen, it
+    would take four times as long to make, for each request.)
+    """
 
     method: str
     scheme: bytes
@@ -33,6 +37,23 @@ class RequestFields:
     """Names in lower case, values as sent, in the order sent, pseudo-fields left out."""
     content_length: int | None
     expects_continue: bool
+    like: RequestFields | None = field(default=None, repr=False, compare=False)
+    """An earlier request that differs in its path alone."""
+    environ: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+    """Where the application side keeps what it makes of this, for the next request like it."""
+
+    def with_path(self, path: bytes) -> RequestFields:
+        """Return the same request for another path."""
+        return RequestFields(
+            self.method,
+            self.scheme,
+            self.authority,
+            path,
+            self.fields,
+            self.content_length,
+            self.expects_continue,
+            self,
+        )
 
 
 @dataclass(slots=True)
@@ -68,6 +89,9 @@ class ClientWait(Protocol):
     def wait_ended(self) -> None: ...
 
 
+CONTINUE = Head(100)
+
+
 class Stream:
     """One request and its response."""
 
@@ -88,6 +112,7 @@ class Stream:
         connection: ConnectionFacts,
         handover: Handover,
         *,
+        request_ended: bool = False,
         write_limit: int,
         credit_step: int,
         max_body: int,
@@ -108,7 +133,7 @@ class Stream:
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._credit_due = 0
-        self._input_ended = False
+        self._input_ended = request_ended
         self._failure: ClientDisconnected | None = None
         self._input_failure: ClientDisconnected | None = None
         self._changed: threading.Condition | None = None
@@ -125,7 +150,7 @@ class Stream:
         self._seen_octets = 0
         self.budgeted = 0
         """Octets of content counted against the process's budget."""
-        self.request_ended = False
+        self.request_ended = request_ended
         self.response_ended = False
         self.status = 0
         self.octets_sent = 0
@@ -318,7 +343,7 @@ class Stream:
         with self._handover.lock:
             if self._head_left or self._failure is not None:
                 return
-            wake = self._handover.append_locked((self, [(b":status", b"100")], b"", OPEN, 0))
+            wake = self._handover.append_locked((self, CONTINUE, b"", OPEN, 0))
         if wake:
             self._handover.wake()
 

@@ -15,8 +15,7 @@ from ..guards import loop_thread
 from ..handover import CREDIT, END, FINISHED, Handover, Head
 from ..logs import AccessRecord
 from ..stream import ConnectionFacts, RequestFields, Stream
-from .engines.interface import Engine
-from .engines.reference import ReferenceEngine
+from .engines import make_engine
 from .host import Host, Wire
 from .outflow import Outflow
 from .receive_credit import ReceiveCredit
@@ -34,7 +33,7 @@ class Connection:
         self._wire = wire
         self._facts = facts
         self._config = config
-        self.engine: Engine = ReferenceEngine(self, config)
+        self.engine = make_engine(self, config)
         self.streams: dict[int, Stream] = {}
         self._handover = Handover(
             wire.flush_threadsafe, config.connection_buffer, host.output_budget, host.input_budget
@@ -44,19 +43,19 @@ class Connection:
         )
         self._credit = ReceiveCredit(config.connection_window)
         self._withheld = 0
+        self._arrived: list[Stream] = []
+        """Requests that came in this slice of the input."""
 
     # ---------------------------------------------------------------- events of the engine
 
     def request_received(self, stream_id: int, request: RequestFields, end_stream: bool) -> None:
         """See EngineHandler."""
-        stream = self._open(stream_id, request)
+        stream = self._open(stream_id, request, end_stream)
         declared = request.content_length
         if declared is not None and 0 < self._config.max_body < declared:
             self._answer(stream, 413)
-            return
-        if end_stream:
-            stream.end_input()
-        self._host.start_request(self._handover, stream)
+        else:
+            self._arrived.append(stream)
 
     def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
         """See EngineHandler."""
@@ -65,31 +64,49 @@ class Connection:
         self._host.log.events.info(
             "%s: answered %d on stream %d: %s", self._facts.peer, status, stream_id, reason
         )
-        self._answer(self._open(stream_id, request), status)
+        self._answer(self._open(stream_id, request, False), status)
 
-    def _open(self, stream_id: int, request: RequestFields) -> Stream:
+    @loop_thread
+    def start_requests(self) -> None:
+        """Have the applications run for the requests that came since the last call: a batch."""
+        if self._arrived:
+            arrived, self._arrived = self._arrived, []
+            self._host.start_requests(self._handover, arrived)
+
+    def _cancel(self, stream: Stream) -> bool:
+        """Forget a request whose application has not started; False if it has."""
+        if stream in self._arrived:
+            self._arrived.remove(stream)
+            return True
+        return self._host.cancel_request(self._handover, stream)
+
+    def _open(self, stream_id: int, request: RequestFields, request_ended: bool) -> Stream:
         stream = Stream(
             stream_id,
             request,
             self._facts,
             self._handover,
+            request_ended=request_ended,
             write_limit=self._config.stream_buffer,
             credit_step=self._config.stream_window // 4,
             max_body=self._config.max_body,
         )
+        if not self.streams:
+            self._wire.streams_changed(1)
         self.streams[stream_id] = stream
-        self._wire.streams_changed()
         return stream
 
     def _answer(self, stream: Stream, status: int) -> None:
         """Answer in place of the application, and take no more of the request."""
         stream.application_done = True
         text = b"" if stream.request.method == "HEAD" else _REASONS[status]
-        head: Head = [
-            (b":status", b"%d" % status),
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(_REASONS[status])),
-        ]
+        head = Head(
+            status,
+            [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", b"%d" % len(_REASONS[status])),
+            ],
+        )
         with self._handover.lock:
             stream.unsent += len(text)
             self._handover.unsent += len(text)
@@ -142,7 +159,7 @@ class Connection:
             )
         if (stream := self.streams.get(stream_id)) is None:
             return
-        self._host.cancel_request(self._handover, stream)
+        self._cancel(stream)
         who = "client" if by_peer else "server"
         self._abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
 
@@ -177,6 +194,8 @@ class Connection:
         for stream, head, data, mark, credit in self._handover.drain():
             if self.streams.get(stream.stream_id) is not stream:
                 continue  # closed meanwhile; its octets were given up then
+            if mark == END and head is not None and self.outflow.send_whole(stream, head, data):
+                continue
             if mark == CREDIT:
                 self._credit_stream(stream, credit)
             elif mark == FINISHED:
@@ -230,7 +249,7 @@ class Connection:
     def reset(self, stream: Stream, code: int, outcome: str) -> None:
         """End a stream from our side before its response is whole."""
         self.engine.reset_stream(stream.stream_id, code)
-        self._host.cancel_request(self._handover, stream)
+        self._cancel(stream)
         self._abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
 
     def _abandon(self, stream: Stream, outcome: str) -> None:
@@ -241,11 +260,11 @@ class Connection:
 
     def _close(self, stream: Stream, outcome: str) -> None:
         del self.streams[stream.stream_id]
-        self.outflow.discard(stream)
-        self._host.input_budget.release(stream.budgeted)
-        stream.budgeted = 0
+        if stream.budgeted:
+            self._host.input_budget.release(stream.budgeted)
+            stream.budgeted = 0
         if not self.streams:
-            self._wire.streams_changed()
+            self._wire.streams_changed(0)
         log = self._host.log
         if log.accesses:
             log.access(self._record(stream, outcome))
@@ -269,7 +288,7 @@ class Connection:
     def lose(self, reason: str) -> None:
         """The transport is gone: end every stream."""
         for stream in list(self.streams.values()):
-            self._host.cancel_request(self._handover, stream)
+            self._cancel(stream)
             self._abandon(stream, reason)
 
     def lose_incomplete(self, reason: str) -> None:
@@ -294,7 +313,7 @@ class Connection:
         self._wire.flush_threadsafe()
 
     def _refuse_if_unstarted(self, stream: Stream) -> None:
-        if stream.budgeted and self._host.cancel_request(self._handover, stream):
+        if stream.budgeted and self._cancel(stream):
             self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
             self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
 

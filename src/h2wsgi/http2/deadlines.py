@@ -69,7 +69,7 @@ class Deadlines:
         self._settings_received = True
 
     def streams_changed(self, open_streams: int) -> None:
-        """A stream opened, or the last one closed."""
+        """The first stream opened, or the last one closed."""
         if open_streams == 0:
             self._idle_since = self._now()
         elif self._idle_since is not None:

@@ -32,8 +32,8 @@ _CONNECTION_SPECIFIC = frozenset(
 _UNIQUE = frozenset({b"host", b"content-type"})
 
 
-def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> None:
-    """Check a decoded field section against the limits.
+def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> int:
+    """Return the octets of a decoded field section, if it is within the limits.
 
     Raises:
         UnacceptableRequest: 431, too many fields or octets.
@@ -43,6 +43,7 @@ def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> None:
         raise UnacceptableRequest(431, f"the field section is over {max_octets} octets")
     if len(fields) > max_fields:
         raise UnacceptableRequest(431, f"there are more than {max_fields} fields")
+    return size
 
 
 def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
@@ -75,11 +76,12 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
         if b":scheme" in pseudo or b":path" in pseudo or authority is None:
             raise MalformedRequest("CONNECT takes :authority alone (section 8.5)")
         raise UnacceptableRequest(501, "CONNECT is not supported")
+    method_name = method.decode("ascii")
     return RequestFields(
-        method.decode("ascii"),
+        method_name,
         _scheme(pseudo),
         authority,
-        _path(pseudo, method),
+        check_path(pseudo.get(b":path", b""), method_name),
         tuple(regular),
         content_length,
         # Nothing to continue with where there is no content.
@@ -158,8 +160,12 @@ def _scheme(pseudo: dict[bytes, bytes]) -> bytes:
     return scheme
 
 
-def _path(pseudo: dict[bytes, bytes], method: bytes) -> bytes:
-    path = pseudo.get(b":path", b"")
-    if _PATH(path) is None and not (path == b"*" and method == b"OPTIONS"):
+def check_path(path: bytes, method: str) -> bytes:
+    """Return ``path``.
+
+    Raises:
+        MalformedRequest: it is not a ``:path``.
+    """
+    if _PATH(path) is None and not (path == b"*" and method == "OPTIONS"):
         raise MalformedRequest(f":path {path[:80]!r} is not a path")
     return path

@@ -7,7 +7,7 @@ gets is whole. Pure: bytes in, frames out.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from struct import Struct
 
 from h2.errors import ErrorCodes
 
@@ -39,13 +39,13 @@ class NotHTTP2(Exception):
         self.octets = octets
 
 
-class ReceivedFrame(NamedTuple):
-    """A frame as it came in, a field block whole: HEADERS without padding and priority."""
+ReceivedFrame = tuple[int, int, int, bytes]
+"""Type, flags, stream and payload; a field block whole: HEADERS without padding and priority."""
 
-    type: int
-    flags: int
-    stream_id: int
-    payload: bytes
+# Length (24 bits, in two parts), type, flags, stream (section 4.1).
+_read_header = Struct("!HBBBL").unpack_from
+_WHOLE = FLAG_END_HEADERS | FLAG_PADDED | FLAG_PRIORITY
+"""The flags that tell whether HEADERS is a field block and nothing else: END_HEADERS alone."""
 
 
 class _FieldBlock:
@@ -69,23 +69,26 @@ class FrameGate:
 
     def __init__(self, max_block: int) -> None:
         self._max_block = max_block
-        self._buffer = bytearray()
+        self._data = b""
+        self._position = 0
+        """Where in it the next frame begins."""
         self._block: _FieldBlock | None = None
         self._settings_received = False
         self.preface_received = False
 
     def feed(self, data: bytes) -> None:
         """Take octets off the transport. Bounded by what the transport reads at a time."""
-        self._buffer += data
+        self._data = self._data[self._position :] + data if self._data else data
+        self._position = 0
 
     @property
     def buffered(self) -> int:
         """Octets fed and not yet returned as frames."""
-        return len(self._buffer)
+        return len(self._data) - self._position
 
     def peek(self) -> bytes:
         """Return what is buffered, and keep it."""
-        return bytes(self._buffer)
+        return self._data[self._position :]
 
     def next_frame(self) -> ReceivedFrame | None:
         """Return the next frame, or None until more octets come.
@@ -96,78 +99,84 @@ class FrameGate:
         """
         if not self.preface_received and not self._take_preface():
             return None
-        while (frame := self._cut()) is not None:
+        data = self._data
+        while True:
+            start = self._position + HEADER_SIZE
+            if len(data) < start:
+                break
+            high, low, type_, flags, stream_id = _read_header(data, self._position)
+            length = high << 8 | low
+            if type_ > HEADERS or length > MAX_FRAME_SIZE:
+                _check_length(type_, length)
+            end = start + length
+            if len(data) < end:
+                break
+            self._position = end
+            frame = type_, flags, stream_id & 0x7FFF_FFFF, data[start:end]
             if not self._settings_received:
                 self._check_first(frame)
-            if self._block is not None or frame.type == CONTINUATION:
-                frame = self._continue_block(frame)
-            elif frame.type == HEADERS:
-                frame = self._begin_block(frame)
-            if frame is not None:
+            if type_ in (HEADERS, CONTINUATION) or self._block is not None:
+                whole = self._assemble(frame)
+                if whole is not None:
+                    return whole
+            else:
                 return frame
+        # What is left waits for more octets, and must not keep those that are done with.
+        self._data = data[self._position :]
+        self._position = 0
         return None
 
     def _take_preface(self) -> bool:
-        start = self._buffer[: len(PREFACE)]
+        start = self._data[: len(PREFACE)]
         if not PREFACE.startswith(start):
-            raise NotHTTP2(bytes(self._buffer))
+            raise NotHTTP2(self._data)
         if len(start) < len(PREFACE):
             return False
-        del self._buffer[: len(PREFACE)]
+        self._position = len(PREFACE)
         self.preface_received = True
         return True
 
     def _check_first(self, frame: ReceivedFrame) -> None:
         """The preface is only whole with SETTINGS, which nothing may precede (section 3.4)."""
-        if frame.type != SETTINGS or frame.flags & FLAG_ACK:
+        type_, flags, _, _ = frame
+        if type_ != SETTINGS or flags & FLAG_ACK:
             raise ConnectionFailed(
                 ErrorCodes.PROTOCOL_ERROR, "the first frame of the connection is not SETTINGS"
             )
         self._settings_received = True
 
-    def _cut(self) -> ReceivedFrame | None:
-        buffer = self._buffer
-        if len(buffer) < HEADER_SIZE:
-            return None
-        length = int.from_bytes(buffer[:3], "big")
-        type_, flags = buffer[3], buffer[4]
-        stream_id = int.from_bytes(buffer[5:9], "big") & 0x7FFF_FFFF
-        _check_length(type_, length)
-        if len(buffer) < HEADER_SIZE + length:
-            return None
-        payload = bytes(memoryview(buffer)[HEADER_SIZE : HEADER_SIZE + length])
-        del buffer[: HEADER_SIZE + length]
-        return ReceivedFrame(type_, flags, stream_id, payload)
-
-    def _begin_block(self, frame: ReceivedFrame) -> ReceivedFrame | None:
-        part = _strip(frame)
-        self._check_block_size(len(part))
-        flags = frame.flags & FLAG_END_STREAM
-        if frame.flags & FLAG_END_HEADERS:
-            return ReceivedFrame(HEADERS, flags | FLAG_END_HEADERS, frame.stream_id, part)
-        self._block = _FieldBlock(flags, frame.stream_id, part)
+    def _assemble(self, frame: ReceivedFrame) -> ReceivedFrame | None:
+        """Return the field block that ``frame`` completes."""
+        type_, flags, stream_id, payload = frame
+        if self._block is not None or type_ == CONTINUATION:
+            return self._continue_block(frame)
+        if flags & _WHOLE != FLAG_END_HEADERS:
+            payload = _strip(flags, payload)
+        self._check_block_size(len(payload))
+        if flags & FLAG_END_HEADERS:
+            return HEADERS, flags & (FLAG_END_STREAM | FLAG_END_HEADERS), stream_id, payload
+        self._block = _FieldBlock(flags & FLAG_END_STREAM, stream_id, payload)
         return None
 
     def _continue_block(self, frame: ReceivedFrame) -> ReceivedFrame | None:
+        type_, flags, stream_id, payload = frame
         block = self._block
         if block is None:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        if frame.type != CONTINUATION or frame.stream_id != block.stream_id:
+        if type_ != CONTINUATION or stream_id != block.stream_id:
             raise ConnectionFailed(
                 ErrorCodes.PROTOCOL_ERROR, "a frame interrupts a field block (section 4.3)"
             )
-        block.parts.append(frame.payload)
-        block.size += len(frame.payload)
+        block.parts.append(payload)
+        block.size += len(payload)
         block.frames += 1
         self._check_block_size(block.size)
         if block.frames > MAX_CONTINUATIONS:
             raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, "too many CONTINUATION frames")
-        if not frame.flags & FLAG_END_HEADERS:
+        if not flags & FLAG_END_HEADERS:
             return None
         self._block = None
-        return ReceivedFrame(
-            HEADERS, block.flags | FLAG_END_HEADERS, block.stream_id, b"".join(block.parts)
-        )
+        return HEADERS, block.flags | FLAG_END_HEADERS, stream_id, b"".join(block.parts)
 
     def _check_block_size(self, size: int) -> None:
         if size > self._max_block:
@@ -205,9 +214,10 @@ def strip_padding(flags: int, payload: bytes) -> bytes:
     return payload[1 : len(payload) - padding]
 
 
-def _strip(frame: ReceivedFrame) -> bytes:
-    part = strip_padding(frame.flags, frame.payload)
-    if not frame.flags & FLAG_PRIORITY:
+def _strip(flags: int, payload: bytes) -> bytes:
+    """Return the fragment of a field block that HEADERS holds, without padding and priority."""
+    part = strip_padding(flags, payload)
+    if not flags & FLAG_PRIORITY:
         return part
     if len(part) < 5:
         raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "HEADERS too short for its priority")

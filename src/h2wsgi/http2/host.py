@@ -23,8 +23,8 @@ class Host(Protocol):
     input_budget: Budget
     output_budget: Budget
 
-    def start_request(self, handover: Handover, stream: Stream) -> None:
-        """Run the application for ``stream`` when its turn comes."""
+    def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
+        """Run the application for each of ``streams`` when its turn comes."""
 
     def cancel_request(self, handover: Handover, stream: Stream) -> bool:
         """Forget a request whose application has not started; False if it has."""
@@ -53,5 +53,5 @@ class Wire(Protocol):
     def settings_received(self) -> None:
         """The peer's SETTINGS came."""
 
-    def streams_changed(self) -> None:
-        """A stream opened, or the last one closed."""
+    def streams_changed(self, open_streams: int) -> None:
+        """The first stream opened, or the last one closed."""

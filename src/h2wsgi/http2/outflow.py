@@ -13,6 +13,7 @@ from ..budget import Budget
 from ..handover import ABORT, END, Handover, Head
 from ..stream import Stream
 from .engines.interface import Engine
+from .frame_gate import MAX_FRAME_SIZE
 from .host import Wire
 from .send_queue import Piece, SendQueue
 
@@ -56,9 +57,12 @@ class Outflow:
         self._handover = handover
         self._budget = budget
         self._streams = streams
-        self._queue = SendQueue(engine.send_window, lambda: engine.max_frame_size)
+        self._queue = SendQueue(engine.send_window)
         self._written: dict[Stream, int] = {}
         """Octets given to the engine since the last write to the transport."""
+        self._whole = 0
+        """The same of responses that were sent whole."""
+        self._gathered = 0
 
     def push(self, stream: Stream, head: Head | None, data: bytes, mark: int) -> None:
         """Queue output that an application handed over."""
@@ -67,6 +71,32 @@ class Outflow:
         if stream.stream_id not in self._queue:
             stream.progress_at = time.monotonic()
         self._queue.push(stream.stream_id, head, data, mark)
+
+    def send_whole(self, stream: Stream, head: Head, data: bytes) -> bool:
+        """Frame a complete response at once; False if it has to go through the queue.
+
+        Most responses are like this. They leave in the order in which they were handed over, and
+        no octet of them waits, so that none needs to be counted.
+        """
+        size = len(data)
+        if (
+            self._wire.write_paused
+            or self._queue.has_ready
+            or size > MAX_FRAME_SIZE
+            or (size and size > self._engine.send_window(stream.stream_id))
+            or stream.stream_id in self._queue
+        ):
+            return False
+        self._engine.send_response(stream.stream_id, head, data)
+        stream.status = head.status
+        stream.octets_sent = size
+        stream.unsent = 0  # no thread adds to it behind END
+        self._whole += size
+        self._gathered += size + HEAD_COST
+        if self._gathered >= BATCH:
+            self._write()
+        self._handler.response_ended(stream)
+        return True
 
     def is_waiting(self, stream: Stream) -> bool:
         """Return True if output of the stream waits for its window, the transport or its turn."""
@@ -80,17 +110,10 @@ class Outflow:
         """Write what windows and transport allow; True if there is more to do in another turn."""
         for _ in range(BATCHES_PER_TURN):
             more = not self._wire.write_paused and self._gather()
-            data = self._engine.data_to_send()
-            if data:
-                self._wire.write(data)
-            self._account()
+            self._write()
             if not more:
                 return False
         return True
-
-    def discard(self, stream: Stream) -> None:
-        """Drop what is queued of a stream whose response has ended."""
-        self._queue.discard(stream.stream_id)
 
     def give_up(self, stream: Stream) -> None:
         """Drop what is queued of a stream whose response is not whole, and stop counting it.
@@ -121,7 +144,7 @@ class Outflow:
         ended = mark == END
         if head is not None:
             self._engine.send_headers(stream_id, head, ended)
-            stream.status = int(head[0][1])
+            stream.status = head.status
         elif data or ended:
             self._engine.send_data(stream_id, data, ended)
             if data:
@@ -134,7 +157,14 @@ class Outflow:
         elif mark == ABORT:
             self._handler.response_aborted(stream)
 
-    def _account(self) -> None:
+    def _write(self) -> None:
+        self._gathered = 0
+        data = self._engine.data_to_send()
+        if data:
+            self._wire.write(data)
+        if self._whole:
+            octets, self._whole = self._whole, 0
+            self._handover.released(octets)
         if self._written:
             written, self._written = self._written, {}
             self._budget.release(sum(written.values()))

@@ -210,17 +210,21 @@ class H2Protocol(asyncio.Protocol):
     def _process_slice(self) -> bool:
         """Let the engine have some frames; True if there may be more."""
         gate = self._gate
+        receive_frame = self.connection.engine.receive_frame
         stop_at = time.monotonic() + SLICE_SECONDS
         octets_left = gate.buffered - SLICE_OCTETS
-        for _ in range(SLICE_FRAMES):
-            frame = gate.next_frame()
-            if not self._started and gate.preface_received:
-                self._start()
-            if frame is None:
-                return False
-            self.connection.engine.receive_frame(*frame)
-            if gate.buffered <= octets_left or time.monotonic() >= stop_at:
-                break
+        try:
+            for _ in range(SLICE_FRAMES):
+                frame = gate.next_frame()
+                if not self._started and gate.preface_received:
+                    self._start()
+                if frame is None:
+                    return False
+                receive_frame(*frame)
+                if gate.buffered <= octets_left or time.monotonic() >= stop_at:
+                    break
+        finally:
+            self.connection.start_requests()
         return gate.buffered > 0
 
     def _pause_reading(self, pause: bool) -> None:
@@ -409,9 +413,9 @@ class H2Protocol(asyncio.Protocol):
         """See Wire."""
         self._deadlines.settings_received()
 
-    def streams_changed(self) -> None:
+    def streams_changed(self, open_streams: int) -> None:
         """See Wire."""
-        self._deadlines.streams_changed(len(self.connection.streams))
+        self._deadlines.streams_changed(open_streams)
 
     def preface_timed_out(self) -> None:
         """See DeadlineHandler."""

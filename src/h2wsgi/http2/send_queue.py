@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..handover import ABORT, END, OPEN, Head
+from .frame_gate import MAX_FRAME_SIZE
 
 
 class Piece(NamedTuple):
@@ -38,10 +39,11 @@ class SendQueue:
     """The pieces of many streams.
 
     ``window(stream_id)`` says how many octets of content may be sent on a stream now: the smaller
-    of its window and the connection's, negative where SETTINGS shrank it.
+    of its window and the connection's, negative where SETTINGS shrank it. ``max_frame_size``: peers
+    may allow more, but larger frames would only let one stream hold up the others.
     """
 
-    def __init__(self, window: Callable[[int], int], max_frame_size: Callable[[], int]) -> None:
+    def __init__(self, window: Callable[[int], int], max_frame_size: int = MAX_FRAME_SIZE) -> None:
         self._window = window
         self._max_frame_size = max_frame_size
         self._pending: dict[int, _Pending] = {}
@@ -53,6 +55,11 @@ class SendQueue:
     def __len__(self) -> int:
         """Return how many streams have output."""
         return len(self._pending)
+
+    @property
+    def has_ready(self) -> bool:
+        """True if some stream may have its turn: what comes now has to wait behind it."""
+        return bool(self._ready)
 
     def __contains__(self, stream_id: int) -> bool:
         return stream_id in self._pending
@@ -82,7 +89,7 @@ class SendQueue:
             if not pending.octets:
                 del self._pending[stream_id]
                 return Piece(stream_id, None, b"", pending.mark)
-            room = min(self._window(stream_id), self._max_frame_size())
+            room = min(self._window(stream_id), self._max_frame_size)
             if room <= 0 and pending.mark == ABORT:
                 # The rest would only delay the news that the response failed.
                 del self._pending[stream_id]

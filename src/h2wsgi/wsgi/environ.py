@@ -60,17 +60,26 @@ def _script_name(root_path: str) -> str:
 def build_environ(
     request: RequestFields, template: dict[str, Any], wsgi_input: object
 ) -> dict[str, Any]:
-    """Return a fresh environ: ``template`` plus this request's own entries."""
-    environ = template.copy()
-    target = request.path
-    path, _, query = target.partition(b"?")
-    raw = target.decode("latin-1")
-    environ["REQUEST_METHOD"] = request.method
-    environ["PATH_INFO"] = _path_info(path, template["SCRIPT_NAME"])
-    environ["QUERY_STRING"] = query.decode("latin-1")
-    environ["RAW_URI"] = raw
-    environ["REQUEST_URI"] = raw
+    """Return a fresh environ: ``template`` plus this request's own entries.
+
+    What does not depend on the path is kept at the request, as the next one may be like it. Two
+    threads may both make it then: equal, so it does not matter whose stays.
+    """
+    like = request.like or request
+    known = like.environ
+    if known is None:
+        known = like.environ = _known_part(like, template)
+    environ = known.copy()
+    if like is not request:
+        _set_path(environ, request.path)
     environ["wsgi.input"] = wsgi_input
+    return environ
+
+
+def _known_part(request: RequestFields, template: dict[str, Any]) -> dict[str, Any]:
+    environ = template.copy()
+    environ["REQUEST_METHOD"] = request.method
+    _set_path(environ, request.path)
     if request.content_length is not None:
         environ["CONTENT_LENGTH"] = str(request.content_length)
     if request.authority is not None:
@@ -79,10 +88,19 @@ def build_environ(
     return environ
 
 
-def _path_info(path: bytes, root_path: str) -> str:
-    if path == b"*":
+def _set_path(environ: dict[str, Any], target: bytes) -> None:
+    raw = target.decode("latin-1")
+    path, _, query = raw.partition("?")
+    environ["PATH_INFO"] = _path_info(path, environ["SCRIPT_NAME"])
+    environ["QUERY_STRING"] = query
+    environ["RAW_URI"] = raw
+    environ["REQUEST_URI"] = raw
+
+
+def _path_info(path: str, root_path: str) -> str:
+    if path == "*":
         return ""  # "OPTIONS *" has no path, and CGI's begins with a slash or is empty
-    decoded = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
+    decoded = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
     # Proxies either pass the mount prefix on or strip it; both must give the same PATH_INFO.
     if root_path and (decoded == root_path or decoded.startswith(root_path + "/")):
         return decoded[len(root_path) :]

@@ -6,33 +6,21 @@ content against Content-Length and hands over complete responses complete.
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Iterable, Iterator, Sized
-from email.utils import formatdate
 from types import TracebackType
 from typing import IO, Any
 
 from ..errors import ApplicationError
-from ..handover import Head
 from ..stream import ABORT, END, OPEN, Stream
+from .head import CheckedHead, HeadMemory
 
 ExcTriple = (
     tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 )
 ExcInfo = ExcTriple | None
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_FORBIDDEN_IN_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f]").search
-_STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
-
 BLOCK = 65_536
 """Octets that FileWrapper reads at a time unless told otherwise."""
-
-# RFC 9113 section 8.2.2: fields about the connection have no place in HTTP/2.
-HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
-)
 
 
 class FileWrapper:
@@ -74,28 +62,30 @@ class FileWrapper:
 class Response:
     """One response, from ``start_response`` to the last octet."""
 
-    __slots__ = ("_declared", "_excess", "_head", "_head_sent", "_notes", "_remaining", "_stream",
-                 "_without_content", "ended", "status")  # fmt: skip
+    __slots__ = ("_checked", "_excess", "_head_sent", "_heads", "_missing", "_remaining", "_stream",
+                 "_without_content", "ended")  # fmt: skip
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, heads: HeadMemory) -> None:
         self._stream = stream
-        self._head: list[tuple[bytes, bytes]] | None = None
+        self._heads = heads
+        self._checked: CheckedHead | None = None
         self._head_sent = False
-        self._declared = False
         self._remaining = -1
+        """Octets of the declared content still to come; -1 if none was declared."""
         self._without_content = False
         self._excess = 0
-        self.status = 0
+        self._missing = 0
         self.ended = False
         """END_STREAM was handed over: nothing more can be sent."""
-        self._notes: list[str] = []
 
-    @property
     def notes(self) -> list[str]:
-        """What the application did wrong that did not stop the response."""
+        """Return what the application did wrong that did not stop the response."""
+        notes = list(self._checked.notes) if self._checked is not None else []
+        if self._missing:
+            notes.append(f"{self._missing} octets are missing from the declared Content-Length")
         if self._excess and not self._without_content:
-            return [*self._notes, f"{self._excess} octets beyond Content-Length were left out"]
-        return self._notes
+            notes.append(f"{self._excess} octets beyond Content-Length were left out")
+        return notes
 
     @property
     def head_sent(self) -> bool:
@@ -120,38 +110,19 @@ class Response:
                     raise _error_in(exc_info)
             finally:
                 exc_info = None  # breaks the reference cycle through this frame
-        elif self._head is not None:
+        elif self._checked is not None:
             raise ApplicationError("start_response was called twice without exc_info")
         self._set_head(status, headers)
         return self.write
 
     def _set_head(self, status: str, headers: list[tuple[str, str]]) -> None:
-        if not isinstance(status, str):
-            raise TypeError(f"the status must be a str, not {type(status).__name__}")
-        if not isinstance(headers, list):
-            raise TypeError(f"the headers must be a list, not {type(headers).__name__}")
-        if _STATUS(status) is None or _FORBIDDEN_IN_VALUE(status):
-            raise ApplicationError(f"{status!r} is not a status: 200 to 599, a space, a reason")
-        fields = [_checked(item) for item in headers]
-        names = {name for name, _ in fields}
-        length = _declared_length(fields) if "content-length" in names else None
-        # Nothing was changed so far: headers that are refused replace nothing.
-        self._declared, self._remaining = length is not None, -1 if length is None else length
-        self.status = int(status[:3])
-        self._without_content = self.status in (204, 304) or self._stream.request.method == "HEAD"
-        head: Head = [(b":status", status[:3].encode("ascii"))]
-        for name, value in fields:
-            if name in HOP_BY_HOP:
-                self._notes.append(f"the field {name!r} is not allowed in HTTP/2 and was left out")
-            elif name != "content-length":
-                head.append((name.encode("ascii"), value.encode("latin-1")))
-        if length is not None and self.status != 204:
-            head.append((b"content-length", b"%d" % length))
-        if "date" not in names:
-            head.append((b"date", http_date()))
-        if "server" not in names:
-            head.append((b"server", b"h2wsgi"))
-        self._head = head
+        checked = self._heads.checked(status, headers)
+        # Headers that are refused replace nothing: up to here nothing was changed.
+        self._checked = checked
+        self._remaining = -1 if checked.length is None else checked.length
+        self._without_content = (
+            checked.status in (204, 304) or self._stream.request.method == "HEAD"
+        )
 
     def write(self, data: bytes) -> None:
         """Send ``data``, the head before it; returns when the stream's buffer has room again.
@@ -167,7 +138,7 @@ class Response:
             # Some poll like this: without news of the client's end they would do so for ever.
             self._stream.require_client()
             return
-        if self._head is None:
+        if self._checked is None:
             raise ApplicationError("the application sent content before start_response")
         if self.ended:
             self._excess += len(data)
@@ -175,21 +146,21 @@ class Response:
         if self._without_content:
             self._hand_over(b"", END)
             return
-        if self._declared:
-            if len(data) > self._remaining:
-                self._excess += len(data) - self._remaining
-                data = data[: self._remaining]
-            self._remaining -= len(data)
-            self._hand_over(data, OPEN if self._remaining else END)
-        else:
+        if self._remaining < 0:
             self._hand_over(data, OPEN)
+            return
+        if len(data) > self._remaining:
+            self._excess += len(data) - self._remaining
+            data = data[: self._remaining]
+        self._remaining -= len(data)
+        self._hand_over(data, OPEN if self._remaining else END)
 
     def send_iterable(self, iterable: Iterable[bytes]) -> None:
         """Send what the application returned. Does not close it.
 
         Raises: as :meth:`write`, and whatever the iterable raises.
         """
-        if type(iterable) in (list, tuple):
+        if type(iterable) is list or type(iterable) is tuple:
             self._send_complete(iterable)
             return
         if isinstance(iterable, FileWrapper):
@@ -207,7 +178,7 @@ class Response:
                 break
         self.end()
 
-    def _send_complete(self, chunks: Iterable[bytes]) -> None:
+    def _send_complete(self, chunks: list[bytes] | tuple[bytes, ...]) -> None:
         content = b"".join([c if type(c) is bytes else _as_bytes(c) for c in chunks])
         if not self._head_sent:
             self._declare_single(content)
@@ -217,21 +188,22 @@ class Response:
     def _send_file(self, file: FileWrapper) -> None:
         """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent."""
         for block in file:
-            self.write(block[: self._remaining] if self._declared else block)
-            if self.ended or (self._declared and not self._remaining):
+            self.write(block[: self._remaining] if self._remaining >= 0 else block)
+            if self.ended or not self._remaining:
                 break
         self.end()
 
     def _declare_single(self, content: bytes) -> None:
         """Give a response whose whole content is known its Content-Length."""
-        if self._head is None or self._head_sent or self._declared:
+        checked = self._checked
+        if checked is None or self._head_sent or checked.length is not None:
             return
         length = len(_as_bytes(content))
         # An empty answer to HEAD says nothing about the length that GET would have.
-        if self.status in (204, 304) or (self._without_content and not length):
+        if checked.status in (204, 304) or (self._without_content and not length):
             return
-        self._head.append((b"content-length", b"%d" % length))
-        self._declared, self._remaining = True, length
+        self._checked = checked.with_length(length)
+        self._remaining = length
 
     def end(self) -> None:
         """End the response, or reset the stream where content is missing (invariant 5).
@@ -242,12 +214,10 @@ class Response:
         """
         if self.ended:
             return
-        if self._head is None:
+        if self._checked is None:
             raise ApplicationError("the application never called start_response")
-        if self._declared and self._remaining > 0 and not self._without_content:
-            self._notes.append(
-                f"{self._remaining} octets are missing from the declared Content-Length"
-            )
+        if self._remaining > 0 and not self._without_content:
+            self._missing = self._remaining
             self.abort()
             return
         self._hand_over(b"", END)
@@ -267,8 +237,10 @@ class Response:
         self._send_complete([content])
 
     def _hand_over(self, data: bytes, mark: int) -> None:
-        head = None if self._head_sent else self._head
-        self._head_sent = True
+        head = None
+        if not self._head_sent and self._checked is not None:
+            head = self._checked.head
+            self._head_sent = True
         self.ended = mark == END
         self._stream.send(head, data, mark)
 
@@ -279,36 +251,6 @@ def _error_in(exc_info: ExcTriple) -> BaseException:
     if error is None:
         return ApplicationError("start_response was called again after the head was sent")
     return error.with_traceback(traceback)
-
-
-def _checked(item: tuple[str, str]) -> tuple[str, str]:
-    """Return a header with its name in lower case and nothing around its value."""
-    if not isinstance(item, tuple) or len(item) != 2:
-        raise TypeError(f"a header must be a tuple of name and value, not {item!r}")
-    name, value = item
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise TypeError(f"a header's name and value must be str: {item!r}")
-    if _TOKEN(name) is None:
-        raise ApplicationError(f"{name!r} is not a field name")
-    if _FORBIDDEN_IN_VALUE(value):
-        raise ApplicationError(f"the value of {name!r} holds a control character: {value!r}")
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        raise ApplicationError(f"the value of {name!r} is not latin-1: {value!r}") from None
-    return name.lower(), value.strip(" \t")
-
-
-def _declared_length(fields: list[tuple[str, str]]) -> int:
-    """Return the one length that all Content-Length fields agree on."""
-    values = [value for name, value in fields if name == "content-length"]
-    for value in values:
-        if not (value.isascii() and value.isdigit()):
-            raise ApplicationError(f"{value!r} is not a Content-Length")
-    lengths = {int(value) for value in values}
-    if len(lengths) > 1:
-        raise ApplicationError("two different Content-Length fields")
-    return lengths.pop()
 
 
 def _require_iterable(returned: object) -> None:
@@ -322,19 +264,3 @@ def _as_bytes(chunk: object) -> bytes:
     if not isinstance(chunk, bytes):
         raise TypeError(f"response content must be bytes, not {type(chunk).__name__}")
     return bytes(chunk)
-
-
-class _DateCache:
-    """The Date field of the current second, formatted once."""
-
-    second = -1
-    value = b""
-
-
-def http_date() -> bytes:
-    """Return now as an IMF-fixdate (RFC 9110 section 5.6.7)."""
-    now = int(time.time())
-    if now != _DateCache.second:
-        _DateCache.value = formatdate(now, usegmt=True).encode("ascii")
-        _DateCache.second = now
-    return _DateCache.value

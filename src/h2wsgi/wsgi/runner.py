@@ -17,6 +17,7 @@ from ..guards import application_thread
 from ..logs import ErrorStream, Log
 from ..stream import ClientWait, Stream
 from .environ import build_environ, connection_template
+from .head import HeadMemory
 from .input import Input
 from .response import FileWrapper, Response
 
@@ -42,6 +43,7 @@ class Runner:
         self._root_path = root_path
         self._multithread = multithread
         self._errors = ErrorStream(log)
+        self._heads = HeadMemory()
         self._noted: set[str] = set()
         self._noted_lock = threading.Lock()
 
@@ -52,7 +54,7 @@ class Runner:
         ``client_wait`` is told while the thread waits on its client.
         """
         stream.begin(client_wait)
-        response = Response(stream)
+        response = Response(stream, self._heads)
         try:
             self._call(stream, response)
         except BaseException as error:
@@ -60,7 +62,8 @@ class Runner:
         finally:
             stream.finished()
             self._errors.flush()
-            self._log_notes(stream, response)
+            if notes := response.notes():
+                self._log_notes(stream, notes)
 
     def _call(self, stream: Stream, response: Response) -> None:
         environ = self._environ(stream)
@@ -121,8 +124,8 @@ class Runner:
             "%s: the application %s: %s", _name(stream), what, type(error).__name__, exc_info=error
         )
 
-    def _log_notes(self, stream: Stream, response: Response) -> None:
-        for note in response.notes:
+    def _log_notes(self, stream: Stream, notes: list[str]) -> None:
+        for note in notes:
             with self._noted_lock:
                 # Said once: an application that does this does it on every request.
                 if note in self._noted or len(self._noted) >= 1000:

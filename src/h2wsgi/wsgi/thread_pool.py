@@ -34,6 +34,12 @@ CEILING_LOOK = 0.05
 """Seconds between looks while every thread there may be waits on a client."""
 EAGER_THREADS = 4
 """Threads started without delay."""
+QUICK = 0.001
+"""Seconds below which a job was quick: the next one had better wait for its thread."""
+SLOW_MEMORY = 16
+"""How many jobs in a row have to be quick, before the next one is taken to be quick as well."""
+TURN = 0.001
+"""Seconds that a thread stays with the jobs of one connection while others wait for their turn."""
 
 
 class Lane(Generic[Job]):
@@ -67,10 +73,15 @@ Assignment = tuple[Lane[Job], Job]
 class _Worker(Generic[Job]):
     """A thread and where it gets its next job. SimpleQueue waits in C, without a lock of ours."""
 
-    __slots__ = ("inbox",)
+    __slots__ = ("began", "inbox", "turn_began")
 
     def __init__(self) -> None:
         self.inbox: queue.SimpleQueue[Assignment[Job] | None] = queue.SimpleQueue()
+        # by the monotonic clock
+        self.began = 0.0
+        """When its present job began."""
+        self.turn_began = 0.0
+        """When it began with the jobs of its present lane."""
 
 
 class ThreadPool(Generic[Job]):
@@ -106,6 +117,10 @@ class ThreadPool(Generic[Job]):
         self._threads = 0
         self._running = 0
         self._started = 0
+        self._slow_lately = SLOW_MEMORY
+        """How many more jobs have to be quick until the next one is taken to be."""
+        self._progress_at = 0.0
+        """When a job was given to a thread or finished last, by the monotonic clock."""
         self._watching = False
         self._closing = False
         # loop thread only: what the growth check saw last
@@ -123,13 +138,13 @@ class ThreadPool(Generic[Job]):
         return self._threads - len(self._idle)
 
     @loop_thread
-    def submit(self, key: Hashable, job: Job) -> None:
-        """Run ``job`` on a thread as soon as the share of the connection ``key`` allows it."""
+    def submit(self, key: Hashable, jobs: list[Job]) -> None:
+        """Run each job on a thread as soon as the share of the connection ``key`` allows it."""
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:
                 lane = self._lanes[key] = Lane(self, key)
-            lane.waiting.append(job)
+            lane.waiting.extend(jobs)
             self._enter_ring_locked(lane)
             self._assign_locked()
 
@@ -185,14 +200,27 @@ class ThreadPool(Generic[Job]):
     def _assign_locked(self) -> None:
         """Give waiting jobs to idle threads, then to new ones as far as those start eagerly."""
         while self._ring and self._running < self._limit and not self._closing:
-            if not self._idle and not self._spawn_eagerly_locked():
+            if self._served_soon() or not (self._idle or self._spawn_eagerly_locked()):
                 if not self._watching:
                     self._watching = True
                     self._schedule_threadsafe(0.0, self._begin_watch)
                 return
             if (assignment := self._next_locked()) is None:
                 return
+            self._progress_at = time.monotonic()
             self._idle.pop().inbox.put(assignment)
+
+    def _served_soon(self) -> bool:
+        """Return True if a thread that runs now will come for what waits.
+
+        While applications return at once, one thread takes one job after the other: a second one
+        would only contend with it for the interpreter.
+        """
+        return (
+            self._running > 0
+            and not self._slow_lately
+            and time.monotonic() - self._progress_at < QUICK
+        )
 
     def _spawn_eagerly_locked(self) -> bool:
         return self._threads < min(EAGER_THREADS, self._limit) and self._spawn_locked()
@@ -203,6 +231,7 @@ class ThreadPool(Generic[Job]):
             lane = self._ring.popleft()
             lane.in_ring = False
             if not lane.waiting or lane.running >= self._lane_limit:
+                self._forget_if_empty_locked(lane)
                 continue
             job = lane.waiting.popleft()
             lane.running += 1
@@ -235,6 +264,7 @@ class ThreadPool(Generic[Job]):
         while (assignment := self._wait_for_assignment(worker)) is not None:
             current: Assignment[Job] | None = assignment
             del assignment
+            worker.began = worker.turn_began = time.monotonic()
             while current is not None:
                 lane, job = current
                 try:
@@ -245,7 +275,22 @@ class ThreadPool(Generic[Job]):
                 current = self._done(worker, lane)
 
     def _done(self, worker: _Worker[Job], lane: Lane[Job]) -> Assignment[Job] | None:
+        began, now = worker.began, time.monotonic()
+        worker.began = self._progress_at = now
         with self._lock:
+            if now - began >= QUICK:
+                self._slow_lately = SLOW_MEMORY
+            elif self._slow_lately:
+                self._slow_lately -= 1
+            if (
+                lane.waiting
+                and now - worker.turn_began < TURN
+                and self._running <= self._limit
+                and not self._closing
+            ):
+                self._started += 1
+                return lane, lane.waiting.popleft()
+            worker.turn_began = now
             self._running -= 1
             lane.running -= 1
             self._enter_ring_locked(lane)
@@ -298,8 +343,12 @@ class ThreadPool(Generic[Job]):
                 self._watching = False
                 return
             at_ceiling = self._threads >= self._max_threads and not self._idle
-            if not at_ceiling and (not busy or stalled) and not self._idle:
-                self._grow_locked()
+            if not at_ceiling and (not busy or stalled):
+                self._slow_lately = SLOW_MEMORY
+                if self._idle:
+                    self._assign_locked()
+                else:
+                    self._grow_locked()
                 self._last_start = now
         if at_ceiling and stalled:
             self._exhausted()

@@ -12,15 +12,11 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder, Encoder, HeaderTuple
-from hyperframe.frame import SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import WindowUpdateFrame
 
 from ...config import Config
 from .field_blocks import KNOWN_BLOCK_SIZE, KNOWN_BLOCKS
-
-DEFAULT_WINDOW = 65_535
-MAX_ENCODER_TABLE = 4_096
-_KNOWN_SETTINGS = frozenset(int(code) for code in SettingCodes)
-
+from .settings import DEFAULT_WINDOW
 
 A_REQUEST = [
     HeaderTuple(b":method", b"GET"),
@@ -114,30 +110,6 @@ def make_connection(config: Config) -> Connection:
         # h2 holds it back until the acknowledgement comes.
         connection.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = config.stream_window
     return connection
-
-
-def own_settings(config: Config) -> SettingsFrame:
-    """Return the server's first SETTINGS."""
-    frame = SettingsFrame(0)
-    frame.settings = {
-        SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams,
-        SettingCodes.INITIAL_WINDOW_SIZE: config.stream_window,
-        SettingCodes.MAX_HEADER_LIST_SIZE: config.max_field_section,
-    }
-    return frame
-
-
-def known_settings(payload: bytes) -> bytes:
-    """Return a SETTINGS payload without unknown entries, the peer's table size clamped."""
-    entries = []
-    for start in range(0, len(payload), 6):
-        code = int.from_bytes(payload[start : start + 2], "big")
-        value = int.from_bytes(payload[start + 2 : start + 6], "big")
-        if code == SettingCodes.HEADER_TABLE_SIZE:
-            value = min(value, MAX_ENCODER_TABLE)
-        if code in _KNOWN_SETTINGS:
-            entries.append(code.to_bytes(2, "big") + value.to_bytes(4, "big"))
-    return b"".join(entries)
 
 
 def window_update(increment: int) -> WindowUpdateFrame:

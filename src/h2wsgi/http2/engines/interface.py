@@ -54,10 +54,6 @@ class Engine(Protocol):
     def last_stream_id(self) -> int:
         """The highest stream the handler was told of, for GOAWAY."""
 
-    @property
-    def max_frame_size(self) -> int:
-        """The largest frame to send, in octets."""
-
     def start(self) -> None:
         """Queue the server's preface: SETTINGS, and WINDOW_UPDATE for the connection."""
 
@@ -74,8 +70,11 @@ class Engine(Protocol):
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """Queue a field section: informational, final or trailing."""
 
+    def send_response(self, stream_id: int, head: Head, data: bytes) -> None:
+        """Queue a whole response, END_STREAM included; ``data`` fits the window and one frame."""
+
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
-        """Queue one DATA frame within the window and the frame size."""
+        """Queue one DATA frame within the window and MAX_FRAME_SIZE."""
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Queue RST_STREAM for an open stream; nothing if it is closed."""

@@ -53,17 +53,20 @@ from ..frame_gate import (
 from .field_blocks import BlockDecoder
 from .h2_connection import (
     A_REQUEST,
-    DEFAULT_WINDOW,
     CleanDecoder,
-    known_settings,
     make_connection,
-    own_settings,
     window_update,
 )
 from .interface import EngineHandler
+from .settings import (
+    DEFAULT_WINDOW,
+    HEADER_TABLE_SIZE,
+    MAX_ENCODER_TABLE,
+    known_entries,
+    own_settings,
+)
 from .stream_table import OpenStream, StreamTable
-
-MAX_SETTINGS_ENTRIES = 32
+from .trailers import trailers_error
 
 
 class ReferenceEngine:
@@ -79,7 +82,7 @@ class ReferenceEngine:
         self._last: tuple[field_rules.FieldList, RequestFields] | None = None
         """The last request without content: the same remembered field list is the same request."""
         self._out = bytearray()
-        self._streams = StreamTable()
+        self._streams: StreamTable[OpenStream] = StreamTable()
         self._unseen_by_h2 = 0
         self._receivers = {
             DATA: self._receive_data,
@@ -100,11 +103,6 @@ class ReferenceEngine:
         """See Engine."""
         return self._streams.highest
 
-    @property
-    def max_frame_size(self) -> int:
-        """See Engine. Capped: larger frames would only let one stream hold up the others."""
-        return min(self._h2.max_outbound_frame_size, 16_384)
-
     def start(self) -> None:
         """See Engine. SETTINGS is ours, because h2's own stream limit is set out of the way."""
         self._h2.initiate_connection()
@@ -123,9 +121,15 @@ class ReferenceEngine:
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """See Engine."""
         if stream_id in self._streams.open:
-            self._h2.send_headers(stream_id, head, end_stream=end_stream)
+            self._h2.send_headers(stream_id, head.fields, end_stream=end_stream)
             if end_stream:
                 self._response_ended(stream_id)
+
+    def send_response(self, stream_id: int, head: Head, data: bytes) -> None:
+        """See Engine."""
+        self.send_headers(stream_id, head, not data)
+        if data:
+            self.send_data(stream_id, data, True)
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """See Engine."""
@@ -304,35 +308,12 @@ class ReferenceEngine:
         if stream is None:
             self._streams.require_reset_by_us(stream_id)
             return
-        if (error := self._trailers_error(stream, fields, ended)) is not None:
+        if (error := trailers_error(self._config, stream, fields, ended)) is not None:
             self._stream_error(stream_id, *error)
         else:
             self._tell_h2(stream_id, [], ended)
             self._request_ended(stream_id)
             self._handler.request_ended(stream_id)
-
-    def _trailers_error(
-        self, stream: OpenStream, fields: field_rules.FieldList, ended: bool
-    ) -> tuple[ErrorCodes, str] | None:
-        """Return the code and reason of the stream error that a trailer section is, if any."""
-        if stream.request_ended:
-            return ErrorCodes.STREAM_CLOSED, "HEADERS after END_STREAM"
-        if not ended:
-            return ErrorCodes.PROTOCOL_ERROR, "trailers do not end the stream"
-        if stream.content_left:
-            return ErrorCodes.PROTOCOL_ERROR, "content-length does not fit"
-        config = self._config
-        try:
-            field_rules.check_trailers(fields)
-            field_rules.check_size(
-                fields, max_octets=config.max_field_section, max_fields=config.max_fields
-            )
-        except MalformedRequest as error:
-            return ErrorCodes.PROTOCOL_ERROR, str(error)
-        except UnacceptableRequest as error:
-            # Too late for a 431: the application may have answered already.
-            return ErrorCodes.ENHANCE_YOUR_CALM, str(error)
-        return None
 
     def _tell_h2(self, stream_id: int, fields: list[HeaderTuple], ended: bool) -> None:
         self._clean.fields = fields
@@ -362,11 +343,8 @@ class ReferenceEngine:
                 raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
             self._feed(SETTINGS, FLAG_ACK, 0, b"")
             return
-        if len(payload) > 6 * MAX_SETTINGS_ENTRIES:
-            raise ConnectionFailed(
-                ErrorCodes.ENHANCE_YOUR_CALM, f"over {MAX_SETTINGS_ENTRIES} settings in a frame"
-            )
-        for event in self._feed(SETTINGS, 0, 0, known_settings(payload)):
+        entries = b"".join(_entry(code, value) for code, value in known_entries(payload))
+        for event in self._feed(SETTINGS, 0, 0, entries):
             if isinstance(event, RemoteSettingsChanged):
                 self._handler.settings_received()
 
@@ -410,3 +388,10 @@ class ReferenceEngine:
         self._h2.forget(stream_id)
         code = int(event.error_code or 0)
         self._handler.stream_reset(stream_id, code, False, "the window grew over 2^31-1")
+
+
+def _entry(code: int, value: int) -> bytes:
+    """Return a setting as h2 may hear of it: it would let the peer make our HPACK table large."""
+    if code == HEADER_TABLE_SIZE:
+        value = min(value, MAX_ENCODER_TABLE)
+    return code.to_bytes(2, "big") + value.to_bytes(4, "big")

@@ -7,6 +7,7 @@ last are remembered. Loop thread only; knows neither frames nor h2.
 from __future__ import annotations
 
 from collections import deque
+from typing import Generic, TypeVar
 
 from h2.errors import ErrorCodes
 
@@ -29,11 +30,14 @@ class OpenStream:
         self.response_ended = False
 
 
-class StreamTable:
+S = TypeVar("S", bound=OpenStream)
+
+
+class StreamTable(Generic[S]):
     """The streams of one connection by identifier."""
 
     def __init__(self) -> None:
-        self.open: dict[int, OpenStream] = {}
+        self.open: dict[int, S] = {}
         self.highest = 0
         """The highest stream that the client opened, refused ones included."""
         self.ignore_above: int | None = None
@@ -99,7 +103,7 @@ class StreamTable:
         stream.response_ended = True
         return self._close_if_both_ended(stream_id, stream)
 
-    def _close_if_both_ended(self, stream_id: int, stream: OpenStream) -> bool:
+    def _close_if_both_ended(self, stream_id: int, stream: S) -> bool:
         closed = stream.request_ended and stream.response_ended
         if closed:
             del self.open[stream_id]

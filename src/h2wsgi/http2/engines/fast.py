@@ -1,0 +1,401 @@
+"""The fast engine: RFC 9113's rules for a server, in plain Python, without an object per frame.
+
+It does what the reference engine does, and is tested against it frame by frame; what makes it
+quicker is what it leaves out. A frame goes straight to the method for its type, windows are
+integers, a field block seen before is not decoded again, and output is a list of octets that is
+joined once. Rare frames are left to hyperframe.
+
+Where a window is kept: a stream's are counted from the initial size that SETTINGS give, so that a
+change of it costs the same however many streams are open (section 6.9.2).
+
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame, PingFrame
+
+from ...config import Config
+from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
+from ...handover import Head
+from ..fields import FieldList
+from ..frame_gate import (
+    CONTINUATION,
+    DATA,
+    FLAG_ACK,
+    FLAG_END_HEADERS,
+    FLAG_END_STREAM,
+    FLAG_PADDED,
+    GOAWAY,
+    HEADERS,
+    MAX_FRAME_SIZE,
+    PING,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    strip_padding,
+)
+from .hpack import encode, size_update
+from .interface import EngineHandler
+from .request_blocks import RequestBlocks
+from .settings import (
+    DEFAULT_WINDOW,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_WINDOW,
+    check_entry,
+    known_entries,
+    own_settings,
+)
+from .stream_table import OpenStream, StreamTable
+from .trailers import trailers_error
+
+# Length (24 bits, in two parts), type, flags, stream (section 4.1).
+_frame_header = Struct("!HBBBL").pack
+_four_octets = Struct("!L").pack
+_SETTINGS_ACK = _frame_header(0, 0, SETTINGS, FLAG_ACK, 0)
+END_HEADERS_AND_STREAM = FLAG_END_HEADERS | FLAG_END_STREAM
+
+
+class _Stream(OpenStream):
+    """An open stream, and what was added to the initial size of its windows."""
+
+    __slots__ = ("receive_credit", "send_credit")
+
+    def __init__(self, content_length: int | None, request_ended: bool) -> None:
+        self.content_left = content_length
+        self.request_ended = request_ended
+        self.response_ended = False
+        self.send_credit = 0
+        self.receive_credit = 0
+
+
+class FastEngine:
+    """An :class:`~h2wsgi.http2.engines.interface.Engine` of our own."""
+
+    def __init__(self, handler: EngineHandler, config: Config) -> None:
+        self._handler = handler
+        self._config = config
+        self._requests = RequestBlocks(config)
+        self._streams: StreamTable[_Stream] = StreamTable()
+        self._out: list[bytes | memoryview] = []
+        # What the peer may still be sent, and may still send.
+        self._send_window = DEFAULT_WINDOW
+        self._send_initial = DEFAULT_WINDOW
+        self._receive_window = max(config.connection_window, DEFAULT_WINDOW)
+        # Until it has acknowledged a smaller one, the peer may use the default (section 6.9.3).
+        self._receive_initial = max(config.stream_window, DEFAULT_WINDOW)
+        self._table_update = b""
+        """What the next field block has to begin with, after the peer changed its table's size."""
+        self._receivers = {
+            DATA: self._receive_data,
+            HEADERS: self._receive_headers,
+            PRIORITY: self._receive_priority,
+            RST_STREAM: self._receive_rst_stream,
+            SETTINGS: self._receive_settings,
+            PUSH_PROMISE: self._receive_push_promise,
+            PING: self._receive_ping,
+            GOAWAY: self._receive_goaway,
+            WINDOW_UPDATE: self._receive_window_update,
+        }
+
+    # ------------------------------------------------------------------------ commands
+
+    @property
+    def last_stream_id(self) -> int:
+        """See Engine."""
+        return self._streams.highest
+
+    def start(self) -> None:
+        """See Engine."""
+        self._out.append(own_settings(self._config).serialize())
+        if self._config.connection_window > DEFAULT_WINDOW:
+            self._update_window(0, self._config.connection_window - DEFAULT_WINDOW)
+
+    def send_window(self, stream_id: int) -> int:
+        """See Engine."""
+        if (stream := self._streams.open.get(stream_id)) is None:
+            return 0
+        return min(self._send_window, self._send_initial + stream.send_credit)
+
+    def send_response(self, stream_id: int, head: Head, data: bytes) -> None:
+        """See Engine."""
+        if data:
+            self.send_headers(stream_id, head, False)
+            self.send_data(stream_id, data, True)
+        else:
+            self.send_headers(stream_id, head, True)
+
+    def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
+        """See Engine."""
+        if stream_id not in self._streams.open:
+            return
+        if (block := head.block) is None:
+            block = head.block = encode(head.fields)
+        if self._table_update:
+            block, self._table_update = self._table_update + block, b""
+        size = len(block)
+        if size > MAX_FRAME_SIZE:
+            self._send_long_block(stream_id, block, end_stream)
+        else:
+            flags = END_HEADERS_AND_STREAM if end_stream else FLAG_END_HEADERS
+            self._out += (_frame_header(size >> 8, size & 0xFF, HEADERS, flags, stream_id), block)
+        if end_stream:
+            self._streams.response_ended(stream_id)
+
+    def _send_long_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        """Split a block over HEADERS and CONTINUATION, which nothing may come between."""
+        type_, flags = HEADERS, FLAG_END_STREAM if end_stream else 0
+        for start in range(0, len(block), MAX_FRAME_SIZE):
+            part = block[start : start + MAX_FRAME_SIZE]
+            if start + MAX_FRAME_SIZE >= len(block):
+                flags |= FLAG_END_HEADERS
+            self._send_frame(type_, flags, stream_id, part)
+            type_, flags = CONTINUATION, 0
+
+    def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
+        """See Engine."""
+        if (stream := self._streams.open.get(stream_id)) is None:
+            return
+        size = len(data)
+        self._send_window -= size
+        stream.send_credit -= size
+        flags = FLAG_END_STREAM if end_stream else 0
+        self._out += (_frame_header(size >> 8, size & 0xFF, DATA, flags, stream_id), data)
+        if end_stream:
+            self._streams.response_ended(stream_id)
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """See Engine."""
+        if stream_id in self._streams.open:
+            self._reset(stream_id, code)
+
+    def _reset(self, stream_id: int, code: int) -> None:
+        self._streams.reset_by_us(stream_id)
+        self._send_frame(RST_STREAM, 0, stream_id, _four_octets(code))
+
+    def credit(self, stream_id: int, octets: int) -> None:
+        """See Engine."""
+        if stream_id == 0:
+            self._receive_window += octets
+            self._update_window(0, octets)
+        elif (stream := self._streams.open.get(stream_id)) is not None and not stream.request_ended:
+            stream.receive_credit += octets
+            self._update_window(stream_id, octets)
+
+    def _update_window(self, stream_id: int, octets: int) -> None:
+        self._send_frame(WINDOW_UPDATE, 0, stream_id, _four_octets(octets))
+
+    def ping(self, payload: bytes) -> None:
+        """See Engine."""
+        self._out.append(PingFrame(0, payload).serialize())
+
+    def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
+        """See Engine."""
+        frame = GoAwayFrame(0, last_stream_id, code, debug)
+        self._out.append(frame.serialize())
+        self._streams.ignore_above = last_stream_id
+
+    def data_to_send(self) -> bytes:
+        """See Engine."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def _send_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        self._out += (_frame_header(size >> 8, size & 0xFF, type_, flags, stream_id), payload)
+
+    # -------------------------------------------------------------------------- frames
+
+    def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """See Engine. Frames of unknown type are ignored (section 5.5)."""
+        receiver = self._receivers.get(type_)
+        if receiver is not None:
+            receiver(flags, stream_id, payload)
+
+    def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+        streams = self._streams
+        ended = bool(flags & FLAG_END_STREAM)
+        if not stream_id & 1:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
+        if stream_id <= streams.highest or len(streams.open) >= self._config.max_streams:
+            self._receive_other_headers(stream_id, block, ended)
+            return
+        fields: FieldList = []
+        try:
+            request = self._requests.recall(block, ended)
+            if request is None:
+                fields = self._requests.decode(block)
+                request = self._requests.read(fields, block, ended)
+        except (MalformedRequest, UnacceptableRequest) as error:
+            if not streams.is_ignored(stream_id):
+                self._refuse_request(stream_id, fields, ended, error)
+            return
+        if streams.ignore_above is None or not streams.is_ignored(stream_id):
+            streams.advance(stream_id)
+            streams.open[stream_id] = _Stream(request.content_length, ended)
+            self._handler.request_received(stream_id, request, ended)
+
+    def _refuse_request(
+        self,
+        stream_id: int,
+        fields: FieldList,
+        ended: bool,
+        error: MalformedRequest | UnacceptableRequest,
+    ) -> None:
+        self._streams.advance(stream_id)
+        if isinstance(error, MalformedRequest):
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
+            return
+        self._streams.open[stream_id] = _Stream(None, ended)
+        head = (b":method", b"HEAD") in fields
+        self._handler.request_unacceptable(stream_id, error.status, str(error), head)
+        if ended:
+            self._handler.request_ended(stream_id)
+
+    def _receive_other_headers(self, stream_id: int, block: bytes, ended: bool) -> None:
+        """Trailers, or a stream that cannot be opened."""
+        # Decoded whatever becomes of it: the dynamic table is the connection's.
+        fields = self._requests.decode(block)
+        if stream_id <= self._streams.highest:
+            self._receive_trailers(stream_id, fields, ended)
+        elif not self._streams.is_ignored(stream_id):
+            self._streams.advance(stream_id)
+            self._stream_error(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
+
+    def _receive_trailers(self, stream_id: int, fields: FieldList, ended: bool) -> None:
+        stream = self._streams.open.get(stream_id)
+        if stream is None:
+            self._streams.require_reset_by_us(stream_id)
+        elif (error := trailers_error(self._config, stream, fields, ended)) is not None:
+            self._stream_error(stream_id, *error)
+        else:
+            self._streams.request_ended(stream_id)
+            self._handler.request_ended(stream_id)
+
+    def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        streams = self._streams
+        stream = streams.open.get(stream_id)
+        if stream is None:
+            streams.require_known(stream_id, "DATA")
+        data = strip_padding(flags, payload) if flags & FLAG_PADDED else payload
+        size = len(payload)
+        self._receive_window -= size
+        if self._receive_window < 0:
+            raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "DATA beyond our window")
+        if stream is None or stream.request_ended:
+            self._discard_data(stream_id, size)
+            return
+        ended = bool(flags & FLAG_END_STREAM)
+        if stream.content_left is not None:
+            stream.content_left -= len(data)
+            if stream.content_left < 0 or (ended and stream.content_left):
+                self._discard_data(stream_id, size, "content-length does not fit")
+                return
+        stream.receive_credit -= size
+        if self._receive_initial + stream.receive_credit < 0:
+            raise ConnectionFailed(
+                ErrorCodes.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
+            )
+        if ended:
+            # Before the handler, which may want to credit what no longer has a window.
+            streams.request_ended(stream_id)
+        self._handler.data_received(stream_id, data, size)
+        if ended:
+            self._handler.request_ended(stream_id)
+
+    def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
+        self._handler.data_discarded(octets)
+        if reason:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
+        elif not (self._streams.was_reset_by_us(stream_id) or self._streams.is_ignored(stream_id)):
+            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
+
+    def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
+        """End one stream (section 5.4.2), open or not."""
+        self._reset(stream_id, code)
+        self._handler.stream_reset(stream_id, code, False, reason)
+
+    def _receive_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        # Deprecated (section 5.3.2): checked and forgotten.
+        if stream_id == 0:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5 and stream_id in self._streams.open:
+            self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+
+    def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        self._streams.require_known(stream_id, "RST_STREAM")
+        if self._streams.open.pop(stream_id, None) is not None:
+            code = int.from_bytes(payload, "big")
+            self._handler.stream_reset(stream_id, code, True, "")
+
+    def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & FLAG_ACK:
+            if payload:
+                raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
+            self._receive_initial = self._config.stream_window
+            return
+        # Of a setting that comes twice only the last is seen by anybody (section 6.5.3).
+        entries = dict(known_entries(payload))
+        for code, value in entries.items():
+            check_entry(code, value)
+        if (initial := entries.get(INITIAL_WINDOW_SIZE)) is not None:
+            self._send_initial = initial
+            if any(initial + s.send_credit > MAX_WINDOW for s in self._streams.open.values()):
+                raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+        if HEADER_TABLE_SIZE in entries:
+            # What we encode never enters the peer's table. It still wants its new size
+            # acknowledged by the next field block (section 4.3.1), and zero fits any.
+            self._table_update = size_update(0)
+        self._out.append(_SETTINGS_ACK)
+        self._handler.settings_received()
+
+    def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
+
+    def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
+        if flags & FLAG_ACK:
+            self._handler.ping_acknowledged(payload)
+        else:
+            self._send_frame(PING, FLAG_ACK, 0, payload)
+
+    def _receive_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
+        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
+        code = int.from_bytes(payload[4:8], "big")
+        self._handler.peer_going_away(last_stream_id, code, payload[8:])
+
+    def _receive_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
+        if stream_id == 0:
+            if not increment:
+                raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+            self._send_window += increment
+            if self._send_window > MAX_WINDOW:
+                raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+            self._handler.window_opened(0)
+            return
+        if (stream := self._streams.open.get(stream_id)) is None:
+            self._streams.require_known(stream_id, "WINDOW_UPDATE")
+            return
+        stream.send_credit += increment
+        if not increment:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        elif self._send_initial + stream.send_credit > MAX_WINDOW:
+            self._stream_error(stream_id, ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+        else:
+            self._handler.window_opened(stream_id)
+
+
+_TOO_LARGE = "the window grew over 2^31-1"

@@ -1,0 +1,122 @@
+"""Field blocks -> requests, those seen before at the price of a look-up. Loop thread only.
+
+Clients ask for much the same over and over, and say it in a few octets which refer to the HPACK
+tables. While the dynamic table stays as it is, the same octets mean the same request, already
+checked. ``:path`` alone differs from request to request, as a literal which most encoders keep
+out of the table: a block is remembered without it.
+"""
+
+from __future__ import annotations
+
+from ...config import Config
+from ...stream import RequestFields
+from ..fields import FieldList, check_path, check_request, check_size
+from .hpack import Decoder, huffman_decode
+
+REMEMBERED_OCTETS = 8_192
+"""Decoded octets of all the blocks that a connection remembers; it then begins anew."""
+
+# ":path" has the indexes 4 and 5 of the static table. As the name of a literal that enters no
+# table, they stand in four bits: plain (0x0.) or never to be indexed (0x1.; RFC 7541 section 6.2).
+_PATH_LITERALS = frozenset({b"\x04", b"\x05", b"\x14", b"\x15"})
+
+Known = dict[bytes, tuple[RequestFields, int]]
+
+
+class RequestBlocks:
+    """The field blocks of one connection: its HPACK decoder and what it decoded lately."""
+
+    def __init__(self, config: Config) -> None:
+        self._max_octets = config.max_field_section
+        self._max_fields = config.max_fields
+        self._decoder = Decoder(4 * config.max_field_section)
+        # By END_STREAM, then by block: the request, and the size of its section without ":path".
+        self._whole: tuple[Known, Known] = ({}, {})
+        self._without_path: tuple[Known, Known] = ({}, {})
+        self._octets = 0
+        self._is_stable = False
+        """Whether the block decoded last left the dynamic table as it was."""
+
+    def decode(self, block: bytes) -> FieldList:
+        """Return the fields of a block, whatever it is for: the table is the connection's.
+
+        Raises:
+            ConnectionFailed: COMPRESSION_ERROR or ENHANCE_YOUR_CALM.
+        """
+        generation = self._decoder.generation
+        fields = self._decoder.decode(block)
+        self._is_stable = self._decoder.generation == generation
+        if not self._is_stable:
+            self._forget()
+        return fields
+
+    def recall(self, block: bytes, end_stream: bool) -> RequestFields | None:
+        """Return the request of a block that was seen before, ``:path`` aside, or None.
+
+        Raises:
+            ConnectionFailed: COMPRESSION_ERROR.
+            MalformedRequest: ``:path`` is not one.
+        """
+        if (found := self._whole[end_stream].get(block)) is not None:
+            return found[0]
+        if (cut := _cut_path(block)) is None:
+            return None
+        rest, path, huffman_coded = cut
+        if (found := self._without_path[end_stream].get(rest)) is None:
+            return None
+        request, size = found
+        if huffman_coded:
+            path = huffman_decode(path)
+        if size + len(path) > self._max_octets:
+            return None
+        check_path(path, request.method)
+        return request.with_path(path)
+
+    def read(self, fields: FieldList, block: bytes, end_stream: bool) -> RequestFields:
+        """Return the request that ``fields`` describe, which ``block`` was just decoded to.
+
+        Raises:
+            MalformedRequest, UnacceptableRequest: as check_request and check_size.
+        """
+        request = check_request(fields, end_stream=end_stream)
+        size = check_size(fields, max_octets=self._max_octets, max_fields=self._max_fields)
+        if self._is_stable and size <= REMEMBERED_OCTETS:
+            self._remember(request, size, block, end_stream)
+        return request
+
+    def _remember(self, request: RequestFields, size: int, block: bytes, end_stream: bool) -> None:
+        self._octets += size
+        if self._octets > REMEMBERED_OCTETS:
+            self._forget()
+            self._octets = size
+        if (cut := _cut_path(block)) is not None:
+            self._without_path[end_stream][cut[0]] = (request, size - len(request.path))
+        else:
+            self._whole[end_stream][block] = (request, size)
+
+    def _forget(self) -> None:
+        for known in (*self._whole, *self._without_path):
+            known.clear()
+        self._octets = 0
+
+
+def _cut_path(block: bytes) -> tuple[bytes, bytes, bool] | None:
+    """Take a literal ``:path`` out of a block where only indexed fields precede it.
+
+    Returns the block without the literal's value, that value, and whether it is Huffman-coded;
+    None where the block does not look like that.
+    """
+    position = 0
+    # 0x81 to 0xfe are fields by their index, an octet each (RFC 7541 section 6.1).
+    for octet in block:
+        if octet <= 0x80 or octet == 0xFF:
+            break
+        position += 1
+    if block[position : position + 1] not in _PATH_LITERALS or position + 1 >= len(block):
+        return None
+    length = block[position + 1] & 0x7F
+    end = position + 2 + length
+    if length == 0x7F or end > len(block):
+        return None  # a length of several octets, or a broken block
+    rest = block[: position + 1] + block[end:]
+    return rest, block[position + 2 : end], block[position + 1] > 0x7F

@@ -1,0 +1,82 @@
+"""SETTINGS, ours and the peer's (RFC 9113 section 6.5). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import iter_unpack
+
+from h2.errors import ErrorCodes
+from hyperframe.frame import SettingsFrame
+
+from ...config import Config
+from ...errors import ConnectionFailed
+
+DEFAULT_WINDOW = 65_535
+MAX_WINDOW = 2**31 - 1
+MAX_ENTRIES = 32
+MAX_ENCODER_TABLE = 4_096
+"""Octets of the peer's HPACK table that an encoder of ours uses at most."""
+SMALLEST_MAX_FRAME_SIZE, LARGEST_MAX_FRAME_SIZE = 2**14, 2**24 - 1
+
+HEADER_TABLE_SIZE = SettingsFrame.HEADER_TABLE_SIZE
+ENABLE_PUSH = SettingsFrame.ENABLE_PUSH
+MAX_CONCURRENT_STREAMS = SettingsFrame.MAX_CONCURRENT_STREAMS
+INITIAL_WINDOW_SIZE = SettingsFrame.INITIAL_WINDOW_SIZE
+MAX_FRAME_SIZE = SettingsFrame.MAX_FRAME_SIZE
+MAX_HEADER_LIST_SIZE = SettingsFrame.MAX_HEADER_LIST_SIZE
+ENABLE_CONNECT_PROTOCOL = SettingsFrame.ENABLE_CONNECT_PROTOCOL
+_KNOWN = frozenset(
+    {
+        HEADER_TABLE_SIZE,
+        ENABLE_PUSH,
+        MAX_CONCURRENT_STREAMS,
+        INITIAL_WINDOW_SIZE,
+        MAX_FRAME_SIZE,
+        MAX_HEADER_LIST_SIZE,
+        ENABLE_CONNECT_PROTOCOL,
+    }
+)
+
+
+def own_settings(config: Config) -> SettingsFrame:
+    """Return the server's first SETTINGS."""
+    frame = SettingsFrame(0)
+    frame.settings = {
+        MAX_CONCURRENT_STREAMS: config.max_streams,
+        INITIAL_WINDOW_SIZE: config.stream_window,
+        MAX_HEADER_LIST_SIZE: config.max_field_section,
+    }
+    return frame
+
+
+def known_entries(payload: bytes) -> Iterator[tuple[int, int]]:
+    """Return the entries of a SETTINGS payload that mean something, in the order sent.
+
+    Raises:
+        ConnectionFailed: there are more than any client needs (section 10.5).
+    """
+    if len(payload) > 6 * MAX_ENTRIES:
+        raise ConnectionFailed(
+            ErrorCodes.ENHANCE_YOUR_CALM, f"over {MAX_ENTRIES} settings in a frame"
+        )
+    return ((code, value) for code, value in iter_unpack("!HL", payload) if code in _KNOWN)
+
+
+def check_entry(code: int, value: int) -> None:
+    """Check one known setting of a client (section 6.5.2).
+
+    Raises:
+        ConnectionFailed: FLOW_CONTROL_ERROR or PROTOCOL_ERROR.
+    """
+    error = ErrorCodes.PROTOCOL_ERROR
+    if code in (ENABLE_PUSH, ENABLE_CONNECT_PROTOCOL):
+        legal = value in (0, 1)
+    elif code == INITIAL_WINDOW_SIZE:
+        legal = value <= MAX_WINDOW
+        error = ErrorCodes.FLOW_CONTROL_ERROR
+    elif code == MAX_FRAME_SIZE:
+        legal = SMALLEST_MAX_FRAME_SIZE <= value <= LARGEST_MAX_FRAME_SIZE
+    else:
+        legal = True
+    if not legal:
+        raise ConnectionFailed(error, f"{value} is no value for setting {code:#x}")

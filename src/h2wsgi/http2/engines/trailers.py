@@ -1,0 +1,31 @@
+"""What is wrong with a request's trailer section (RFC 9113 section 8.1). Pure."""
+
+from __future__ import annotations
+
+from h2.errors import ErrorCodes
+
+from ...config import Config
+from ...errors import MalformedRequest, UnacceptableRequest
+from ..fields import FieldList, check_size, check_trailers
+from .stream_table import OpenStream
+
+
+def trailers_error(
+    config: Config, stream: OpenStream, fields: FieldList, ended: bool
+) -> tuple[ErrorCodes, str] | None:
+    """Return the code and reason of the stream error that a trailer section is, if any."""
+    if stream.request_ended:
+        return ErrorCodes.STREAM_CLOSED, "HEADERS after END_STREAM"
+    if not ended:
+        return ErrorCodes.PROTOCOL_ERROR, "trailers do not end the stream"
+    if stream.content_left:
+        return ErrorCodes.PROTOCOL_ERROR, "content-length does not fit"
+    try:
+        check_trailers(fields)
+        check_size(fields, max_octets=config.max_field_section, max_fields=config.max_fields)
+    except MalformedRequest as error:
+        return ErrorCodes.PROTOCOL_ERROR, str(error)
+    except UnacceptableRequest as error:
+        # Too late for a 431: the application may have answered already.
+        return ErrorCodes.ENHANCE_YOUR_CALM, str(error)
+    return None

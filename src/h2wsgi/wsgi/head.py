@@ -1,0 +1,160 @@
+"""What start_response was given -> a head to send (PEP 3333, RFC 9110). Any application thread.
+
+Applications answer with the same few heads again and again, so those made in this second are
+remembered, already checked; their Date is the same by then. Never one with Set-Cookie, which is
+one client's alone.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from email.utils import formatdate
+from typing import Any
+
+from ..errors import ApplicationError
+from ..handover import Head
+
+Headers = list[tuple[str, str]]
+
+REMEMBERED_OCTETS = 65_536
+"""Names and values of the heads remembered, all together."""
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_FORBIDDEN_IN_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f]").search
+_STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
+
+# RFC 9113 section 8.2.2: fields about the connection have no place in HTTP/2.
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
+)
+
+
+class CheckedHead:
+    """A head that may be sent, and what it says of the content. Never changed.
+
+    ``length`` is the declared Content-Length, None without; ``notes`` what the application did
+    wrong that does not stop the response.
+    """
+
+    __slots__ = ("_sized", "head", "length", "notes", "status")
+
+    def __init__(self, head: Head, length: int | None, notes: tuple[str, ...]) -> None:
+        self.head = head
+        self.status = head.status
+        self.length = length
+        self.notes = notes
+        self._sized: CheckedHead | None = None
+
+    def with_length(self, length: int) -> CheckedHead:
+        """Return this head with a Content-Length added; the same one for the same length."""
+        sized = self._sized
+        if sized is None or sized.length != length:
+            fields = (*self.head.fields[1:], (b"content-length", b"%d" % length))
+            sized = self._sized = CheckedHead(Head(self.status, fields), length, self.notes)
+        return sized
+
+
+class HeadMemory:
+    """Heads by what start_response was given."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._date = b""
+        self._known: dict[tuple[Any, ...], CheckedHead] = {}
+        self._octets = 0
+
+    def checked(self, status: str, headers: Headers) -> CheckedHead:
+        """Return the head for the arguments of start_response.
+
+        Raises:
+            ApplicationError: an illegal status or header.
+            TypeError: something is not a str, a list or a pair.
+        """
+        second = int(time.time())
+        if second != self._second:
+            self._date = formatdate(second, usegmt=True).encode("ascii")
+            self._known = {}
+            self._octets = 0
+            self._second = second
+        known = self._known
+        key: tuple[Any, ...] | None = None
+        # A list of pairs hashes as the tuple of them; anything else is for _check to refuse.
+        if type(headers) is list:
+            key = (status, *headers)
+            try:
+                if (found := known.get(key)) is not None:
+                    return found
+            except TypeError:
+                key = None
+        found = _check(status, headers, self._date)
+        if key is not None:
+            self._remember(known, key, found)
+        return found
+
+    def _remember(
+        self, known: dict[tuple[Any, ...], CheckedHead], key: tuple[Any, ...], head: CheckedHead
+    ) -> None:
+        octets = sum(len(name) + len(value) for name, value in head.head.fields)
+        if self._octets + octets > REMEMBERED_OCTETS:
+            return
+        if all(name != b"set-cookie" for name, _ in head.head.fields):
+            self._octets += octets
+            known[key] = head
+
+
+def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
+    if not isinstance(status, str):
+        raise TypeError(f"the status must be a str, not {type(status).__name__}")
+    if not isinstance(headers, list):
+        raise TypeError(f"the headers must be a list, not {type(headers).__name__}")
+    if _STATUS(status) is None or _FORBIDDEN_IN_VALUE(status):
+        raise ApplicationError(f"{status!r} is not a status: 200 to 599, a space, a reason")
+    fields = [_checked(item) for item in headers]
+    names = {name for name, _ in fields}
+    length = _declared_length(fields) if "content-length" in names else None
+    code = int(status[:3])
+    notes = []
+    sent = []
+    for name, value in fields:
+        if name in HOP_BY_HOP:
+            notes.append(f"the field {name!r} is not allowed in HTTP/2 and was left out")
+        elif name != "content-length":
+            sent.append((name.encode("ascii"), value.encode("latin-1")))
+    if length is not None and code != 204:
+        sent.append((b"content-length", b"%d" % length))
+    if "date" not in names:
+        sent.append((b"date", date))
+    if "server" not in names:
+        sent.append((b"server", b"h2wsgi"))
+    return CheckedHead(Head(code, sent), length, tuple(notes))
+
+
+def _checked(item: tuple[str, str]) -> tuple[str, str]:
+    """Return a header with its name in lower case and nothing around its value."""
+    if not isinstance(item, tuple) or len(item) != 2:
+        raise TypeError(f"a header must be a tuple of name and value, not {item!r}")
+    name, value = item
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"a header's name and value must be str: {item!r}")
+    if _TOKEN(name) is None:
+        raise ApplicationError(f"{name!r} is not a field name")
+    if _FORBIDDEN_IN_VALUE(value):
+        raise ApplicationError(f"the value of {name!r} holds a control character: {value!r}")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ApplicationError(f"the value of {name!r} is not latin-1: {value!r}") from None
+    return name.lower(), value.strip(" \t")
+
+
+def _declared_length(fields: Headers) -> int:
+    """Return the one length that all Content-Length fields agree on."""
+    values = [value for name, value in fields if name == "content-length"]
+    for value in values:
+        if not (value.isascii() and value.isdigit()):
+            raise ApplicationError(f"{value!r} is not a Content-Length")
+    lengths = {int(value) for value in values}
+    if len(lengths) > 1:
+        raise ApplicationError("two different Content-Length fields")
+    return lengths.pop()
