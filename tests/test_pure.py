@@ -31,7 +31,7 @@ from h2wsgi.addresses import open_listeners, parse_host_port
 from h2wsgi.budget import Budget
 from h2wsgi.config import Config
 from h2wsgi.errors import ClientDisconnected, ConfigurationError, ConnectionFailed, ReadTimeout
-from h2wsgi.handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover
+from h2wsgi.handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Limits
 from h2wsgi.http2 import frame_gate
 from h2wsgi.http2.deadlines import Deadlines
 from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
@@ -660,7 +660,7 @@ class Seam:
 
     def stream(self, stream_id: int = 1, **options: int) -> Stream:
         options = {"write_limit": 100, "credit_step": 50, "max_body": 0} | options
-        stream = Stream(stream_id, REQUEST, FACTS, self.handover, **options)
+        stream = Stream(stream_id, REQUEST, FACTS, self.handover, Limits(**options))
         stream.begin(Waits())
         stream._thread = ANY  # every thread of a test counts as the application's own
         return stream
@@ -832,7 +832,7 @@ def test_a_reader_gets_the_octets_in_order_and_their_credit_returns(
     assert got == b"".join(chunks)
     seam.drain()
     total = len(got)
-    assert total - stream.credit_step < seam.credit.get(1, 0) <= total
+    assert total - stream.limits.credit_step < seam.credit.get(1, 0) <= total
     assert waits_of(stream).begun == waits_of(stream).ended
 
 
@@ -894,7 +894,7 @@ def test_the_end_of_a_connection_releases_every_waiter_once(kinds: list[str]) ->
         stream = seam.stream(2 * number + 1, write_limit=1)
         if kind == "ceiling":
             # With octets of its own unsent a stream waits at the connection's ceiling.
-            stream.write_limit = 1_000
+            stream.limits = stream.limits._replace(write_limit=1_000)
             filler.send(None, bytes(100)) if not seam.handover.full else None
             stream.unsent += 1
             seam.handover.unsent += 1

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected
 from h2wsgi.budget import Budget
-from h2wsgi.handover import Handover
+from h2wsgi.handover import Handover, Limits
 from h2wsgi.stream import ConnectionFacts, RequestFields, Stream
 from h2wsgi.wsgi.input import Input
 from support.peer import TIMEOUT, Code, Peer, Response, Type
@@ -608,6 +608,10 @@ class Trickle:
     def __init__(self, chunks: list[bytes]) -> None:
         self._chunks = deque(chunk for chunk in chunks if chunk)
 
+    @property
+    def input_exhausted(self) -> bool:
+        return not self._chunks
+
     def take(self, wanted: int) -> bytes:
         assert wanted > 0
         return self._chunks.popleft() if self._chunks else b""
@@ -618,7 +622,7 @@ def filled_stream(chunks: list[bytes]) -> Stream:
     request = RequestFields("POST", b"https", b"localhost", b"/", (), None, False)
     facts = ConnectionFacts("https", "localhost", "443", "", "", {})
     handover = Handover(lambda: None, 1_000_000, Budget(1_000_000, lambda: None))
-    stream = Stream(1, request, facts, handover, write_limit=1, credit_step=7, max_body=0)
+    stream = Stream(1, request, facts, handover, Limits(write_limit=1, credit_step=7, max_body=0))
     for chunk in chunks:
         stream.receive(chunk)
     stream.end_input()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .budget import Budget
 from .guards import loop_thread
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 class Head:
     """A field section to send, never changed once made: the same one may answer many requests.
 
-    ``fields``: ``:status`` first, then lower-case names, as octets. ``block`` is where an engine
-    keeps them encoded, if that does not depend on the connection.
+    ``fields``: ``:status`` first, then lower-case names, as octets. ``block`` and ``whole`` are
+    where an engine keeps them encoded, if that does not depend on the connection.
     """
 
-    __slots__ = ("block", "fields", "status")
+    __slots__ = ("block", "fields", "status", "whole")
 
     def __init__(self, status: int, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.status = status
         self.fields = ((b":status", b"%d" % status), *fields)
         self.block: bytes | None = None
+        self.whole: tuple[int, bytes, bytes] | None = None
+        """Octets of content, and what stands around the stream's number in such a response."""
 
 
 # How one hand-over leaves its stream.
@@ -45,6 +47,18 @@ FINISHED = 3
 """Not output: the application call is over, and it left content unread or its request open."""
 CREDIT = 4
 """Not output: the application took octets; they go back to the stream's window."""
+
+
+class Limits(NamedTuple):
+    """How much one stream of a connection may hold, in octets."""
+
+    write_limit: int
+    """Unsent content at which ``write`` waits."""
+    credit_step: int
+    """Content that the application takes before its stream's window is opened by as much."""
+    max_body: int
+    """Content that a request may have; 0 for any."""
+
 
 Output = tuple["Stream", Head | None, bytes, int, int]
 """One hand-over: stream, head or None, content, one of the marks above, octets of credit."""

@@ -302,6 +302,8 @@ class ErrorStream:
     def __init__(self, log: Log) -> None:
         self._events = log.events
         self._thread = threading.local()
+        self.written = False
+        """Whether anything ever was: if not, there is nothing to flush."""
 
     def write(self, text: str) -> int:
         """Take ``text``; lines that end in it are logged."""
@@ -310,6 +312,7 @@ class ErrorStream:
             if sys.stderr is not None:
                 sys.stderr.write(text)
             return len(text)
+        self.written = True
         unfinished = getattr(self._thread, "unfinished", "") + text
         *lines, unfinished = unfinished.split("\n")
         if len(unfinished) > MAX_UNFINISHED:

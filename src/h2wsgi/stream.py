@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from .errors import BodyTooLarge, ClientDisconnected
 from .guards import application_thread, loop_thread
-from .handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head
+from .handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits
 
 
 @dataclass(slots=True)
@@ -97,12 +97,10 @@ class Stream:
 
     __slots__ = (
         "_buffered", "_changed", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
-        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_seen_octets", "_thread",
-        "application_done", "budgeted",
-        "connection", "credit_step",
-        "max_body", "octets_sent", "progress_at", "reading_since", "request", "request_ended",
-        "response_ended", "started_at", "status", "stream_id", "unsent",
-        "waiting_since", "write_limit",
+        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_seen_octets",
+        "_thread", "application_done", "budgeted", "connection", "has_content", "limits",
+        "octets_sent", "progress_at", "reading_since", "request", "request_ended",
+        "response_ended", "started_at", "status", "stream_id", "unsent", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -111,20 +109,17 @@ class Stream:
         request: RequestFields,
         connection: ConnectionFacts,
         handover: Handover,
-        *,
+        limits: Limits,
         request_ended: bool = False,
-        write_limit: int,
-        credit_step: int,
-        max_body: int,
     ) -> None:
         # immutable
         self.stream_id = stream_id
         self.request = request
         self.connection = connection
+        self.has_content = not request_ended
+        """Whether content, or the end of none, was still to come behind the field section."""
         self._handover = handover
-        self.write_limit = write_limit
-        self.credit_step = credit_step
-        self.max_body = max_body
+        self.limits = limits
         self.started_at = time.monotonic()
         # set before the application starts
         self._client_wait: ClientWait | None = None
@@ -163,10 +158,10 @@ class Stream:
     def receive(self, data: bytes) -> bool:
         """Buffer content for the application; False if nobody will read it (credit it instead)."""
         self._seen_octets += len(data)
-        too_large = 0 < self.max_body < self._seen_octets
+        too_large = 0 < self.limits.max_body < self._seen_octets
         with self._handover.lock:
             if too_large and self._input_failure is None:
-                failure = BodyTooLarge(f"the content is over {self.max_body} octets")
+                failure = BodyTooLarge(f"the content is over {self.limits.max_body} octets")
                 self._fail_input_locked(failure)
             if self._input_failure is not None or self.application_done:
                 return False
@@ -271,6 +266,11 @@ class Stream:
             handover.wake()
         return data
 
+    @property
+    def input_exhausted(self) -> bool:
+        """True once the application has taken all there was, and nothing more can come."""
+        return self._input_ended and not self._chunks and self._input_failure is None
+
     def _pop_locked(self, wanted: int) -> bytes:
         chunks = self._chunks
         if not chunks:
@@ -289,7 +289,7 @@ class Stream:
         # buffered, and with the process full that would keep other connections waiting.
         handover = self._handover
         self._credit_due += octets
-        if self._credit_due < (1 if handover.input_full else self.credit_step):
+        if self._credit_due < (1 if handover.input_full else self.limits.credit_step):
             return False
         due, self._credit_due = self._credit_due, 0
         return handover.append_locked((self, None, b"", CREDIT, due))
@@ -321,13 +321,31 @@ class Stream:
                 wake = self._hand_over_locked(head, part, mark_now)
             if wake:
                 handover.wake()
-            if mark_now == OPEN and self.unsent >= self.write_limit:
+            if mark_now == OPEN and self.unsent >= self.limits.write_limit:
                 with handover.lock:
-                    self._wait_locked(lambda: self.unsent < self.write_limit)
+                    self._wait_locked(lambda: self.unsent < self.limits.write_limit)
                     self.require_client()
             if sent >= len(data):
                 return
             head = None
+
+    @application_thread
+    def send_whole(self, head: Head, data: bytes) -> Callable[[], None] | None:
+        """Hand over a complete response in one piece, as most are.
+
+        Returns what the thread has to call before it waits or runs anything else, or None: the
+        loop that is woken first would only contend with it for the interpreter.
+
+        Raises:
+            ClientDisconnected: nobody will get it.
+        """
+        handover = self._handover
+        with handover.lock:
+            if self._failure is None and not (self._output_ended or (data and handover.full)):
+                wake = self._hand_over_locked(head, data, END)
+                return handover.wake if wake else None
+        self.send(head, data, END)
+        return None
 
     def _hand_over_locked(self, head: Head | None, data: bytes, mark: int) -> bool:
         self.unsent += len(data)
@@ -365,7 +383,7 @@ class Stream:
             )
         finally:
             handover.ceiling_waiters.discard(self)
-        return self.write_limit if handover.full else wanted
+        return self.limits.write_limit if handover.full else wanted
 
     @application_thread
     def finished(self) -> None:
@@ -374,6 +392,9 @@ class Stream:
         A thread that it left behind reads no further: nothing would end its wait, and a content
         that is cut off here must not look whole.
         """
+        if not self.has_content:
+            self.application_done = True
+            return
         handover = self._handover
         wake = False
         with handover.lock:

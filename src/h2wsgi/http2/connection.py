@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 
 from ..errors import ReadTimeout
 from ..guards import loop_thread
-from ..handover import CREDIT, END, FINISHED, Handover, Head
+from ..handover import CREDIT, END, FINISHED, Handover, Head, Limits
 from ..logs import AccessRecord
 from ..stream import ConnectionFacts, RequestFields, Stream
 from .engines import make_engine
@@ -42,6 +42,9 @@ class Connection:
             self, self.engine, wire, self._handover, host.output_budget, self.streams
         )
         self._credit = ReceiveCredit(config.connection_window)
+        self._limits = Limits(
+            config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
+        )
         self._withheld = 0
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
@@ -86,10 +89,8 @@ class Connection:
             request,
             self._facts,
             self._handover,
-            request_ended=request_ended,
-            write_limit=self._config.stream_buffer,
-            credit_step=self._config.stream_window // 4,
-            max_body=self._config.max_body,
+            self._limits,
+            request_ended,
         )
         if not self.streams:
             self._wire.streams_changed(1)
@@ -191,12 +192,13 @@ class Connection:
     @loop_thread
     def flush(self) -> bool:
         """Take what the applications handed over and send what may be sent; see transmit."""
+        streams, send_whole = self.streams, self.outflow.send_whole
         for stream, head, data, mark, credit in self._handover.drain():
-            if self.streams.get(stream.stream_id) is not stream:
+            if streams.get(stream.stream_id) is not stream:
                 continue  # closed meanwhile; its octets were given up then
-            if mark == END and head is not None and self.outflow.send_whole(stream, head, data):
-                continue
-            if mark == CREDIT:
+            if mark == END and head is not None and send_whole(stream, head, data):
+                self.response_ended(stream)
+            elif mark == CREDIT:
                 self._credit_stream(stream, credit)
             elif mark == FINISHED:
                 self._application_finished(stream)

@@ -115,6 +115,9 @@ class FrameGate:
             frame = type_, flags, stream_id & 0x7FFF_FFFF, data[start:end]
             if not self._settings_received:
                 self._check_first(frame)
+            if type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS and self._block is None:
+                self._check_block_size(length)
+                return frame
             if type_ in (HEADERS, CONTINUATION) or self._block is not None:
                 whole = self._assemble(frame)
                 if whole is not None:

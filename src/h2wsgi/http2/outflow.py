@@ -13,7 +13,6 @@ from ..budget import Budget
 from ..handover import ABORT, END, Handover, Head
 from ..stream import Stream
 from .engines.interface import Engine
-from .frame_gate import MAX_FRAME_SIZE
 from .host import Wire
 from .send_queue import Piece, SendQueue
 
@@ -82,12 +81,10 @@ class Outflow:
         if (
             self._wire.write_paused
             or self._queue.has_ready
-            or size > MAX_FRAME_SIZE
-            or (size and size > self._engine.send_window(stream.stream_id))
             or stream.stream_id in self._queue
+            or not self._engine.send_response(stream.stream_id, head, data)
         ):
             return False
-        self._engine.send_response(stream.stream_id, head, data)
         stream.status = head.status
         stream.octets_sent = size
         stream.unsent = 0  # no thread adds to it behind END
@@ -95,7 +92,6 @@ class Outflow:
         self._gathered += size + HEAD_COST
         if self._gathered >= BATCH:
             self._write()
-        self._handler.response_ended(stream)
         return True
 
     def is_waiting(self, stream: Stream) -> bool:

@@ -27,6 +27,7 @@ def connection_template(
     multithread: bool,
     errors: object,
     file_wrapper: object,
+    empty_input: object,
 ) -> dict[str, Any]:
     """Return the entries that are equal for every request of a connection."""
     template: dict[str, Any] = {
@@ -39,6 +40,7 @@ def connection_template(
         "REMOTE_PORT": facts.remote_port,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": facts.scheme,
+        "wsgi.input": empty_input,
         "wsgi.errors": errors,
         "wsgi.multithread": multithread,
         "wsgi.multiprocess": False,
@@ -57,9 +59,7 @@ def _script_name(root_path: str) -> str:
     return "/" + prefix.encode("utf-8", "surrogateescape").decode("latin-1") if prefix else ""
 
 
-def build_environ(
-    request: RequestFields, template: dict[str, Any], wsgi_input: object
-) -> dict[str, Any]:
+def build_environ(request: RequestFields, template: dict[str, Any]) -> dict[str, Any]:
     """Return a fresh environ: ``template`` plus this request's own entries.
 
     What does not depend on the path is kept at the request, as the next one may be like it. Two
@@ -72,7 +72,6 @@ def build_environ(
     environ = known.copy()
     if like is not request:
         _set_path(environ, request.path)
-    environ["wsgi.input"] = wsgi_input
     return environ
 
 

@@ -37,13 +37,13 @@ class CheckedHead:
     wrong that does not stop the response.
     """
 
-    __slots__ = ("_sized", "head", "length", "notes", "status")
+    __slots__ = ("_sized", "head", "length", "notes", "without_content")
 
     def __init__(self, head: Head, length: int | None, notes: tuple[str, ...]) -> None:
         self.head = head
-        self.status = head.status
         self.length = length
         self.notes = notes
+        self.without_content = head.status in (204, 304)
         self._sized: CheckedHead | None = None
 
     def with_length(self, length: int) -> CheckedHead:
@@ -51,7 +51,8 @@ class CheckedHead:
         sized = self._sized
         if sized is None or sized.length != length:
             fields = (*self.head.fields[1:], (b"content-length", b"%d" % length))
-            sized = self._sized = CheckedHead(Head(self.status, fields), length, self.notes)
+            sized = CheckedHead(Head(self.head.status, fields), length, self.notes)
+            self._sized = sized
         return sized
 
 

@@ -118,5 +118,17 @@ class Input:
             on_first_read()
         self._buffer = self._stream.take(wanted)
         self._position = 0
-        self._ended = not self._buffer
-        return not self._ended
+        self._ended = not self._buffer or self._stream.input_exhausted
+        return bool(self._buffer)
+
+
+class EmptyInput(Input):
+    """The content of a request without any. It never changes, so one does for all of them."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._on_first_read = None
+        self._buffer = b""
+        self._position = 0
+        self._ended = True

@@ -6,7 +6,7 @@ content against Content-Length and hands over complete responses complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from types import TracebackType
 from typing import IO, Any
 
@@ -63,7 +63,7 @@ class Response:
     """One response, from ``start_response`` to the last octet."""
 
     __slots__ = ("_checked", "_excess", "_head_sent", "_heads", "_missing", "_remaining", "_stream",
-                 "_without_content", "ended")  # fmt: skip
+                 "_without_content", "clean", "ended", "wake")  # fmt: skip
 
     def __init__(self, stream: Stream, heads: HeadMemory) -> None:
         self._stream = stream
@@ -77,6 +77,10 @@ class Response:
         self._missing = 0
         self.ended = False
         """END_STREAM was handed over: nothing more can be sent."""
+        self.clean = False
+        """There are no notes."""
+        self.wake: Callable[[], None] | None = None
+        """What the thread must call before it does anything that may take time."""
 
     def notes(self) -> list[str]:
         """Return what the application did wrong that did not stop the response."""
@@ -112,17 +116,12 @@ class Response:
                 exc_info = None  # breaks the reference cycle through this frame
         elif self._checked is not None:
             raise ApplicationError("start_response was called twice without exc_info")
-        self._set_head(status, headers)
-        return self.write
-
-    def _set_head(self, status: str, headers: list[tuple[str, str]]) -> None:
         checked = self._heads.checked(status, headers)
         # Headers that are refused replace nothing: up to here nothing was changed.
         self._checked = checked
         self._remaining = -1 if checked.length is None else checked.length
-        self._without_content = (
-            checked.status in (204, 304) or self._stream.request.method == "HEAD"
-        )
+        self._without_content = checked.without_content or self._stream.request.method == "HEAD"
+        return self.write
 
     def write(self, data: bytes) -> None:
         """Send ``data``, the head before it; returns when the stream's buffer has room again.
@@ -180,10 +179,20 @@ class Response:
 
     def _send_complete(self, chunks: list[bytes] | tuple[bytes, ...]) -> None:
         content = b"".join([c if type(c) is bytes else _as_bytes(c) for c in chunks])
-        if not self._head_sent:
-            self._declare_single(content)
-        self.write(content)
-        self.end()
+        self._declare_single(content)
+        checked = self._checked
+        if (
+            checked is None
+            or self._head_sent
+            or self._without_content
+            or len(content) != self._remaining
+        ):
+            self.write(content)
+            self.end()
+            return
+        self._head_sent = self.ended = True
+        self.clean = not checked.notes
+        self.wake = self._stream.send_whole(checked.head, content)
 
     def _send_file(self, file: FileWrapper) -> None:
         """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent."""
@@ -200,7 +209,7 @@ class Response:
             return
         length = len(_as_bytes(content))
         # An empty answer to HEAD says nothing about the length that GET would have.
-        if checked.status in (204, 304) or (self._without_content and not length):
+        if checked.without_content or (self._without_content and not length):
             return
         self._checked = checked.with_length(length)
         self._remaining = length
@@ -233,7 +242,7 @@ class Response:
 
     def replace(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
         """Send a whole response of the server's own in place of one whose head has not left."""
-        self._set_head(status, headers)
+        self.start_response(status, headers, (None, None, None))
         self._send_complete([content])
 
     def _hand_over(self, data: bytes, mark: int) -> None:

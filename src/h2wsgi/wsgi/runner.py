@@ -18,7 +18,7 @@ from ..logs import ErrorStream, Log
 from ..stream import ClientWait, Stream
 from .environ import build_environ, connection_template
 from .head import HeadMemory
-from .input import Input
+from .input import EmptyInput, Input
 from .response import FileWrapper, Response
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -48,26 +48,33 @@ class Runner:
         self._noted_lock = threading.Lock()
 
     @application_thread
-    def run(self, stream: Stream, client_wait: ClientWait) -> None:
+    def run(self, stream: Stream, client_wait: ClientWait) -> Callable[[], None] | None:
         """Answer the request of ``stream``. Never raises.
 
-        ``client_wait`` is told while the thread waits on its client.
+        ``client_wait`` is told while the thread waits on its client. Returns what the thread has
+        to call before it waits or runs anything else, or None.
         """
         stream.begin(client_wait)
         response = Response(stream, self._heads)
         try:
-            self._call(stream, response)
+            iterable = self._app(self._environ(stream), response.start_response)
+            if type(iterable) is list:  # for speed: it has no close() to be called
+                response.send_iterable(iterable)
+            else:
+                self._send_and_close(iterable, stream, response)
         except BaseException as error:
             self._handle(error, stream, response)
         finally:
             stream.finished()
-            self._errors.flush()
-            if notes := response.notes():
+            if self._errors.written:
+                self._errors.flush()
+            if not response.clean and (notes := response.notes()):
                 self._log_notes(stream, notes)
+        return response.wake
 
-    def _call(self, stream: Stream, response: Response) -> None:
-        environ = self._environ(stream)
-        iterable = self._app(environ, response.start_response)
+    def _send_and_close(
+        self, iterable: Iterable[bytes], stream: Stream, response: Response
+    ) -> None:
         try:
             response.send_iterable(iterable)
         finally:
@@ -82,10 +89,14 @@ class Runner:
                 multithread=self._multithread,
                 errors=self._errors,
                 file_wrapper=FileWrapper,
+                empty_input=EmptyInput(),
             )
             stream.connection.environ_template = template
-        on_first_read = stream.send_continue if stream.request.expects_continue else None
-        return build_environ(stream.request, template, Input(stream, on_first_read))
+        environ = build_environ(stream.request, template)
+        if stream.has_content:
+            on_first_read = stream.send_continue if stream.request.expects_continue else None
+            environ["wsgi.input"] = Input(stream, on_first_read)
+        return environ
 
     def _close(self, iterable: Any, stream: Stream) -> None:
         close = getattr(iterable, "close", None)

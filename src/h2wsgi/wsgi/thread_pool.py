@@ -87,6 +87,8 @@ class _Worker(Generic[Job]):
 class ThreadPool(Generic[Job]):
     """Runs jobs for connections: ``run(job, lane)``, which must not raise.
 
+    What it returns, if not None, is called before the thread waits or runs another job.
+
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
     be with those that wait on clients; ``schedule_threadsafe(delay, callback)`` arranges a call
     on the loop's thread. ``exhausted`` is called there, again and again, while a job waits and
@@ -95,7 +97,7 @@ class ThreadPool(Generic[Job]):
 
     def __init__(
         self,
-        run: Callable[[Job, Lane[Job]], None],
+        run: Callable[[Job, Lane[Job]], Callable[[], None] | None],
         *,
         limit: int,
         max_threads: int,
@@ -267,12 +269,15 @@ class ThreadPool(Generic[Job]):
             worker.began = worker.turn_began = time.monotonic()
             while current is not None:
                 lane, job = current
+                afterwards = None
                 try:
-                    self._run(job, lane)
+                    afterwards = self._run(job, lane)
                 except BaseException as error:
                     _report(error)
                 del job, current  # or the request would live until the next one comes
                 current = self._done(worker, lane)
+                if afterwards is not None:
+                    afterwards()
 
     def _done(self, worker: _Worker[Job], lane: Lane[Job]) -> Assignment[Job] | None:
         began, now = worker.began, time.monotonic()

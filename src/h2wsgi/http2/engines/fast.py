@@ -57,6 +57,7 @@ from .trailers import trailers_error
 
 # Length (24 bits, in two parts), type, flags, stream (section 4.1).
 _frame_header = Struct("!HBBBL").pack
+_frame_start = Struct("!HBBB").pack
 _four_octets = Struct("!L").pack
 _SETTINGS_ACK = _frame_header(0, 0, SETTINGS, FLAG_ACK, 0)
 END_HEADERS_AND_STREAM = FLAG_END_HEADERS | FLAG_END_STREAM
@@ -123,13 +124,48 @@ class FastEngine:
             return 0
         return min(self._send_window, self._send_initial + stream.send_credit)
 
-    def send_response(self, stream_id: int, head: Head, data: bytes) -> None:
-        """See Engine."""
-        if data:
-            self.send_headers(stream_id, head, False)
-            self.send_data(stream_id, data, True)
+    def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
+        """See Engine. The octets around the stream's number are the same for each such response."""
+        size = len(data)
+        stream = self._streams.open.get(stream_id)
+        if (
+            stream is None
+            or size > MAX_FRAME_SIZE
+            or (size and size > min(self._send_window, self._send_initial + stream.send_credit))
+        ):
+            return False
+        whole = head.whole
+        if whole is None or whole[0] != size:
+            whole = self._make_whole(head, size)
+        if self._table_update or whole is None:
+            self.send_headers(stream_id, head, not size)
+            if size:
+                self.send_data(stream_id, data, True)
+            return True
+        self._send_window -= size
+        number = _four_octets(stream_id)
+        if size:
+            self._out += (whole[1], number, whole[2], number, data)
         else:
-            self.send_headers(stream_id, head, True)
+            self._out += (whole[1], number, whole[2])
+        if stream.request_ended:
+            del self._streams.open[stream_id]
+        else:
+            stream.response_ended = True
+        return True
+
+    def _make_whole(self, head: Head, size: int) -> tuple[int, bytes, bytes] | None:
+        """Return what send_response needs of a head, or None if it does not fit one frame."""
+        block = head.block = head.block or encode(head.fields)
+        if len(block) > MAX_FRAME_SIZE:
+            return None
+        flags = FLAG_END_HEADERS if size else END_HEADERS_AND_STREAM
+        middle = block
+        if size:
+            middle += _frame_start(size >> 8, size & 0xFF, DATA, FLAG_END_STREAM)
+        start = _frame_start(len(block) >> 8, len(block) & 0xFF, HEADERS, flags)
+        whole = head.whole = (size, start, middle)
+        return whole
 
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """See Engine."""

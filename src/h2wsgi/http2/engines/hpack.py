@@ -106,6 +106,7 @@ class Decoder:
         # One loop over all representations, because a call for each would double the time.
         append = fields.append
         table = self._table
+        most_fields = self._max_octets // FIELD_OVERHEAD
         updates = position = 0
         end = len(block)
         while position < end:
@@ -141,6 +142,8 @@ class Decoder:
                 if octet >= 0x40:
                     self._insert(field)
                 append(field)
+                if len(fields) > most_fields:
+                    return  # over max_octets whatever they are, and the rest may be long
 
     def _resize(self, size: int) -> None:
         """Change the dynamic table's maximum size (RFC 7541 section 4.3)."""

@@ -70,8 +70,8 @@ class Engine(Protocol):
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """Queue a field section: informational, final or trailing."""
 
-    def send_response(self, stream_id: int, head: Head, data: bytes) -> None:
-        """Queue a whole response, END_STREAM included; ``data`` fits the window and one frame."""
+    def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
+        """Queue a whole response; False, and nothing, if it does not fit the window or a frame."""
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """Queue one DATA frame within the window and MAX_FRAME_SIZE."""

@@ -41,6 +41,7 @@ from ..frame_gate import (
     FLAG_END_STREAM,
     GOAWAY,
     HEADERS,
+    MAX_FRAME_SIZE,
     PING,
     PREFACE,
     PRIORITY,
@@ -125,11 +126,14 @@ class ReferenceEngine:
             if end_stream:
                 self._response_ended(stream_id)
 
-    def send_response(self, stream_id: int, head: Head, data: bytes) -> None:
+    def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
         """See Engine."""
+        if data and len(data) > min(MAX_FRAME_SIZE, self.send_window(stream_id)):
+            return False
         self.send_headers(stream_id, head, not data)
         if data:
             self.send_data(stream_id, data, True)
+        return True
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """See Engine."""
