@@ -20,7 +20,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 # From the bottom up; a module imports its own layer and those below it.
 LAYERS: list[set[str]] = [
     {"errors", "options", "guards", "log_writer", "x509"},
-    {"config", "addresses", "budget", "issuing", "settings"},
+    {"config", "addresses", "budget", "issuing", "mailbox", "settings"},
     {"logs", "handover", "devcert"},
     {"stream", "tls"},
     {"peers", "http2", "wsgi", "loading", "banner"},
@@ -100,7 +100,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 def test_asyncio_is_imported_where_the_loop_is_and_nowhere_else() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "asyncio")}
-    assert found == {"server", "accept", "running", "http2.protocol"}
+    assert found == {"server", "accept", "running", "mailbox", "http2.protocol"}
 
 
 def test_the_event_loop_uvloop_is_known_to_running_alone() -> None:

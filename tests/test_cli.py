@@ -212,7 +212,7 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
         (["--zzzzz"], "No such option: --zzzzz.", "See h2wsgi --help."),
         (["--threads"], "Option '--threads' requires an argument.", "See h2wsgi --help."),
         (["web", "more"], "Got unexpected extra argument", "See h2wsgi --help."),
-        (["web", "--threads", "x"], "--threads: 'x' is not a whole number.", "The default is 64."),
+        (["web", "--threads", "x"], "--threads: 'x' is not a whole number.", "The default is 128."),
         (["web", "--log-format", "jsn"], "--log-format: 'jsn' is not one", "Did you mean 'json'?"),
         (["web", "--config", "no.toml"], "no.toml (--config) cannot be read", "Without --config"),
         (["wep"], "There is no module 'wep'.", "Did you mean web?"),

@@ -176,7 +176,7 @@ def test_threads_alone_raise_the_maximum_with_them(folder):
         (
             "command line",
             {"max_threads": 8},
-            "--threads is 64 unless given, more than --max-threads (8).",
+            "--threads is 128 unless given, more than --max-threads (8).",
         ),
     ],
 )
@@ -296,7 +296,7 @@ def test_a_named_file_is_the_only_one_read(folder, where):
         else ({}, {"H2WSGI_CONFIG": "other.toml"})
     )
     config = gather(*named).config
-    assert (config.threads, config.max_streams) == (64, 7)
+    assert (config.threads, config.max_streams) == (128, 7)
 
 
 @pytest.mark.parametrize(

@@ -519,7 +519,7 @@ def test_a_start_says_all_that_a_stranger_needs(stderr, development):
     ]
     show(command_log(Config()), development, *endpoints, target="httpbin:app")
     text = stderr.read_text()
-    assert "h2wsgi 1.2 serves httpbin:app with up to 64 threads" in text
+    assert "h2wsgi 1.2 serves httpbin:app with up to 128 threads" in text
     assert "https://localhost:8443/  HTTP/2 only (ALPN h2)" in text
     assert "unix:/run/x              HTTP/2 only (cleartext, prior knowledge)" in text
     assert "Certificate:  localhost, 127.0.0.1, ::1; until 20" in text

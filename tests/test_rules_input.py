@@ -612,8 +612,8 @@ class Trickle:
     def input_exhausted(self) -> bool:
         return not self._chunks
 
-    def take(self, wanted: int) -> bytes:
-        assert wanted > 0
+    def take(self, wanted: int, minimum: int = 1) -> bytes:
+        assert wanted >= minimum > 0
         return self._chunks.popleft() if self._chunks else b""
 
 
@@ -676,8 +676,8 @@ def test_input_asks_for_nothing_that_it_does_not_need(chunks, sequence):
     class Counting(Trickle):
         taken = 0
 
-        def take(self, wanted: int) -> bytes:
-            data = super().take(wanted)
+        def take(self, wanted: int, minimum: int = 1) -> bytes:
+            data = super().take(wanted, minimum)
             self.taken += len(data)
             self.last = len(data)
             return data

@@ -92,7 +92,7 @@ class Config:
     )
 
     threads: int = option(
-        64, "applications that may run at once", group="Process", minimum=1, maximum=10_000
+        128, "applications that may run at once", group="Process", minimum=1, maximum=10_000
     )
     max_threads: int = option(
         256,
@@ -170,7 +170,7 @@ class Config:
         maximum=2**31 - 1,
     )
     stream_buffer: int = option(
-        65_536,
+        262_144,
         "response content buffered for one stream before write() waits",
         group="Limits",
         unit="octets",

@@ -53,7 +53,7 @@ class Limits(NamedTuple):
     """How much one stream of a connection may hold, in octets."""
 
     write_limit: int
-    """Unsent content at which ``write`` waits."""
+    """Unsent content at which ``write`` waits, until a quarter is left."""
     credit_step: int
     """Content that the application takes before its stream's window is opened by as much."""
     max_body: int
@@ -72,8 +72,8 @@ class Handover:
     whole process; ``input_`` counts the process's unread content, None if nothing does.
     """
 
-    __slots__ = ("_ceiling", "_input", "_output", "_scheduled", "_wake_threadsafe",
-                 "ceiling_waiters", "lock", "outbox", "unsent")  # fmt: skip
+    __slots__ = ("_ceiling", "_input", "_output", "_wake_threadsafe",
+                 "ceiling_waiters", "lock", "outbox", "scheduled", "unsent")  # fmt: skip
 
     def __init__(
         self,
@@ -93,7 +93,8 @@ class Handover:
         self.unsent = 0
         """Octets handed over and not yet taken towards the transport, all streams together."""
         self.ceiling_waiters: set[Stream] = set()
-        self._scheduled = False
+        self.scheduled = False
+        """Whether the loop will drain the outbox without being told again."""
 
     @property
     def full(self) -> bool:
@@ -114,9 +115,9 @@ class Handover:
         """Append to the outbox; True if the caller must call :meth:`wake` after releasing."""
         self.outbox.append(output)
         self.unsent += len(output[2])
-        if self._scheduled:
+        if self.scheduled:
             return False
-        self._scheduled = True
+        self.scheduled = True
         return True
 
     def wake(self) -> None:
@@ -127,7 +128,7 @@ class Handover:
     def drain(self) -> list[Output]:
         """Take everything handed over so far, in order."""
         with self.lock:
-            self._scheduled = False
+            self.scheduled = False
             batch, self.outbox = self.outbox, []
         return batch
 
@@ -137,8 +138,7 @@ class Handover:
         with self.lock:
             for stream, octets in counts.items():
                 self.unsent -= octets
-                stream.unsent -= octets
-                stream.notify_locked()
+                stream.sent_locked(octets)
             self.notify_ceiling_waiters_locked()
 
     @loop_thread

@@ -10,8 +10,6 @@ import asyncio
 import logging
 import ssl
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import Self
 from urllib.parse import urljoin
 
@@ -25,6 +23,7 @@ from .guards import loop_thread, set_role
 from .handover import Handover
 from .http2.protocol import ABORT_AFTER, H2Protocol
 from .logs import Log, library_log
+from .mailbox import Mailbox
 from .stream import ConnectionFacts, Stream
 from .tls import resolve
 from .wsgi.runner import Runner, WSGIApplication
@@ -74,16 +73,13 @@ class Server:
             self._runner.run,
             limit=self.config.threads,
             max_threads=self.config.max_threads,
-            schedule_threadsafe=self._schedule_threadsafe,
+            schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
         )
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
         self._refusals_logged: set[str] = set()
-        # any thread
-        self._mail: deque[Callable[[], None]] = deque()
-        self._mail_scheduled = False
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -94,7 +90,6 @@ class Server:
             ConfigurationError: an address or a certificate cannot be used.
         """
         set_role("loop")
-        self._loop = asyncio.get_running_loop()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         if self._tls is None and (identity := resolve(self.config)) is not None:
@@ -109,6 +104,7 @@ class Server:
             raise
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
+        self.mailbox = Mailbox(asyncio.get_running_loop())
         self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
         self._acceptor.start()
 
@@ -135,6 +131,7 @@ class Server:
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._pool.close()
+        self.mailbox.close()
         set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(
@@ -258,29 +255,3 @@ class Server:
         self._acceptor.released()
         if not self._protocols:
             self._all_closed.set()
-
-    # ------------------------------------------------------------------------- any thread
-
-    def post_threadsafe(self, callback: Callable[[], None]) -> None:
-        """See ProtocolHost. However much mail there is, the loop is woken once for it."""
-        self._mail.append(callback)
-        if not self._mail_scheduled:
-            self._mail_scheduled = True
-            self._call_threadsafe(self._deliver)
-
-    @loop_thread
-    def _deliver(self) -> None:
-        # Cleared first: who appends after this line schedules anew, who appended before is served.
-        self._mail_scheduled = False
-        for _ in range(len(self._mail)):
-            self._mail.popleft()()
-
-    def _schedule_threadsafe(self, delay: float, callback: Callable[[], None]) -> None:
-        self._call_threadsafe(lambda: self._loop.call_later(delay, callback))
-
-    def _call_threadsafe(self, callback: Callable[[], object]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            # The loop is closed: the server has stopped, and every stream was told so.
-            return

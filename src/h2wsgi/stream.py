@@ -98,7 +98,7 @@ class Stream:
     __slots__ = (
         "_buffered", "_changed", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
         "_head_left", "_input_ended", "_input_failure", "_output_ended", "_seen_octets",
-        "_thread", "application_done", "budgeted", "connection", "has_content", "limits",
+        "_thread", "_wanted", "application_done", "budgeted", "connection", "has_content", "limits",
         "octets_sent", "progress_at", "reading_since", "request", "request_ended",
         "response_ended", "started_at", "status", "stream_id", "unsent", "waiting_since",
     )  # fmt: skip
@@ -127,6 +127,7 @@ class Stream:
         # under the lock
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
+        self._wanted = 1
         self._credit_due = 0
         self._input_ended = request_ended
         self._failure: ClientDisconnected | None = None
@@ -167,7 +168,10 @@ class Stream:
                 return False
             self._chunks.append(data)
             self._buffered += len(data)
-            self.notify_locked()
+            if self.reading_since is not None:
+                self.reading_since = time.monotonic()
+            if self._buffered >= self._wanted or self._handover.input_full:
+                self.notify_locked()
         return True
 
     @loop_thread
@@ -207,15 +211,25 @@ class Stream:
 
     @loop_thread
     def take_credit(self) -> int:
-        """Return the octets that the application took and whose credit waits for the next step."""
+        """Return the octets that the application took and whose credit waits for the next step.
+
+        The process is full: a reader had better take what is there, as not much more may come.
+        """
         with self._handover.lock:
             due, self._credit_due = self._credit_due, 0
+            self.notify_locked()
         return due
 
     @property
     def buffered(self) -> int:
         """Octets of content that wait for the application (approximate without the lock)."""
         return self._buffered
+
+    def sent_locked(self, octets: int) -> None:
+        """Count octets that went towards the transport; wake a writer once it is worth it."""
+        self.unsent -= octets
+        if self.unsent <= self.limits.write_limit // 4:
+            self.notify_locked()
 
     def notify_locked(self) -> None:
         """Let every thread that waits on this stream look again."""
@@ -236,26 +250,23 @@ class Stream:
         self._thread = threading.get_ident()
 
     @application_thread
-    def take(self, wanted: int) -> bytes:
+    def take(self, wanted: int, minimum: int = 1) -> bytes:
         """Return content as it is there, waiting for the first octet; ``b""`` only at the end.
 
-        May return up to one DATA frame more than ``wanted`` octets: frames are not cut.
+        May return up to one DATA frame more than ``wanted`` octets: frames are not cut. Who has
+        no use for less than ``minimum`` octets is not woken for less, if there is room for them.
 
         Raises:
             ClientDisconnected: the client went away or reset the stream before the end.
         """
         handover = self._handover
         with handover.lock:
-            if not self._chunks and not self._input_ended and self._input_failure is None:
+            # The peer has the rest of the window to go on with, so that these octets do come.
+            self._wanted = min(minimum, self.limits.credit_step)
+            if not self._is_readable_locked():
                 self.reading_since = time.monotonic()
                 try:
-                    self._wait_locked(
-                        lambda: (
-                            bool(self._chunks)
-                            or self._input_ended
-                            or self._input_failure is not None
-                        )
-                    )
+                    self._wait_locked(self._is_readable_locked)
                 finally:
                     self.reading_since = None
             if self._input_failure is not None:
@@ -265,6 +276,14 @@ class Stream:
         if wake:
             handover.wake()
         return data
+
+    def _is_readable_locked(self) -> bool:
+        return (
+            self._buffered >= self._wanted
+            or self._input_ended
+            or self._input_failure is not None
+            or (self._buffered > 0 and self._handover.input_full)
+        )
 
     @property
     def input_exhausted(self) -> bool:
@@ -306,27 +325,40 @@ class Stream:
             ClientDisconnected: nobody will get it.
         """
         handover = self._handover
+        with handover.lock:
+            fits = not data or not handover.full
+            if fits:
+                self.require_client()
+                if self._output_ended:
+                    return
+                wake = self._hand_over_locked(head, data, mark)
+        if fits:
+            self._handed_over(wake, mark)
+        else:
+            self._send_in_parts(head, data, mark)
+
+    def _handed_over(self, wake: bool, mark: int) -> None:
+        """Wake the loop, if it has to be, and wait for room, if more follows."""
+        if wake:
+            self._handover.wake()
+        if mark == OPEN and self.unsent >= self.limits.write_limit:
+            with self._handover.lock:
+                self._wait_locked(lambda: self.unsent <= self.limits.write_limit // 4)
+                self.require_client()
+
+    def _send_in_parts(self, head: Head | None, data: bytes, mark: int) -> None:
+        """Hand over content that the connection or the process has no room for at once."""
         sent = 0
-        while True:
-            with handover.lock:
-                part = data
-                if data and (sent or handover.full):
-                    # Only here, or each part would copy all that follows it.
-                    part = data[sent : sent + self._room_at_ceiling_locked(len(data))]
+        while sent < len(data):
+            with self._handover.lock:
+                part = data[sent : sent + self._room_at_ceiling_locked(len(data))]
                 self.require_client()
                 if self._output_ended:
                     return
                 sent += len(part)
                 mark_now = OPEN if sent < len(data) else mark
                 wake = self._hand_over_locked(head, part, mark_now)
-            if wake:
-                handover.wake()
-            if mark_now == OPEN and self.unsent >= self.limits.write_limit:
-                with handover.lock:
-                    self._wait_locked(lambda: self.unsent < self.limits.write_limit)
-                    self.require_client()
-            if sent >= len(data):
-                return
+            self._handed_over(wake, mark_now)
             head = None
 
     @application_thread
@@ -341,9 +373,18 @@ class Stream:
         """
         handover = self._handover
         with handover.lock:
-            if self._failure is None and not (self._output_ended or (data and handover.full)):
-                wake = self._hand_over_locked(head, data, END)
-                return handover.wake if wake else None
+            if not (self._output_ended or self._failure or (data and handover.full)):
+                # As in _hand_over_locked and append_locked, whose calls would cost as much again.
+                self._head_left = self._output_ended = True
+                if self._changed is not None:
+                    self._changed.notify_all()
+                self.unsent += len(data)
+                handover.unsent += len(data)
+                handover.outbox.append((self, head, data, END, 0))
+                if handover.scheduled:
+                    return None
+                handover.scheduled = True
+                return handover.wake
         self.send(head, data, END)
         return None
 

@@ -50,7 +50,7 @@ def remains(server: Any) -> dict[str, object]:
         "input budget full": inner.input_budget.full,
         "output budget": inner.output_budget.used,
         "output budget full": inner.output_budget.full,
-        "undelivered": len(inner._mail),
+        "undelivered": len(inner.mailbox),
     }
     for number, protocol in enumerate(list(inner._protocols)):
         connection = protocol.connection

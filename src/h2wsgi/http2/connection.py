@@ -7,19 +7,23 @@ Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the oct
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
 
 from ..errors import ReadTimeout
 from ..guards import loop_thread
-from ..handover import CREDIT, END, FINISHED, Handover, Head, Limits
+from ..handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits, Output
 from ..logs import AccessRecord
 from ..stream import ConnectionFacts, RequestFields, Stream
 from .engines import make_engine
+from .frame_gate import MAX_FRAME_SIZE
 from .host import Host, Wire
 from .outflow import Outflow
 from .receive_credit import ReceiveCredit
 
+SMALL_PIECE = 4_096
+"""Octets below which a piece of content is worth being joined to the next."""
 REFUSAL_DELAY = 0.25
 """Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
 
@@ -33,6 +37,7 @@ class Connection:
         self._wire = wire
         self._facts = facts
         self._config = config
+        self._log = host.log
         self.engine = make_engine(self, config)
         self.streams: dict[int, Stream] = {}
         self._handover = Handover(
@@ -64,7 +69,7 @@ class Connection:
         """See EngineHandler."""
         method = "HEAD" if head else "GET"
         request = RequestFields(method, b"", None, b"/", (), None, expects_continue=False)
-        self._host.log.events.info(
+        self._log.events.info(
             "%s: answered %d on stream %d: %s", self._facts.peer, status, stream_id, reason
         )
         self._answer(self._open(stream_id, request, False), status)
@@ -155,7 +160,7 @@ class Connection:
         """See EngineHandler."""
         name = code_name(code)
         if not by_peer:
-            self._host.log.events.info(
+            self._log.events.info(
                 "%s: stream %d reset with %s: %s", self._facts.peer, stream_id, name, reason
             )
         if (stream := self.streams.get(stream_id)) is None:
@@ -180,7 +185,7 @@ class Connection:
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         """See EngineHandler."""
         if code:
-            self._host.log.events.info(
+            self._log.events.info(
                 "%s: the client is going away: %s %r",
                 self._facts.peer,
                 code_name(code),
@@ -193,7 +198,10 @@ class Connection:
     def flush(self) -> bool:
         """Take what the applications handed over and send what may be sent; see transmit."""
         streams, send_whole = self.streams, self.outflow.send_whole
-        for stream, head, data, mark, credit in self._handover.drain():
+        batch = self._handover.drain()
+        # Only then can a stream have more than one piece in it.
+        outputs = joined(batch) if len(batch) > len(streams) else batch
+        for stream, head, data, mark, credit in outputs:
             if streams.get(stream.stream_id) is not stream:
                 continue  # closed meanwhile; its octets were given up then
             if mark == END and head is not None and send_whole(stream, head, data):
@@ -267,9 +275,8 @@ class Connection:
             stream.budgeted = 0
         if not self.streams:
             self._wire.streams_changed(0)
-        log = self._host.log
-        if log.accesses:
-            log.access(self._record(stream, outcome))
+        if self._log.accesses:
+            self._log.access(self._record(stream, outcome))
 
     def _record(self, stream: Stream, outcome: str) -> AccessRecord:
         request = stream.request
@@ -340,6 +347,36 @@ class Connection:
     def withholds_credit(self) -> bool:
         """True while the peer may be waiting for us, so that its clocks must not run."""
         return self._withheld > 0
+
+
+def joined(batch: list[Output]) -> Iterator[Output]:
+    """Return a batch with the small pieces of one stream, as generators make them, put together.
+
+    Up to a frame at a time: each piece costs as much on its way through the queue.
+    """
+    pending = iter(batch)
+    output = next(pending, None)
+    while output is not None:
+        stream, head, data, mark, credit = output
+        output = next(pending, None)
+        if mark == OPEN and len(data) < SMALL_PIECE:
+            pieces = [data]
+            octets = len(data)
+            while (
+                output is not None
+                and output[0] is stream
+                and output[1] is None
+                and output[3] <= ABORT
+                and mark == OPEN
+                and octets + len(output[2]) <= MAX_FRAME_SIZE
+            ):
+                pieces.append(output[2])
+                octets += len(output[2])
+                mark = output[3]
+                output = next(pending, None)
+            if len(pieces) > 1:
+                data = b"".join(pieces)
+        yield stream, head, data, mark, credit
 
 
 def code_name(code: int) -> str:

@@ -78,12 +78,10 @@ class Outflow:
         no octet of them waits, so that none needs to be counted.
         """
         size = len(data)
-        if (
-            self._wire.write_paused
-            or self._queue.has_ready
-            or stream.stream_id in self._queue
-            or not self._engine.send_response(stream.stream_id, head, data)
-        ):
+        queue = self._queue
+        if self._wire.write_paused or (queue and (queue.has_ready or stream.stream_id in queue)):
+            return False
+        if not self._engine.send_response(stream.stream_id, head, data):
             return False
         stream.status = head.status
         stream.octets_sent = size

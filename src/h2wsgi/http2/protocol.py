@@ -19,6 +19,7 @@ from h2.errors import ErrorCodes
 from .. import guards
 from ..errors import ConnectionFailed
 from ..guards import loop_thread
+from ..mailbox import Mailbox
 from ..stream import ConnectionFacts, Stream
 from . import refusal
 from .connection import Connection, code_name
@@ -27,7 +28,7 @@ from .frame_gate import FrameGate, NotHTTP2
 from .host import Host
 
 SLICE_FRAMES = 100
-SLICE_OCTETS = 16_384
+SLICE_OCTETS = 262_144
 SLICE_SECONDS = 0.005
 WRITE_HIGH_WATER = 65_536
 """Octets the transport may buffer before it pauses us."""
@@ -47,8 +48,7 @@ LAST_STREAM_ID = 2**31 - 1
 class ProtocolHost(Host, Protocol):
     """What the protocol needs of the server, beside what its connection does."""
 
-    def post_threadsafe(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` soon on the loop's thread; callable from any thread."""
+    mailbox: Mailbox
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """The transport is closed and every stream has ended."""
@@ -244,7 +244,7 @@ class H2Protocol(asyncio.Protocol):
 
     def flush_threadsafe(self) -> None:
         """See Wire."""
-        self._host.post_threadsafe(self._flush)
+        self._host.mailbox.post_threadsafe(self._flush)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """See Wire."""

@@ -43,7 +43,8 @@ class Input:
         parts = []
         have = 0
         while size < 0 or have < size:
-            part = self._next(STEP if size < 0 else size - have)
+            left = STEP if size < 0 else size - have
+            part = self._next(left, left)
             if not part:
                 break
             parts.append(part)
@@ -97,9 +98,12 @@ class Input:
         while line := self.readline():
             yield line
 
-    def _next(self, size: int) -> bytes:
-        """Return 1 to ``size`` octets from the buffer, filling it when it is empty."""
-        if not self._fill(size):
+    def _next(self, size: int, minimum: int = 1) -> bytes:
+        """Return 1 to ``size`` octets from the buffer, filling it when it is empty.
+
+        Less than ``minimum`` is of no use to the caller, who comes back for the rest.
+        """
+        if not self._fill(size, minimum):
             return b""
         start, stop = self._position, min(self._position + size, len(self._buffer))
         self._position = stop
@@ -107,7 +111,7 @@ class Input:
             return self._buffer
         return self._buffer[start:stop]
 
-    def _fill(self, wanted: int) -> bool:
+    def _fill(self, wanted: int, minimum: int = 1) -> bool:
         """Make sure the buffer holds an octet; False at the end of the content."""
         if self._position < len(self._buffer):
             return True
@@ -116,7 +120,7 @@ class Input:
         if self._on_first_read is not None:
             on_first_read, self._on_first_read = self._on_first_read, None
             on_first_read()
-        self._buffer = self._stream.take(wanted)
+        self._buffer = self._stream.take(wanted, minimum)
         self._position = 0
         self._ended = not self._buffer or self._stream.input_exhausted
         return bool(self._buffer)

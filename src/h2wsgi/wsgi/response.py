@@ -133,6 +133,9 @@ class Response:
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
+        if data and self._head_sent and self._remaining < 0 and not self.ended:
+            self._stream.send(None, data)
+            return
         if not data:
             # Some poll like this: without news of the client's end they would do so for ever.
             self._stream.require_client()
@@ -155,12 +158,12 @@ class Response:
         self._hand_over(data, OPEN if self._remaining else END)
 
     def send_iterable(self, iterable: Iterable[bytes]) -> None:
-        """Send what the application returned. Does not close it.
+        """Send what the application returned, if it is not a list. Does not close it.
 
         Raises: as :meth:`write`, and whatever the iterable raises.
         """
-        if type(iterable) is list or type(iterable) is tuple:
-            self._send_complete(iterable)
+        if type(iterable) is tuple:
+            self.send_complete(iterable)
             return
         if isinstance(iterable, FileWrapper):
             self._send_file(iterable)
@@ -177,9 +180,17 @@ class Response:
                 break
         self.end()
 
-    def _send_complete(self, chunks: list[bytes] | tuple[bytes, ...]) -> None:
-        content = b"".join([c if type(c) is bytes else _as_bytes(c) for c in chunks])
-        self._declare_single(content)
+    def send_complete(self, chunks: list[bytes] | tuple[bytes, ...]) -> None:
+        """Send a response whose content is all there, in one piece where that can be.
+
+        Raises: as :meth:`write`.
+        """
+        if len(chunks) == 1 and type(chunks[0]) is bytes:
+            content = chunks[0]
+        else:
+            content = b"".join([c if type(c) is bytes else _as_bytes(c) for c in chunks])
+        if self._remaining < 0:
+            self._declare_single(content)
         checked = self._checked
         if (
             checked is None
@@ -243,7 +254,7 @@ class Response:
     def replace(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
         """Send a whole response of the server's own in place of one whose head has not left."""
         self.start_response(status, headers, (None, None, None))
-        self._send_complete([content])
+        self.send_complete([content])
 
     def _hand_over(self, data: bytes, mark: int) -> None:
         head = None

@@ -58,8 +58,8 @@ class Runner:
         response = Response(stream, self._heads)
         try:
             iterable = self._app(self._environ(stream), response.start_response)
-            if type(iterable) is list:  # for speed: it has no close() to be called
-                response.send_iterable(iterable)
+            if type(iterable) is list:
+                response.send_complete(iterable)
             else:
                 self._send_and_close(iterable, stream, response)
         except BaseException as error:

@@ -11,6 +11,8 @@ share the same interpreter.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import threading
 import time
@@ -263,6 +265,7 @@ class ThreadPool(Generic[Job]):
 
     def _work(self, worker: _Worker[Job]) -> None:
         set_role("application")
+        _yield_to_the_loop()
         while (assignment := self._wait_for_assignment(worker)) is not None:
             current: Assignment[Job] | None = assignment
             del assignment
@@ -377,6 +380,18 @@ def _report(error: BaseException) -> None:
     thread = threading.current_thread()
     details = (type(error), error, error.__traceback__, thread)
     threading.excepthook(threading.ExceptHookArgs(details))
+
+
+def _yield_to_the_loop() -> None:
+    """Keep the calling thread from pushing the loop off their CPU at the moment it is woken.
+
+    The loop still holds the interpreter then, so the thread could do nothing but wait for it.
+    Linux alone has such a class of threads; in other respects it is the ordinary one. (A request
+    at a time, on one CPU: 115 us instead of 100.)
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
 
 
 def lane_limit(limit: int) -> int:

@@ -151,6 +151,7 @@ class FastEngine:
         if stream.request_ended:
             del self._streams.open[stream_id]
         else:
+            stream.send_credit -= size
             stream.response_ended = True
         return True
 
@@ -384,9 +385,9 @@ class FastEngine:
         for code, value in entries.items():
             check_entry(code, value)
         if (initial := entries.get(INITIAL_WINDOW_SIZE)) is not None:
-            self._send_initial = initial
             if any(initial + s.send_credit > MAX_WINDOW for s in self._streams.open.values()):
                 raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+            self._send_initial = initial
         if HEADER_TABLE_SIZE in entries:
             # What we encode never enters the peer's table. It still wants its new size
             # acknowledged by the next field block (section 4.3.1), and zero fits any.
@@ -417,9 +418,9 @@ class FastEngine:
         if stream_id == 0:
             if not increment:
                 raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
-            self._send_window += increment
-            if self._send_window > MAX_WINDOW:
+            if self._send_window + increment > MAX_WINDOW:
                 raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+            self._send_window += increment
             self._handler.window_opened(0)
             return
         if (stream := self._streams.open.get(stream_id)) is None:

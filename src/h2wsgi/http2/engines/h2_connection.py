@@ -48,6 +48,23 @@ class RememberingEncoder(Encoder):
         super().__init__()
         self._known: dict[tuple[Any, ...], bytes] = {}
 
+    @property
+    def header_table_size(self) -> int:
+        """The dynamic table's largest size, in octets."""
+        return int(self.header_table.maxsize)
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        """Signal the smallest size since the last block, and this one (RFC 7541 section 4.2).
+
+        hpack's own signals every one, and none if the same is set twice.
+        """
+        if value != self.header_table.maxsize:
+            self.header_table.maxsize = value
+            smallest = min([*self.table_size_changes, value])
+            self.table_size_changes = [value] if smallest == value else [smallest, value]
+            self.header_table.resized = True
+
     def encode(self, headers: Any, huffman: bool = True) -> bytes:
         """Return the block of ``headers``, a list of pairs of octets."""
         key = tuple(headers)

@@ -71,7 +71,8 @@ class Engine(Protocol):
         """Queue a field section: informational, final or trailing."""
 
     def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
-        """Queue a whole response; False, and nothing, if it does not fit the window or a frame."""
+        """Queue a whole response; False, and nothing, if it does not fit the window or a frame, or
+        the stream is closed."""
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """Queue one DATA frame within the window and MAX_FRAME_SIZE."""

@@ -128,6 +128,8 @@ class ReferenceEngine:
 
     def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
         """See Engine."""
+        if stream_id not in self._streams.open:
+            return False
         if data and len(data) > min(MAX_FRAME_SIZE, self.send_window(stream_id)):
             return False
         self.send_headers(stream_id, head, not data)
@@ -229,6 +231,8 @@ class ReferenceEngine:
     def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._streams.require_known(stream_id, "DATA")
         data = strip_padding(flags, payload)
+        if len(payload) > self._h2.inbound_flow_control_window - self._unseen_by_h2:
+            raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "DATA beyond our window")
         stream = self._streams.open.get(stream_id)
         if stream is None or stream.request_ended:
             self._discard_data(stream_id, len(payload))
@@ -347,7 +351,11 @@ class ReferenceEngine:
                 raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
             self._feed(SETTINGS, FLAG_ACK, 0, b"")
             return
-        entries = b"".join(_entry(code, value) for code, value in known_entries(payload))
+        settings = list(known_entries(payload))
+        for size in (value for code, value in settings if code == HEADER_TABLE_SIZE):
+            # h2 hears of the last alone, but the smallest has to be signalled as well.
+            self._h2.encoder.header_table_size = min(size, MAX_ENCODER_TABLE)
+        entries = b"".join(_entry(code, value) for code, value in settings)
         for event in self._feed(SETTINGS, 0, 0, entries):
             if isinstance(event, RemoteSettingsChanged):
                 self._handler.settings_received()
