@@ -1,0 +1,1 @@
+"""Conversations to hold with an engine: recorded from real clients, and made up."""
