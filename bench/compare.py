@@ -47,7 +47,7 @@ class Bench:
         settle(server)
         requests = min(most, max(load.least, round(rate * self.seconds)))
         before = server.cpu()
-        outcome, latency = self.client.measure(load, server.port, requests)
+        outcome = self.client.measure(load, server.port, requests)
         cpu = server.cpu() - before
         memory = server.memory()
         return Sample(
@@ -59,8 +59,8 @@ class Bench:
             rate=round(requests / outcome.seconds, 1),
             cpu_us=round(cpu / requests * 1e6, 2),
             busy=round(cpu / outcome.seconds, 3),
-            p50_ms=round(latency.p50 * 1000, 3),
-            p99_ms=round(latency.p99 * 1000, 3),
+            mean_ms=round(outcome.mean * 1000, 3),
+            worst_ms=round(outcome.worst * 1000, 3),
             rss=memory.rss,
             pss=memory.pss,
             peak=memory.peak,

@@ -47,7 +47,7 @@ def comparison(results: Results) -> str:
         goals(results),
         "Requests a second (h2load on the other CPU):\n",
         tables.figure_table(results, "rate"),
-        "Milliseconds from a request to the end of its answer, median / 99th percentile:\n",
+        "Milliseconds from a request to the end of its answer, mean / longest:\n",
         tables.latency_table(results),
     ]
     if "hello" in results.loads:

@@ -8,9 +8,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 Figure = str
-"""The name of a number in `Sample`: "cpu_us", "rate", "p50_ms", "p99_ms", "rss", "pss", "peak"."""
+"""The name of a number in `Sample`, one of these."""
 
-FIGURES: tuple[Figure, ...] = ("cpu_us", "rate", "p50_ms", "p99_ms", "rss", "pss", "peak", "busy")
+FIGURES: tuple[Figure, ...] = (
+    "cpu_us",
+    "rate",
+    "mean_ms",
+    "worst_ms",
+    "rss",
+    "pss",
+    "peak",
+    "busy",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +38,8 @@ class Sample:
     """CPU microseconds of the server's processes for one request."""
     busy: float = 0.0
     """CPU seconds of the server in a second: 1.0 is a CPU kept busy all the time."""
-    p50_ms: float = 0.0
-    p99_ms: float = 0.0
+    mean_ms: float = 0.0
+    worst_ms: float = 0.0
     rss: int = 0
     """Octets resident in the server's processes after the load, shared pages in each."""
     pss: int = 0

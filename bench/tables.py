@@ -82,8 +82,9 @@ def latency_table(results: Results) -> str:
     for load in results.loads:
         cells = [load]
         for server in results.servers:
-            p50, p99 = (cell(results, load, server, figure) for figure in ("p50_ms", "p99_ms"))
-            cells.append(p50 if p50 in ("", "failed") else f"{p50} / {p99}")
+            mean = cell(results, load, server, "mean_ms")
+            worst = cell(results, load, server, "worst_ms")
+            cells.append(mean if mean in ("", "failed") else f"{mean} / {worst}")
         rows.append(cells)
     return table(["load", *results.servers], rows)
 

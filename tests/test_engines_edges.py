@@ -90,6 +90,9 @@ EDGES = {
     "a table that is changed three times": Edge(
         tuple(("settings", (TABLE_SIZE, octets)) for octets in (31, 0, 64)) + (WHOLE,)
     ),
+    "the reserved bit of WINDOW_UPDATE": Edge(
+        (OPEN, ("window", LAST, 2**31 + 100), ("window", CONNECTION, 2**31 + 100), WHOLE)
+    ),
     # Windows.
     "a stream's window to its last octet": Edge(
         (OPEN, ("flood", LAST, DEFAULT, False), ("data", LAST, 1, False)), NO_CREDIT, SMALL

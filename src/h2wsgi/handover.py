@@ -61,7 +61,10 @@ class Limits(NamedTuple):
 
 
 Output = tuple["Stream", Head | None, bytes, int, int]
-"""One hand-over: stream, head or None, content, one of the marks above, octets of credit."""
+"""One hand-over: stream, head or None, content, one of the marks above, octets of credit.
+
+Credit may also come with the whole response, which spares a FINISHED.
+"""
 
 
 class Handover:

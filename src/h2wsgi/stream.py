@@ -41,6 +41,8 @@ class RequestFields:
     """An earlier request that differs in its path alone."""
     environ: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     """Where the application side keeps what it makes of this, for the next request like it."""
+    repeated: bool = field(default=False, repr=False, compare=False)
+    """Whether this stands for more than one request."""
 
     def with_path(self, path: bytes) -> RequestFields:
         """Return the same request for another path."""
@@ -380,7 +382,8 @@ class Stream:
                     self._changed.notify_all()
                 self.unsent += len(data)
                 handover.unsent += len(data)
-                handover.outbox.append((self, head, data, END, 0))
+                due, self._credit_due = self._credit_due, 0
+                handover.outbox.append((self, head, data, END, due))
                 if handover.scheduled:
                     return None
                 handover.scheduled = True

@@ -112,7 +112,9 @@ fatal: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("trailers"), recent | odd_ones, st.integers(0, 1), flags, forms),
     st.tuples(st.just("flood"), unended | recent, totals, flags),
     st.tuples(st.just("data"), recent | odd_ones, sizes, flags, st.none() | st.just(255)),
-    st.tuples(st.just("window"), recent | odd_ones, increments | st.sampled_from((0, 2**31))),
+    st.tuples(
+        st.just("window"), recent | odd_ones, increments | st.sampled_from((0, 2**31, 2**31 + 100))
+    ),
     st.tuples(st.just("reset"), recent | odd_ones, codes),
     st.tuples(st.just("priority"), recent | odd_ones, st.sampled_from((0, 4, 5, 6))),
     st.lists(entries | bad_entries, max_size=3).map(lambda found: ("settings", *found)),

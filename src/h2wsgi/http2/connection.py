@@ -134,10 +134,11 @@ class Connection:
         if padding:
             self.engine.credit(stream_id, padding)
         self.data_discarded(flow_octets)
-        if budget.full and was_full:
-            self._refuse_if_unstarted(stream)
-        elif budget.full:
-            self._host.input_is_full()
+        if budget.full:
+            if was_full:
+                self._refuse_if_unstarted(stream)
+            else:
+                self._host.input_is_full()
 
     def data_discarded(self, flow_octets: int) -> None:
         """See EngineHandler."""
@@ -206,9 +207,12 @@ class Connection:
                 continue  # closed meanwhile; its octets were given up then
             if mark == END and head is not None and send_whole(stream, head, data):
                 self.response_ended(stream)
-            elif mark == CREDIT:
+                continue
+            if credit:
                 self._credit_stream(stream, credit)
-            elif mark == FINISHED:
+            if mark == CREDIT:
+                continue
+            if mark == FINISHED:
                 self._application_finished(stream)
             else:
                 self.outflow.push(stream, head, data, mark)

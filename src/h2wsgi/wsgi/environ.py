@@ -65,14 +65,19 @@ def build_environ(request: RequestFields, template: dict[str, Any]) -> dict[str,
     What does not depend on the path is kept at the request, as the next one may be like it. Two
     threads may both make it then: equal, so it does not matter whose stays.
     """
-    like = request.like or request
-    known = like.environ
+    known = request.environ
     if known is None:
-        known = like.environ = _known_part(like, template)
-    environ = known.copy()
-    if like is not request:
-        _set_path(environ, request.path)
-    return environ
+        like = request.like or request
+        known = like.environ
+        if known is None:
+            known = like.environ = _known_part(like, template)
+        if like is not request:
+            known = known.copy()
+            _set_path(known, request.path)
+            if not request.repeated:
+                return known
+            request.environ = known
+    return known.copy()
 
 
 def _known_part(request: RequestFields, template: dict[str, Any]) -> dict[str, Any]:

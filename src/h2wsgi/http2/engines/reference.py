@@ -388,7 +388,8 @@ class ReferenceEngine:
                 return
         elif not increment:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
-        for event in self._feed(WINDOW_UPDATE, 0, stream_id, payload):
+        # Without the reserved bit, which is to be ignored (section 6.9) and h2 takes for a number.
+        for event in self._feed(WINDOW_UPDATE, 0, stream_id, increment.to_bytes(4, "big")):
             if isinstance(event, WindowUpdated):
                 self._handler.window_opened(stream_id)
             elif isinstance(event, StreamReset):

@@ -15,6 +15,8 @@ from .hpack import Decoder, huffman_decode
 
 REMEMBERED_OCTETS = 8_192
 """Decoded octets of all the blocks that a connection remembers; it then begins anew."""
+RECENT_PATHS = 8
+"""Requests remembered with their ``:path``, each of up to 127 octets of it."""
 
 # ":path" has the indexes 4 and 5 of the static table. As the name of a literal that enters no
 # table, they stand in four bits: plain (0x0.) or never to be indexed (0x1.; RFC 7541 section 6.2).
@@ -33,6 +35,8 @@ class RequestBlocks:
         # By END_STREAM, then by block: the request, and the size of its section without ":path".
         self._whole: tuple[Known, Known] = ({}, {})
         self._without_path: tuple[Known, Known] = ({}, {})
+        self._recent: tuple[dict[bytes, RequestFields], dict[bytes, RequestFields]] = ({}, {})
+        """By END_STREAM, then by block, ``:path`` and all: what came last."""
         self._octets = 0
         self._is_stable = False
         """Whether the block decoded last left the dynamic table as it was."""
@@ -59,18 +63,26 @@ class RequestBlocks:
         """
         if (found := self._whole[end_stream].get(block)) is not None:
             return found[0]
+        recent = self._recent[end_stream]
+        if (request := recent.get(block)) is not None:
+            request.repeated = True
+            return request
         if (cut := _cut_path(block)) is None:
             return None
         rest, path, huffman_coded = cut
         if (found := self._without_path[end_stream].get(rest)) is None:
             return None
-        request, size = found
+        like, size = found
         if huffman_coded:
             path = huffman_decode(path)
         if size + len(path) > self._max_octets:
             return None
-        check_path(path, request.method)
-        return request.with_path(path)
+        check_path(path, like.method)
+        request = like.with_path(path)
+        if len(recent) >= RECENT_PATHS:
+            recent.clear()
+        recent[block] = request
+        return request
 
     def read(self, fields: FieldList, block: bytes, end_stream: bool) -> RequestFields:
         """Return the request that ``fields`` describe, which ``block`` was just decoded to.
@@ -95,7 +107,7 @@ class RequestBlocks:
             self._whole[end_stream][block] = (request, size)
 
     def _forget(self) -> None:
-        for known in (*self._whole, *self._without_path):
+        for known in (*self._whole, *self._without_path, *self._recent):
             known.clear()
         self._octets = 0
 
