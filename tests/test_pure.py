@@ -649,7 +649,7 @@ class Seam:
     def __init__(self, *, ceiling: int = 1_000_000, budget: int = 1_000_000) -> None:
         self.wakes = threading.Semaphore(0)
         self.budget = Budget(budget, self.relieved)
-        self.handover = Handover(self.wakes.release, ceiling, self.budget)
+        self.handover = Handover(lambda _: self.wakes.release(), ceiling, self.budget)
         self.output: dict[int, bytearray] = {}
         self.marks: dict[int, list[int]] = {}
         self.credit: dict[int, int] = {}

@@ -621,7 +621,7 @@ def filled_stream(chunks: list[bytes]) -> Stream:
     """Return a stream to which everything has already come."""
     request = RequestFields("POST", b"https", b"localhost", b"/", (), None, False)
     facts = ConnectionFacts("https", "localhost", "443", "", "", {})
-    handover = Handover(lambda: None, 1_000_000, Budget(1_000_000, lambda: None))
+    handover = Handover(lambda _: None, 1_000_000, Budget(1_000_000, lambda: None))
     stream = Stream(1, request, facts, handover, Limits(write_limit=1, credit_step=7, max_body=0))
     for chunk in chunks:
         stream.receive(chunk)

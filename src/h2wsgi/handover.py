@@ -80,7 +80,7 @@ class Handover:
 
     def __init__(
         self,
-        wake_threadsafe: Callable[[], None],
+        wake_threadsafe: Callable[[bool], None],
         ceiling: int,
         output: Budget,
         input_: Budget | None = None,
@@ -123,9 +123,9 @@ class Handover:
         self.scheduled = True
         return True
 
-    def wake(self) -> None:
-        """Schedule a flush on the loop. Outside the lock: it may write to the loop's self-pipe."""
-        self._wake_threadsafe()
+    def wake(self, about_to_wait: bool = False) -> None:
+        """Schedule a flush on the loop; outside the lock. See Wire.flush_threadsafe."""
+        self._wake_threadsafe(about_to_wait)
 
     @loop_thread
     def drain(self) -> list[Output]:

@@ -18,9 +18,11 @@ from .guards import loop_thread
 class Mailbox:
     """Calls to make on the thread of ``loop``, in the order they were posted.
 
-    It wakes the loop through an eventfd where there is one, and by call_soon_threadsafe elsewhere.
-    That holds the interpreter while it writes, so the loop woken on the same CPU would only fall
-    asleep again until it is let go. (A request at a time, on one CPU: 100 us instead of 79.)
+    There are two ways to wake the loop. A thread that goes on computing keeps the interpreter with
+    call_soon_threadsafe: the loop gets it a little later, and finds more to do. One that is about
+    to wait writes to an eventfd, where there is one, which lets go of the interpreter: otherwise
+    the loop, woken on the same CPU, would only fall asleep again to wait for it. (A request at a
+    time, on one CPU: 100 us instead of 79. The eventfd for all: Flask 87 us instead of 77.)
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -33,7 +35,7 @@ class Mailbox:
         if hasattr(os, "eventfd"):
             fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             try:
-                loop.add_reader(fd, self._deliver)
+                loop.add_reader(fd, self._read)
             except BaseException:
                 os.close(fd)
                 raise
@@ -43,12 +45,16 @@ class Mailbox:
         """Return how many calls have not been made."""
         return len(self._calls)
 
-    def post_threadsafe(self, call: Callable[[], None]) -> None:
-        """Make ``call`` soon; never, if the loop is closed by then."""
+    def post_threadsafe(self, call: Callable[[], None], about_to_wait: bool = False) -> None:
+        """Make ``call`` soon; never, if the loop is closed by then.
+
+        ``about_to_wait`` is what the calling thread is.
+        """
         self._calls.append(call)
         if not self._scheduled:
             self._scheduled = True
-            self._wake()
+            if not (about_to_wait and self._write()):
+                self._call_threadsafe(self._deliver)
 
     def call_later_threadsafe(self, delay: float, call: Callable[[], None]) -> None:
         """Make ``call`` after ``delay`` seconds."""
@@ -64,12 +70,20 @@ class Mailbox:
         if self._scheduled:
             self._call_threadsafe(self._deliver)
 
-    def _wake(self) -> None:
+    def _write(self) -> bool:
         with self._fd_lock:
-            if self._fd >= 0:
-                os.eventfd_write(self._fd, 1)
-                return
-        self._call_threadsafe(self._deliver)
+            if self._fd < 0:
+                return False
+            os.eventfd_write(self._fd, 1)
+        return True
+
+    @loop_thread
+    def _read(self) -> None:
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return  # nothing was written since the last look
+        self._deliver()
 
     def _call_threadsafe(self, call: Callable[[], object]) -> None:
         try:
@@ -80,11 +94,6 @@ class Mailbox:
 
     @loop_thread
     def _deliver(self) -> None:
-        if self._fd >= 0:
-            try:
-                os.eventfd_read(self._fd)
-            except BlockingIOError:
-                return  # nothing was posted since the last look
         # Cleared first: who posts after this line wakes anew, who posted before is served.
         self._scheduled = False
         for _ in range(len(self._calls)):

@@ -341,9 +341,10 @@ class Stream:
 
     def _handed_over(self, wake: bool, mark: int) -> None:
         """Wake the loop, if it has to be, and wait for room, if more follows."""
+        waits = mark == OPEN and self.unsent >= self.limits.write_limit
         if wake:
-            self._handover.wake()
-        if mark == OPEN and self.unsent >= self.limits.write_limit:
+            self._handover.wake(about_to_wait=waits)
+        if waits:
             with self._handover.lock:
                 self._wait_locked(lambda: self.unsent <= self.limits.write_limit // 4)
                 self.require_client()
@@ -364,11 +365,11 @@ class Stream:
             head = None
 
     @application_thread
-    def send_whole(self, head: Head, data: bytes) -> Callable[[], None] | None:
+    def send_whole(self, head: Head, data: bytes) -> Callable[[bool], None] | None:
         """Hand over a complete response in one piece, as most are.
 
-        Returns what the thread has to call before it waits or runs anything else, or None: the
-        loop that is woken first would only contend with it for the interpreter.
+        Returns what the thread has to call before it waits or runs anything else, or None; the
+        argument is whether it waits then.
 
         Raises:
             ClientDisconnected: nobody will get it.

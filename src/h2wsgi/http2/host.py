@@ -41,8 +41,11 @@ class Wire(Protocol):
     def write(self, data: bytes) -> None:
         """Send octets."""
 
-    def flush_threadsafe(self) -> None:
-        """Have :meth:`Connection.flush` called soon on the loop's thread."""
+    def flush_threadsafe(self, about_to_wait: bool = False) -> None:
+        """Have :meth:`Connection.flush` called soon on the loop's thread.
+
+        ``about_to_wait`` is what the calling thread is: then the loop may as well go on at once.
+        """
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call ``callback`` and send what it queued, if the connection is still open then."""

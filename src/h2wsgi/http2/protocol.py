@@ -242,9 +242,9 @@ class H2Protocol(asyncio.Protocol):
         if self.state not in (State.LINGERING, State.CLOSED):
             self._transport.write(data)
 
-    def flush_threadsafe(self) -> None:
+    def flush_threadsafe(self, about_to_wait: bool = False) -> None:
         """See Wire."""
-        self._host.mailbox.post_threadsafe(self._flush)
+        self._host.mailbox.post_threadsafe(self._flush, about_to_wait)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """See Wire."""

@@ -79,8 +79,8 @@ class Response:
         """END_STREAM was handed over: nothing more can be sent."""
         self.clean = False
         """There are no notes."""
-        self.wake: Callable[[], None] | None = None
-        """What the thread must call before it does anything that may take time."""
+        self.wake: Callable[[bool], None] | None = None
+        """What the thread must call before it waits or runs code that is not ours."""
 
     def notes(self) -> list[str]:
         """Return what the application did wrong that did not stop the response."""
@@ -255,6 +255,13 @@ class Response:
         """Send a whole response of the server's own in place of one whose head has not left."""
         self.start_response(status, headers, (None, None, None))
         self.send_complete([content])
+        self.wake_now()
+
+    def wake_now(self) -> None:
+        """Do what :attr:`wake` asks for: what comes next may take time."""
+        if self.wake is not None:
+            wake, self.wake = self.wake, None
+            wake(False)
 
     def _hand_over(self, data: bytes, mark: int) -> None:
         head = None

@@ -48,11 +48,11 @@ class Runner:
         self._noted_lock = threading.Lock()
 
     @application_thread
-    def run(self, stream: Stream, client_wait: ClientWait) -> Callable[[], None] | None:
+    def run(self, stream: Stream, client_wait: ClientWait) -> Callable[[bool], None] | None:
         """Answer the request of ``stream``. Never raises.
 
         ``client_wait`` is told while the thread waits on its client. Returns what the thread has
-        to call before it waits or runs anything else, or None.
+        to call before it waits (True) or runs anything else (False), or None.
         """
         stream.begin(client_wait)
         response = Response(stream, self._heads)
@@ -63,13 +63,15 @@ class Runner:
             else:
                 self._send_and_close(iterable, stream, response)
         except BaseException as error:
+            response.wake_now()
             self._handle(error, stream, response)
         finally:
             stream.finished()
-            if self._errors.written:
+            if self._errors.written or not response.clean:
+                # Logging runs the application's handlers, which may block and raise.
+                response.wake_now()
                 self._errors.flush()
-            if not response.clean and (notes := response.notes()):
-                self._log_notes(stream, notes)
+                self._log_notes(stream, response.notes())
         return response.wake
 
     def _send_and_close(

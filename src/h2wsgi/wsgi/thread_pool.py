@@ -89,7 +89,8 @@ class _Worker(Generic[Job]):
 class ThreadPool(Generic[Job]):
     """Runs jobs for connections: ``run(job, lane)``, which must not raise.
 
-    What it returns, if not None, is called before the thread waits or runs another job.
+    What it returns, if not None, is called before the thread waits (True) or runs another job
+    (False).
 
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
     be with those that wait on clients; ``schedule_threadsafe(delay, callback)`` arranges a call
@@ -99,7 +100,7 @@ class ThreadPool(Generic[Job]):
 
     def __init__(
         self,
-        run: Callable[[Job, Lane[Job]], Callable[[], None] | None],
+        run: Callable[[Job, Lane[Job]], Callable[[bool], None] | None],
         *,
         limit: int,
         max_threads: int,
@@ -160,10 +161,7 @@ class ThreadPool(Generic[Job]):
             if lane is None or job not in lane.waiting:
                 return False
             lane.waiting.remove(job)
-            if lane.in_ring and not lane.waiting:
-                # An empty lane in the ring would be kept for good, and its connection with it.
-                lane.in_ring = False
-                self._ring.remove(lane)
+            self._leave_ring_if_empty_locked(lane)
             self._forget_if_empty_locked(lane)
             return True
 
@@ -200,6 +198,12 @@ class ThreadPool(Generic[Job]):
         if lane.waiting and not lane.in_ring and lane.running < self._lane_limit:
             lane.in_ring = True
             self._ring.append(lane)
+
+    def _leave_ring_if_empty_locked(self, lane: Lane[Job]) -> None:
+        # An empty lane in the ring would be kept for good, and its connection with it.
+        if lane.in_ring and not lane.waiting:
+            lane.in_ring = False
+            self._ring.remove(lane)
 
     def _assign_locked(self) -> None:
         """Give waiting jobs to idle threads, then to new ones as far as those start eagerly."""
@@ -280,7 +284,8 @@ class ThreadPool(Generic[Job]):
                 del job, current  # or the request would live until the next one comes
                 current = self._done(worker, lane)
                 if afterwards is not None:
-                    afterwards()
+                    afterwards(current is None)
+            del lane, afterwards  # or the connection would
 
     def _done(self, worker: _Worker[Job], lane: Lane[Job]) -> Assignment[Job] | None:
         began, now = worker.began, time.monotonic()
@@ -297,7 +302,9 @@ class ThreadPool(Generic[Job]):
                 and not self._closing
             ):
                 self._started += 1
-                return lane, lane.waiting.popleft()
+                job = lane.waiting.popleft()
+                self._leave_ring_if_empty_locked(lane)
+                return lane, job
             worker.turn_began = now
             self._running -= 1
             lane.running -= 1
@@ -342,7 +349,8 @@ class ThreadPool(Generic[Job]):
         """Start threads if requests wait, nobody is idle and the time did not go into computing."""
         then, cpu_then, started_then = self._seen
         now = time.monotonic()
-        if self._started != started_then:
+        stuck = self._started == started_then
+        if not stuck:
             self._last_start = now
         busy = time.process_time() - cpu_then >= BUSY_SHARE * (now - then)
         stalled = now - self._last_start >= STALLED_AFTER
@@ -351,7 +359,7 @@ class ThreadPool(Generic[Job]):
                 self._watching = False
                 return
             at_ceiling = self._threads >= self._max_threads and not self._idle
-            if not at_ceiling and (not busy or stalled):
+            if not at_ceiling and (not busy or stalled or (stuck and self._idle)):
                 self._slow_lately = SLOW_MEMORY
                 if self._idle:
                     self._assign_locked()
