@@ -96,5 +96,11 @@ class Mailbox:
     def _deliver(self) -> None:
         # Cleared first: who posts after this line wakes anew, who posted before is served.
         self._scheduled = False
-        for _ in range(len(self._calls)):
-            self._calls.popleft()()
+        try:
+            for _ in range(len(self._calls)):
+                self._calls.popleft()()
+        finally:
+            if self._calls and not self._scheduled:
+                # One has failed; the others are of other connections.
+                self._scheduled = True
+                self._call_threadsafe(self._deliver)

@@ -98,13 +98,13 @@ class Server:
         self._listeners = open_listeners(self.config.tls_binds, tls=True)
         try:
             self._listeners += open_listeners(self.config.h2c_binds, tls=False)
+            self.mailbox = Mailbox(asyncio.get_running_loop())
         except BaseException:
             for listener in self._listeners:
                 listener.close()
             raise
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
-        self.mailbox = Mailbox(asyncio.get_running_loop())
         self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
         self._acceptor.start()
 

@@ -359,9 +359,10 @@ class ThreadPool(Generic[Job]):
                 self._watching = False
                 return
             at_ceiling = self._threads >= self._max_threads and not self._idle
-            if not at_ceiling and (not busy or stalled or (stuck and self._idle)):
+            at_hand = self._idle or self._threads < min(EAGER_THREADS, self._limit)
+            if not at_ceiling and (not busy or stalled or (stuck and at_hand)):
                 self._slow_lately = SLOW_MEMORY
-                if self._idle:
+                if at_hand:
                     self._assign_locked()
                 else:
                     self._grow_locked()

@@ -17,6 +17,8 @@ REMEMBERED_OCTETS = 8_192
 """Decoded octets of all the blocks that a connection remembers; it then begins anew."""
 RECENT_PATHS = 8
 """Requests remembered with their ``:path``, each of up to 127 octets of it."""
+RECENT_BLOCK = 1_024
+"""Octets of the longest block that is remembered with its ``:path``."""
 
 # ":path" has the indexes 4 and 5 of the static table. As the name of a literal that enters no
 # table, they stand in four bits: plain (0x0.) or never to be indexed (0x1.; RFC 7541 section 6.2).
@@ -79,9 +81,10 @@ class RequestBlocks:
             return None
         check_path(path, like.method)
         request = like.with_path(path)
-        if len(recent) >= RECENT_PATHS:
-            recent.clear()
-        recent[block] = request
+        if len(block) <= RECENT_BLOCK:
+            if len(recent) >= RECENT_PATHS:
+                recent.clear()
+            recent[block] = request
         return request
 
     def read(self, fields: FieldList, block: bytes, end_stream: bool) -> RequestFields:
