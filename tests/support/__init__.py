@@ -1,1 +1,1 @@
-"""What the tests share: no test lives here, and nothing here imports the server."""
+"""What the tests share: no test lives here. Only what compares the engines imports the server."""

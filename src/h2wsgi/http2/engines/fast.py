@@ -6,7 +6,7 @@ integers, a field block seen before is not decoded again, and output is a list o
 joined once. Rare frames are left to hyperframe.
 
 Where a window is kept: a stream's are counted from the initial size that SETTINGS give, so that a
-change of it costs the same however many streams are open (section 6.9.2).
+change of it changes no stream (section 6.9.2).
 
 Loop thread only.
 """

@@ -16,7 +16,7 @@ from .hpack import Decoder, huffman_decode
 REMEMBERED_OCTETS = 8_192
 """Decoded octets of all the blocks that a connection remembers; it then begins anew."""
 RECENT_PATHS = 8
-"""Requests remembered with their ``:path``, each of up to 127 octets of it."""
+"""Requests remembered with their ``:path``, which is of up to 126 octets as it was sent."""
 RECENT_BLOCK = 1_024
 """Octets of the longest block that is remembered with its ``:path``."""
 
