@@ -8,7 +8,7 @@ prints two Markdown tables, a row a behaviour and a column a server; `--server`,
 of a row's text) choose some, COMPARISON_LOGS=1 shows what the servers logged. The client is the
 raw one of h2wsgi's tests (tests/support/peer.py), so that illegal input can be sent and every
 frame is seen. Every wait has a limit, and each server is ended by its own process id. It takes
-some minutes, since only one server runs at a time. `--speed` needs h2load.
+some minutes, since only one server runs at a time.
 """
 
 from __future__ import annotations
@@ -660,25 +660,6 @@ def _(server: Server, certs: Path) -> Finding:
     return bool(re.search(r"--reload\b", help_of(server))), ""
 
 
-# --- Speed, if asked for ---
-
-
-def speed(server: Server, certs: Path) -> str:
-    """Return requests a second for a two-octet answer: the median of three runs of h2load."""
-    found = []
-    with run(server, certs, options=f"{server.speed} {server.options}") as running:
-        for _ in range(3):
-            url = f"https://127.0.0.1:{running.port}/ok"
-            command = ["h2load", "-n", "10000", "-c", "10", "-m", "10", url]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
-            rate = re.search(r"([\d.]+) req/s", done)
-            good = re.search(r"(\d+) succeeded", done)
-            if not rate or not good or good[1] != "10000":
-                return f"only {good[1] if good else 0} of 10000 answered"
-            found.append(float(rate[1]))
-    return f"{sorted(found)[1]:.0f}"
-
-
 # --- Running and printing ---
 
 
@@ -721,7 +702,6 @@ def main() -> None:
     names = [server.name for server in SERVERS]
     parser.add_argument("--server", action="append", choices=names, help="only this; repeatable")
     parser.add_argument("--probe", default="", help="only rows that contain this text")
-    parser.add_argument("--speed", action="store_true", help="run h2load too, and nothing else")
     chosen = parser.parse_args()
     servers = [each for each in SERVERS if each.name in (chosen.server or names)]
     head = [f"{each.name} {version(each.name)}" for each in servers]
@@ -730,16 +710,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         certs = Path(folder)
         make_certificate(certs)
-        if chosen.speed:
-            speeds = [speed(server, certs) for server in servers]
-            second.append(("requests a second (h2load -c 10 -m 10)", *speeds))
         for each in PROBES:
-            if not chosen.speed and chosen.probe in each.behaviour:
+            if chosen.probe in each.behaviour:
                 cells = [attempt(lambda s=s, e=each: look_at(e, s, certs)) for s in servers]
                 first.append((each.behaviour, each.ground, *cells))
                 progress(cells, each.behaviour)
         for behaviour, look in OTHERS:
-            if not chosen.speed and chosen.probe in behaviour:
+            if chosen.probe in behaviour:
                 cells = [attempt(lambda s=s, f=look: f(s, certs)) for s in servers]
                 second.append((behaviour, *cells))
                 progress(cells, behaviour)

@@ -41,8 +41,6 @@ class Server:
     """Options instead of those, with which it speaks HTTP/1.1 too; None: it never does."""
     asgi: str | None = None
     """Options with which it runs an ASGI application; None: it never does."""
-    speed: str = ""
-    """Options to add when speed is measured: the faster loop, no access log."""
     workers: str | None = None
     """Options to add for two worker processes; None: it has one, always."""
 
@@ -64,7 +62,6 @@ SERVERS = (
         "h2wsgi",
         "--bind 127.0.0.1:{port} --cert {certs}/cert.crt --key {certs}/cert.key --threads 16"
         " --graceful-timeout 10 {app}",
-        speed="--no-access-log",
     ),
     Server(
         "hypercorn",
@@ -72,7 +69,6 @@ SERVERS = (
         http1=HYPERCORN + " {app}",
         asgi=HYPERCORN + " {app}",
         workers="--workers 2",
-        speed="--worker-class uvloop",
     ),
     Server(
         "granian",

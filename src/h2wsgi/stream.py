@@ -92,6 +92,8 @@ class ClientWait(Protocol):
 
 
 CONTINUE = Head(100)
+_NO_CHUNKS: deque[bytes] = deque(maxlen=0)
+"""What waits for the application in all the streams without content."""
 
 
 class Stream:
@@ -127,7 +129,7 @@ class Stream:
         self._client_wait: ClientWait | None = None
         self._thread = 0
         # under the lock
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytes] = _NO_CHUNKS if request_ended else deque()
         self._buffered = 0
         self._wanted = 1
         self._credit_due = 0

@@ -57,7 +57,7 @@ def remains(server: Any) -> dict[str, object]:
         found |= {
             f"connection {number} streams": len(connection.streams),
             f"connection {number} engine": len(connection.engine._streams.open),
-            f"connection {number} queue": len(connection.outflow._queue),
+            f"connection {number} queue": len(connection.outflow._queue.pending),
             f"connection {number} unaccounted": len(connection.outflow._written),
             f"connection {number} withheld": connection._withheld,
         }

@@ -60,7 +60,7 @@ class Connection:
         """See EngineHandler."""
         stream = self._open(stream_id, request, end_stream)
         declared = request.content_length
-        if declared is not None and 0 < self._config.max_body < declared:
+        if declared is not None and 0 < self._limits.max_body < declared:
             self._answer(stream, 413)
         else:
             self._arrived.append(stream)

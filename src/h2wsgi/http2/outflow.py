@@ -67,7 +67,7 @@ class Outflow:
         """Queue output that an application handed over."""
         if data:
             self._budget.add(len(data))
-        if stream.stream_id not in self._queue:
+        if stream.stream_id not in self._queue.pending:
             stream.progress_at = time.monotonic()
         self._queue.push(stream.stream_id, head, data, mark)
 
@@ -79,7 +79,9 @@ class Outflow:
         """
         size = len(data)
         queue = self._queue
-        if self._wire.write_paused or (queue and (queue.has_ready or stream.stream_id in queue)):
+        if self._wire.write_paused:
+            return False
+        if queue.pending and (queue.has_ready or stream.stream_id in queue.pending):
             return False
         if not self._engine.send_response(stream.stream_id, head, data):
             return False
@@ -94,7 +96,7 @@ class Outflow:
 
     def is_waiting(self, stream: Stream) -> bool:
         """Return True if output of the stream waits for its window, the transport or its turn."""
-        return stream.stream_id in self._queue
+        return stream.stream_id in self._queue.pending
 
     def window_opened(self, stream_id: int) -> None:
         """The window of a stream grew, or with 0 perhaps that of any."""

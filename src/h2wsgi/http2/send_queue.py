@@ -46,29 +46,23 @@ class SendQueue:
     def __init__(self, window: Callable[[int], int], max_frame_size: int = MAX_FRAME_SIZE) -> None:
         self._window = window
         self._max_frame_size = max_frame_size
-        self._pending: dict[int, _Pending] = {}
+        self.pending: dict[int, _Pending] = {}
+        """What is queued, by stream: looked at for each response, so no method stands before it."""
         self._ready: deque[int] = deque()
         # In the order they stepped aside: a window that opens a little must not serve the same
         # stream each time.
         self._blocked: dict[int, None] = {}
-
-    def __len__(self) -> int:
-        """Return how many streams have output."""
-        return len(self._pending)
 
     @property
     def has_ready(self) -> bool:
         """True if some stream may have its turn: what comes now has to wait behind it."""
         return bool(self._ready)
 
-    def __contains__(self, stream_id: int) -> bool:
-        return stream_id in self._pending
-
     def push(self, stream_id: int, head: Head | None, data: bytes, mark: int) -> None:
         """Append output of one stream. A head always precedes the content pushed after it."""
-        pending = self._pending.get(stream_id)
+        pending = self.pending.get(stream_id)
         if pending is None:
-            pending = self._pending[stream_id] = _Pending()
+            pending = self.pending[stream_id] = _Pending()
             self._ready.append(stream_id)
         if head is not None:
             pending.heads.append(head)
@@ -83,16 +77,16 @@ class SendQueue:
         """Take the next piece, at most one frame; None if all streams are blocked or done."""
         for _ in range(len(self._ready)):
             stream_id = self._ready.popleft()
-            pending = self._pending[stream_id]
+            pending = self.pending[stream_id]
             if pending.heads:
                 return self._take_head(stream_id, pending)
             if not pending.octets:
-                del self._pending[stream_id]
+                del self.pending[stream_id]
                 return Piece(stream_id, None, b"", pending.mark)
             room = min(self._window(stream_id), self._max_frame_size)
             if room <= 0 and pending.mark == ABORT:
                 # The rest would only delay the news that the response failed.
-                del self._pending[stream_id]
+                del self.pending[stream_id]
                 return Piece(stream_id, None, b"", ABORT)
             if room <= 0:
                 self._blocked[stream_id] = None
@@ -110,7 +104,7 @@ class SendQueue:
 
     def discard(self, stream_id: int) -> None:
         """Drop a stream's output."""
-        if self._pending.pop(stream_id, None) is None:
+        if self.pending.pop(stream_id, None) is None:
             return
         if stream_id in self._blocked:
             del self._blocked[stream_id]
@@ -126,10 +120,10 @@ class SendQueue:
         head = pending.heads.popleft()
         only = not pending.heads and not pending.octets
         if only and pending.mark == END:
-            del self._pending[stream_id]
+            del self.pending[stream_id]
             return Piece(stream_id, head, b"", END)
         if only and pending.mark == OPEN:
-            del self._pending[stream_id]
+            del self.pending[stream_id]
         else:
             # The stream keeps its turn: content usually fits behind the head in one record.
             self._ready.appendleft(stream_id)
@@ -141,7 +135,7 @@ class SendQueue:
         if pending.octets or pending.mark == ABORT:
             self._ready.append(stream_id)
             return Piece(stream_id, None, data, OPEN)
-        del self._pending[stream_id]
+        del self.pending[stream_id]
         return Piece(stream_id, None, data, pending.mark)
 
 

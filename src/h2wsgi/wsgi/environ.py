@@ -95,7 +95,10 @@ def _known_part(request: RequestFields, template: dict[str, Any]) -> dict[str, A
 def _set_path(environ: dict[str, Any], target: bytes) -> None:
     raw = target.decode("latin-1")
     path, _, query = raw.partition("?")
-    environ["PATH_INFO"] = _path_info(path, environ["SCRIPT_NAME"])
+    root_path = environ["SCRIPT_NAME"]
+    if root_path or "%" in path or path == "*":
+        path = _path_info(path, root_path)
+    environ["PATH_INFO"] = path
     environ["QUERY_STRING"] = query
     environ["RAW_URI"] = raw
     environ["REQUEST_URI"] = raw

@@ -60,10 +60,13 @@ class HeadMemory:
     """Heads by what start_response was given."""
 
     def __init__(self) -> None:
-        self._second = -1
+        self._expires = 0.0
+        """When the second is over, by the clock that Date shows."""
         self._date = b""
         self._known: dict[tuple[Any, ...], CheckedHead] = {}
         self._octets = 0
+        self._last: tuple[str, Headers, CheckedHead] | None = None
+        """What came last, which comes next most often."""
 
     def checked(self, status: str, headers: Headers) -> CheckedHead:
         """Return the head for the arguments of start_response.
@@ -72,12 +75,12 @@ class HeadMemory:
             ApplicationError: an illegal status or header.
             TypeError: something is not a str, a list or a pair.
         """
-        second = int(time.time())
-        if second != self._second:
-            self._date = formatdate(second, usegmt=True).encode("ascii")
-            self._known = {}
-            self._octets = 0
-            self._second = second
+        now = time.time()
+        if now >= self._expires or now < self._expires - 1:
+            self._begin_second(int(now))
+        last = self._last
+        if last is not None and last[1] == headers and last[0] == status:
+            return last[2]
         known = self._known
         key: tuple[Any, ...] | None = None
         # A list of pairs hashes as the tuple of them; anything else is for _check to refuse.
@@ -85,6 +88,7 @@ class HeadMemory:
             key = (status, *headers)
             try:
                 if (found := known.get(key)) is not None:
+                    self._last = (status, headers.copy(), found)
                     return found
             except TypeError:
                 key = None
@@ -92,6 +96,13 @@ class HeadMemory:
         if key is not None:
             self._remember(known, key, found)
         return found
+
+    def _begin_second(self, second: int) -> None:
+        self._date = formatdate(second, usegmt=True).encode("ascii")
+        self._known = {}
+        self._octets = 0
+        self._last = None
+        self._expires = second + 1
 
     def _remember(
         self, known: dict[tuple[Any, ...], CheckedHead], key: tuple[Any, ...], head: CheckedHead

@@ -57,7 +57,12 @@ class Runner:
         stream.begin(client_wait)
         response = Response(stream, self._heads)
         try:
-            iterable = self._app(self._environ(stream), response.start_response)
+            known = stream.request.environ
+            if known is None or stream.has_content:
+                environ = self._environ(stream)
+            else:
+                environ = known.copy()  # as _environ does, for most requests
+            iterable = self._app(environ, response.start_response)
             if type(iterable) is list:
                 response.send_complete(iterable)
             else:

@@ -400,7 +400,8 @@ def _yield_to_the_loop() -> None:
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
-            os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:  # any other is somebody's choice
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def lane_limit(limit: int) -> int:

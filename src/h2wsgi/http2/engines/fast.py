@@ -252,8 +252,9 @@ class FastEngine:
 
     def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
         """See Engine. Frames of unknown type are ignored (section 5.5)."""
-        receiver = self._receivers.get(type_)
-        if receiver is not None:
+        if type_ == HEADERS:
+            self._receive_headers(flags, stream_id, payload)
+        elif (receiver := self._receivers.get(type_)) is not None:
             receiver(flags, stream_id, payload)
 
     def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
