@@ -21,7 +21,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 LAYERS: list[set[str]] = [
     {"errors", "options", "guards", "log_writer", "x509"},
     {"config", "addresses", "budget", "issuing", "mailbox", "settings"},
-    {"logs", "handover", "devcert"},
+    {"logs", "handover", "devcert", "request"},
     {"stream", "tls"},
     {"peers", "http2", "wsgi", "loading", "banner"},
     {"accept"},

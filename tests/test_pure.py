@@ -38,7 +38,8 @@ from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
 from h2wsgi.http2.receive_credit import ReceiveCredit
 from h2wsgi.http2.send_queue import Piece, SendQueue
 from h2wsgi.peers import connection_facts
-from h2wsgi.stream import ConnectionFacts, RequestFields, Stream
+from h2wsgi.request import ConnectionFacts, RequestFields
+from h2wsgi.stream import Stream
 from h2wsgi.wsgi import thread_pool
 from h2wsgi.wsgi.thread_pool import Lane, ThreadPool, lane_limit
 

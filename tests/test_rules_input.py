@@ -21,7 +21,8 @@ from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected
 from h2wsgi.budget import Budget
 from h2wsgi.handover import Handover, Limits
-from h2wsgi.stream import ConnectionFacts, RequestFields, Stream
+from h2wsgi.request import ConnectionFacts, RequestFields
+from h2wsgi.stream import Stream
 from h2wsgi.wsgi.input import Input
 from support.peer import TIMEOUT, Code, Peer, Response, Type
 

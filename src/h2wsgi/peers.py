@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any, Protocol
 
 from .addresses import Listener
-from .stream import ConnectionFacts
+from .request import ConnectionFacts
 
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 

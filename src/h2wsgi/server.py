@@ -24,7 +24,8 @@ from .handover import Handover
 from .http2.protocol import ABORT_AFTER, H2Protocol
 from .logs import Log, library_log
 from .mailbox import Mailbox
-from .stream import ConnectionFacts, Stream
+from .request import ConnectionFacts
+from .stream import Stream
 from .tls import resolve
 from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool

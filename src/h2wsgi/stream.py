@@ -12,73 +12,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from .errors import BodyTooLarge, ClientDisconnected
 from .guards import application_thread, loop_thread
-from .handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits
-
-
-@dataclass(slots=True)
-class RequestFields:
-    """A request's field section after every rule was checked (RFC 9113 section 8.3).
-
-    Never changed once made: the same one may stand for many requests of a connection. (Frozen, it
-    would take four times as long to make, for each request.)
-    """
-
-    method: str
-    scheme: bytes
-    authority: bytes | None
-    path: bytes
-    """``:path`` as sent: path and query, no octet outside 0x21 to 0x7e."""
-    fields: tuple[tuple[bytes, bytes], ...]
-    """Names in lower case, values as sent, in the order sent, pseudo-fields left out."""
-    content_length: int | None
-    expects_continue: bool
-    like: RequestFields | None = field(default=None, repr=False, compare=False)
-    """An earlier request that differs in its path alone."""
-    environ: dict[str, Any] | None = field(default=None, repr=False, compare=False)
-    """Where the application side keeps what it makes of this, for the next request like it."""
-    repeated: bool = field(default=False, repr=False, compare=False)
-    """Whether this stands for more than one request."""
-
-    def with_path(self, path: bytes) -> RequestFields:
-        """Return the same request for another path."""
-        return RequestFields(
-            self.method,
-            self.scheme,
-            self.authority,
-            path,
-            self.fields,
-            self.content_length,
-            self.expects_continue,
-            self,
-        )
-
-
-@dataclass(slots=True)
-class ConnectionFacts:
-    """What every request of a connection has in common."""
-
-    scheme: str
-    server_name: str
-    server_port: str
-    remote_address: str
-    remote_port: str
-    tls: dict[str, str]
-    """mod_ssl's names to values (``SSL_PROTOCOL``, ...); empty on cleartext."""
-    environ_template: dict[str, Any] | None = field(default=None, repr=False)
-    """Where the application side keeps the part of environ that is the same for all requests."""
-
-    @property
-    def peer(self) -> str:
-        """The peer as a log line names it."""
-        if not self.remote_address:
-            return "unix socket"
-        host = f"[{self.remote_address}]" if ":" in self.remote_address else self.remote_address
-        return f"{host}:{self.remote_port}"
+from .handover import CREDIT, END, FINISHED, OPEN, Handover, Head, Limits
+from .request import ConnectionFacts, RequestFields
 
 
 class ClientWait(Protocol):
@@ -478,6 +417,3 @@ class Stream:
 def again(failure: ClientDisconnected) -> ClientDisconnected:
     """Return a copy to raise: one instance raised in two threads would mix their tracebacks."""
     return type(failure)(*failure.args)
-
-
-__all__ = ["ABORT", "END", "OPEN", "ClientWait", "ConnectionFacts", "RequestFields", "Stream"]

@@ -23,7 +23,7 @@ from h2wsgi.http2.frame_gate import (
     NotHTTP2,
     ReceivedFrame,
 )
-from h2wsgi.stream import RequestFields
+from h2wsgi.request import RequestFields
 from support.engine_output import ClientView
 
 MakeEngine = Callable[[EngineHandler, Config], Engine]

@@ -15,7 +15,8 @@ from ..errors import ReadTimeout
 from ..guards import loop_thread
 from ..handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits, Output
 from ..logs import AccessRecord
-from ..stream import ConnectionFacts, RequestFields, Stream
+from ..request import ConnectionFacts, RequestFields
+from ..stream import Stream
 from .engines import make_engine
 from .frame_gate import MAX_FRAME_SIZE
 from .host import Host, Wire

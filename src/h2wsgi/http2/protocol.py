@@ -20,7 +20,8 @@ from .. import guards
 from ..errors import ConnectionFailed
 from ..guards import loop_thread
 from ..mailbox import Mailbox
-from ..stream import ConnectionFacts, Stream
+from ..request import ConnectionFacts
+from ..stream import Stream
 from . import refusal
 from .connection import Connection, code_name
 from .deadlines import Deadlines

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..errors import ApplicationError
-from ..stream import ABORT, END, OPEN, Stream
+from ..handover import ABORT, END, OPEN
+from ..stream import Stream
 from .head import CheckedHead, HeadMemory
 
 ExcTriple = (

@@ -29,17 +29,15 @@ from ..frame_gate import (
     FLAG_END_HEADERS,
     FLAG_END_STREAM,
     FLAG_PADDED,
-    GOAWAY,
     HEADERS,
     MAX_FRAME_SIZE,
     PING,
-    PRIORITY,
-    PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
     strip_padding,
 )
+from .control import FrameReceiver
 from .hpack import encode, size_update
 from .interface import EngineHandler
 from .request_blocks import RequestBlocks
@@ -52,8 +50,7 @@ from .settings import (
     known_entries,
     own_settings,
 )
-from .stream_table import OpenStream, StreamTable
-from .trailers import trailers_error
+from .stream_table import OpenStream
 
 # Length (24 bits, in two parts), type, flags, stream (section 4.1).
 _frame_header = Struct("!HBBBL").pack
@@ -76,14 +73,12 @@ class _Stream(OpenStream):
         self.receive_credit = 0
 
 
-class FastEngine:
+class FastEngine(FrameReceiver[_Stream]):
     """An :class:`~h2wsgi.http2.engines.interface.Engine` of our own."""
 
     def __init__(self, handler: EngineHandler, config: Config) -> None:
-        self._handler = handler
-        self._config = config
+        super().__init__(handler, config)
         self._requests = RequestBlocks(config)
-        self._streams: StreamTable[_Stream] = StreamTable()
         self._out: list[bytes | memoryview] = []
         # What the peer may still be sent, and may still send.
         self._send_window = DEFAULT_WINDOW
@@ -93,24 +88,8 @@ class FastEngine:
         self._receive_initial = max(config.stream_window, DEFAULT_WINDOW)
         self._table_update = b""
         """What the next field block has to begin with, after the peer changed its table's size."""
-        self._receivers = {
-            DATA: self._receive_data,
-            HEADERS: self._receive_headers,
-            PRIORITY: self._receive_priority,
-            RST_STREAM: self._receive_rst_stream,
-            SETTINGS: self._receive_settings,
-            PUSH_PROMISE: self._receive_push_promise,
-            PING: self._receive_ping,
-            GOAWAY: self._receive_goaway,
-            WINDOW_UPDATE: self._receive_window_update,
-        }
 
     # ------------------------------------------------------------------------ commands
-
-    @property
-    def last_stream_id(self) -> int:
-        """See Engine."""
-        return self._streams.highest
 
     def start(self) -> None:
         """See Engine."""
@@ -250,13 +229,6 @@ class FastEngine:
 
     # -------------------------------------------------------------------------- frames
 
-    def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """See Engine. Frames of unknown type are ignored (section 5.5)."""
-        if type_ == HEADERS:
-            self._receive_headers(flags, stream_id, payload)
-        elif (receiver := self._receivers.get(type_)) is not None:
-            receiver(flags, stream_id, payload)
-
     def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
         streams = self._streams
         ended = bool(flags & FLAG_END_STREAM)
@@ -307,15 +279,8 @@ class FastEngine:
             self._streams.advance(stream_id)
             self._stream_error(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
 
-    def _receive_trailers(self, stream_id: int, fields: FieldList, ended: bool) -> None:
-        stream = self._streams.open.get(stream_id)
-        if stream is None:
-            self._streams.require_reset_by_us(stream_id)
-        elif (error := trailers_error(self._config, stream, fields, ended)) is not None:
-            self._stream_error(stream_id, *error)
-        else:
-            self._streams.request_ended(stream_id)
-            self._handler.request_ended(stream_id)
+    def _trailers_accepted(self, stream_id: int) -> None:
+        self._streams.request_ended(stream_id)
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         streams = self._streams
@@ -348,39 +313,18 @@ class FastEngine:
         if ended:
             self._handler.request_ended(stream_id)
 
-    def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
-        self._handler.data_discarded(octets)
-        if reason:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
-        elif not (self._streams.was_reset_by_us(stream_id) or self._streams.is_ignored(stream_id)):
-            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
-
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
         """End one stream (section 5.4.2), open or not."""
         self._reset(stream_id, code)
         self._handler.stream_reset(stream_id, code, False, reason)
 
-    def _receive_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        # Deprecated (section 5.3.2): checked and forgotten.
-        if stream_id == 0:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5 and stream_id in self._streams.open:
-            self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+    def _closed_by_peer(self, stream_id: int, payload: bytes) -> None:
+        """Nothing is kept of a closed stream."""
 
-    def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        self._streams.require_known(stream_id, "RST_STREAM")
-        if self._streams.open.pop(stream_id, None) is not None:
-            code = int.from_bytes(payload, "big")
-            self._handler.stream_reset(stream_id, code, True, "")
+    def _settings_acknowledged(self) -> None:
+        self._receive_initial = self._config.stream_window
 
-    def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & FLAG_ACK:
-            if payload:
-                raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
-            self._receive_initial = self._config.stream_window
-            return
+    def _apply_settings(self, payload: bytes) -> None:
         # Of a setting that comes twice only the last is seen by anybody (section 6.5.3).
         entries = dict(known_entries(payload))
         for code, value in entries.items():
@@ -396,44 +340,21 @@ class FastEngine:
         self._out.append(_SETTINGS_ACK)
         self._handler.settings_received()
 
-    def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
+    def _answer_ping(self, payload: bytes) -> None:
+        self._send_frame(PING, FLAG_ACK, 0, payload)
 
-    def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
-        if flags & FLAG_ACK:
-            self._handler.ping_acknowledged(payload)
-        else:
-            self._send_frame(PING, FLAG_ACK, 0, payload)
-
-    def _receive_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
-        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
-        code = int.from_bytes(payload[4:8], "big")
-        self._handler.peer_going_away(last_stream_id, code, payload[8:])
-
-    def _receive_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
+    def _open_window(self, stream_id: int, increment: int) -> None:
         if stream_id == 0:
-            if not increment:
-                raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
             if self._send_window + increment > MAX_WINDOW:
                 raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
             self._send_window += increment
-            self._handler.window_opened(0)
-            return
-        if (stream := self._streams.open.get(stream_id)) is None:
-            self._streams.require_known(stream_id, "WINDOW_UPDATE")
-            return
-        stream.send_credit += increment
-        if not increment:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
-        elif self._send_initial + stream.send_credit > MAX_WINDOW:
-            self._stream_error(stream_id, ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
         else:
-            self._handler.window_opened(stream_id)
+            stream = self._streams.open[stream_id]
+            stream.send_credit += increment
+            if self._send_initial + stream.send_credit > MAX_WINDOW:
+                self._stream_error(stream_id, ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+                return
+        self._handler.window_opened(stream_id)
 
 
 _TOO_LARGE = "the window grew over 2^31-1"

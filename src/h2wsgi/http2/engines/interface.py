@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...handover import Head
-from ...stream import RequestFields
+from ...request import RequestFields
 
 
 class EngineHandler(Protocol):

@@ -20,7 +20,6 @@ from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
     Event,
-    PingAckReceived,
     RemoteSettingsChanged,
     StreamReset,
     WindowUpdated,
@@ -32,25 +31,23 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame
 from ...config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from ...handover import Head
-from ...stream import RequestFields
+from ...request import RequestFields
 from .. import fields as field_rules
 from ..frame_gate import (
     DATA,
     FLAG_ACK,
     FLAG_END_HEADERS,
     FLAG_END_STREAM,
-    GOAWAY,
     HEADERS,
     MAX_FRAME_SIZE,
     PING,
     PREFACE,
-    PRIORITY,
-    PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
     strip_padding,
 )
+from .control import FrameReceiver
 from .field_blocks import BlockDecoder
 from .h2_connection import (
     A_REQUEST,
@@ -66,16 +63,14 @@ from .settings import (
     known_entries,
     own_settings,
 )
-from .stream_table import OpenStream, StreamTable
-from .trailers import trailers_error
+from .stream_table import OpenStream
 
 
-class ReferenceEngine:
+class ReferenceEngine(FrameReceiver[OpenStream]):
     """An :class:`~h2wsgi.http2.engines.interface.Engine` on h2."""
 
     def __init__(self, handler: EngineHandler, config: Config) -> None:
-        self._handler = handler
-        self._config = config
+        super().__init__(handler, config)
         self._h2 = make_connection(config)
         self._clean = CleanDecoder()
         self._h2.decoder = self._clean
@@ -83,26 +78,9 @@ class ReferenceEngine:
         self._last: tuple[field_rules.FieldList, RequestFields] | None = None
         """The last request without content: the same remembered field list is the same request."""
         self._out = bytearray()
-        self._streams: StreamTable[OpenStream] = StreamTable()
         self._unseen_by_h2 = 0
-        self._receivers = {
-            DATA: self._receive_data,
-            HEADERS: self._receive_headers,
-            PRIORITY: self._receive_priority,
-            RST_STREAM: self._receive_rst_stream,
-            SETTINGS: self._receive_settings,
-            PUSH_PROMISE: self._receive_push_promise,
-            PING: self._receive_ping,
-            GOAWAY: self._receive_goaway,
-            WINDOW_UPDATE: self._receive_window_update,
-        }
 
     # ------------------------------------------------------------------------ commands
-
-    @property
-    def last_stream_id(self) -> int:
-        """See Engine."""
-        return self._streams.highest
 
     def start(self) -> None:
         """See Engine. SETTINGS is ours, because h2's own stream limit is set out of the way."""
@@ -199,12 +177,6 @@ class ReferenceEngine:
 
     # -------------------------------------------------------------------------- frames
 
-    def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """See Engine. Frames of unknown type are ignored (RFC 9113 section 5.5)."""
-        receiver = self._receivers.get(type_)
-        if receiver is not None:
-            receiver(flags, stream_id, payload)
-
     def _feed(self, type_: int, flags: int, stream_id: int, payload: bytes) -> list[Event]:
         """Give h2 one frame."""
         header = len(payload).to_bytes(3, "big") + bytes((type_, flags))
@@ -259,11 +231,7 @@ class ReferenceEngine:
 
     def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
         self._unseen_by_h2 += octets
-        self._handler.data_discarded(octets)
-        if reason:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
-        elif not (self._streams.was_reset_by_us(stream_id) or self._streams.is_ignored(stream_id)):
-            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
+        super()._discard_data(stream_id, octets, reason)
 
     def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
         if stream_id % 2 == 0:
@@ -311,46 +279,23 @@ class ReferenceEngine:
         self._last = (fields, request) if ended else None
         return request
 
-    def _receive_trailers(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
-        stream = self._streams.open.get(stream_id)
-        if stream is None:
-            self._streams.require_reset_by_us(stream_id)
-            return
-        if (error := trailers_error(self._config, stream, fields, ended)) is not None:
-            self._stream_error(stream_id, *error)
-        else:
-            self._tell_h2(stream_id, [], ended)
-            self._request_ended(stream_id)
-            self._handler.request_ended(stream_id)
+    def _trailers_accepted(self, stream_id: int) -> None:
+        self._tell_h2(stream_id, [], True)
+        self._request_ended(stream_id)
 
     def _tell_h2(self, stream_id: int, fields: list[HeaderTuple], ended: bool) -> None:
         self._clean.fields = fields
         flags = FLAG_END_HEADERS | (FLAG_END_STREAM if ended else 0)
         self._feed(HEADERS, flags, stream_id, b"")
 
-    def _receive_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        # Deprecated (section 5.3.2): checked and forgotten.
-        if stream_id == 0:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5 and stream_id in self._streams.open:
-            self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+    def _closed_by_peer(self, stream_id: int, payload: bytes) -> None:
+        self._feed(RST_STREAM, 0, stream_id, payload)
+        self._h2.forget(stream_id)
 
-    def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        self._streams.require_known(stream_id, "RST_STREAM")
-        if self._streams.open.pop(stream_id, None) is not None:
-            self._feed(RST_STREAM, 0, stream_id, payload)
-            self._h2.forget(stream_id)
-            code = int.from_bytes(payload, "big")
-            self._handler.stream_reset(stream_id, code, True, "")
+    def _settings_acknowledged(self) -> None:
+        self._feed(SETTINGS, FLAG_ACK, 0, b"")
 
-    def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & FLAG_ACK:
-            if payload:
-                raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
-            self._feed(SETTINGS, FLAG_ACK, 0, b"")
-            return
+    def _apply_settings(self, payload: bytes) -> None:
         settings = list(known_entries(payload))
         for size in (value for code, value in settings if code == HEADER_TABLE_SIZE):
             # h2 hears of the last alone, but the smallest has to be signalled as well.
@@ -360,34 +305,10 @@ class ReferenceEngine:
             if isinstance(event, RemoteSettingsChanged):
                 self._handler.settings_received()
 
-    def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
+    def _answer_ping(self, payload: bytes) -> None:
+        self._feed(PING, 0, 0, payload)
 
-    def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
-        for event in self._feed(PING, flags & FLAG_ACK, 0, payload):
-            if isinstance(event, PingAckReceived):
-                self._handler.ping_acknowledged(event.ping_data)
-
-    def _receive_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
-        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
-        code = int.from_bytes(payload[4:8], "big")
-        self._handler.peer_going_away(last_stream_id, code, payload[8:])
-
-    def _receive_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
-        if stream_id:
-            self._streams.require_known(stream_id, "WINDOW_UPDATE")
-            if stream_id not in self._streams.open:
-                return
-            if not increment:
-                self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
-                return
-        elif not increment:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+    def _open_window(self, stream_id: int, increment: int) -> None:
         # Without the reserved bit, which is to be ignored (section 6.9) and h2 takes for a number.
         for event in self._feed(WINDOW_UPDATE, 0, stream_id, increment.to_bytes(4, "big")):
             if isinstance(event, WindowUpdated):

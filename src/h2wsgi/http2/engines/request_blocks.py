@@ -9,7 +9,7 @@ out of the table: a block is remembered without it.
 from __future__ import annotations
 
 from ...config import Config
-from ...stream import RequestFields
+from ...request import RequestFields
 from ..fields import FieldList, check_path, check_request, check_size
 from .hpack import Decoder, huffman_decode
 

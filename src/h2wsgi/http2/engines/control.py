@@ -1,0 +1,171 @@
+"""What both engines do alike: frames to methods, and the rules that need no engine's own state.
+
+Loop thread only. RFC 9113 section 6; windows, field blocks and output are the engines'.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Generic
+
+from h2.errors import ErrorCodes
+
+from ...config import Config
+from ...errors import ConnectionFailed
+from ..fields import FieldList
+from ..frame_gate import (
+    DATA,
+    FLAG_ACK,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+)
+from .interface import EngineHandler
+from .stream_table import S, StreamTable
+from .trailers import trailers_error
+
+
+class FrameReceiver(abc.ABC, Generic[S]):
+    """The receiving half of an engine."""
+
+    def __init__(self, handler: EngineHandler, config: Config) -> None:
+        self._handler = handler
+        self._config = config
+        self._streams: StreamTable[S] = StreamTable()
+        self._receivers = {
+            DATA: self._receive_data,
+            PRIORITY: self._receive_priority,
+            RST_STREAM: self._receive_rst_stream,
+            SETTINGS: self._receive_settings,
+            PUSH_PROMISE: self._receive_push_promise,
+            PING: self._receive_ping,
+            GOAWAY: self._receive_goaway,
+            WINDOW_UPDATE: self._receive_window_update,
+        }
+
+    @property
+    def last_stream_id(self) -> int:
+        """See Engine."""
+        return self._streams.highest
+
+    def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """See Engine. Frames of unknown type are ignored (section 5.5)."""
+        if type_ == HEADERS:
+            self._receive_headers(flags, stream_id, payload)
+        elif (receiver := self._receivers.get(type_)) is not None:
+            receiver(flags, stream_id, payload)
+
+    # ------------------------------------------------------------------ the engine's own
+
+    @abc.abstractmethod
+    def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+        """A whole field block."""
+
+    @abc.abstractmethod
+    def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """Content, padding included."""
+
+    @abc.abstractmethod
+    def _trailers_accepted(self, stream_id: int) -> None:
+        """Trailers without a mistake end the request."""
+
+    @abc.abstractmethod
+    def _closed_by_peer(self, stream_id: int, payload: bytes) -> None:
+        """RST_STREAM came for a stream that was open until now."""
+
+    @abc.abstractmethod
+    def _apply_settings(self, payload: bytes) -> None:
+        """Apply and acknowledge the peer's settings, and tell the handler."""
+
+    @abc.abstractmethod
+    def _settings_acknowledged(self) -> None:
+        """The peer has our settings."""
+
+    @abc.abstractmethod
+    def _answer_ping(self, payload: bytes) -> None:
+        """Queue the answer to a PING."""
+
+    @abc.abstractmethod
+    def _open_window(self, stream_id: int, increment: int) -> None:
+        """Enlarge the window of an open stream, or with 0 the connection's."""
+
+    @abc.abstractmethod
+    def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
+        """End one stream (section 5.4.2), open or not, and tell the handler."""
+
+    # -------------------------------------------------------------------- common to both
+
+    def _receive_trailers(self, stream_id: int, fields: FieldList, ended: bool) -> None:
+        stream = self._streams.open.get(stream_id)
+        if stream is None:
+            self._streams.require_reset_by_us(stream_id)
+        elif (error := trailers_error(self._config, stream, fields, ended)) is not None:
+            self._stream_error(stream_id, *error)
+        else:
+            self._trailers_accepted(stream_id)
+            self._handler.request_ended(stream_id)
+
+    def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
+        self._handler.data_discarded(octets)
+        if reason:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
+        elif not (self._streams.was_reset_by_us(stream_id) or self._streams.is_ignored(stream_id)):
+            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
+
+    def _receive_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        # Deprecated (section 5.3.2): checked and forgotten.
+        if stream_id == 0:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5 and stream_id in self._streams.open:
+            self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+
+    def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        self._streams.require_known(stream_id, "RST_STREAM")
+        if self._streams.open.pop(stream_id, None) is not None:
+            self._closed_by_peer(stream_id, payload)
+            code = int.from_bytes(payload, "big")
+            self._handler.stream_reset(stream_id, code, True, "")
+
+    def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if not flags & FLAG_ACK:
+            self._apply_settings(payload)
+        elif payload:
+            raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
+        else:
+            self._settings_acknowledged()
+
+    def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
+
+    def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
+        if flags & FLAG_ACK:
+            self._handler.ping_acknowledged(payload)
+        else:
+            self._answer_ping(payload)
+
+    def _receive_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
+        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
+        code = int.from_bytes(payload[4:8], "big")
+        self._handler.peer_going_away(last_stream_id, code, payload[8:])
+
+    def _receive_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
+        if stream_id and stream_id not in self._streams.open:
+            self._streams.require_known(stream_id, "WINDOW_UPDATE")
+        elif increment:
+            self._open_window(stream_id, increment)
+        elif stream_id:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        else:
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
