@@ -6,7 +6,7 @@ content against Content-Length and hands over complete responses complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import IO, Any
 
@@ -169,9 +169,14 @@ class Response:
         if isinstance(iterable, FileWrapper):
             self._send_file(iterable)
             return
-        _require_iterable(iterable)
-        single = isinstance(iterable, Sized) and len(iterable) == 1
-        for chunk in iterable:
+        try:
+            chunks = iter(iterable)
+        except TypeError:
+            _require_iterable(iterable)
+            raise
+        size = getattr(type(iterable), "__len__", None)
+        single = size is not None and size(iterable) == 1
+        for chunk in chunks:
             if single:
                 self._declare_single(chunk)
             self.write(chunk)

@@ -181,6 +181,8 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         """Give h2 one frame."""
         header = len(payload).to_bytes(3, "big") + bytes((type_, flags))
         try:
+            if type_ == DATA:
+                return self._h2.receive_content(flags, stream_id, payload)
             return self._h2.receive_data(header + stream_id.to_bytes(4, "big") + payload)
         except ProtocolError as error:
             raise ConnectionFailed(error.error_code, str(error)) from error
