@@ -104,3 +104,22 @@ def test_long_field_names_are_not_remembered():
     fields = tuple((b"x" * 60_000 + b"%d" % n, b"") for n in range(10))
     environ._add_fields({}, fields)
     assert environ.environ_key.cache_info().currsize == 0
+
+
+def test_a_connection_that_was_reset_already_is_closed_without_a_word(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+):
+    """asyncio lets the socket's error out of write_eof()."""
+    server = serve(hello, h2c=True, loop="asyncio")
+    peer = connect(server)
+    assert peer.get().body == b"hello"
+    (protocol,) = server.server._protocols
+
+    def not_connected() -> None:
+        raise OSError("not connected")
+
+    protocol._transport.write_eof = not_connected
+    server.server.mailbox.post_threadsafe(protocol.drain)
+    peer.wait_closed()
+    settle(server)
+    assert not caplog.records

@@ -1421,7 +1421,9 @@ def test_a_failure_is_logged_from_the_applications_first_frame_on(serve, connect
     def broken(environ, start_response):
         raise KeyError("missing")
 
-    assert connect(serve(broken)).get("/").status == 500
+    server = serve(broken)
+    assert connect(server).get("/").status == 500
+    server.stop()  # the answer goes first, so that no handler of the log holds it up
     (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
     assert record.exc_info[2].tb_frame.f_code.co_name == "broken"
 
@@ -1432,5 +1434,7 @@ def test_a_forgotten_return_is_said_in_words(serve, connect, caplog):
     def forgetful(environ, start_response):
         start_response("200 OK", [])
 
-    assert connect(serve(forgetful)).get("/").status == 500
+    server = serve(forgetful)
+    assert connect(server).get("/").status == 500
+    server.stop()
     assert "the application returned NoneType, not an iterable of bytes" in caplog.text

@@ -9,6 +9,7 @@ arrive (invariant 6).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import time
 from collections.abc import Callable
@@ -376,7 +377,9 @@ class H2Protocol(asyncio.Protocol):
         self.connection.lose("the connection is closing")
         self._pause_reading(False)
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            # asyncio lets the socket's error out if the peer has reset the connection already.
+            with contextlib.suppress(OSError):
+                self._transport.write_eof()
         self._set_closing_timer(LINGER, self._close_when_sent)
 
     def _be_patient(self) -> None:
