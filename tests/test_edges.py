@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
@@ -123,3 +124,14 @@ def test_a_connection_that_was_reset_already_is_closed_without_a_word(
     peer.wait_closed()
     settle(server)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("h2c", [False, True], ids=["tls", "cleartext"])
+def test_small_frames_leave_at_once(serve: Serve, connect: Connect, loop: str, h2c: bool):
+    """Or each second WINDOW_UPDATE would wait 40 ms for the peer to acknowledge the first."""
+    server = serve(hello, loop=loop, h2c=h2c)
+    assert connect(server).get().body == b"hello"
+    (protocol,) = server.server._protocols
+    sock = protocol._transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
