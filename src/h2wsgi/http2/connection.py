@@ -37,7 +37,6 @@ class Connection:
         self._host = host
         self._wire = wire
         self._facts = facts
-        self._config = config
         self._log = host.log
         self.engine = make_engine(self, config)
         self.streams: dict[int, Stream] = {}
@@ -211,11 +210,9 @@ class Connection:
                 continue
             if credit:
                 self._credit_stream(stream, credit)
-            if mark == CREDIT:
-                continue
             if mark == FINISHED:
                 self._application_finished(stream)
-            else:
+            elif mark != CREDIT:
                 self.outflow.push(stream, head, data, mark)
         return self.transmit()
 

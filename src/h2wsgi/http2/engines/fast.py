@@ -66,6 +66,7 @@ class _Stream(OpenStream):
     __slots__ = ("receive_credit", "send_credit")
 
     def __init__(self, content_length: int | None, request_ended: bool) -> None:
+        # Not by super().__init__(), which would double what this costs each request.
         self.content_left = content_length
         self.request_ended = request_ended
         self.response_ended = False
