@@ -67,11 +67,15 @@ class PeerError(H2WSGIError):
 
 
 class ConnectionFailed(PeerError):
-    """A connection error (RFC 9113 section 5.4.1): GOAWAY with ``code``, then close."""
+    """A connection error (RFC 9113 section 5.4.1): GOAWAY with ``code``, then close.
 
-    def __init__(self, code: int, message: str) -> None:
+    ``limit`` is the option whose limit the peer went over, if it was one.
+    """
+
+    def __init__(self, code: int, message: str, *, limit: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.limit = limit
 
 
 class MalformedRequest(PeerError):

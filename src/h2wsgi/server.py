@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 import time
+from collections import Counter
 from typing import Self
 from urllib.parse import urljoin
 
@@ -81,6 +82,8 @@ class Server:
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
         self._refusals_logged: set[str] = set()
+        self.limits_hit: Counter[str] = Counter()
+        """How often a client went over the limit of an option, by the option's name."""
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -221,7 +224,12 @@ class Server:
             return
         since, protocol, stream = min(waits, key=lambda wait: wait[0])
         if time.monotonic() - since >= SLOW_CLIENT:
+            self.limit_hit("max_threads")
             protocol.give_up(stream)
+
+    def limit_hit(self, option: str) -> None:
+        """See Host."""
+        self.limits_hit[option] += 1
 
     def input_is_full(self) -> None:
         """See Host. What was read already goes first: it is counted, but not in memory."""

@@ -40,8 +40,8 @@ class Stream:
 
     __slots__ = (
         "_buffered", "_changed", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
-        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_seen_octets",
-        "_thread", "_wanted", "application_done", "budgeted", "connection", "has_content", "limits",
+        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_thread", "_wanted",
+        "application_done", "budgeted", "connection", "has_content", "limits", "octets_received",
         "octets_sent", "progress_at", "reading_since", "request", "request_ended",
         "response_ended", "started_at", "status", "stream_id", "unsent", "waiting_since",
     )  # fmt: skip
@@ -86,7 +86,8 @@ class Stream:
         """When its thread began to wait on the client, by the monotonic clock."""
         self.application_done = False
         # loop thread only
-        self._seen_octets = 0
+        self.octets_received = 0
+        """Octets of content that came."""
         self.budgeted = 0
         """Octets of content counted against the process's budget."""
         self.request_ended = request_ended
@@ -101,8 +102,8 @@ class Stream:
     @loop_thread
     def receive(self, data: bytes) -> bool:
         """Buffer content for the application; False if nobody will read it (credit it instead)."""
-        self._seen_octets += len(data)
-        too_large = 0 < self.limits.max_body < self._seen_octets
+        self.octets_received += len(data)
+        too_large = 0 < self.limits.max_body < self.octets_received
         with self._handover.lock:
             if too_large and self._input_failure is None:
                 failure = BodyTooLarge(f"the content is over {self.limits.max_body} octets")

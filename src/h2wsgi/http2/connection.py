@@ -6,6 +6,7 @@ Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the oct
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -18,7 +19,10 @@ from ..logs import AccessRecord
 from ..request import ConnectionFacts, RequestFields
 from ..stream import Stream
 from .engines import make_engine
-from .frame_gate import MAX_FRAME_SIZE
+from .frame_meter import FrameMeter
+from .frame_types import (
+    MAX_FRAME_SIZE,
+)
 from .host import Host, Wire
 from .outflow import Outflow
 from .receive_credit import ReceiveCredit
@@ -43,14 +47,18 @@ class Connection:
         self._handover = Handover(
             wire.flush_threadsafe, config.connection_buffer, host.output_budget, host.input_budget
         )
+        self.meter = FrameMeter(config)
         self.outflow = Outflow(
-            self, self.engine, wire, self._handover, host.output_budget, self.streams
+            self, self.engine, wire, self._handover, host.output_budget, self.meter, self.streams
         )
         self._credit = ReceiveCredit(config.connection_window)
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
         )
         self._withheld = 0
+        self._settings_acknowledged = False
+        self._said: set[str] = set()
+        """What the log was told of this client, which may do it again and again."""
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
 
@@ -61,6 +69,7 @@ class Connection:
         stream = self._open(stream_id, request, end_stream)
         declared = request.content_length
         if declared is not None and 0 < self._limits.max_body < declared:
+            self._host.limit_hit("max_body")
             self._answer(stream, 413)
         else:
             self._arrived.append(stream)
@@ -69,9 +78,9 @@ class Connection:
         """See EngineHandler."""
         method = "HEAD" if head else "GET"
         request = RequestFields(method, b"", None, b"/", (), None, expects_continue=False)
-        self._log.events.info(
-            "%s: answered %d on stream %d: %s", self._facts.peer, status, stream_id, reason
-        )
+        if status == 431:
+            self._host.limit_hit("max_field_section")
+        self.say_once(f"answered {status}", f"answered {status} on stream {stream_id}: {reason}")
         self._answer(self._open(stream_id, request, False), status)
 
     @loop_thread
@@ -79,6 +88,7 @@ class Connection:
         """Have the applications run for the requests that came since the last call: a batch."""
         if self._arrived:
             arrived, self._arrived = self._arrived, []
+            self.meter.requests += len(arrived)
             self._host.start_requests(self._handover, arrived)
 
     def _cancel(self, stream: Stream) -> bool:
@@ -161,14 +171,16 @@ class Connection:
         """See EngineHandler."""
         name = code_name(code)
         if not by_peer:
-            self._log.events.info(
-                "%s: stream %d reset with %s: %s", self._facts.peer, stream_id, name, reason
-            )
-        if (stream := self.streams.get(stream_id)) is None:
-            return
-        self._cancel(stream)
-        who = "client" if by_peer else "server"
-        self._abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
+            self.say_once(f"reset {name}", f"stream {stream_id} reset with {name}: {reason}")
+        if (stream := self.streams.get(stream_id)) is not None:
+            self._cancel(stream)
+            who = "client" if by_peer else "server"
+            self._abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
+        if not by_peer:
+            # Before it has our SETTINGS, a client cannot know the limit of streams.
+            if code == ErrorCodes.REFUSED_STREAM and self._settings_acknowledged:
+                self.meter.spend("max_refusals")
+            self.meter.reset_emitted()
 
     def window_opened(self, stream_id: int) -> None:
         """See EngineHandler."""
@@ -179,19 +191,26 @@ class Connection:
         self.outflow.window_opened(0)
         self._wire.settings_received()
 
+    def settings_acknowledged(self) -> None:
+        """See EngineHandler."""
+        self._settings_acknowledged = True
+        self._wire.settings_acknowledged()
+
     def ping_acknowledged(self, payload: bytes) -> None:
         """See EngineHandler."""
-        self._wire.ping_acknowledged()
+        self._wire.ping_acknowledged(payload)
 
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         """See EngineHandler."""
         if code:
-            self._log.events.info(
-                "%s: the client is going away: %s %r",
-                self._facts.peer,
-                code_name(code),
-                debug[:200],
-            )
+            said = f"the client is going away: {code_name(code)} {debug[:200]!r}"
+            self.say_once("going away", said)
+
+    def say_once(self, kind: str, text: str) -> None:
+        """Log what a client does, once: the next time of the same kind is for debugging only."""
+        level = logging.DEBUG if kind in self._said else logging.INFO
+        self._said.add(kind)
+        self._log.events.log(level, "%s: %s", self._facts.peer, text)
 
     # -------------------------------------------------------------------------- output
 
@@ -341,9 +360,9 @@ class Connection:
             # At the connection's own ceiling too: a stream without unsent octets may go on there.
             self._handover.wake_ceiling_waiters_locked()
 
-    def read_timed_out(self, stream: Stream) -> None:
+    def read_timed_out(self, stream: Stream, reason: str) -> None:
         """The peer kept the application's read waiting too long."""
-        stream.fail_input(ReadTimeout("the client sent nothing for too long"))
+        stream.fail_input(ReadTimeout(reason))
 
     @property
     def withholds_credit(self) -> bool:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..handover import ABORT, END, OPEN, Head
-from .frame_gate import MAX_FRAME_SIZE
+from .frame_types import (
+    MAX_FRAME_SIZE,
+)
 
 
 class Piece(NamedTuple):

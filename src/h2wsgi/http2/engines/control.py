@@ -13,7 +13,7 @@ from h2.errors import ErrorCodes
 from ...config import Config
 from ...errors import ConnectionFailed
 from ..fields import FieldList
-from ..frame_gate import (
+from ..frame_types import (
     DATA,
     FLAG_ACK,
     GOAWAY,
@@ -140,6 +140,7 @@ class FrameReceiver(abc.ABC, Generic[S]):
             raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
         else:
             self._settings_acknowledged()
+            self._handler.settings_acknowledged()
 
     def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
