@@ -110,7 +110,12 @@ class Server:
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
         self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
-        self._acceptor.start()
+        try:
+            self._acceptor.start()
+        except BaseException:  # a socket that the loop cannot watch, as of fd://
+            self._acceptor.close()
+            self.mailbox.close()
+            raise
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.

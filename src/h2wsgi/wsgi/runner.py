@@ -72,7 +72,7 @@ class Runner:
             self._handle(error, stream, response)
         finally:
             stream.finished()
-            if self._errors.written or not response.clean:
+            if self._errors.unfinished_in or not response.clean:
                 # Logging runs the application's handlers, which may block and raise.
                 response.wake_now()
                 self._errors.flush()
