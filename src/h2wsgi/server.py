@@ -75,6 +75,7 @@ class Server:
             self._runner.run,
             limit=self.config.threads,
             max_threads=self.config.max_threads,
+            lane_limit=self.config.max_streams,
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
         )
