@@ -229,8 +229,17 @@ class Server:
         if not waits:
             return
         since, protocol, stream = min(waits, key=lambda wait: wait[0])
-        if time.monotonic() - since >= SLOW_CLIENT:
+        waited = time.monotonic() - since
+        if waited >= SLOW_CLIENT:
             self.limit_hit("max_threads")
+            self.log.events.warning(
+                "%s: gave up %s, whose client kept it waiting longest (%.0f s): "
+                "others need a thread, and all %d (max_threads) are taken",
+                stream.connection.peer,
+                stream.name,
+                waited,
+                self.config.max_threads,
+            )
             protocol.give_up(stream)
 
     def limit_hit(self, option: str) -> None:

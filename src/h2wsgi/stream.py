@@ -165,6 +165,12 @@ class Stream:
         return due
 
     @property
+    def name(self) -> str:
+        """The request as a log line names it: without its query, which may hold secrets."""
+        path = self.request.path.partition(b"?")[0].decode("latin-1")
+        return f"{self.request.method} {path} (stream {self.stream_id})"
+
+    @property
     def buffered(self) -> int:
         """Octets of content that wait for the application (approximate without the lock)."""
         return self._buffered
