@@ -218,7 +218,8 @@ class Config:
     )
     max_buffered: int = option(
         268_435_456,
-        "request content buffered in the whole process, and as much response content",
+        "request content and large field sections buffered in the whole process, and as much "
+        "response content",
         group="Limits",
         unit="octets",
         minimum=1_048_576,

@@ -165,6 +165,11 @@ class Stream:
         return due
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the application was called, or is about to be."""
+        return self._client_wait is not None
+
+    @property
     def name(self) -> str:
         """The request as a log line names it: without its query, which may hold secrets."""
         path = self.request.path.partition(b"?")[0].decode("latin-1")

@@ -59,6 +59,8 @@ class Connection:
         self._settings_acknowledged = False
         self._said: set[str] = set()
         """What the log was told of this client, which may do it again and again."""
+        self._sections: dict[int, int] = {}
+        """Octets of large field sections that count as buffered, by stream."""
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
 
@@ -73,6 +75,11 @@ class Connection:
             self._answer(stream, 413)
         else:
             self._arrived.append(stream)
+        if request.large:
+            was_full = self._host.input_budget.full
+            self._sections[stream_id] = request.large
+            self._host.input_budget.add(request.large)
+            self._look_at_budget(stream, was_full)
 
     def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
         """See EngineHandler."""
@@ -144,7 +151,11 @@ class Connection:
         if padding:
             self.engine.credit(stream_id, padding)
         self.data_discarded(flow_octets)
-        if budget.full:
+        self._look_at_budget(stream, was_full)
+
+    def _look_at_budget(self, stream: Stream, was_full: bool) -> None:
+        """Refuse what can be refused, if what ``stream`` has just brought was too much."""
+        if self._host.input_budget.full:
             if was_full:
                 self._refuse_if_unstarted(stream)
             else:
@@ -294,6 +305,8 @@ class Connection:
         if stream.budgeted:
             self._host.input_budget.release(stream.budgeted)
             stream.budgeted = 0
+        if self._sections:
+            self._forget_section(stream)
         if not self.streams:
             self._wire.streams_changed(0)
         if self._log.accesses:
@@ -328,13 +341,19 @@ class Connection:
                 self.reset(stream, ErrorCodes.CANCEL, reason)
 
     def return_credit(self) -> None:
-        """Return what the streams hold back until it is a step: it counts as buffered so far."""
+        """Return what the streams hold back until it is a step: it counts as buffered so far.
+
+        So do the field sections of running requests. Threads bound how many those are; counted
+        on, they could hold the budget full and withhold the credit that they need to get on.
+        """
         for stream in list(self.streams.values()):
             if credit := stream.take_credit():
                 self._credit_stream(stream, credit)
+            if stream.has_begun:
+                self._forget_section(stream)
 
     def refuse_unstarted(self) -> None:
-        """Refuse requests that no application has seen and that hold content (section 8.7)."""
+        """Refuse requests that no application has seen and that hold much (section 8.7)."""
         for stream in sorted(self.streams.values(), key=lambda s: -s.stream_id):
             if not self._host.input_budget.full:
                 break
@@ -343,9 +362,16 @@ class Connection:
         self._wire.flush_threadsafe()
 
     def _refuse_if_unstarted(self, stream: Stream) -> None:
-        if stream.budgeted and self._cancel(stream):
+        if not (stream.budgeted or stream.stream_id in self._sections):
+            return
+        if self._cancel(stream):
             self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
             self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+        else:
+            self._forget_section(stream)
+
+    def _forget_section(self, stream: Stream) -> None:
+        self._host.input_budget.release(self._sections.pop(stream.stream_id, 0))
 
     def input_relieved(self) -> None:
         """The process has room for content again: return the credit that was withheld."""
