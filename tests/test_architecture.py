@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"config", "addresses", "budget", "issuing", "mailbox", "settings"},
     {"logs", "handover", "devcert", "request"},
     {"stream", "tls"},
-    {"peers", "http2", "wsgi", "loading", "banner"},
+    {"peers", "http2", "wsgi", "loading", "banner", "overtime"},
     {"accept"},
     {"server"},
     {"running"},

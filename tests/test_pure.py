@@ -463,6 +463,7 @@ class Clocked:
             stream_id=stream_id,
             reading_since=None,
             progress_at=self.clock.time,
+            started_at=self.clock.time,
             status=0,
             octets_received=0,
             octets_sent=0,
@@ -502,6 +503,10 @@ class Clocked:
     def read_timed_out(self, stream: Any, option: str) -> None:
         self.told.append(f"read {stream.stream_id}" + (" rate" if option == "min_rate" else ""))
         stream.reading_since = None
+
+    def request_timed_out(self, stream: Any) -> None:
+        self.told.append(f"request {stream.stream_id}")
+        self.close(stream.stream_id)
 
     def write_timed_out(self, stream: Any, option: str) -> None:
         self.told.append(f"write {stream.stream_id}" + (" rate" if option == "min_rate" else ""))
@@ -650,12 +655,28 @@ def test_a_response_that_makes_no_progress_times_out_alone(clocked: Clocked) -> 
     assert done.stream_id in clocked.streams
 
 
-def test_short_times_are_looked_at_more_often() -> None:
-    clocked = Clocked(Clock(), **TIMES | {"read_timeout": 0.2})
+def test_a_request_times_out_whoever_it_waits_for() -> None:
+    clocked = Clocked(Clock(), **TIMES | {"request_timeout": 50})
+    clocked.deadlines.settings_received()
+    clocked.open(1)
+    clocked.clock.advance(30)
+    clocked.open(3)
+    clocked.withholds_credit = True
+    clocked.clock.advance(19)
+    assert clocked.told == []
+    clocked.clock.advance(2)
+    assert clocked.told == ["request 1"]
+    clocked.clock.advance(30)
+    assert clocked.told == ["request 1", "request 3"]
+
+
+@pytest.mark.parametrize("kind", ["read", "request"])
+def test_short_times_are_looked_at_more_often(kind: str) -> None:
+    clocked = Clocked(Clock(), **TIMES | {f"{kind}_timeout": 0.2})
     clocked.deadlines.settings_received()
     clocked.open().reading_since = clocked.clock.time
     clocked.clock.advance(0.26)
-    assert clocked.told == ["read 1"]
+    assert clocked.told == [f"{kind} 1"]
 
 
 def test_settings_that_are_not_acknowledged_time_out(clocked: Clocked) -> None:

@@ -270,6 +270,14 @@ class Config:
         unit="seconds",
         minimum=0,
     )
+    request_timeout: float = option(
+        0.0,
+        "a request may take until it is answered whole, else the client gets a 503 or a reset; "
+        "endless responses, such as event streams, need it off, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
     ping_interval: float = option(
         0.0,
         "without a word from the client after which it is sent a PING, 0 = off",

@@ -11,6 +11,7 @@ import logging
 import ssl
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Self
 from urllib.parse import urljoin
 
@@ -25,6 +26,7 @@ from .handover import Handover
 from .http2.protocol import ABORT_AFTER, H2Protocol
 from .logs import Log, library_log
 from .mailbox import Mailbox
+from .overtime import Overtime
 from .request import ConnectionFacts
 from .stream import Stream
 from .tls import resolve
@@ -79,6 +81,10 @@ class Server:
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
         )
+        self._overtime = Overtime(self.config, self.log)
+        self.new_stream: Callable[..., Stream] = (
+            self._overtime.new_stream if self.config.request_timeout else Stream
+        )
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
@@ -117,6 +123,8 @@ class Server:
             self._acceptor.close()
             self.mailbox.close()
             raise
+        if self.config.request_timeout:
+            self._overtime.start(asyncio.get_running_loop().call_later)
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
@@ -140,6 +148,7 @@ class Server:
         await self._wait_all_closed(ABORT_AFTER)
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
+        self._overtime.stop()
         self._pool.close()
         self.mailbox.close()
         set_role("")  # the thread is the caller's again
@@ -206,6 +215,11 @@ class Server:
     def busy_threads(self) -> int:
         """Application threads that are inside the application."""
         return self._pool.busy
+
+    @property
+    def stuck_threads(self) -> int:
+        """Application threads that have not come back from requests that timed out."""
+        return len(self._overtime.stuck)
 
     # ------------------------------------------------------------- what connections ask for
 

@@ -127,15 +127,15 @@ class Stream:
             self.notify_locked()
 
     @loop_thread
-    def fail(self, reason: str) -> None:
-        """End every wait: the application's next read or write raises ClientDisconnected.
+    def fail(self, reason: str, kind: type[ClientDisconnected] = ClientDisconnected) -> None:
+        """End every wait: the application's next read or write raises ``kind``.
 
         Octets still unsent are given up; those in the outbox must be dropped when they are drained.
         """
         handover = self._handover
         with handover.lock:
             if self._failure is None:
-                self._failure = ClientDisconnected(reason)
+                self._failure = kind(reason)
                 self._fail_input_locked(self._failure)
                 handover.unsent -= self.unsent
                 self.unsent = 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
 
-from ..errors import ReadTimeout
+from ..errors import ReadTimeout, RequestTimeout
 from ..guards import loop_thread
 from ..handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits, Output
 from ..logs import AccessRecord
@@ -42,6 +42,7 @@ class Connection:
         self._wire = wire
         self._facts = facts
         self._log = host.log
+        self._new_stream = host.new_stream
         self.engine = make_engine(self, config)
         self.streams: dict[int, Stream] = {}
         self._handover = Handover(
@@ -106,7 +107,7 @@ class Connection:
         return self._host.cancel_request(self._handover, stream)
 
     def _open(self, stream_id: int, request: RequestFields, request_ended: bool) -> Stream:
-        stream = Stream(
+        stream = self._new_stream(
             stream_id,
             request,
             self._facts,
@@ -390,6 +391,53 @@ class Connection:
         """The peer kept the application's read waiting too long."""
         stream.fail_input(ReadTimeout(reason))
 
+    def request_timed_out(self, stream: Stream) -> None:
+        """The response did not become whole in time: what the application still says is dropped.
+
+        A 503 stands in for a head that has not left. Behind one that has, INTERNAL_ERROR says that
+        the response is not whole, as for any other failure of the application: CANCEL would say
+        that nobody needs the rest, and that it was the client's fault.
+        """
+        if self.streams.get(stream.stream_id) is not stream or self.outflow.ends(stream):
+            return  # what is left to do is the client's, which has write_timeout for it
+        self._cancel(stream)
+        self.outflow.give_up(stream)
+        stream.fail("the request took too long to be answered", RequestTimeout)
+        if stream.response_ended:
+            self._refuse_rest(stream)  # which the application reads on and on
+        elif stream.status >= 200:
+            self._log_late(stream, "its response is cut off")
+            self.engine.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+            self._close(stream, "reset by server: INTERNAL_ERROR, not answered in time")
+        else:
+            self._log_late(stream, "the client gets a 503")
+            self._answer(self._stand_in(stream), 503)
+
+    def _stand_in(self, stream: Stream) -> Stream:
+        """Put another stream in the place of one whose application is not listened to any more.
+
+        What that one still hands over is dropped, as it is for any stream that is not in the table.
+        """
+        self._host.input_budget.release(stream.budgeted)
+        stream.budgeted = 0
+        stand_in = Stream(
+            stream.stream_id,
+            stream.request,
+            self._facts,
+            self._handover,
+            self._limits,
+            stream.request_ended,
+        )
+        stand_in.started_at = stream.started_at
+        self.streams[stream.stream_id] = stand_in
+        return stand_in
+
+    def _log_late(self, stream: Stream, outcome: str) -> None:
+        self._host.limit_hit("request_timeout")
+        limit = self._host.config.request_timeout
+        late = f"{stream.name} took longer than {limit:g} s (--request-timeout)"
+        self.say_once("request timeout", f"{late}: {outcome}")
+
     @property
     def withholds_credit(self) -> bool:
         """True while the peer may be waiting for us, so that its clocks must not run."""
@@ -438,4 +486,5 @@ _REASONS = {
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
+    503: b"Service Unavailable\n",
 }

@@ -480,6 +480,12 @@ class H2Protocol(asyncio.Protocol):
         self._hit_by(stream, option, "sent nothing, or too little, for too long")
         self.connection.read_timed_out(stream, "the client sent nothing, or too little")
 
+    def request_timed_out(self, stream: Stream) -> None:
+        """See DeadlineHandler. What was handed over until now still counts."""
+        self._flush()
+        self.connection.request_timed_out(stream)
+        self._transmit()
+
     def write_timed_out(self, stream: Stream, option: str) -> None:
         """See DeadlineHandler."""
         self._hit_by(stream, option, "took nothing, or too little, for too long")
