@@ -220,3 +220,21 @@ def test_applications_of_reset_streams_count_against_their_connection_until_they
     settle(server, connections=1)
     assert crowd.most == 5
     assert crowd.came == [f"{path}/0"] * 5, "a request of a reset stream was started"
+
+
+# ------------------------------------------------------- what only the request timeout bounds
+
+
+def test_as_many_connections_as_threads_hold_them_no_longer_than_the_request_timeout(
+    serve: Serve, connect: Connect, crowd: Crowd
+) -> None:
+    """Each runs one application and none is over its share: nobody else gets a thread so far."""
+    server = serve(crowd, threads=4, max_threads=32, request_timeout=2)
+    greedy = [connect(server) for _ in range(8)]
+    streams = [(peer, peer.request(path="/delay/60")) for peer in greedy]
+    assert {peer.response(stream_id).status for peer, stream_id in streams} == {503}
+    eventually(lambda: server.server.stuck_threads == crowd.inside > 0, "the threads to be stuck")
+    assert is_answered(connect, server)
+    crowd.end_of_delay.set()
+    settle(server, connections=8)
+    assert server.server.stuck_threads == 0

@@ -117,10 +117,10 @@ class Overtime:
     @loop_thread
     def _look(self) -> None:
         now = self._now()
+        self._report_leak(now)  # first: whoever was told only now may be about to come back
         for stream in list(self._running):
             if now - stream.started_at >= self._timeout:
                 stream.give_share_away()
-        self._report_leak(now)
         self._timer = self._call_later(self._interval, self._look)
 
     def _report_leak(self, now: float) -> None:
