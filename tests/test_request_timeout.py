@@ -26,8 +26,8 @@ from h2wsgi.stream import Stream
 from support.peer import Code, Peer, Setting
 from support.settled import PATIENCE, eventually, settle
 
-SOON = 0.2
-"""The server's timeout, in seconds."""
+SOON = 0.7
+"""The server's timeout, in seconds: short, but long enough for what must come before it."""
 NO_WINDOW = {Setting.INITIAL_WINDOW_SIZE: 0}
 UNAVAILABLE = b"Service Unavailable\n"
 
@@ -166,6 +166,11 @@ def assert_unavailable(peer: Peer, stream_id: int) -> None:
     assert response.header("content-length") == str(len(UNAVAILABLE))
 
 
+def assert_served(peer: Peer) -> None:
+    """Ask on, as on a busy machine this may be late as well."""
+    eventually(lambda: peer.get("/hello").body == b"hello", "a request to be answered")
+
+
 def wait_stuck(server: ServerThread, count: int) -> None:
     eventually(lambda: server.server.stuck_threads == count, f"{count} threads to be stuck")
 
@@ -202,13 +207,13 @@ def test_a_request_that_is_not_answered_in_time_gets_a_503(
     server = serve_soon(app)
     peer = connect(server)
     assert_unavailable(peer, peer.request(path=path))
-    assert f"GET {path} (stream 1) took longer than 0.2 s" in caplog.text
+    assert f"GET {path} (stream 1) took longer than 0.7 s" in caplog.text
     wait_stuck(server, 1)
-    assert peer.get("/hello").body == b"hello"
+    assert_served(peer)
     app.go_on.set()
     wait_stuck(server, 0)
     settle(server, connections=1)
-    assert peer.get("/hello").body == b"hello"
+    assert_served(peer)
     assert peer.responses[1].body == UNAVAILABLE
     assert not failures(caplog)
     assert app.closings == (path == "/late_body")
@@ -236,7 +241,7 @@ def test_a_response_that_has_begun_is_cut_off_as_failed(
     app.go_on.set()
     settle(server, connections=1)
     assert app.closings == 1
-    assert peer.get("/hello").body == b"hello"
+    assert_served(peer)
 
 
 def test_a_head_that_has_not_left_is_replaced(
@@ -245,7 +250,7 @@ def test_a_head_that_has_not_left_is_replaced(
     """It was handed over, and waits in the queue: the transport takes nothing at the time."""
     server = serve_soon(app)
     peer = connect(server)
-    assert peer.get("/hello").body == b"hello"
+    assert_served(peer)
     (protocol,) = server.server._protocols
     on_the_loop(server, protocol.pause_writing)
     late = peer.request(path="/late_end")
@@ -474,11 +479,11 @@ def test_a_stuck_application_gives_its_share_of_the_pool_away(
     for count in range(1, 4):
         assert_unavailable(peer, peer.request(path="/late"))
         wait_stuck(server, count)
-    assert connect(server).get("/hello").body == b"hello"
+    assert_served(connect(server))
     app.go_on.set()
     wait_stuck(server, 0)
     settle(server, connections=2)
-    assert connect(server).get("/hello").body == b"hello"
+    assert_served(connect(server))
 
 
 @pytest.mark.parametrize("way", ["reset", "lost"])
@@ -494,7 +499,7 @@ def test_an_application_whose_client_went_before_its_time_is_counted_too(
     else:
         peer.abort()
     wait_stuck(server, 1)
-    assert connect(server).get("/hello").body == b"hello"
+    assert_served(connect(server))
     if way == "reset":
         peer.roundtrip()
         assert stream_id not in peer.responses
@@ -547,8 +552,8 @@ def test_the_log_says_loudly_and_once_that_threads_leak(
     peer = connect(server)
 
     def hang(*numbers: int) -> None:
-        for number in numbers:
-            assert_unavailable(peer, peer.request(path=f"/hang/{number}?secret"))
+        for stream_id in [peer.request(path=f"/hang/{number}?secret") for number in numbers]:
+            assert_unavailable(peer, stream_id)
 
     def leaks() -> list[str]:
         return [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
