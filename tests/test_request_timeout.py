@@ -204,9 +204,11 @@ def test_a_request_that_is_not_answered_in_time_gets_a_503(
     path: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "h2wsgi")
     server = serve_soon(app)
     peer = connect(server)
     assert_unavailable(peer, peer.request(path=path))
+    assert server.server.limits_hit["request_timeout"] == 1
     assert f"GET {path} (stream 1) took longer than 0.7 s" in caplog.text
     wait_stuck(server, 1)
     assert_served(peer)
