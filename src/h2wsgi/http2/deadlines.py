@@ -213,6 +213,9 @@ class Deadlines:
         if limit := self._config.request_timeout:
             for stream in list(connection.streams.values()):
                 if now - stream.started_at >= limit:
+                    # A stream of ours may take its place, whose pace is its own.
+                    self._reads.pop(stream.stream_id, None)
+                    self._writes.pop(stream.stream_id, None)
                     self._handler.request_timed_out(stream)
 
     # A rate is an average over a whole timeout, no less: an honest client on a slow line opens its
