@@ -364,10 +364,10 @@ def test_a_response_that_is_whole_in_time_waits_for_its_client_as_long_as_it_may
 
 
 @pytest.mark.parametrize("path", ["/late", "/late_body"])
-@pytest.mark.parametrize("drained", [True, False], ids=["in time", "too late"])
+@pytest.mark.parametrize("moment", ["in time", "at the same time", "too late"])
 @pytest.mark.parametrize("engine", ["fast", "h2"])
 def test_an_end_handed_over_at_the_last_moment_counts_if_it_came_first(
-    serve: Serve, connect: Connect, app: App, path: str, drained: bool, engine: str
+    serve: Serve, connect: Connect, app: App, path: str, moment: str, engine: str
 ) -> None:
     server = serve(app, engine=engine, request_timeout=1000)
     peer = connect(server)
@@ -376,17 +376,21 @@ def test_an_end_handed_over_at_the_last_moment_counts_if_it_came_first(
     (protocol,) = server.server._protocols
     stream = protocol.connection.streams[stream_id]
 
-    def time_is_up() -> None:
-        if drained:
-            app.go_on.set()
-            eventually(lambda: stream.application_done, "the application to end")
-        protocol.request_timed_out(stream)
+    def let_it_end() -> None:
         app.go_on.set()
         eventually(lambda: stream.application_done, "the application to end")
+
+    def time_is_up() -> None:
+        if moment != "too late":
+            let_it_end()
+        if moment == "at the same time":  # as if handed over behind the last drain
+            protocol.connection.request_timed_out(stream)
+        protocol.request_timed_out(stream)
+        let_it_end()
         protocol.request_timed_out(stream)  # once more: it is not there any longer
 
     on_the_loop(server, time_is_up)
-    if drained:
+    if moment == "in time":
         response = peer.response(stream_id)
         assert (response.status, response.body[-5:]) in ((200, b"hello"), (200, b"late"))
     else:
@@ -460,7 +464,12 @@ def test_a_share_is_given_away_once_and_not_while_its_thread_waits_on_the_client
     eventually(lambda: share.away == 1, "the application to wait")
     stream.give_share_away()
     assert (share.away, stream.is_stuck) == (1, False)
-    stream.fail("late", h2wsgi.RequestTimeout)
+    with handover.lock:
+        stream._failure = h2wsgi.RequestTimeout("late")
+    stream.give_share_away()
+    assert (share.away, stream.is_stuck) == (1, False), "it has not woken so far"
+    with handover.lock:
+        stream._fail_input_locked(stream._failure)
     assert told.wait(PATIENCE)
     assert share.away == 0
     for _ in range(2):
