@@ -125,6 +125,8 @@ class H2Protocol(asyncio.Protocol):
     def _start(self) -> None:
         self._started = True
         self.connection.engine.start()
+        if self.state is State.DRAINING:
+            self._announce_end()
         self.connection.transmit()
 
     def data_received(self, data: bytes) -> None:
@@ -290,9 +292,15 @@ class H2Protocol(asyncio.Protocol):
         if self.state is not State.OPEN:
             return
         self.state = State.DRAINING
-        if not self._started:
+        if self._started:
+            self._announce_end()
+        elif self._advice:
             self._linger()
-            return
+        else:
+            # The preface may be on its way, with requests behind it.
+            self._set_closing_timer(DRAIN_WAIT, self._linger)
+
+    def _announce_end(self) -> None:
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
         # on their way are still served; the PING shows when they must have arrived.
         self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
