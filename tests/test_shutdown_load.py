@@ -110,7 +110,7 @@ class Load:
         while not self.over:
             if (connection := await self._connect()) is not None:
                 await self._ask(connection, stops_at)
-                await connection.lost
+                await connection.wait_lost()
 
     async def _come_and_go(self) -> None:
         while not self.over:
@@ -118,7 +118,7 @@ class Load:
                 exchange = self._ask_once(connection)
                 await exchange.done.wait()
                 connection.close()
-                await connection.lost
+                await connection.wait_lost()
 
     async def _connect(self) -> LoadConnection | None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import struct
 import time
@@ -83,6 +84,7 @@ class LoadConnection(asyncio.Protocol):
         self._window = 65_535
         self._initial_window = 65_535
         self._unacknowledged = 0
+        self._reading = True
 
     @classmethod
     async def connect(
@@ -161,6 +163,28 @@ class LoadConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Hang up at once, with whatever was not sent."""
         self._transport.abort()
+
+    def break_off(self) -> None:
+        """Hang up so that the server's end sees RST, not an end of file."""
+        sock = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Leave what comes in the socket."""
+        self._set_reading(False)
+
+    def resume_reading(self) -> None:
+        """Take what is in the socket."""
+        self._set_reading(True)
+
+    def _set_reading(self, reading: bool) -> None:
+        if reading != self._reading and not self.is_closing:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     def _open_window(self, stream_id: int, octets: int) -> None:
         self._write(WINDOW_UPDATE, 0, stream_id, octets.to_bytes(4, "big"))
@@ -314,6 +338,10 @@ class LoadConnection(asyncio.Protocol):
             with_code = "" if exchange.reset is None else f" with code {exchange.reset}"
             raise Broken(f"{exchange.path}: ended{with_code} after {exchange.received} octets")
         return exchange
+
+    async def wait_lost(self) -> None:
+        """Return when the connection is closed."""
+        await asyncio.shield(self.lost)  # whoever waits may be cancelled, and others wait too
 
     async def wait_changed(self, timeout: float) -> None:
         """Return when something has changed, or after ``timeout`` seconds."""
