@@ -160,6 +160,8 @@ class H2Protocol(asyncio.Protocol):
         try:
             self.connection.lose("the client closed the connection")
         finally:
+            # TLS holds some 300 KiB, which would wait for the garbage collector with the rest.
+            del self._transport
             self._host.connection_closed(self)
 
     # ------------------------------------------------------------------------------- input
