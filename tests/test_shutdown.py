@@ -296,7 +296,7 @@ def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
     assert late.wait_goaway().last_stream_id == stream_id
     assert late.response(stream_id).body == b"hello"
     late.wait_closed()
-    first.roundtrip()
+    first.wait_closed()
     stopping.join(PATIENCE)
     assert not stopping.is_alive()
 

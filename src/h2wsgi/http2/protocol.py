@@ -304,9 +304,10 @@ class H2Protocol(asyncio.Protocol):
 
     def _announce_end(self) -> None:
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
-        # on their way are still served; the PING shows when they must have arrived.
-        self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
+        # on their way are still served; the PING shows when they must have arrived. It goes first,
+        # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
         self.connection.engine.ping(b"draining")
+        self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
         self._transmit()
         self._set_closing_timer(DRAIN_WAIT, self._send_final_goaway)
 
