@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,7 +21,15 @@ def text(number: str, octets: int) -> bytes:
 
 def digest(content: bytes) -> bytes:
     """Return what ``/digest`` answers."""
-    return b"%d %s" % (len(content), hashlib.sha256(content).hexdigest().encode())
+    return digest_of(io.BytesIO(content))
+
+
+def digest_of(source: Any) -> bytes:
+    octets, hashed = 0, hashlib.sha256()
+    while block := source.read(BLOCK):
+        octets += len(block)
+        hashed.update(block)
+    return b"%d %s" % (octets, hashed.hexdigest().encode())
 
 
 def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -32,16 +41,18 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if kind == "echo":
         return echo(environ["wsgi.input"])
     if kind == "digest":
-        return [digest(environ["wsgi.input"].read())]
+        return [digest_of(environ["wsgi.input"])]
     if kind == "work":
         time.sleep(WORK)
     return [text(number, 100)]
 
 
 def stream(number: str, octets: int) -> Iterator[bytes]:
-    whole = text(number, octets)
+    """Yield the same in blocks, without ever holding the whole: what is looked at is the server."""
+    unit = len(number) + 1
+    some = text(number, BLOCK + unit)
     for start in range(0, octets, BLOCK):
-        yield whole[start : start + BLOCK]
+        yield some[start % unit :][: min(BLOCK, octets - start)]
 
 
 def echo(source: Any) -> Iterator[bytes]:
