@@ -1,21 +1,13 @@
-"""Stopping under load loses no request that had been accepted.
+"""Stopping under load loses no request that had been accepted: what support/load.py says.
 
-Twenty clients ask a thousand times a second, some beyond the end. Afterwards each connection is
-looked at: every stream up to the last-stream-id of its final GOAWAY has its whole response, and
-none above it has reached the application.
+By a signal to the command, and through the library, with clients that connect again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
-import itertools
 import os
 import signal
-import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,177 +15,15 @@ import pytest
 import h2wsgi
 from conftest import Serve
 from h2wsgi.running import loop_factory
-from support.load_client import Exchange, LoadConnection, client_context
+from support.load import APPLICATION, CLIENTS, PATIENCE, Load, application, assert_nothing_lost
 from support.process import ServerProcess
 from support.settled import settle
 
-CLIENTS = 20
-COMERS = 4
-RATE = 1_000
-"""Requests a second, all clients together."""
-AT_ONCE = 90
-"""Requests open on one connection, below the server's limit."""
 ENOUGH = 1_200
 """Responses after which a server that is being asked is stopped."""
 RESTARTS = 4
-PATIENCE = 60.0
-"""Seconds for a whole test's load, a bound for what hangs."""
-PIECES = 8
-CONTENT = bytes(range(256)) * 120
-
-APPLICATION = """
-import hashlib, os, time
-
-RECORD = os.environ.get("RECORD") and os.open(
-    os.environ["RECORD"], os.O_CREAT | os.O_APPEND | os.O_WRONLY
-)
-REACHED = []
-
-def app(environ, start_response):
-    path = environ["PATH_INFO"]
-    if RECORD is None:
-        REACHED.append(path)
-    else:
-        os.write(RECORD, path.encode() + b"\\n")
-    kind = path.split("/")[1]
-    if kind == "post":
-        path += " " + hashlib.sha256(environ["wsgi.input"].read()).hexdigest()
-    if kind == "slow":
-        time.sleep(0.05)
-    start_response("200 OK", [("content-type", "text/plain")])
-    return pieces(path) if kind == "stream" else [path.encode()]
-
-def pieces(path):
-    for number in range(8):
-        time.sleep(0.003)
-        yield f"{number} {path} ".encode() * 100
-"""
-KINDS = ("quick", "slow", "quick", "post", "quick", "stream", "quick")
-
-
-def expected(path: str) -> bytes:
-    """Return the whole body of a response."""
-    kind = path.split("/")[1]
-    if kind == "post":
-        path += " " + hashlib.sha256(CONTENT).hexdigest()
-    if kind == "stream":
-        return b"".join(f"{number} {path} ".encode() * 100 for number in range(PIECES))
-    return path.encode()
-
-
-class Load:
-    """Clients that ask at a steady rate, and connect anew whenever the server hangs up.
-
-    ``stops_at`` of a client is what ends its asking on a connection: the first GOAWAY, the final
-    one, or nothing but the end of the connection. Besides, some come for one request each, so that
-    handshakes and first requests are under way at any time.
-    """
-
-    def __init__(self, port: int, *, tls: bool = True) -> None:
-        self._port = port
-        self._tls = client_context() if tls else None
-        self._numbers = itertools.count()
-        self.connections: list[LoadConnection] = []
-        self.over = False
-        """Set it to have no client connect any more."""
-
-    async def run(self) -> None:
-        """Return once ``over`` is set and every connection has ended."""
-        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
-            for number in range(CLIENTS):
-                stops_at = ("announcement", "final", "end")[number % 3]
-                clients.create_task(self._client(stops_at))
-            for _ in range(COMERS):
-                clients.create_task(self._come_and_go())
-
-    async def _client(self, stops_at: str) -> None:
-        while not self.over:
-            if (connection := await self._connect()) is not None:
-                await self._ask(connection, stops_at)
-                await connection.wait_lost()
-
-    async def _come_and_go(self) -> None:
-        while not self.over:
-            if (connection := await self._connect()) is not None:
-                exchange = self._ask_once(connection)
-                await exchange.done.wait()
-                connection.close()
-                await connection.wait_lost()
-
-    async def _connect(self) -> LoadConnection | None:
-        try:
-            connection = await LoadConnection.connect(self._port, self._tls)
-        except OSError:
-            await asyncio.sleep(0.02)  # refused or cut off: the next attempt's turn comes
-            return None
-        self.connections.append(connection)
-        return connection
-
-    async def _ask(self, connection: LoadConnection, stops_at: str) -> None:
-        asked, began = 0, time.monotonic()
-        while not connection.is_closing:
-            if stops_at == "announcement" and connection.goaways:
-                return
-            if stops_at == "final" and connection.told_the_end:
-                return
-            if (time.monotonic() - began) * RATE / CLIENTS > asked and (
-                len(connection.open) < AT_ONCE
-            ):
-                asked += 1
-                self._ask_once(connection)
-            else:
-                await connection.wait_changed(CLIENTS / RATE / 2)
-
-    def _ask_once(self, connection: LoadConnection) -> Exchange:
-        number = next(self._numbers)
-        kind = KINDS[number % len(KINDS)]
-        content = CONTENT if kind == "post" else None
-        return connection.request(f"/{kind}/{number}", content)
-
-    @property
-    def exchanges(self) -> Iterator[Exchange]:
-        return itertools.chain.from_iterable(c.exchanges.values() for c in self.connections)
-
-    @property
-    def answered(self) -> int:
-        return sum(exchange.ended for exchange in self.exchanges)
-
-    async def until_answered(self, count: int) -> None:
-        """Wait until so many requests have their responses."""
-        async with asyncio.timeout(PATIENCE):
-            while self.answered < count:
-                await asyncio.sleep(0.05)
-
-
-def assert_nothing_lost(load: Load, reached: list[str], *, stops: int) -> None:
-    """Compare what the clients saw with what the application did."""
-    times = Counter(reached)
-    assert max(times.values()) == 1
-    for connection in load.connections:
-        assert not connection.violations
-        last = connection.last_stream_id if connection.told_the_end else None
-        for exchange in connection.exchanges.values():
-            what = f"stream {exchange.stream_id}, {exchange.path}, last {last}"
-            # A client that hung up itself, with what it came for, may not have been told.
-            accepted = exchange.ended if last is None else exchange.stream_id <= last
-            if accepted:
-                assert exchange.ended, f"{what}: lost"
-                assert (exchange.status, exchange.body) == (200, expected(exchange.path)), what
-            else:
-                assert exchange.path not in times, f"{what}: was run"
-    whole = {exchange.path for exchange in load.exchanges if exchange.ended}
-    assert set(times) == whole
-    assert {path.split("/")[1] for path in whole} == set(KINDS)
-    # At each stop most of the clients were connected, and were told.
-    assert sum(c.told_the_end for c in load.connections) > stops * CLIENTS / 2
-
-
-@contextlib.contextmanager
-def application() -> Iterator[tuple[object, list[str]]]:
-    """Return the application for this process, and the list of what reaches it."""
-    names: dict[str, object] = {}
-    exec(compile(APPLICATION, "web.py", "exec"), names)
-    yield names["app"], names["REACHED"]
+MOST = CLIENTS // 2
+"""At each stop most of the clients are connected."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -219,7 +49,7 @@ def test_a_signal_under_load_loses_no_request_that_was_accepted(
     ) as server:
         load, code = asyncio.run(load_and_stop(server))
         assert code == 0
-        assert_nothing_lost(load, (tmp_path / "record").read_text().split(), stops=1)
+        assert_nothing_lost(load, (tmp_path / "record").read_text().split(), goaways=MOST)
 
 
 def test_stopping_and_starting_again_under_load_loses_no_request_that_was_accepted(
@@ -244,7 +74,7 @@ def test_stopping_and_starting_again_under_load_loses_no_request_that_was_accept
 
     with application() as (app, reached):
         load = asyncio.run(load_and_restart(app))
-        assert_nothing_lost(load, reached, stops=RESTARTS)
+        assert_nothing_lost(load, reached, goaways=RESTARTS * MOST)
 
 
 def test_a_server_in_the_clients_own_loop_stops_under_load_without_losing_a_request() -> None:
@@ -269,4 +99,4 @@ def test_a_server_in_the_clients_own_loop_stops_under_load_without_losing_a_requ
         asyncio.Runner(loop_factory=loop_factory(os.environ.get("TEST_LOOP", "auto"))) as runner,
     ):
         load = runner.run(load_and_restart(app))
-        assert_nothing_lost(load, reached, stops=RESTARTS)
+        assert_nothing_lost(load, reached, goaways=RESTARTS * MOST)
