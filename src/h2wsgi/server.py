@@ -101,8 +101,6 @@ class Server:
             ConfigurationError: an address or a certificate cannot be used.
         """
         set_role("loop")
-        self._all_closed = asyncio.Event()
-        self._all_closed.set()
         if self._tls is None and (identity := resolve(self.config)) is not None:
             self._tls = identity.context
             self.ca_file = identity.ca_path
@@ -120,7 +118,7 @@ class Server:
         try:
             self._acceptor.start()
         except BaseException:  # a socket that the loop cannot watch, as of fd://
-            self._acceptor.close()
+            self._acceptor.close(0)
             self.mailbox.close()
             raise
         if self.config.request_timeout:
@@ -134,7 +132,7 @@ class Server:
         if graceful_timeout is None:
             graceful_timeout = self.config.graceful_timeout
         deadline = time.monotonic() + graceful_timeout
-        self._acceptor.close()
+        self._acceptor.close(graceful_timeout)
         for protocol in list(self._protocols):
             protocol.drain()
         await self._wait_all_closed(graceful_timeout)
@@ -162,7 +160,7 @@ class Server:
     async def _wait_all_closed(self, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
-                await self._all_closed.wait()
+                await self._acceptor.all_closed.wait()
         except TimeoutError:
             return
 
@@ -285,11 +283,8 @@ class Server:
 
     def _connection_opened(self, protocol: H2Protocol) -> None:
         self._protocols.add(protocol)
-        self._all_closed.clear()
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """See ProtocolHost."""
         self._protocols.discard(protocol)
         self._acceptor.released()
-        if not self._protocols:
-            self._all_closed.set()

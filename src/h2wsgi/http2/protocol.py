@@ -131,6 +131,8 @@ class H2Protocol(asyncio.Protocol):
         self._started = True
         self.connection.engine.start()
         self._deadlines.settings_sent()
+        if self.state is State.DRAINING:
+            self._announce_end()
         self.connection.transmit()
 
     def data_received(self, data: bytes) -> None:
@@ -165,6 +167,8 @@ class H2Protocol(asyncio.Protocol):
         try:
             self.connection.lose("the client closed the connection")
         finally:
+            # TLS holds some 300 KiB, which would wait for the garbage collector with the rest.
+            del self._transport
             self._host.connection_closed(self)
 
     # ------------------------------------------------------------------------------- input
@@ -303,13 +307,20 @@ class H2Protocol(asyncio.Protocol):
         if self.state is not State.OPEN:
             return
         self.state = State.DRAINING
-        if not self._started:
+        if self._started:
+            self._announce_end()
+        elif self._advice:
             self._linger()
-            return
+        else:
+            # The preface may be on its way, with requests behind it.
+            self._set_closing_timer(DRAIN_WAIT, self._linger)
+
+    def _announce_end(self) -> None:
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
-        # on their way are still served; the PING shows when they must have arrived.
-        self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
+        # on their way are still served; the PING shows when they must have arrived. It goes first,
+        # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
         self.connection.engine.ping(DRAIN_PING)
+        self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
         self._transmit()
         self._set_closing_timer(DRAIN_WAIT, self._send_final_goaway)
 
