@@ -23,6 +23,7 @@ from .config import Config
 from .errors import ConfigurationError
 from .guards import loop_thread, set_role
 from .handover import Handover
+from .http2.observer import ObserverFactory
 from .http2.protocol import ABORT_AFTER, H2Protocol
 from .logs import Log, library_log
 from .mailbox import Mailbox
@@ -85,6 +86,8 @@ class Server:
         self.new_stream: Callable[..., Stream] = (
             self._overtime.new_stream if self.config.request_timeout else Stream
         )
+        self.observe: ObserverFactory | None = None
+        """See ProtocolHost."""
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
@@ -202,9 +205,9 @@ class Server:
         return sum(len(protocol.connection.streams) for protocol in self._protocols)
 
     @property
-    def connections(self) -> int:
+    def open_connections(self) -> int:
         """Connections open now, handshakes included."""
-        return self._acceptor.connections
+        return self._acceptor.open_connections
 
     @property
     def threads(self) -> int:
