@@ -12,7 +12,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
 from .accept import Acceptor
@@ -33,6 +33,11 @@ from .stream import Stream
 from .tls import resolve
 from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool
+
+if TYPE_CHECKING:
+    from .tools.recorder import Recorder
+    from .tools.records import ConnectionRecord, Records, RequestRecord
+    from .tools.tap import Taps
 
 SLOW_CLIENT = 1.0
 """Seconds that an application must have waited on its client to be given up for another."""
@@ -88,6 +93,12 @@ class Server:
         )
         self.observe: ObserverFactory | None = None
         """See ProtocolHost."""
+        self._taps: Taps | None = None
+        self._recorder: Recorder | None = None
+        if self.config.record:
+            from .tools.recorder import Recorder
+
+            self._recorder = Recorder()
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
@@ -112,6 +123,7 @@ class Server:
         self._listeners = open_listeners(self.config.tls_binds, tls=True)
         try:
             self._listeners += open_listeners(self.config.h2c_binds, tls=False)
+            self._open_tools()
             self.mailbox = Mailbox(asyncio.get_running_loop())
         except BaseException:
             for listener in self._listeners:
@@ -128,6 +140,15 @@ class Server:
             raise
         if self.config.request_timeout:
             self._overtime.start(asyncio.get_running_loop().call_later)
+
+    def _open_tools(self) -> None:
+        """Have connections observed if an option asks for it; import nothing if none does."""
+        if self._recorder is None:
+            return
+        from .tools.tap import Taps
+
+        self._taps = Taps([self._recorder], self.log, self.config)
+        self.observe = self._taps.observe
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
@@ -154,6 +175,8 @@ class Server:
         self._overtime.stop()
         self._pool.close()
         self.mailbox.close()
+        if self._taps is not None:
+            self._taps.close()
         set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(
@@ -208,6 +231,40 @@ class Server:
     def open_connections(self) -> int:
         """Connections open now, handshakes included."""
         return self._acceptor.open_connections
+
+    @property
+    def connections(self) -> Records[ConnectionRecord]:
+        """What every connection so far was, in the order they came. Any thread.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.recorder.connections
+
+    @property
+    def requests(self) -> Records[RequestRecord]:
+        """What every request so far was, in the order they came. Any thread.
+
+        A request is complete here before its client can see the end of the response.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.recorder.requests
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where connections and requests are recorded.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        if self._recorder is None:
+            raise ConfigurationError(
+                "Nothing is recorded, as the option record is off. Turn it on with "
+                "serve_in_thread(app, record=True), Config(record=True) or --record."
+            )
+        return self._recorder
 
     @property
     def threads(self) -> int:
