@@ -129,6 +129,17 @@ class Config:
     )
     log_format: Literal["text", "json"] = option("text", "how log lines look", group="Logging")
 
+    trace: str = option(
+        "",
+        "show every frame on standard error; =FILTER for some of them, such as =headers,reset "
+        "or =stream=5 or =all,-data",
+        group="Tools",
+        metavar="[=FILTER]",
+        bare="all",
+    )
+    trace_file: str = option(
+        "", "write every frame to this file, a JSON object a line", group="Tools", metavar="FILE"
+    )
     record: bool = option(
         False,
         "keep every frame and request, for Server.connections and Server.requests in tests",

@@ -128,6 +128,8 @@ class Server:
         except BaseException:
             for listener in self._listeners:
                 listener.close()
+            if self._taps is not None:
+                self._taps.close()
             raise
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
@@ -143,11 +145,15 @@ class Server:
 
     def _open_tools(self) -> None:
         """Have connections observed if an option asks for it; import nothing if none does."""
-        if self._recorder is None:
+        if not (self.config.record or self.config.trace or self.config.trace_file):
             return
         from .tools.tap import Taps
+        from .tools.trace import open_traces
 
-        self._taps = Taps([self._recorder], self.log, self.config)
+        sinks = open_traces(self.config, self.log)
+        if self._recorder is not None:
+            sinks.append(self._recorder)
+        self._taps = Taps(sinks, self.log, self.config)
         self.observe = self._taps.observe
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
