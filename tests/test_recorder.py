@@ -398,7 +398,7 @@ def info(number: int) -> ConnectionInfo:
         alpn="h2",
         tls_version=None,
         cipher=None,
-        time=0.0,
+        opened_at=0.0,
         at=0.0,
     )
 

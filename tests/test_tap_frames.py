@@ -360,9 +360,9 @@ def test_frames_are_numbered_and_timed_in_order() -> None:
     frames = wire.heard.frames
     assert [f.number for f in frames] == [1, 2, 3]
     assert [f.direction for f in frames] == [Direction.RECEIVED, Direction.SENT, Direction.SENT]
-    times = [info.time, *(f.time for f in frames)]
+    times = [info.opened_at, *(f.time for f in frames)]
     assert times == sorted(times)
-    assert all(abs((f.at - info.at) - (f.time - info.time)) < 0.001 for f in frames)
+    assert all(abs((f.at - info.at) - (f.time - info.opened_at)) < 0.001 for f in frames)
 
 
 WRONG = [

@@ -554,3 +554,45 @@ def test_the_trace_goes_to_a_terminal_in_colour(tmp_path: Path) -> None:
         process.kill()
         process.wait(10)
     assert b"recv\x1b[0m \x1b[1mHEADERS\x1b[0m frame" in said
+
+
+# --------------------------------------------------------------------------------- the page
+
+TRACING = (Path(__file__).parent.parent / "docs" / "tracing.md").read_text("utf-8")
+
+
+def test_the_page_lists_the_keys_that_frames_have() -> None:
+    wire = Wire()
+    frames = wire.received(
+        *(frame(type_, 0x2D, 1, bytes(8) + b"x") for type_ in range(10)),
+        frame(GOAWAY, 0, 0, bytes(8) + b"debug"),
+        frame(SETTINGS, 0, 0, entry(1, 1)),
+        frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
+        frame(RST_STREAM, 0, 1, bytes(4)),
+    )
+    keys = {key for f in frames for key in json.loads(JSONForm().frame(f))}
+    table = TRACING.partition("<!-- frame keys -->")[2].partition("<!-- /frame keys -->")[0]
+    rows = [row.split("|")[1] for row in table.splitlines()[3:]]
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == keys - {"time", "event"}
+
+
+def test_the_example_of_the_page_passes(tmp_path: Path) -> None:
+    example = TRACING.partition("<!-- test example -->\n```python\n")[2].partition("```")[0]
+    fixture = (
+        "\n\nimport pytest\n\n\n@pytest.fixture\ndef my_app():\n"
+        "    def app(environ, start_response):\n"
+        '        start_response("200 OK", [])\n        return [b"hello"]\n\n    return app\n'
+    )
+    (tmp_path / "test_example.py").write_text(example + fixture)
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    result = subprocess.run(
+        argv,
+        cwd=tmp_path,
+        env=clients.environment(PYTHONPATH=os.pathsep.join(sys.path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert "1 passed" in result.stdout

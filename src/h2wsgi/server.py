@@ -114,12 +114,17 @@ class Server:
         Raises:
             ConfigurationError: an address or a certificate cannot be used.
         """
-        set_role("loop")
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         if self._tls is None and (identity := resolve(self.config)) is not None:
             self._tls = identity.context
             self.ca_file = identity.ca_path
+        if self._tls is not None and self._tls.keylog_filename:
+            self.log.events.warning(
+                "TLS secrets are written to %s (SSLKEYLOGFILE): who reads it can decrypt every "
+                "connection",
+                self._tls.keylog_filename,
+            )
         self._listeners = open_listeners(self.config.tls_binds, tls=True)
         try:
             self._listeners += open_listeners(self.config.h2c_binds, tls=False)
@@ -128,9 +133,9 @@ class Server:
         except BaseException:
             for listener in self._listeners:
                 listener.close()
-            if self._taps is not None:
-                self._taps.close()
+            self._close_tools()
             raise
+        set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
         self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
@@ -139,6 +144,8 @@ class Server:
         except BaseException:  # a socket that the loop cannot watch, as of fd://
             self._acceptor.close()
             self.mailbox.close()
+            self._close_tools()
+            set_role("")
             raise
         if self.config.request_timeout:
             self._overtime.start(asyncio.get_running_loop().call_later)
@@ -155,6 +162,10 @@ class Server:
             sinks.append(self._recorder)
         self._taps = Taps(sinks, self.log, self.config)
         self.observe = self._taps.observe
+
+    def _close_tools(self) -> None:
+        if self._taps is not None:
+            self._taps.close()
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
@@ -181,8 +192,7 @@ class Server:
         self._overtime.stop()
         self._pool.close()
         self.mailbox.close()
-        if self._taps is not None:
-            self._taps.close()
+        self._close_tools()
         set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(

@@ -161,12 +161,12 @@ class ConnectionInfo:
     scheme: str
     """``https``, or ``http`` on cleartext."""
     alpn: str | None
-    """What TLS agreed on; None for nothing and on cleartext."""
+    """What TLS agreed on: ``h2``, or None for nothing and on cleartext."""
     tls_version: str | None
     """Such as ``TLSv1.3``; None on cleartext."""
     cipher: str | None
     """OpenSSL's name of the cipher suite; None on cleartext."""
-    time: float
-    """When it was opened, in seconds of ``time.monotonic()``; TLS was set up by then."""
+    opened_at: float
+    """When it was there, TLS set up, in seconds of ``time.monotonic()``."""
     at: float
     """The same in seconds since the epoch."""

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from ..guards import application_thread
@@ -77,13 +77,7 @@ class _Connection:
 
     def snapshot(self) -> ConnectionRecord:
         return ConnectionRecord(
-            id=self.info.id,
-            peer=self.info.peer,
-            scheme=self.info.scheme,
-            alpn=self.info.alpn,
-            tls_version=self.info.tls_version,
-            cipher=self.info.cipher,
-            opened_at=self.info.time,
+            **asdict(self.info),
             closed_at=self.closed_at,
             close_reason=self.close_reason,
             settings_by_id=dict(self.settings),

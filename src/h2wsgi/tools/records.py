@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from .field_blocks import Field
-from .frames import Direction, Frame
+from .frames import ConnectionInfo, Direction, Frame
 from .names import code_name, setting_name
 
 T = TypeVar("T")
@@ -148,23 +148,9 @@ class RequestRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionRecord:
+class ConnectionRecord(ConnectionInfo):
     """One connection, as far as it has come."""
 
-    id: int
-    """1 for the server's first."""
-    peer: str
-    """The client's address, such as ``127.0.0.1:50000``."""
-    scheme: str
-    """``https``, or ``http`` on cleartext."""
-    alpn: str | None
-    """What TLS agreed on: ``h2``, or None for nothing and on cleartext."""
-    tls_version: str | None
-    """Such as ``TLSv1.3``; None on cleartext."""
-    cipher: str | None
-    """OpenSSL's name of the cipher suite; None on cleartext."""
-    opened_at: float
-    """When the connection was there, TLS set up."""
     closed_at: float | None
     """None while it is open."""
     close_reason: str

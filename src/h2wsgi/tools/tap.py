@@ -131,7 +131,7 @@ class Tap:
             alpn=alpn,
             tls_version=facts.tls.get("SSL_PROTOCOL"),
             cipher=facts.tls.get("SSL_CIPHER"),
-            time=time.monotonic(),
+            opened_at=time.monotonic(),
             at=time.time(),
         )
         self._taps.tell("opened", self._info)
@@ -189,7 +189,7 @@ class Tap:
             connection=self._number,
             number=self._frames,
             time=now,
-            at=self._info.at + (now - self._info.time),
+            at=self._info.at + (now - self._info.opened_at),
             direction=way.direction,
             type=raw.type,
             flags=raw.flags,

@@ -36,7 +36,7 @@ class JSONForm:
 
     def closed(self, info: ConnectionInfo, reason: str, at: float) -> str:
         """Return the line of a connection that is no more."""
-        return _line("closed", info.at + (at - info.time), connection=info.id, reason=reason)
+        return _line("closed", info.at + (at - info.opened_at), connection=info.id, reason=reason)
 
 
 def frame_values(frame: Frame) -> dict[str, Any]:

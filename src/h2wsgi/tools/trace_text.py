@@ -33,10 +33,10 @@ class TextForm:
     def opened(self, info: ConnectionInfo) -> str:
         """Return the line of a new connection."""
         if self._start is None:
-            self._start = info.time
+            self._start = info.opened_at
         tls = f"{info.tls_version}, {info.cipher}, ALPN {info.alpn or 'none'}"
         how = "cleartext" if info.tls_version is None else tls
-        return self._head(info.time, info.id, f"opened by {info.peer}, {how}")
+        return self._head(info.opened_at, info.id, f"opened by {info.peer}, {how}")
 
     def closed(self, info: ConnectionInfo, reason: str, at: float) -> str:
         """Return the line of a connection that is no more."""
