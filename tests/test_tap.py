@@ -201,6 +201,18 @@ def test_a_bad_preface_is_seen_with_the_goaway_that_answers_it(
     assert observer.reason == "the server closed it"
 
 
+def test_an_abort_of_the_server_is_its_own_doing(serve_observed: ServeObserved) -> None:
+    observer = Observer()
+    server = serve_observed(lambda: observer)
+    with connect(server) as peer:
+        peer.get("/")
+        (protocol,) = server.server._protocols
+        server.server.mailbox.post_threadsafe(protocol.abort)
+        peer.wait_closed()
+        eventually(lambda: observer.reason, "the connection to close")
+    assert observer.reason == "the server closed it"
+
+
 def test_with_an_observer_the_protocol_is_another_class(serve_observed: ServeObserved) -> None:
     server = serve_observed(Observer)
     with connect(server) as peer:

@@ -43,6 +43,7 @@ from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.hpack import Decoder as EngineDecoder
 from h2wsgi.tools.field_blocks import LOST, FieldBlockReader, Representation
 from h2wsgi.tools.frames import NOT_HTTP2, Direction, Frame, Priority, Section, Windows
+from h2wsgi.tools.streams import MAX_STREAMS
 from support.tap import Wire
 
 RECORDINGS = load()
@@ -256,6 +257,23 @@ def test_an_update_beyond_what_settings_allow_is_wrong() -> None:
     reader = FieldBlockReader(1 << 20)
     reader.max_table_size = 8_192
     assert reader.read(b"\x3f\xe2\x1f").table_limit == 4_097
+
+
+@pytest.mark.parametrize(
+    ("block", "problem"),
+    [
+        (b"\x80", "a field has index 0"),
+        (b"\xff\x80\x80\x80\x80\x80\x01", "an integer is too long"),
+        (b"\x04\x81\xfe", "a Huffman string ends in mid-code"),
+        (b"\x04\x84\xff\xff\xff\xff", "EOS in a Huffman string"),
+        (b"\x04\x05/a", "a string is longer than its field block"),
+        (b"\x82\x41", "the field block is cut short"),
+        (b"\x82\x20", "a table size update after a field"),
+        (b"\x20\x20\x20", "too many table size updates"),
+    ],
+)
+def test_what_is_wrong_with_a_block_is_said(block: bytes, problem: str) -> None:
+    assert FieldBlockReader(1 << 20).read(block).problem == problem
 
 
 def test_after_a_broken_block_fields_are_unknown_and_frames_go_on() -> None:
@@ -579,3 +597,16 @@ def test_a_sink_that_comes_later_hears_what_comes_then() -> None:
     wire.received(frame(PING, 0, 0, bytes(8)))
     assert [f.name for f in late.frames] == ["PING"]
     assert len(wire.heard.frames) == 2
+
+
+def test_a_client_that_opens_streams_without_end_is_not_kept() -> None:
+    wire = Wire()
+    for stream_id in range(1, 2 * MAX_STREAMS + 21, 2):
+        wire.received(frame(HEADERS, END_HEADERS, stream_id, b"\x82"))
+    assert wire.heard.frames[-1].open_streams == MAX_STREAMS
+    late, new = wire.received(
+        frame(0, 0, 1, b"of a stream that was forgotten"),
+        frame(0, 0, 2 * MAX_STREAMS + 19, b"of the last one"),
+    )
+    assert late.problems == ("the stream is not open",)
+    assert new.problems == ()

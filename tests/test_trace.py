@@ -97,9 +97,11 @@ def test_the_other_frames_show_their_numbers_by_name() -> None:
             frame(RST_STREAM, 0, 1, struct.pack("!L", 8)),
             frame(GOAWAY, 0, 0, struct.pack("!LL", 7, 11) + b"calm\x1b[2J"),
             frame(0x42, 0, 0, b"?"),
+            frame(5, 4, 1, b"\0\0\0\2"),
         )
     )
     for line in (
+        "          (promised_stream_id=2)",
         "          [INITIAL_WINDOW_SIZE(0x04):70000]",
         "          [0xabc(0xabc):1]",
         "          (window_size_increment=5)",
