@@ -304,7 +304,7 @@ def test_a_client_lost_at_any_point_leaves_nothing_behind(
     if leave is reset:
         peer.roundtrip()
     else:
-        eventually(lambda: server.server.connections == 0, "the connection to be forgotten")
+        eventually(lambda: server.server.open_connections == 0, "the connection to be forgotten")
     probe.client_left.set()
     assert probe.over.wait(PATIENCE), "close() was not called"
     if leave is reset:
@@ -355,7 +355,7 @@ def test_a_client_lost_in_the_tls_handshake_leaves_nothing_behind(
     sock = socket.create_connection(("127.0.0.1", port))
     client = Peer(sock, preface=False, settings=None)
     client.send_raw(HANDSHAKE_PIECES[piece])
-    eventually(lambda: server.server.connections == 1, "the connection to be accepted")
+    eventually(lambda: server.server.open_connections == 1, "the connection to be accepted")
     WAYS[way][0](client, 0)
     settle(server)
 
@@ -439,7 +439,7 @@ def test_a_request_lost_while_it_waits_for_a_thread_never_reaches_the_applicatio
     if leave is reset:
         second.roundtrip()
     else:
-        eventually(lambda: server.server.connections == 1, "the second client to be forgotten")
+        eventually(lambda: server.server.open_connections == 1, "the second client to be forgotten")
     probe.client_left.set()
     assert first.response(running).body == b"done"
     settle(server, connections=2 if leave is reset else 1)

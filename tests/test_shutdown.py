@@ -216,11 +216,11 @@ def test_a_server_in_a_thread_stops_promptly_under_idle_clients(
     port = int(server.url.rstrip("/").rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as silent:
         silent.sendall(b"" if h2c else b"\x16\x03")
-        eventually(lambda: server.server.connections == 7, "all to be connected")
+        eventually(lambda: server.server.open_connections == 7, "all to be connected")
         start = time.monotonic()
         server.stop()
         assert time.monotonic() - start < PROMPT
-    assert server.server.connections == 0
+    assert server.server.open_connections == 0
 
 
 def test_nobody_can_connect_once_a_server_stops(serve: Serve, connect: Connect) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import socket
 import ssl
 from collections.abc import Callable
@@ -74,9 +75,10 @@ class Acceptor:
         self.all_closed = asyncio.Event()
         """Set while no connection is open, handshakes included."""
         self.all_closed.set()
+        self._protocol = _protocol_of(host)
 
     @property
-    def connections(self) -> int:
+    def open_connections(self) -> int:
         """Connections open, handshakes included."""
         return self._connections
 
@@ -199,7 +201,7 @@ class Acceptor:
         advice: str,
     ) -> None:
         def make() -> H2Protocol:
-            return H2Protocol(
+            return self._protocol(
                 self._host,
                 lambda transport: connection_facts(transport, listener),
                 advice=advice,
@@ -260,6 +262,15 @@ class Acceptor:
         self._pending.pop(id(handshake.sock), None)
         handshake.sock.close()
         self.released()
+
+
+def _protocol_of(host: ProtocolHost) -> Callable[..., H2Protocol]:
+    """Return what makes a protocol: decided once, so that it costs connections nothing."""
+    if host.observe is None:
+        return H2Protocol
+    from .http2.observed import ObservedProtocol
+
+    return functools.partial(ObservedProtocol, observe=host.observe)
 
 
 def _set_nodelay(sock: socket.socket) -> None:

@@ -28,6 +28,7 @@ from .connection import Connection, code_name
 from .deadlines import Deadlines
 from .frame_gate import FrameGate, NotHTTP2
 from .host import Host
+from .observer import ObserverFactory
 
 SLICE_FRAMES = 100
 SLICE_OCTETS = 262_144
@@ -53,6 +54,8 @@ class ProtocolHost(Host, Protocol):
     """What the protocol needs of the server, beside what its connection does."""
 
     mailbox: Mailbox
+    observe: ObserverFactory | None
+    """Who watches the connections, if anybody; the same for as long as the server runs."""
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """The transport is closed and every stream has ended."""
@@ -391,7 +394,7 @@ class H2Protocol(asyncio.Protocol):
         """Answer a client that does not speak HTTP/2 here."""
         self._host.log_refusal(self._facts, advice)
         if answer := refusal.refusal(octets, advice):
-            self._transport.write(answer)
+            self.write(answer)
         self._linger()
 
     def _linger(self) -> None:
