@@ -19,8 +19,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # From the bottom up; a module imports its own layer and those below it.
 LAYERS: list[set[str]] = [
-    {"errors", "options", "guards", "log_writer", "x509"},
-    {"config", "addresses", "budget", "issuing", "mailbox", "settings"},
+    {"codes", "errors", "options", "guards", "log_writer", "x509"},
+    {"config", "addresses", "budget", "field_rules", "issuing", "mailbox", "settings"},
+    {"stream_control"},
     {"logs", "handover", "devcert", "request"},
     {"stream", "tls"},
     {"peers", "http2", "wsgi", "loading", "banner"},

@@ -13,11 +13,25 @@ from h2.errors import ErrorCodes
 
 from ..errors import ReadTimeout
 from ..guards import loop_thread
-from ..handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits, Output
+from ..handover import (
+    ABORT,
+    COMMAND,
+    CREDIT,
+    END,
+    FINISHED,
+    OPEN,
+    Handover,
+    Head,
+    Limits,
+    Output,
+)
 from ..logs import AccessRecord
 from ..request import ConnectionFacts, RequestFields
 from ..stream import Stream
+from ..stream_control import Command
+from .commands import ConnectionCommands
 from .engines import make_engine
+from .fields import FieldList
 from .frame_gate import MAX_FRAME_SIZE
 from .host import Host, Wire
 from .outflow import Outflow
@@ -50,6 +64,9 @@ class Connection:
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
         )
+        self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
+        self._trailers: FieldList | None = None
+        """Those of the request that ends next."""
         self._withheld = 0
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
@@ -148,12 +165,17 @@ class Connection:
         elif due:
             self.engine.credit(0, due)
 
+    def trailers_received(self, stream_id: int, fields: FieldList) -> None:
+        """See EngineHandler."""
+        self._trailers = fields
+
     def request_ended(self, stream_id: int) -> None:
         """See EngineHandler."""
+        trailers, self._trailers = self._trailers, None
         stream = self.streams.get(stream_id)
         if stream is None or stream.request_ended:
             return
-        stream.end_input()
+        stream.end_input(trailers)
         if stream.response_ended:
             self._close(stream, "")
 
@@ -179,9 +201,14 @@ class Connection:
         self.outflow.window_opened(0)
         self._wire.settings_received()
 
+    def settings_acknowledged(self, entries: dict[int, int]) -> None:
+        """See EngineHandler."""
+        self._commands.settings_acknowledged(entries)
+
     def ping_acknowledged(self, payload: bytes) -> None:
         """See EngineHandler."""
-        self._wire.ping_acknowledged()
+        if not self._commands.ping_acknowledged(payload):
+            self._wire.ping_acknowledged()
 
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         """See EngineHandler."""
@@ -203,6 +230,9 @@ class Connection:
         # Only then can a stream have more than one piece in it.
         outputs = joined(batch) if len(batch) > len(streams) else batch
         for stream, head, data, mark, credit in outputs:
+            if mark == COMMAND:
+                self._take_command(stream)
+                continue
             if streams.get(stream.stream_id) is not stream:
                 continue  # closed meanwhile; its octets were given up then
             if mark == END and head is not None and send_whole(stream, head, data):
@@ -215,6 +245,30 @@ class Connection:
             elif mark != CREDIT:
                 self.outflow.push(stream, head, data, mark)
         return self.transmit()
+
+    def _take_command(self, stream: Stream) -> None:
+        # Not run at once: the rest of the batch has not been counted yet.
+        command = self._handover.commands.popleft()
+        if self._commands.closed:
+            self.run(command)
+        else:
+            self.outflow.push_command(stream, command)
+
+    def run(self, command: Command) -> None:
+        """See OutflowHandler."""
+        command(self._commands)
+
+    def limit_credit_step(self, window: int) -> None:
+        """Return credit in steps that fit a stream window of ``window`` octets.
+
+        They never grow again: the peer may stay with the smaller window until it acknowledged
+        the larger.
+        """
+        step = max(1, min(self._limits.credit_step, window // 4))
+        self._limits = self._limits._replace(credit_step=step)
+        for stream in self.streams.values():
+            stream.set_limits(self._limits)
+        self.return_credit()
 
     @loop_thread
     def transmit(self) -> bool:
@@ -298,9 +352,12 @@ class Connection:
 
     def lose(self, reason: str) -> None:
         """The transport is gone: end every stream."""
+        self._commands.close()
         for stream in list(self.streams.values()):
             self._cancel(stream)
             self._abandon(stream, reason)
+        for command in self.outflow.take_commands():
+            self.run(command)
 
     def lose_incomplete(self, reason: str) -> None:
         """No more input will be read: end the streams whose request is not whole."""

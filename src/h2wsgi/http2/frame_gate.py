@@ -75,6 +75,8 @@ class FrameGate:
         self._block: _FieldBlock | None = None
         self._settings_received = False
         self.preface_received = False
+        self.max_frame_size = MAX_FRAME_SIZE
+        """Octets of the largest payload; SETTINGS of ours may allow more than the default."""
 
     def feed(self, data: bytes) -> None:
         """Take octets off the transport. Bounded by what the transport reads at a time."""
@@ -107,7 +109,7 @@ class FrameGate:
             high, low, type_, flags, stream_id = _read_header(data, self._position)
             length = high << 8 | low
             if type_ > HEADERS or length > MAX_FRAME_SIZE:
-                _check_length(type_, length)
+                _check_length(type_, length, self.max_frame_size)
             end = start + length
             if len(data) < end:
                 break
@@ -188,10 +190,10 @@ class FrameGate:
             )
 
 
-def _check_length(type_: int, length: int) -> None:
-    if length > MAX_FRAME_SIZE:
+def _check_length(type_: int, length: int, most: int) -> None:
+    if length > most:
         raise ConnectionFailed(
-            ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} octets, over {MAX_FRAME_SIZE}"
+            ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} octets, over {most}"
         )
     exact = _EXACT_SIZES.get(type_)
     wrong = exact is not None and length != exact
