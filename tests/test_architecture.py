@@ -20,12 +20,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 # From the bottom up; a module imports its own layer and those below it.
 LAYERS: list[set[str]] = [
     {"codes", "errors", "options", "guards", "log_writer", "x509"},
+    {"fault_rules"},
     {"config", "addresses", "budget", "field_rules", "issuing", "mailbox", "settings"},
     {"stream_control"},
     {"logs", "handover", "devcert", "request"},
     {"stream", "tls"},
     {"peers", "http2", "wsgi", "loading", "banner"},
-    {"accept"},
+    {"accept", "tools"},
     {"server"},
     {"running"},
     {"cli"},

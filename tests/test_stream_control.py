@@ -223,12 +223,16 @@ def test_a_stalled_stream_can_be_reset_by_its_client(
 def test_a_stalled_connection_sends_nothing_and_reads_on(
     serve: Serve, connect: Connect, engine: str
 ) -> None:
-    server = serve(
-        App(lambda stream: stream.stall(0.5, connection=True), before=b"before"), engine=engine
-    )
+    def act(stream: StreamControl) -> None:
+        stream.stall(0.5, connection=True)
+        stalled.set()
+
+    stalled = threading.Event()
+    server = serve(App(act, before=b"before"), engine=engine)
     with connect(server) as peer:
         stream_id = peer.request(path="/act")
         peer.wait_data(stream_id, len(b"before"))
+        assert stalled.wait(PATIENCE)
         peer.ping(b"12345678")
         other = peer.request(path="/")
         # Nothing at all comes in a part of the stall, and everything after it.

@@ -64,9 +64,11 @@ class Deadlines:
         timeouts = (self._config.preface_timeout, self._config.idle_timeout)
         self._arm(min(filter(None, timeouts), default=0))
 
-    def settings_received(self) -> None:
-        """The peer's first SETTINGS came: its preface is complete."""
+    def settings_received(self) -> bool:
+        """The peer's SETTINGS came; True if they are its first, which complete its preface."""
+        first = not self._settings_received
         self._settings_received = True
+        return first
 
     def streams_changed(self, open_streams: int) -> None:
         """The first stream opened, or the last one closed."""

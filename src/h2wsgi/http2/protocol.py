@@ -57,6 +57,9 @@ class ProtocolHost(Host, Protocol):
     def connection_closed(self, protocol: H2Protocol) -> None:
         """The transport is closed and every stream has ended."""
 
+    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
+        """Return the seconds by which ``"settings"``, or their ``"ack"``, are to be late."""
+
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
         """A client spoke something else than HTTP/2."""
 
@@ -131,6 +134,7 @@ class H2Protocol(asyncio.Protocol):
     def _start(self) -> None:
         self._started = True
         self.connection.engine.start()
+        self._delay("settings")
         self.connection.transmit()
 
     def data_received(self, data: bytes) -> None:
@@ -487,7 +491,13 @@ class H2Protocol(asyncio.Protocol):
 
     def settings_received(self) -> None:
         """See Wire."""
-        self._deadlines.settings_received()
+        if self._deadlines.settings_received():
+            self._delay("ack")
+
+    def _delay(self, what: str) -> None:
+        """Hold up what was just queued, and all that follows, if a rule wants it."""
+        if seconds := self._host.settings_delay(what, self._facts):
+            self.stall(seconds)
 
     def streams_changed(self, open_streams: int) -> None:
         """See Wire."""
