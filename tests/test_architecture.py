@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"peers", "http2", "wsgi", "loading", "banner"},
     {"accept", "tools"},
     {"server"},
-    {"running"},
+    {"running", "h2bin"},
     {"cli"},
     {"__main__"},
 ]

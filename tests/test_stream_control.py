@@ -140,6 +140,44 @@ def test_commands_run_in_the_order_they_were_given(
     whole(server, connect)
 
 
+def test_raw_frames_have_nothing_in_between_and_take_from_the_windows(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    def act(stream: StreamControl) -> None:
+        stream.send_raw_frames([(Type.DATA, 0, b"raw", None)] * 3)
+
+    server = serve(App(act, before=b"before"), engine=engine)
+    with connect(server, settings={Setting.INITIAL_WINDOW_SIZE: 17}) as peer:
+        peer.auto_window = False
+        stream_id = peer.request(path="/act")
+        # 6 octets, 9 raw ones, and as many of the last 5 as the window still has room for.
+        assert peer.wait_data(stream_id, 17) == b"before" + b"raw" * 3 + b"af"
+        peer.roundtrip()
+        assert peer.responses[stream_id].received == 17
+        peer.window_update(stream_id, 100)
+        assert peer.response(stream_id).body == b"before" + b"raw" * 3 + b"after"
+    whole(server, connect)
+
+
+def test_an_abandoned_stream_is_what_raw_frames_made_of_it(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    def act(stream: StreamControl) -> None:
+        stream.send_raw_frame(Type.DATA, 1, b"raw")  # END_STREAM
+        stream.abandon()
+
+    server = serve(App(act, before=b"before"), engine=engine)
+    with connect(server) as peer:
+        stream_id = peer.request("POST", "/act", end_stream=False)
+        assert peer.response(stream_id).body == b"beforeraw"
+        peer.data(stream_id, bytes(16_000), end_stream=True)  # credited, and otherwise ignored
+        peer.roundtrip()
+        assert not kinds(peer, Type.RST_STREAM, Type.GOAWAY)
+        settle(server, connections=1)
+        assert peer.get("/").body == b"well"
+    whole(server, connect)
+
+
 def test_what_is_about_the_connection_is_done_behind_a_reset(
     serve: Serve, connect: Connect, engine: str
 ) -> None:

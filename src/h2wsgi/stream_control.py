@@ -93,7 +93,8 @@ class Commands(Protocol):
 
     def reset(self, stream: Any, code: int) -> None: ...
     def go_away(self, code: int, last_stream_id: int | None, debug: bytes) -> None: ...
-    def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None: ...
+    def send_raw_frames(self, frames: list[tuple[int, int, int, bytes]]) -> None: ...
+    def abandon(self, stream: Any) -> None: ...
     def close_transport(self, abort: bool) -> None: ...
     def change_settings(self, entries: dict[int, int]) -> None: ...
     def stall(self, stream: Any, seconds: float) -> None: ...
@@ -174,17 +175,32 @@ class StreamControl(abc.ABC):
     ) -> None:
         """Send any frame, on this stream unless ``stream_id`` says another; 0 is the connection.
 
-        It goes past all rules: no window shrinks by it, no stream ends by it.
+        It goes past all rules. DATA makes the client's windows smaller, below zero if need be;
+        nothing else changes here, and no stream ends by it: see :meth:`abandon`.
         """
-        _check_number("type", type, 0, 255)
-        _check_number("flags", flags, 0, 255)
-        _check_octets("payload", payload)
-        if len(payload) > MAX_PAYLOAD:
-            raise ValueError(f"payload has {len(payload)} octets, over {MAX_PAYLOAD}")
-        where = self.id if stream_id is None else stream_id
-        _check_number("stream_id", where, 0, MAX_STREAM_ID)
-        content = bytes(payload)
-        self._command(lambda commands: commands.send_raw_frame(type, flags, where, content))
+        self.send_raw_frames([(type, flags, payload, stream_id)])
+
+    def send_raw_frames(self, frames: Iterable[tuple[int, int, bytes, int | None]]) -> None:
+        """Send frames of type, flags, payload and stream with nothing of others in between."""
+        checked = []
+        for type_, flags, payload, stream_id in frames:
+            _check_number("type", type_, 0, 255)
+            _check_number("flags", flags, 0, 255)
+            _check_octets("payload", payload)
+            if len(payload) > MAX_PAYLOAD:
+                raise ValueError(f"payload has {len(payload)} octets, over {MAX_PAYLOAD}")
+            where = self.id if stream_id is None else stream_id
+            _check_number("stream_id", where, 0, MAX_STREAM_ID)
+            checked.append((type_, flags, where, bytes(payload)))
+        self._command(lambda commands: commands.send_raw_frames(checked))
+
+    def abandon(self) -> None:
+        """Count the stream as closed, without a frame that says so.
+
+        What raw frames told the client is all it gets: whatever the application still sends is
+        dropped, and so is what still comes of the request.
+        """
+        self._command(lambda commands: commands.abandon(self))
 
     def close_transport(self, abort: bool = False) -> None:
         """Hang up without GOAWAY: with FIN, or with ``abort`` by a TCP reset."""

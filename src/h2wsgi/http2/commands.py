@@ -24,6 +24,9 @@ class Target(Protocol):
     def reset(self, stream: Stream, code: int, outcome: str) -> None:
         """End a stream from our side."""
 
+    def abandon(self, stream: Stream, outcome: str) -> None:
+        """Give up a stream that the engine does not know any more."""
+
     def limit_credit_step(self, window: int) -> None:
         """Return credit in steps that fit a window of so many octets."""
 
@@ -61,9 +64,16 @@ class ConnectionCommands:
         self._engine.go_away(last, code, debug)
         self._wire.goes_away()
 
-    def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+    def send_raw_frames(self, frames: list[tuple[int, int, int, bytes]]) -> None:
         """See Commands."""
-        self._engine.send_raw_frame(type_, flags, stream_id, payload)
+        for frame in frames:
+            self._engine.send_raw_frame(*frame)
+
+    def abandon(self, stream: Stream) -> None:
+        """See Commands."""
+        if self._is_open(stream):
+            self._engine.abandon(stream.stream_id)
+            self._target.abandon(stream, "left to raw frames")
 
     def close_transport(self, abort: bool) -> None:
         """See Commands."""

@@ -190,7 +190,7 @@ class Connection:
             return
         self._cancel(stream)
         who = "client" if by_peer else "server"
-        self._abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
+        self.abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
 
     def window_opened(self, stream_id: int) -> None:
         """See EngineHandler."""
@@ -316,10 +316,10 @@ class Connection:
         """End a stream from our side before its response is whole."""
         self.engine.reset_stream(stream.stream_id, code)
         self._cancel(stream)
-        self._abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
+        self.abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
 
-    def _abandon(self, stream: Stream, outcome: str) -> None:
-        """Give up a stream whose response is not whole."""
+    def abandon(self, stream: Stream, outcome: str) -> None:
+        """Give up a stream whose response is not whole, and which the engine has closed."""
         self.outflow.give_up(stream)
         stream.fail(outcome or "the stream was reset")
         self._close(stream, outcome)
@@ -355,7 +355,7 @@ class Connection:
         self._commands.close()
         for stream in list(self.streams.values()):
             self._cancel(stream)
-            self._abandon(stream, reason)
+            self.abandon(stream, reason)
         for command in self.outflow.take_commands():
             self.run(command)
 
@@ -383,7 +383,7 @@ class Connection:
     def _refuse_if_unstarted(self, stream: Stream) -> None:
         if stream.budgeted and self._cancel(stream):
             self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
-            self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+            self.abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
 
     def input_relieved(self) -> None:
         """The process has room for content again: return the credit that was withheld."""

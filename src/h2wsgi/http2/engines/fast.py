@@ -194,6 +194,10 @@ class FastEngine(FrameReceiver[_Stream]):
         if stream_id in self._streams.open:
             self._reset(stream_id, code)
 
+    def abandon(self, stream_id: int) -> None:
+        """See Engine."""
+        self._streams.reset_by_us(stream_id)
+
     def _reset(self, stream_id: int, code: int) -> None:
         self._streams.reset_by_us(stream_id)
         self.send_raw_frame(RST_STREAM, 0, stream_id, _four_octets(code))
@@ -229,6 +233,10 @@ class FastEngine(FrameReceiver[_Stream]):
     def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
         """See Engine."""
         size = len(payload)
+        if type_ == DATA:
+            self._send_window -= size
+            if (stream := self._streams.open.get(stream_id)) is not None:
+                stream.send_credit -= size
         self._out += (_frame_header(size >> 8, size & 0xFF, type_, flags, stream_id), payload)
 
     # -------------------------------------------------------------------------- frames

@@ -100,7 +100,10 @@ class Engine(Protocol):
         """Queue SETTINGS of ours; they count when the peer has acknowledged them."""
 
     def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """Queue a frame that changes no state here, legal or not."""
+        """Queue any frame, legal or not. Only windows change by it, and only those of DATA."""
+
+    def abandon(self, stream_id: int) -> None:
+        """Close an open stream without a frame; what comes of it is treated as after a reset."""
 
     def data_to_send(self) -> bytes:
         """Take the octets queued so far."""

@@ -165,9 +165,16 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
 
     def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
         """See Engine."""
+        if type_ == DATA:
+            self._h2.take_outbound_window(stream_id, len(payload))
         self._collect()
         header = len(payload).to_bytes(3, "big") + bytes((type_, flags))
         self._out += header + stream_id.to_bytes(4, "big") + payload
+
+    def abandon(self, stream_id: int) -> None:
+        """See Engine."""
+        self._streams.reset_by_us(stream_id)
+        self._h2.forget(stream_id)
 
     def data_to_send(self) -> bytes:
         """See Engine."""
