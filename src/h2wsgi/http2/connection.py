@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
 
+from ..codes import code_name
 from ..errors import ReadTimeout
 from ..guards import loop_thread
 from ..handover import (
@@ -436,14 +437,6 @@ def joined(batch: list[Output]) -> Iterator[Output]:
             if len(pieces) > 1:
                 data = b"".join(pieces)
         yield stream, head, data, mark, credit
-
-
-def code_name(code: int) -> str:
-    """Return an error code as RFC 9113 section 7 names it, or in hexadecimal."""
-    try:
-        return ErrorCodes(code).name
-    except ValueError:
-        return f"0x{code:x}"
 
 
 _REASONS = {

@@ -20,13 +20,14 @@ from typing import Protocol, cast
 from h2.errors import ErrorCodes
 
 from .. import guards
+from ..codes import code_name
 from ..errors import ConnectionFailed
 from ..guards import loop_thread
 from ..mailbox import Mailbox
 from ..request import ConnectionFacts
 from ..stream import Stream
 from . import refusal
-from .connection import Connection, code_name
+from .connection import Connection
 from .deadlines import Deadlines
 from .frame_gate import FrameGate, NotHTTP2
 from .host import Host
