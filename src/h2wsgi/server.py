@@ -21,6 +21,7 @@ from .banner import Endpoint
 from .budget import Budget
 from .config import Config
 from .errors import ConfigurationError
+from .fault_rules import parse_rules
 from .guards import loop_thread, set_role
 from .handover import Handover
 from .http2.observer import ObserverFactory
@@ -31,6 +32,7 @@ from .overtime import Overtime
 from .request import ConnectionFacts
 from .stream import Stream
 from .tls import resolve
+from .tools.faults import ConnectionFaults, Faults
 from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool
 
@@ -71,6 +73,10 @@ class Server:
         self.ca_file: str | None = None
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
+        self._faults: ConnectionFaults | None = None
+        if rules := parse_rules(self.config.fault, self.config.fault_seed):
+            app = Faults(app, rules, self.log)
+            self._faults = ConnectionFaults(rules, self.log)
         self._runner = Runner(
             app,
             self.log,
@@ -348,6 +354,10 @@ class Server:
     def _output_relieved(self) -> None:
         for protocol in list(self._protocols):
             protocol.connection.output_relieved()
+
+    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
+        """See ProtocolHost."""
+        return 0 if self._faults is None else self._faults.delay(what, facts.peer)
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
         """See ProtocolHost. Said once for each kind: such clients come again and again."""

@@ -91,9 +91,11 @@ class Deadlines:
         self._connection = connection
         self._arm_for_rest(self._now())
 
-    def settings_received(self) -> None:
-        """The peer's first SETTINGS came: its preface is complete."""
+    def settings_received(self) -> bool:
+        """The peer's SETTINGS came; True if they are its first, which complete its preface."""
+        first = not self._settings_received
         self._settings_received = True
+        return first
 
     def settings_sent(self) -> None:
         """The peer owes the acknowledgement of our SETTINGS."""
@@ -198,6 +200,9 @@ class Deadlines:
         self._check_requests(connection, now)
         if connection.withholds_credit:
             self._withheld_until = now
+        for paces in (self._reads, self._writes):
+            for stream_id in paces.keys() - connection.streams.keys():
+                del paces[stream_id]
         for stream in list(connection.streams.values()):
             if stream.reading_since is not None:
                 self._check_read(stream, stream.reading_since, now)
