@@ -7,6 +7,7 @@ Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the oct
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 
@@ -80,6 +81,7 @@ class Connection:
         """Octets of large field sections that count as buffered, by stream."""
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
+        self._max_requests: float = config.max_requests_per_connection or math.inf
 
     # ---------------------------------------------------------------- events of the engine
 
@@ -114,6 +116,8 @@ class Connection:
             arrived, self._arrived = self._arrived, []
             self.meter.requests += len(arrived)
             self._host.start_requests(self._handover, arrived)
+            if self.meter.requests >= self._max_requests:
+                self._wire.retire()
 
     def _cancel(self, stream: Stream) -> bool:
         """Forget a request whose application has not started; False if it has."""

@@ -82,3 +82,6 @@ class Wire(Protocol):
 
     def streams_changed(self, open_streams: int) -> None:
         """The first stream opened, or the last one closed."""
+
+    def retire(self) -> None:
+        """The connection has had as many requests as it may: end it when that hurts least."""
