@@ -9,9 +9,9 @@ engine acts on it, or before it leaves.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..config import Config
 from ..http2.frame_types import (
@@ -72,11 +72,11 @@ class Taps:
         """Let one more listen; it hears nothing of what was before."""
         self._sinks.append(sink)
 
-    def tell(self, event: str, *arguments: Any) -> None:
-        """Call a method of every sink. One that raises is logged and dismissed for good."""
+    def tell(self, event: Callable[[Sink], None]) -> None:
+        """Tell every sink of an event. One that raises is logged and dismissed for good."""
         for sink in tuple(self._sinks):
             try:
-                getattr(sink, event)(*arguments)
+                event(sink)
             except Exception:
                 self._sinks.remove(sink)
                 self._log.events.exception(
@@ -85,7 +85,7 @@ class Taps:
 
     def close(self) -> None:
         """The server has stopped."""
-        self.tell("close")
+        self.tell(lambda sink: sink.close())
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ class Tap:
             opened_at=time.monotonic(),
             at=time.time(),
         )
-        self._taps.tell("opened", self._info)
+        self._taps.tell(lambda sink: sink.opened(self._info))
 
     def received(self, octets: bytes) -> None:
         """See ConnectionObserver."""
@@ -146,7 +146,8 @@ class Tap:
 
     def closed(self, reason: str) -> None:
         """See ConnectionObserver."""
-        self._taps.tell("closed", self._info, reason, time.monotonic())
+        now = time.monotonic()
+        self._taps.tell(lambda sink: sink.closed(self._info, reason, now))
 
     def _take(self, way: _Way, octets: bytes) -> None:
         now = time.monotonic()
@@ -200,7 +201,7 @@ class Tap:
             problems=tuple(payload.problems),
             **payload.details,
         )
-        self._taps.tell("frame", frame, content)
+        self._taps.tell(lambda sink: sink.frame(frame, content))
 
     # ------------------------------------------------------------------------ field blocks
 
