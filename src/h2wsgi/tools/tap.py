@@ -31,8 +31,10 @@ from ..request import ConnectionFacts
 from .field_blocks import FieldBlock, FieldBlockReader
 from .frames import NOT_HTTP2, ConnectionInfo, Direction, Frame, Section
 from .payloads import FrameCutter, NotFrames, Payload, RawFrame, read_payload
-from .streams import HEADER_TABLE_SIZE, StreamTable
+from .streams import HEADER_TABLE_SIZE, MAX_FRAME_SIZE, StreamTable
 
+SMALLEST_FRAME, LARGEST_FRAME = 2**14, 2**24 - 1
+"""Octets; what SETTINGS_MAX_FRAME_SIZE may be (RFC 9113 section 6.5.2)."""
 MAX_SHOWN = 60
 """Octets of something else than HTTP/2 that are shown."""
 
@@ -163,7 +165,7 @@ class Tap:
         self._tell(way, raw, now, Payload({}, b"", [problem]), b"")
 
     def _frame(self, way: _Way, raw: RawFrame, now: float) -> None:
-        payload = read_payload(raw)
+        payload = read_payload(raw, way.cutter.max_frame_size)
         details, problems = payload.details, payload.problems
         if way.open_block is not None and raw.type != CONTINUATION:
             problems.append("interrupts a field block")
@@ -256,3 +258,5 @@ class Tap:
         for setting in acknowledged:
             if setting.id == HEADER_TABLE_SIZE:
                 way.reader.max_table_size = setting.value
+            elif setting.id == MAX_FRAME_SIZE and setting.value <= LARGEST_FRAME:
+                way.cutter.max_frame_size = max(setting.value, SMALLEST_FRAME)
