@@ -105,7 +105,6 @@ def test_help_lists_every_option_by_group_with_unit_and_default(folder, capsys, 
         "Tools",
         "Limits",
         "Timeouts",
-        "Tools",
         "Instead of serving",
         "With --make-cert",
     ]

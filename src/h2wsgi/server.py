@@ -32,11 +32,11 @@ from .overtime import Overtime
 from .request import ConnectionFacts
 from .stream import Stream
 from .tls import resolve
-from .tools.faults import ConnectionFaults, Faults
 from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
+    from .tools.faults import ConnectionFaults
     from .tools.recorder import Recorder
     from .tools.records import ConnectionRecord, Records, RequestRecord
     from .tools.tap import Taps
@@ -75,6 +75,8 @@ class Server:
         self._tls = tls
         self._faults: ConnectionFaults | None = None
         if rules := parse_rules(self.config.fault, self.config.fault_seed):
+            from .tools.faults import ConnectionFaults, Faults
+
             app = Faults(app, rules, self.log)
             self._faults = ConnectionFaults(rules, self.log)
         self._runner = Runner(
