@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"stream_control"},
     {"logs", "handover", "devcert", "request"},
     {"stream", "tls"},
-    {"peers", "http2", "wsgi", "loading", "banner"},
+    {"peers", "http2", "wsgi", "loading", "banner", "overtime"},
     {"accept", "tools"},
     {"server"},
     {"running", "h2bin"},

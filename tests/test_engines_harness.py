@@ -17,7 +17,10 @@ from h2wsgi.http2.engines.field_blocks import BlockDecoder
 from h2wsgi.http2.engines.interface import EngineHandler
 from h2wsgi.http2.engines.reference import ReferenceEngine
 from h2wsgi.http2.fields import FieldList
-from h2wsgi.http2.frame_gate import FLAG_ACK, PING
+from h2wsgi.http2.frame_types import (
+    FLAG_ACK,
+    PING,
+)
 from support.engine_script import Conversation, Script, compare
 from support.engines import Differs, MakeEngine
 from test_engines_edges import EDGES

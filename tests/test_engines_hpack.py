@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from conversations.frames import BLOCKS, LEGAL
 from conversations.recordings import load
+from h2wsgi.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.field_blocks import KNOWN_BLOCKS, BlockDecoder
 from h2wsgi.http2.engines.h2_connection import RememberingEncoder
 from h2wsgi.http2.engines.hpack import Decoder as FastDecoder
 from h2wsgi.http2.engines.hpack import encode
 from h2wsgi.http2.fields import FieldList
-from h2wsgi.http2.frame_gate import HEADERS, FrameGate
+from h2wsgi.http2.frame_gate import FrameGate
+from h2wsgi.http2.frame_meter import FrameMeter
+from h2wsgi.http2.frame_types import (
+    HEADERS,
+)
 from support.engine_script import HEADS, INFORMATIONAL
 
 MAX_OCTETS = 100_000
@@ -111,7 +116,7 @@ def test_a_table_that_changes_often_is_signalled_twice_at_most() -> None:
 
 def blocks_of(octets: bytes) -> list[bytes]:
     """Return the field blocks of a recording."""
-    gate = FrameGate(1_000_000)
+    gate = FrameGate(1_000_000, 8, FrameMeter(Config()))
     gate.feed(octets)
     frames = iter(gate.next_frame, None)
     return [payload for type_, _, _, payload in frames if type_ == HEADERS]

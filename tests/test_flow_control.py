@@ -346,7 +346,7 @@ def test_an_upload_whose_application_ends_early_is_told_to_stop(
 
 
 def test_padding_returns_to_both_windows(serve: Serve, connect: Connect) -> None:
-    server = serve(digest)
+    server = serve(digest, max_empty_frames=0, max_glitches=0)
     peer = connect(server)
     peer.wait_settings()
     stream_id = peer.request("POST", end_stream=False)

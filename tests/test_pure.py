@@ -32,16 +32,18 @@ from h2wsgi.budget import Budget
 from h2wsgi.config import Config
 from h2wsgi.errors import ClientDisconnected, ConfigurationError, ConnectionFailed, ReadTimeout
 from h2wsgi.handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Limits
-from h2wsgi.http2 import frame_gate
+from h2wsgi.http2 import frame_types
 from h2wsgi.http2.deadlines import Deadlines
 from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
+from h2wsgi.http2.frame_meter import FrameMeter
 from h2wsgi.http2.receive_credit import ReceiveCredit
 from h2wsgi.http2.send_queue import Piece, SendQueue
 from h2wsgi.peers import connection_facts
 from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.stream import Stream
 from h2wsgi.wsgi import thread_pool
-from h2wsgi.wsgi.thread_pool import Lane, ThreadPool, lane_limit
+from h2wsgi.wsgi.thread_pool import Lane, ThreadPool, shared_threads
+from support.settled import eventually
 
 PATIENCE = 10.0
 """Seconds that anything in another thread may take."""
@@ -58,7 +60,7 @@ def encoded(type: int, flags: int, stream_id: int, payload: bytes = b"") -> byte
     )
 
 
-OPENING = PREFACE + encoded(frame_gate.SETTINGS, 0, 0)
+OPENING = PREFACE + encoded(frame_types.SETTINGS, 0, 0)
 stream_ids = st.integers(0, 2**31 - 1)
 payloads = st.binary(max_size=60)
 plain_types = st.sampled_from([0, 2, 5, 10, 0xEE])
@@ -71,11 +73,11 @@ def field_blocks(draw: st.DrawFn) -> tuple[bytes, ReceivedFrame]:
     ended, padding = draw(st.booleans()), draw(st.none() | st.integers(0, 255))
     flags, first = int(ended), parts[0]
     if draw(st.booleans()):
-        flags, first = flags | frame_gate.FLAG_PRIORITY, bytes(5) + first
+        flags, first = flags | frame_types.FLAG_PRIORITY, bytes(5) + first
     if padding is not None:
-        flags |= frame_gate.FLAG_PADDED
+        flags |= frame_types.FLAG_PADDED
         first = bytes([padding]) + first + bytes(padding)
-    last = frame_gate.FLAG_END_HEADERS
+    last = frame_types.FLAG_END_HEADERS
     octets = encoded(1, flags | (last if len(parts) == 1 else 0), stream_id, first)
     for number, part in enumerate(parts[1:], 2):
         octets += encoded(9, last if number == len(parts) else 0, stream_id, part)
@@ -93,7 +95,7 @@ frames_and_octets = st.lists(field_blocks() | plain_frames(), max_size=6)
 
 def received(chunks: list[bytes]) -> tuple[list[ReceivedFrame], object]:
     """Return the frames a fresh gate makes of chunks, and the error it ends with."""
-    gate, frames = FrameGate(100_000), []
+    gate, frames = FrameGate(100_000, 8, FrameMeter(Config())), []
     try:
         for chunk in chunks:
             gate.feed(chunk)
@@ -137,7 +139,7 @@ def test_any_cutting_of_damaged_octets_ends_the_same_way(
 
 
 def test_a_frame_too_long_is_refused_before_its_payload() -> None:
-    gate = FrameGate(100_000)
+    gate = FrameGate(100_000, 8, FrameMeter(Config()))
     gate.feed(OPENING + encoded(0, 0, 1, bytes(16_384)))
     assert [gate.next_frame() is not None for _ in range(3)] == [True, True, False]
     gate.feed(b"\x00\x40\x01\x00\x00\x00\x00\x00\x01")
@@ -156,7 +158,7 @@ def test_settings_come_first(first: bytes) -> None:
 
 @pytest.mark.parametrize("sizes", [[101], [60, 41], [0, 0, 101]])
 def test_a_field_block_is_refused_once_it_is_too_large(sizes: list[int]) -> None:
-    gate = FrameGate(100)
+    gate = FrameGate(100, 8, FrameMeter(Config()))
     gate.feed(OPENING + encoded(1, 0, 1, bytes(sizes[0])))
     for size in sizes[1:]:
         gate.feed(encoded(9, 0, 1, bytes(size)))
@@ -165,7 +167,7 @@ def test_a_field_block_is_refused_once_it_is_too_large(sizes: list[int]) -> None
 
 
 def test_what_was_peeked_stays() -> None:
-    gate = FrameGate(100)
+    gate = FrameGate(100, 8, FrameMeter(Config()))
     gate.feed(b"PRI")
     assert gate.peek() == b"PRI"
     assert gate.next_frame() is None
@@ -447,6 +449,8 @@ class Clocked:
         self.queue: set[int] = set()
         self.outflow = self
         self.withholds_credit = False
+        self.is_held_up = False
+        self.octets_taken = 0
         config = Config.build(**options)
         self.deadlines = Deadlines(self, config, clock.call_later, clock.now)
         self.deadlines.start(self)  # type: ignore[arg-type]
@@ -454,9 +458,16 @@ class Clocked:
     def is_waiting(self, stream: Any) -> bool:
         return stream.stream_id in self.queue
 
-    def open(self, stream_id: int = 1) -> Any:
+    def open(self, stream_id: int = 1, content_length: int | None = None) -> Any:
         stream = types.SimpleNamespace(
-            stream_id=stream_id, reading_since=None, progress_at=self.clock.time
+            stream_id=stream_id,
+            reading_since=None,
+            progress_at=self.clock.time,
+            started_at=self.clock.time,
+            status=0,
+            octets_received=0,
+            octets_sent=0,
+            request=types.SimpleNamespace(content_length=content_length),
         )
         self.streams[stream_id] = stream
         self.deadlines.streams_changed(len(self.streams))
@@ -469,21 +480,48 @@ class Clocked:
 
     def preface_timed_out(self) -> None:
         self.told.append("preface")
+        self.deadlines.stop()
 
     def idle_timed_out(self) -> None:
         self.told.append("idle")
 
-    def read_timed_out(self, stream: Any) -> None:
-        self.told.append(f"read {stream.stream_id}")
+    def settings_timed_out(self) -> None:
+        self.told.append("settings")
+        self.deadlines.stop()
+
+    def fields_timed_out(self) -> None:
+        self.told.append("fields")
+        self.deadlines.stop()
+
+    def ping_due(self) -> None:
+        self.told.append("ping")
+
+    def ping_timed_out(self) -> None:
+        self.told.append("no answer")
+        self.deadlines.stop()
+
+    def read_timed_out(self, stream: Any, option: str) -> None:
+        self.told.append(f"read {stream.stream_id}" + (" rate" if option == "min_rate" else ""))
         stream.reading_since = None
 
-    def write_timed_out(self, stream: Any) -> None:
-        self.told.append(f"write {stream.stream_id}")
+    def request_timed_out(self, stream: Any) -> None:
+        self.told.append(f"request {stream.stream_id}")
+        self.close(stream.stream_id)
+
+    def write_timed_out(self, stream: Any, option: str) -> None:
+        self.told.append(f"write {stream.stream_id}" + (" rate" if option == "min_rate" else ""))
         self.queue.discard(stream.stream_id)
         self.close(stream.stream_id)
 
 
-TIMES = {"preface_timeout": 10, "idle_timeout": 120, "read_timeout": 30, "write_timeout": 60}
+TIMES = {
+    "preface_timeout": 10,
+    "settings_timeout": 10,
+    "fields_timeout": 10,
+    "idle_timeout": 120,
+    "read_timeout": 30,
+    "write_timeout": 60,
+}
 
 
 @pytest.fixture
@@ -587,6 +625,7 @@ def test_a_read_that_begins_anew_has_its_whole_time(clocked: Clocked) -> None:
     stream = clocked.open()
     for _ in range(5):
         stream.reading_since = clocked.clock.time
+        stream.octets_received += 10_000
         clocked.clock.advance(28)
     assert clocked.told == []
 
@@ -610,17 +649,169 @@ def test_a_response_that_makes_no_progress_times_out_alone(clocked: Clocked) -> 
     for _ in range(3):
         clocked.clock.advance(20.5)
         moving.progress_at = clocked.clock.time
+        moving.octets_sent += 10_000
     clocked.clock.advance(1)
     assert clocked.told == [f"write {stuck.stream_id}"]
     assert done.stream_id in clocked.streams
 
 
-def test_short_times_are_looked_at_more_often() -> None:
-    clocked = Clocked(Clock(), **TIMES | {"read_timeout": 0.2})
+def test_a_request_times_out_whoever_it_waits_for() -> None:
+    clocked = Clocked(Clock(), **TIMES | {"request_timeout": 50})
+    clocked.deadlines.settings_received()
+    clocked.open(1)
+    clocked.clock.advance(30)
+    clocked.open(3)
+    clocked.withholds_credit = True
+    clocked.clock.advance(19)
+    assert clocked.told == []
+    clocked.clock.advance(2)
+    assert clocked.told == ["request 1"]
+    clocked.clock.advance(30)
+    assert clocked.told == ["request 1", "request 3"]
+
+
+@pytest.mark.parametrize("kind", ["read", "request"])
+def test_short_times_are_looked_at_more_often(kind: str) -> None:
+    clocked = Clocked(Clock(), **TIMES | {f"{kind}_timeout": 0.2})
     clocked.deadlines.settings_received()
     clocked.open().reading_since = clocked.clock.time
     clocked.clock.advance(0.26)
-    assert clocked.told == ["read 1"]
+    assert clocked.told == [f"{kind} 1"]
+
+
+def test_settings_that_are_not_acknowledged_time_out(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    clocked.clock.advance(5)
+    clocked.deadlines.settings_sent()
+    clocked.clock.advance(9.9)
+    assert clocked.told == []
+    clocked.clock.advance(0.2)
+    assert clocked.told == ["settings"]
+
+
+def test_settings_that_are_acknowledged_time_out_no_more(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    clocked.deadlines.settings_sent()
+    clocked.deadlines.settings_acknowledged()
+    clocked.clock.advance(100)
+    assert clocked.told == []
+
+
+def test_a_field_section_that_does_not_go_on_times_out_without_a_stream(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    clocked.deadlines.fields_begun(clocked.clock.time)
+    clocked.clock.advance(9.9)
+    assert clocked.told == []
+    clocked.clock.advance(1.1)
+    assert clocked.told == ["fields"]
+
+
+def test_a_field_section_that_came_whole_times_out_no_more(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    for _ in range(30):
+        clocked.deadlines.fields_begun(clocked.clock.time)
+        clocked.clock.advance(1)
+    clocked.deadlines.fields_begun(None)
+    clocked.clock.advance(60)
+    assert clocked.told == []
+
+
+def test_a_silent_client_is_asked_and_then_given_up() -> None:
+    clocked = Clocked(Clock(), **TIMES | {"idle_timeout": 0, "ping_interval": 60})
+    clocked.deadlines.settings_received()
+    clocked.clock.advance(59)
+    assert clocked.told == []
+    clocked.clock.advance(2)
+    assert clocked.told == ["ping"]
+    clocked.clock.advance(20)
+    assert clocked.told == ["ping", "no answer"]
+
+
+def test_whatever_a_client_says_answers_a_ping() -> None:
+    clocked = Clocked(Clock(), **TIMES | {"idle_timeout": 0, "ping_interval": 60})
+    clocked.deadlines.settings_received()
+    for _ in range(5):
+        clocked.clock.advance(61)
+        clocked.deadlines.heard = True
+    assert set(clocked.told) == {"ping"}
+
+
+def test_a_client_that_sends_a_little_now_and_then_is_too_slow(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    slow, honest = clocked.open(1), clocked.open(3)
+    for _ in range(34):
+        for stream, octets in ((slow, 100), (honest, 300)):
+            stream.reading_since = clocked.clock.time
+            stream.octets_received += octets
+        clocked.clock.advance(1)
+    assert clocked.told == ["read 1 rate"]
+
+
+def test_a_conversation_may_be_slow(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    talk, upload = clocked.open(1), clocked.open(3, content_length=1_000_000)
+    talk.status = upload.status = 200
+    for _ in range(20):
+        for stream in (talk, upload):
+            stream.reading_since = clocked.clock.time
+            stream.octets_received += 10
+        clocked.clock.advance(2)
+    assert clocked.told == ["read 3 rate"]
+
+
+def test_time_that_the_application_spends_otherwise_makes_no_client_slow(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    stream = clocked.open()
+    for _ in range(60):
+        stream.reading_since = clocked.clock.time
+        clocked.clock.advance(20)
+        stream.reading_since = None
+        clocked.clock.advance(2)
+    assert clocked.told == []
+
+
+def drip(clocked: Clocked, octets: int, times: int) -> None:
+    """Let stream 1 take so many octets, 5 seconds apart."""
+    clocked.deadlines.settings_received()
+    stream = clocked.open()
+    clocked.queue.add(1)
+    for _ in range(times):
+        clocked.clock.advance(5)
+        if 1 in clocked.streams:
+            stream.octets_sent += octets
+            stream.progress_at = clocked.clock.time
+
+
+def test_a_client_that_takes_an_octet_now_and_then_is_too_slow(clocked: Clocked) -> None:
+    drip(clocked, 1, 14)
+    assert clocked.told == ["write 1 rate"]
+
+
+def test_a_client_that_takes_enough_on_the_whole_is_not_too_slow(clocked: Clocked) -> None:
+    drip(clocked, 1_300, 60)
+    assert clocked.told == []
+
+
+def test_streams_that_wait_for_the_connection_share_what_it_takes(clocked: Clocked) -> None:
+    clocked.is_held_up = True
+    clocked.octets_taken = 0
+    clocked.deadlines.settings_received()
+    stream = clocked.open()
+    clocked.queue.add(1)
+    for taken in (100_000, 1_000):
+        assert clocked.told == []
+        for _ in range(13):
+            clocked.octets_taken += taken // 12
+            stream.progress_at = clocked.clock.time
+            clocked.clock.advance(5)
+    clocked.clock.advance(1)
+    assert clocked.told == ["write 1 rate"]
+
+
+def test_without_a_least_rate_a_drip_is_no_offence() -> None:
+    clocked = Clocked(Clock(), **TIMES | {"min_rate": 0})
+    drip(clocked, 1, 100)
+    assert clocked.told == []
 
 
 # ------------------------------------------------------------------- handover and stream
@@ -958,11 +1149,14 @@ class Pool:
         self.pools: list[ThreadPool[Job]] = []
         self.before = set(threading.enumerate())
 
-    def make(self, limit: int, max_threads: int | None = None) -> ThreadPool[Job]:
+    def make(
+        self, limit: int, max_threads: int | None = None, lane_limit: int = 1_000
+    ) -> ThreadPool[Job]:
         pool = ThreadPool(
             self.run,
             limit=limit,
             max_threads=max_threads or limit,
+            lane_limit=lane_limit,
             schedule_threadsafe=lambda delay, callback: self.scheduled.append((delay, callback)),
             exhausted=self.count_exhausted,
         )
@@ -1112,7 +1306,7 @@ def test_connections_take_turns(pools: Pool, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_one_connection_leaves_threads_to_the_others(pools: Pool) -> None:
     pool = pools.make(12)
-    share = lane_limit(12)
+    share = shared_threads(12)
     assert share == 9
     greedy = [pools.job() for _ in range(20)]
     for job in greedy:
@@ -1128,10 +1322,65 @@ def test_one_connection_leaves_threads_to_the_others(pools: Pool) -> None:
     assert begun(greedy[share])
 
 
+def test_the_last_threads_are_for_connections_that_run_nothing(
+    pools: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine of twelve are for all; each connection that runs nothing gets one of the last three."""
+    monkeypatch.setattr(thread_pool, "TURN", 0.0)
+    pool = pools.make(12)
+    greedy = [[pools.job() for _ in range(10)] for _ in range(3)]
+
+    def running() -> list[int]:
+        return [sum(j.begun.is_set() and not j.over.is_set() for j in jobs) for jobs in greedy]
+
+    for number, jobs in enumerate(greedy):
+        pool.submit(number, jobs)
+        pools.pass_time(20)
+    eventually(lambda: running() == [9, 1, 1], "all that may run to run")
+    late = [pools.job(), pools.job()]
+    pool.submit("late", late)
+    pools.pass_time(20)
+    assert begun(late[0])
+    # Twelve run: a place that becomes free is for a connection that runs nothing.
+    greedy[0][0].go_on.set()
+    assert greedy[0][0].over.wait(PATIENCE)
+    fresh = pools.job()
+    pool.submit("fresh", [fresh])
+    pools.pass_time(20)
+    assert begun(fresh)
+    assert running() == [8, 1, 1]
+    assert not late[1].begun.is_set()
+    # Only with fewer than nine running do the others get on, and in turn.
+    for job in greedy[0][1:8]:
+        job.go_on.set()
+    pools.pass_time(20)
+    assert begun(late[1])
+
+
+def test_a_connection_has_no_more_applications_than_it_may_have_streams(pools: Pool) -> None:
+    """Whether they run or wait on the client: their streams may have been reset long ago."""
+    pool = pools.make(64, lane_limit=5)
+    waiting = [pools.job() for _ in range(3)]
+    for job in waiting:
+        job.waits.set()
+    jobs = [pools.job() for _ in range(6)]
+    pool.submit("a", [*waiting, *jobs])
+    pools.pass_time(20)
+    assert begun(*waiting, *jobs[:2])
+    assert not any(job.begun.is_set() for job in jobs[2:])
+    other = pools.job(free=True)
+    pool.submit("b", [other])
+    assert other.over.wait(PATIENCE)
+    waiting[0].resume.set()
+    waiting[0].go_on.set()
+    assert begun(jobs[2])
+    assert not any(job.begun.is_set() for job in jobs[3:])
+
+
 @patient
 @given(st.integers(1, 1_000))
 def test_a_share_is_at_least_one_and_leaves_some(limit: int) -> None:
-    share = lane_limit(limit)
+    share = shared_threads(limit)
     assert 1 <= share <= limit
     assert limit < 4 or share < limit
     assert limit < 32 or share == limit - 8

@@ -281,6 +281,18 @@ def test_a_stalled_connection_sends_nothing_and_reads_on(
     whole(server, connect)
 
 
+def test_no_clock_of_the_client_runs_while_the_connection_is_stalled(
+    serve: Serve, connect: Connect
+) -> None:
+    app = App(lambda stream: stream.stall(1.0, connection=True), before=b"before")
+    clocks = {"write_timeout": 0.3, "ping_interval": 0.2, "ping_timeout": 0.5}
+    server = serve(app, **clocks)
+    with connect(server) as peer:
+        assert peer.response(peer.request(path="/act")).body == b"beforeafter"
+        assert peer.get("/").body == b"well"
+    whole(server, connect)
+
+
 def test_a_server_stops_although_a_connection_is_stalled(serve: Serve, connect: Connect) -> None:
     app = App(lambda stream: stream.stall(3600, connection=True))
     server = serve(app)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         H2WSGIError,
         LoadError,
         ReadTimeout,
+        RequestTimeout,
     )
     from .running import ServerThread, serve, serve_in_thread
     from .server import Server
@@ -40,6 +41,7 @@ __all__ = [
     "H2WSGIError",
     "LoadError",
     "ReadTimeout",
+    "RequestTimeout",
     "Server",
     "ServerThread",
     "Setting",

@@ -28,6 +28,8 @@ NO_DESCRIPTORS_WAIT = 0.5
 """Seconds to leave the backlog alone after EMFILE."""
 FULL_LOG_INTERVAL = 60.0
 TLS_SHUTDOWN_TIMEOUT = 1.0
+NEVER = 10.0 * 365 * 86_400
+"""Seconds; the loops have no word for it here."""
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -60,6 +62,7 @@ class Acceptor:
         self._tls = tls
         self._opened = opened
         self._loop = asyncio.get_running_loop()
+        self._handshake_timeout = self._config.handshake_timeout or NEVER
         self._pending: dict[int, _Handshake] = {}
         self._connections = 0
         self._accepting = False
@@ -120,6 +123,7 @@ class Acceptor:
 
     def _say_full(self) -> None:
         # At the limit every connection that ends lets one in, and would be a line each.
+        self._host.limit_hit("max_connections")
         if self._loop.time() >= self._silent_until:
             self._silent_until = self._loop.time() + FULL_LOG_INTERVAL
             self._log.events.warning(
@@ -137,7 +141,7 @@ class Acceptor:
 
     def _begin(self, listener: Listener, sock: socket.socket, address: object) -> None:
         peer = str(address[0]) if isinstance(address, tuple) else "unix socket"
-        timer = self._loop.call_later(self._config.handshake_timeout, self._time_out, sock)
+        timer = self._loop.call_later(self._handshake_timeout, self._time_out, sock)
         handshake = _Handshake(sock, peer, timer)
         self._pending[id(sock)] = handshake
         if listener.tls:
@@ -186,7 +190,7 @@ class Acceptor:
 
         timeouts = {}
         if tls is not None:
-            timeouts["ssl_handshake_timeout"] = self._config.handshake_timeout
+            timeouts["ssl_handshake_timeout"] = self._handshake_timeout
             timeouts["ssl_shutdown_timeout"] = TLS_SHUTDOWN_TIMEOUT
         try:
             await self._loop.connect_accepted_socket(make, handshake.sock, ssl=tls, **timeouts)
@@ -218,6 +222,7 @@ class Acceptor:
     def _time_out(self, sock: socket.socket) -> None:
         handshake = self._pending.get(id(sock))
         if handshake is not None:
+            self._host.limit_hit("handshake_timeout")
             self._log.events.info("%s: the TLS handshake took too long", handshake.peer)
             self._give_up(handshake)
 

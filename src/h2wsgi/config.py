@@ -163,6 +163,39 @@ class Config:
     max_fields: int = option(
         128, "fields in one section, cookie crumbs counted one by one", group="Limits", minimum=8
     )
+    max_continuations: int = option(
+        8, "CONTINUATION frames for one field section, 0 = off", group="Limits", minimum=0
+    )
+    max_resets: int = option(
+        1000,
+        "streams that a client may reset or make the server reset, at once and in any 30 s, "
+        "0 = off",
+        group="Limits",
+        minimum=0,
+    )
+    max_refusals: int = option(
+        200,
+        "streams over max_streams that are refused, likewise, before the connection ends, 0 = off",
+        group="Limits",
+        minimum=0,
+    )
+    max_glitches: int = option(
+        10_000,
+        "frames that bring neither request nor content, likewise (SETTINGS count ten times, "
+        "WINDOW_UPDATE beyond what it may need), 0 = off",
+        group="Limits",
+        minimum=0,
+    )
+    max_empty_frames: int = option(
+        100, "DATA frames without content, likewise, 0 = off", group="Limits", minimum=0
+    )
+    min_rate: int = option(
+        240,
+        "octets a second that a client must send while the application waits to read, in any "
+        "read_timeout, and take of a response that waits for it, in any write_timeout; 0 = off",
+        group="Limits",
+        minimum=0,
+    )
     stream_window: int = option(
         262_144,
         "request content buffered for one stream (its flow-control window)",
@@ -195,18 +228,33 @@ class Config:
     )
     max_buffered: int = option(
         268_435_456,
-        "request content buffered in the whole process, and as much response content",
+        "request content and large field sections buffered in the whole process, and as much "
+        "response content",
         group="Limits",
         unit="octets",
         minimum=1_048_576,
     )
 
     handshake_timeout: float = option(
-        10.0, "for the TLS handshake", group="Timeouts", unit="seconds", minimum=0.001
+        10.0, "for the TLS handshake, 0 = off", group="Timeouts", unit="seconds", minimum=0
     )
     preface_timeout: float = option(
         10.0,
         "for the client's preface and first SETTINGS, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    settings_timeout: float = option(
+        10.0,
+        "for the client to acknowledge the server's SETTINGS, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    fields_timeout: float = option(
+        10.0,
+        "for a field section to come whole once it has begun, 0 = off",
         group="Timeouts",
         unit="seconds",
         minimum=0,
@@ -228,6 +276,28 @@ class Config:
     write_timeout: float = option(
         60.0,
         "a response may wait on the client's window or socket without progress, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    request_timeout: float = option(
+        0.0,
+        "a request may take until it is answered whole, else the client gets a 503 or a reset; "
+        "endless responses, such as event streams, need it off, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    ping_interval: float = option(
+        0.0,
+        "without a word from the client after which it is sent a PING, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    ping_timeout: float = option(
+        20.0,
+        "for the client to answer that PING, or say anything else, 0 = off",
         group="Timeouts",
         unit="seconds",
         minimum=0,

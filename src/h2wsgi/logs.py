@@ -302,8 +302,8 @@ class ErrorStream:
     def __init__(self, log: Log) -> None:
         self._events = log.events
         self._thread = threading.local()
-        self.written = False
-        """Whether anything ever was: if not, there is nothing to flush."""
+        self.unfinished_in: set[int] = set()
+        """The threads that wrote part of a line: if there is none, there is nothing to flush."""
 
     def write(self, text: str) -> int:
         """Take ``text``; lines that end in it are logged."""
@@ -312,13 +312,12 @@ class ErrorStream:
             if sys.stderr is not None:
                 sys.stderr.write(text)
             return len(text)
-        self.written = True
         unfinished = getattr(self._thread, "unfinished", "") + text
         *lines, unfinished = unfinished.split("\n")
         if len(unfinished) > MAX_UNFINISHED:
             lines.append(unfinished)
             unfinished = ""
-        self._thread.unfinished = unfinished
+        self._keep(unfinished)
         if lines:
             # What was written at once stays together, such as a traceback.
             self._log("\n".join(lines))
@@ -333,8 +332,15 @@ class ErrorStream:
         """Log what this thread has written of an unfinished line."""
         unfinished = getattr(self._thread, "unfinished", "")
         if unfinished and not getattr(self._thread, "is_logging", False):
-            self._thread.unfinished = ""
+            self._keep("")
             self._log(unfinished)
+
+    def _keep(self, unfinished: str) -> None:
+        self._thread.unfinished = unfinished
+        if unfinished:
+            self.unfinished_in.add(threading.get_ident())
+        else:
+            self.unfinished_in.discard(threading.get_ident())
 
     def _log(self, line: str) -> None:
         self._thread.is_logging = True

@@ -10,6 +10,8 @@ import asyncio
 import logging
 import ssl
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Self
 from urllib.parse import urljoin
 
@@ -25,6 +27,7 @@ from .handover import Handover
 from .http2.protocol import ABORT_AFTER, H2Protocol
 from .logs import Log, library_log
 from .mailbox import Mailbox
+from .overtime import Overtime
 from .request import ConnectionFacts
 from .stream import Stream
 from .tls import resolve
@@ -80,13 +83,20 @@ class Server:
             self._runner.run,
             limit=self.config.threads,
             max_threads=self.config.max_threads,
+            lane_limit=self.config.max_streams,
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
+        )
+        self._overtime = Overtime(self.config, self.log)
+        self.new_stream: Callable[..., Stream] = (
+            self._overtime.new_stream if self.config.request_timeout else Stream
         )
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
         self._refusals_logged: set[str] = set()
+        self.limits_hit: Counter[str] = Counter()
+        """How often a client went over the limit of an option, by the option's name."""
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -113,7 +123,14 @@ class Server:
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
         self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
-        self._acceptor.start()
+        try:
+            self._acceptor.start()
+        except BaseException:  # a socket that the loop cannot watch, as of fd://
+            self._acceptor.close()
+            self.mailbox.close()
+            raise
+        if self.config.request_timeout:
+            self._overtime.start(asyncio.get_running_loop().call_later)
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
@@ -137,6 +154,7 @@ class Server:
         await self._wait_all_closed(ABORT_AFTER)
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
+        self._overtime.stop()
         self._pool.close()
         self.mailbox.close()
         set_role("")  # the thread is the caller's again
@@ -204,6 +222,11 @@ class Server:
         """Application threads that are inside the application."""
         return self._pool.busy
 
+    @property
+    def stuck_threads(self) -> int:
+        """Application threads that have not come back from requests that timed out."""
+        return len(self._overtime.stuck)
+
     # ------------------------------------------------------------- what connections ask for
 
     def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
@@ -226,8 +249,22 @@ class Server:
         if not waits:
             return
         since, protocol, stream = min(waits, key=lambda wait: wait[0])
-        if time.monotonic() - since >= SLOW_CLIENT:
+        waited = time.monotonic() - since
+        if waited >= SLOW_CLIENT:
+            self.limit_hit("max_threads")
+            self.log.events.warning(
+                "%s: gave up %s, whose client kept it waiting longest (%.0f s): "
+                "others need a thread, and all %d (max_threads) are taken",
+                stream.connection.peer,
+                stream.name,
+                waited,
+                self.config.max_threads,
+            )
             protocol.give_up(stream)
+
+    def limit_hit(self, option: str) -> None:
+        """See Host."""
+        self.limits_hit[option] += 1
 
     def input_is_full(self) -> None:
         """See Host. What was read already goes first: it is counted, but not in memory."""

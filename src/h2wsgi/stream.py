@@ -46,8 +46,8 @@ class Stream(StreamControl):
 
     __slots__ = (
         "_buffered", "_changed", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
-        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_seen_octets",
-        "_thread", "_wanted", "application_done", "budgeted", "connection", "has_content", "limits",
+        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_thread", "_wanted",
+        "application_done", "budgeted", "connection", "has_content", "limits", "octets_received",
         "octets_sent", "progress_at", "reading_since", "request", "request_ended",
         "response_ended", "started_at", "status", "stream_id", "trailers", "unsent",
         "waiting_since",
@@ -93,7 +93,8 @@ class Stream(StreamControl):
         """When its thread began to wait on the client, by the monotonic clock."""
         self.application_done = False
         # loop thread only
-        self._seen_octets = 0
+        self.octets_received = 0
+        """Octets of content that came."""
         self.budgeted = 0
         """Octets of content counted against the process's budget."""
         self.request_ended = request_ended
@@ -108,8 +109,8 @@ class Stream(StreamControl):
     @loop_thread
     def receive(self, data: bytes) -> bool:
         """Buffer content for the application; False if nobody will read it (credit it instead)."""
-        self._seen_octets += len(data)
-        too_large = 0 < self.limits.max_body < self._seen_octets
+        self.octets_received += len(data)
+        too_large = 0 < self.limits.max_body < self.octets_received
         with self._handover.lock:
             if too_large and self._input_failure is None:
                 failure = BodyTooLarge(f"the content is over {self.limits.max_body} octets")
@@ -135,15 +136,15 @@ class Stream(StreamControl):
             self.notify_locked()
 
     @loop_thread
-    def fail(self, reason: str) -> None:
-        """End every wait: the application's next read or write raises ClientDisconnected.
+    def fail(self, reason: str, kind: type[ClientDisconnected] = ClientDisconnected) -> None:
+        """End every wait: the application's next read or write raises ``kind``.
 
         Octets still unsent are given up; those in the outbox must be dropped when they are drained.
         """
         handover = self._handover
         with handover.lock:
             if self._failure is None:
-                self._failure = ClientDisconnected(reason)
+                self._failure = kind(reason)
                 self._fail_input_locked(self._failure)
                 handover.unsent -= self.unsent
                 self.unsent = 0
@@ -179,6 +180,17 @@ class Stream(StreamControl):
             due, self._credit_due = self._credit_due, 0
             self.notify_locked()
         return due
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the application was called, or is about to be."""
+        return self._client_wait is not None
+
+    @property
+    def name(self) -> str:
+        """The request as a log line names it: without its query, which may hold secrets."""
+        path = self.request.path.partition(b"?")[0].decode("latin-1")
+        return f"{self.request.method} {path} (stream {self.stream_id})"
 
     @property
     def buffered(self) -> int:

@@ -15,13 +15,12 @@ from typing import Any
 from h2wsgi.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.interface import Engine, EngineHandler
-from h2wsgi.http2.frame_gate import (
+from h2wsgi.http2.frame_gate import FrameGate, NotHTTP2, ReceivedFrame
+from h2wsgi.http2.frame_meter import FrameMeter
+from h2wsgi.http2.frame_types import (
     FLAG_ACK,
     MAX_FRAME_SIZE,
     SETTINGS,
-    FrameGate,
-    NotHTTP2,
-    ReceivedFrame,
 )
 from h2wsgi.request import RequestFields
 from support.engine_output import ClientView
@@ -195,7 +194,7 @@ class Pair:
         self.left = Side("left", makes[0], config, reactions)
         self.right = Side("right", makes[1], config, reactions)
         self._sides = (self.left, self.right)
-        self._gate = FrameGate(2 * config.max_field_section)
+        self._gate = FrameGate(2 * config.max_field_section, 8, FrameMeter(config))
         self._last: object = "the beginning"
         self._watched: deque[int] = deque((0, 1, 2), maxlen=WATCHED)
         """Streams whose windows are compared: those that frames came for last."""

@@ -1,19 +1,21 @@
 """Every clock of a connection, on one timer.
 
-The timer looks once a second while streams are open, and otherwise sleeps until the connection
-has been idle too long, so an idle connection costs one timer. No asyncio: the loop's
-``call_later`` is handed in. A clock runs only while the peer holds us up.
+The timer looks once a second while streams are open or a field section is not whole, and otherwise
+sleeps until the next clock of the connection may be over, so an idle connection costs one timer. No
+asyncio: the loop's ``call_later`` is handed in. A clock runs only while the peer holds us up,
+but for a request's: that one bounds the application as well.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..config import Config
 from ..stream import Stream
 from .connection import Connection
+from .outflow import Outflow
 
 INTERVAL = 1.0
 """Seconds between looks while streams are open; shorter where a timeout is shorter."""
@@ -29,9 +31,22 @@ class DeadlineHandler(Protocol):
     """What happens when time is up. Called on the loop's thread."""
 
     def preface_timed_out(self) -> None: ...
+    def settings_timed_out(self) -> None: ...
+    def fields_timed_out(self) -> None: ...
+    def ping_due(self) -> None: ...
+    def ping_timed_out(self) -> None: ...
     def idle_timed_out(self) -> None: ...
-    def read_timed_out(self, stream: Stream) -> None: ...
-    def write_timed_out(self, stream: Stream) -> None: ...
+    def read_timed_out(self, stream: Stream, option: str) -> None: ...
+    def write_timed_out(self, stream: Stream, option: str) -> None: ...
+    def request_timed_out(self, stream: Stream) -> None: ...
+
+
+class _Pace(NamedTuple):
+    """Since when a stream waits for its client, and what had moved by then."""
+
+    since: float
+    octets: int
+    of_connection: int = 0
 
 
 class Deadlines:
@@ -53,16 +68,29 @@ class Deadlines:
         self._opened_at = now()
         self._idle_since: float | None = self._opened_at
         self._settings_received = False
+        self._settings_sent_at: float | None = None
+        self._fields_since: float | None = None
+        self._heard_at = self._opened_at
+        self._ping_sent_at: float | None = None
         self._withheld_until = 0.0
+        self._held_until = 0.0
+        self._reads: dict[int, _Pace] = {}
+        self._writes: dict[int, _Pace] = {}
         self._connection: Connection | None = None
-        timeouts = [t for t in (config.read_timeout, config.write_timeout) if t]
-        self._interval = min([INTERVAL, *(t / 4 for t in timeouts)])
+        self.heard = False
+        """Set whenever octets come from the peer; taken back here."""
+        timeouts = (
+            config.read_timeout,
+            config.write_timeout,
+            config.fields_timeout,
+            config.request_timeout,
+        )
+        self._interval = min([INTERVAL, *(t / 4 for t in timeouts if t)])
 
     def start(self, connection: Connection) -> None:
         """Begin: the peer owes its preface and SETTINGS."""
         self._connection = connection
-        timeouts = (self._config.preface_timeout, self._config.idle_timeout)
-        self._arm(min(filter(None, timeouts), default=0))
+        self._arm_for_rest(self._now())
 
     def settings_received(self) -> bool:
         """The peer's SETTINGS came; True if they are its first, which complete its preface."""
@@ -70,14 +98,35 @@ class Deadlines:
         self._settings_received = True
         return first
 
+    def settings_sent(self) -> None:
+        """The peer owes the acknowledgement of our SETTINGS."""
+        self._settings_sent_at = self._now()
+        if self._connection is not None:
+            self._arm_for_rest(self._settings_sent_at)
+
+    def settings_acknowledged(self) -> None:
+        """The peer has our SETTINGS."""
+        self._settings_sent_at = None
+
+    def hold(self, seconds: float) -> None:
+        """We keep back what the peer is to answer, or to take, for so long from now on."""
+        self._held_until = max(self._held_until, self._now() + seconds)
+
+    def fields_begun(self, since: float | None) -> None:
+        """A field section began to come at ``since``; None: none is under way."""
+        if since is not None and self._fields_since is None and self._config.fields_timeout:
+            self._look_soon()
+        self._fields_since = since
+
     def streams_changed(self, open_streams: int) -> None:
         """The first stream opened, or the last one closed."""
         if open_streams == 0:
             self._idle_since = self._now()
+            self._reads.clear()
+            self._writes.clear()
         elif self._idle_since is not None:
             self._idle_since = None
-            if self._timer is None or self._due > self._now() + self._interval:
-                self._arm(self._interval)
+            self._look_soon()
 
     def stop(self) -> None:
         """End every clock."""
@@ -85,6 +134,12 @@ class Deadlines:
             self._timer.cancel()
         self._timer = None
         self._connection = None
+
+    def _look_soon(self) -> None:
+        if self._connection is not None and (
+            self._timer is None or self._due > self._now() + self._interval
+        ):
+            self._arm(self._interval)
 
     def _arm(self, seconds: float) -> None:
         if self._timer is not None:
@@ -100,44 +155,117 @@ class Deadlines:
         if connection is None:
             return
         now = self._now()
-        preface_left = self._preface_left(now)
-        if preface_left is not None and preface_left <= 0:
-            self._handler.preface_timed_out()
-            return
+        if self.heard:
+            self.heard = False
+            self._heard_at = now
+            self._ping_sent_at = None
+        for timed_out, left in self._clocks(now):
+            # A loop's timers may be early: what is not over yet is looked at again.
+            if left <= 0:
+                timed_out()
+                if timed_out != self._send_ping:
+                    return
         if connection.streams:
             self._check_streams(connection, now)
-            self._arm(self._interval)
-        else:
-            self._check_idle(now, preface_left)
+        if self._connection is not None:
+            self._arm_for_rest(now)
 
-    def _preface_left(self, now: float) -> float | None:
-        """Return the seconds the peer still has for its preface; None if it owes none."""
-        if self._settings_received or not self._config.preface_timeout:
-            return None
-        return self._opened_at + self._config.preface_timeout - now
-
-    def _check_idle(self, now: float, preface_left: float | None) -> None:
-        left = [] if preface_left is None else [preface_left]
-        if self._config.idle_timeout:
-            since = now if self._idle_since is None else self._idle_since
-            left.append(since + self._config.idle_timeout - now)
-            if left[-1] <= 0:
-                self._handler.idle_timed_out()
-                return
-        # A loop's timers may be early: what is not over yet is looked at again.
+    def _arm_for_rest(self, now: float) -> None:
+        left = [max(left, 0.001) for _, left in self._clocks(now)]
+        if self._fields_since is not None or (self._connection and self._connection.streams):
+            left.append(self._interval)
         self._arm(min(left, default=0))
 
+    def _clocks(self, now: float) -> list[tuple[Callable[[], None], float]]:
+        """Return the clocks of the connection that run: whom to tell, and the seconds left."""
+        config, handler = self._config, self._handler
+        clocks: list[tuple[Callable[[], None], float]] = []
+
+        def run(timeout: float, since: float | None, timed_out: Callable[[], None]) -> None:
+            if timeout and since is not None:
+                clocks.append((timed_out, since + timeout - now))
+
+        def after_hold(since: float | None) -> float | None:
+            return None if since is None else max(since, self._held_until)
+
+        if not self._settings_received:
+            run(config.preface_timeout, self._opened_at, handler.preface_timed_out)
+        run(config.settings_timeout, after_hold(self._settings_sent_at), handler.settings_timed_out)
+        run(config.fields_timeout, self._fields_since, handler.fields_timed_out)
+        run(config.idle_timeout, self._idle_since, handler.idle_timed_out)
+        if config.ping_interval and self._settings_received:
+            if self._ping_sent_at is None:
+                run(config.ping_interval, after_hold(self._heard_at), self._send_ping)
+            else:
+                run(config.ping_timeout, after_hold(self._ping_sent_at), handler.ping_timed_out)
+        return clocks
+
+    def _send_ping(self) -> None:
+        self._ping_sent_at = self._now()
+        self._handler.ping_due()
+
     def _check_streams(self, connection: Connection, now: float) -> None:
-        read, write = self._config.read_timeout, self._config.write_timeout
+        self._check_requests(connection, now)
         if connection.withholds_credit:
             self._withheld_until = now
         for stream in list(connection.streams.values()):
-            since = stream.reading_since
-            if read and since is not None and now - max(since, self._withheld_until) >= read:
-                self._handler.read_timed_out(stream)
-            elif (
-                write
-                and connection.outflow.is_waiting(stream)
-                and now - stream.progress_at >= write
-            ):
-                self._handler.write_timed_out(stream)
+            if stream.reading_since is not None:
+                self._check_read(stream, stream.reading_since, now)
+            else:
+                self._reads.pop(stream.stream_id, None)
+            if connection.outflow.is_waiting(stream):
+                self._check_write(stream, connection.outflow, now)
+            else:
+                self._writes.pop(stream.stream_id, None)
+
+    def _check_requests(self, connection: Connection, now: float) -> None:
+        """End what was not answered in time, whoever it waits for."""
+        if limit := self._config.request_timeout:
+            for stream in list(connection.streams.values()):
+                if now - stream.started_at >= limit:
+                    # A stream of ours may take its place, whose pace is its own.
+                    self._reads.pop(stream.stream_id, None)
+                    self._writes.pop(stream.stream_id, None)
+                    self._handler.request_timed_out(stream)
+
+    # A rate is an average over a whole timeout, no less: an honest client on a slow line opens its
+    # window by half, then not for long; one that uploads may be busy making the next part.
+
+    def _check_read(self, stream: Stream, since: float, now: float) -> None:
+        """The application waits for content: for how long, and how much has come meanwhile?"""
+        timeout, rate = self._config.read_timeout, self._config.min_rate
+        if not timeout:
+            return
+        if now - max(since, self._withheld_until) >= timeout:
+            self._handler.read_timed_out(stream, "read_timeout")
+            return
+        # Whoever is answered already may be in a conversation, and have nothing to say just now.
+        if not rate or (stream.status and stream.request.content_length is None):
+            return
+        pace = self._reads.get(stream.stream_id)
+        if pace is None or pace.since < self._withheld_until:
+            self._reads[stream.stream_id] = _Pace(now, stream.octets_received)
+        elif now - pace.since >= timeout:
+            del self._reads[stream.stream_id]
+            if stream.octets_received - pace.octets < rate * (now - pace.since):
+                self._handler.read_timed_out(stream, "min_rate")
+
+    def _check_write(self, stream: Stream, outflow: Outflow, now: float) -> None:
+        """Output waits for the client: for how long, and how much has left meanwhile?"""
+        timeout, rate = self._config.write_timeout, self._config.min_rate
+        if not timeout:
+            return
+        if now - max(stream.progress_at, self._held_until) >= timeout:
+            self._handler.write_timed_out(stream, "write_timeout")
+            return
+        pace = self._writes.get(stream.stream_id)
+        if pace is None or pace.since < self._held_until:
+            pace = _Pace(now, stream.octets_sent, outflow.octets_taken)
+            self._writes[stream.stream_id] = pace
+        elif rate and now - pace.since >= timeout:
+            del self._writes[stream.stream_id]
+            taken = stream.octets_sent - pace.octets
+            if outflow.is_held_up:  # then all streams share what is taken
+                taken = max(taken, outflow.octets_taken - pace.of_connection)
+            if taken < rate * (now - pace.since):
+                self._handler.write_timed_out(stream, "min_rate")

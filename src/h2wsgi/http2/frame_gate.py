@@ -2,31 +2,38 @@
 
 A frame's length is checked on its 9-octet header, before its payload is buffered. HEADERS and
 CONTINUATION are assembled into one field block, padding and priority stripped, so what the engine
-gets is whole. Pure: bytes in, frames out.
+gets is whole. Frames that bring neither fields nor content are counted by the meter, before any
+engine sees them. Pure but for the clock: bytes in, frames out.
 """
 
 from __future__ import annotations
 
+import time
 from struct import Struct
 
 from h2.errors import ErrorCodes
 
 from ..errors import ConnectionFailed
+from .frame_meter import FrameMeter
+from .frame_types import (
+    CONTINUATION,
+    DATA,
+    FLAG_ACK,
+    FLAG_END_HEADERS,
+    FLAG_END_STREAM,
+    FLAG_PADDED,
+    FLAG_PRIORITY,
+    GOAWAY,
+    HEADERS,
+    MAX_FRAME_SIZE,
+    PING,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+)
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_SIZE = 9
-MAX_FRAME_SIZE = 16_384
-"""What this server accepts, the protocol's default (section 4.2)."""
-MAX_CONTINUATIONS = 8
-
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
-PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 5, 6, 7, 8, 9
-
-FLAG_ACK = FLAG_END_STREAM = 0x1
-FLAG_END_HEADERS = 0x4
-FLAG_PADDED = 0x8
-FLAG_PRIORITY = 0x20
-
 # PRIORITY is missing: its wrong size is an error of the stream, not of the connection.
 _EXACT_SIZES = {RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 
@@ -44,6 +51,7 @@ ReceivedFrame = tuple[int, int, int, bytes]
 
 # Length (24 bits, in two parts), type, flags, stream (section 4.1).
 _read_header = Struct("!HBBBL").unpack_from
+_HEADERS_TYPE = bytes((HEADERS,))
 _WHOLE = FLAG_END_HEADERS | FLAG_PADDED | FLAG_PRIORITY
 """The flags that tell whether HEADERS is a field block and nothing else: END_HEADERS alone."""
 
@@ -51,7 +59,7 @@ _WHOLE = FLAG_END_HEADERS | FLAG_PADDED | FLAG_PRIORITY
 class _FieldBlock:
     """HEADERS whose CONTINUATION frames are still coming."""
 
-    __slots__ = ("flags", "frames", "parts", "size", "stream_id")
+    __slots__ = ("flags", "frames", "parts", "since", "size", "stream_id")
 
     def __init__(self, flags: int, stream_id: int, part: bytes) -> None:
         self.flags = flags
@@ -59,16 +67,20 @@ class _FieldBlock:
         self.parts = [part]
         self.size = len(part)
         self.frames = 0
+        self.since = time.monotonic()
 
 
 class FrameGate:
     """Cuts a connection's input into frames.
 
-    ``max_block`` is the largest encoded field block, in octets.
+    ``max_block`` is the largest encoded field block, in octets, ``max_continuations`` how many
+    CONTINUATION frames it may have, 0 for any number.
     """
 
-    def __init__(self, max_block: int) -> None:
+    def __init__(self, max_block: int, max_continuations: int, meter: FrameMeter) -> None:
         self._max_block = max_block
+        self._max_continuations = max_continuations
+        self._meter = meter
         self._data = b""
         self._position = 0
         """Where in it the next frame begins."""
@@ -77,6 +89,8 @@ class FrameGate:
         self.preface_received = False
         self.max_frame_size = MAX_FRAME_SIZE
         """Octets of the largest payload; SETTINGS of ours may allow more than the default."""
+        self.fields_since: float | None = None
+        """When a field section began that is not whole, by the monotonic clock."""
 
     def feed(self, data: bytes) -> None:
         """Take octets off the transport. Bounded by what the transport reads at a time."""
@@ -117,9 +131,14 @@ class FrameGate:
             frame = type_, flags, stream_id & 0x7FFF_FFFF, data[start:end]
             if not self._settings_received:
                 self._check_first(frame)
-            if type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS and self._block is None:
-                self._check_block_size(length)
-                return frame
+            if length and self._block is None:  # what brings something, most often
+                if type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS:
+                    self._check_block_size(length)
+                    return frame
+                if type_ == DATA and not flags & FLAG_PADDED:
+                    return frame
+            if not _brings_something(type_, flags, frame[3]):
+                self._meter.count(type_, flags)
             if type_ in (HEADERS, CONTINUATION) or self._block is not None:
                 whole = self._assemble(frame)
                 if whole is not None:
@@ -127,9 +146,23 @@ class FrameGate:
             else:
                 return frame
         # What is left waits for more octets, and must not keep those that are done with.
-        self._data = data[self._position :]
+        left = data[self._position :]
+        if left or self._block is not None:
+            self._note_unfinished(left)
+        else:
+            self.fields_since = None
+        self._data = left
         self._position = 0
         return None
+
+    def _note_unfinished(self, left: bytes) -> None:
+        """Note since when a field section, or a frame with part of one, is not whole."""
+        if self._block is not None:
+            self.fields_since = self._block.since
+        elif left[3:4] != _HEADERS_TYPE:
+            self.fields_since = None
+        elif self._position or self.fields_since is None:  # frames before it were whole
+            self.fields_since = time.monotonic()
 
     def _take_preface(self) -> bool:
         start = self._data[: len(PREFACE)]
@@ -176,8 +209,12 @@ class FrameGate:
         block.size += len(payload)
         block.frames += 1
         self._check_block_size(block.size)
-        if block.frames > MAX_CONTINUATIONS:
-            raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, "too many CONTINUATION frames")
+        if 0 < self._max_continuations < block.frames:
+            raise ConnectionFailed(
+                ErrorCodes.ENHANCE_YOUR_CALM,
+                f"over {self._max_continuations} CONTINUATION frames for one field section",
+                limit="max_continuations",
+            )
         if not flags & FLAG_END_HEADERS:
             return None
         self._block = None
@@ -186,8 +223,17 @@ class FrameGate:
     def _check_block_size(self, size: int) -> None:
         if size > self._max_block:
             raise ConnectionFailed(
-                ErrorCodes.ENHANCE_YOUR_CALM, f"a field block is over {self._max_block} octets"
+                ErrorCodes.ENHANCE_YOUR_CALM,
+                f"a field block is over {self._max_block} octets",
+                limit="max_field_section",
             )
+
+
+def _brings_something(type_: int, flags: int, payload: bytes) -> bool:
+    """Return True for a frame with fields or with content, padding aside."""
+    if type_ == DATA and flags & FLAG_PADDED:
+        return len(payload) > 1 + payload[0] if payload else False
+    return type_ in (DATA, HEADERS, CONTINUATION) and len(payload) > 0
 
 
 def _check_length(type_: int, length: int, most: int) -> None:

@@ -22,12 +22,17 @@ class Host(Protocol):
     log: Log
     input_budget: Budget
     output_budget: Budget
+    new_stream: Callable[..., Stream]
+    """What makes a Stream."""
 
     def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
         """Run the application for each of ``streams`` when its turn comes."""
 
     def cancel_request(self, handover: Handover, stream: Stream) -> bool:
         """Forget a request whose application has not started; False if it has."""
+
+    def limit_hit(self, option: str) -> None:
+        """A client went over the limit of an option: count it."""
 
     def input_is_full(self) -> None:
         """Too much content waits in the process: make every connection refuse what it can."""
@@ -41,6 +46,10 @@ class Wire(Protocol):
     def write(self, data: bytes) -> None:
         """Send octets."""
 
+    @property
+    def unsent(self) -> int:
+        """Octets written that the transport could not send yet."""
+
     def flush_threadsafe(self, about_to_wait: bool = False) -> None:
         """Have :meth:`Connection.flush` called soon on the loop's thread.
 
@@ -50,11 +59,14 @@ class Wire(Protocol):
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call ``callback`` and send what it queued, if the connection is still open then."""
 
-    def ping_acknowledged(self) -> None:
+    def ping_acknowledged(self, payload: bytes) -> None:
         """The peer answered a PING."""
 
     def settings_received(self) -> None:
         """The peer's SETTINGS came."""
+
+    def settings_acknowledged(self) -> None:
+        """The peer acknowledged ours."""
 
     def goes_away(self) -> None:
         """GOAWAY was sent for an application: close when the open streams are done."""

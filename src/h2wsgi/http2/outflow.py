@@ -14,6 +14,7 @@ from ..handover import ABORT, END, Handover, Head
 from ..stream import Stream
 from ..stream_control import Command
 from .engines.interface import Engine
+from .frame_meter import FrameMeter
 from .host import Wire
 from .send_queue import Piece, SendQueue
 
@@ -52,6 +53,7 @@ class Outflow:
         wire: Wire,
         handover: Handover,
         budget: Budget,
+        meter: FrameMeter,
         streams: dict[int, Stream],
     ) -> None:
         self._handler = handler
@@ -59,6 +61,7 @@ class Outflow:
         self._wire = wire
         self._handover = handover
         self._budget = budget
+        self._meter = meter
         self._streams = streams
         self._queue = SendQueue(engine.send_window)
         self._written: dict[Stream, int] = {}
@@ -66,6 +69,8 @@ class Outflow:
         self._whole = 0
         """The same of responses that were sent whole."""
         self._gathered = 0
+        self.octets_written = 0
+        """Octets of frames given to the transport so far."""
 
     def push(self, stream: Stream, head: Head | None, data: bytes, mark: int) -> None:
         """Queue output that an application handed over."""
@@ -120,6 +125,20 @@ class Outflow:
         stream_id = stream.stream_id
         return stream_id in self._queue.pending and stream_id not in self._queue.stalled
 
+    @property
+    def octets_taken(self) -> int:
+        """Octets of frames that the transport has sent so far."""
+        return self.octets_written - self._wire.unsent
+
+    @property
+    def is_held_up(self) -> bool:
+        """True while the connection's window or the socket is what every stream waits for."""
+        return self._wire.write_paused or self._engine.send_window(0) <= 0
+
+    def ends(self, stream: Stream) -> bool:
+        """Return True if the end of the stream's response waits to be sent."""
+        return self._queue.ends(stream.stream_id)
+
     def window_opened(self, stream_id: int) -> None:
         """The window of a stream grew, or with 0 perhaps that of any."""
         self._queue.window_opened(stream_id)
@@ -168,6 +187,7 @@ class Outflow:
             stream.status = head.status or stream.status  # trailers have none
         elif data or ended:
             self._engine.send_data(stream_id, data, ended)
+            self._meter.data_frames += 1
             if data:
                 octets = len(data)
                 stream.octets_sent += octets
@@ -183,6 +203,7 @@ class Outflow:
         self._gathered = 0
         data = self._engine.data_to_send()
         if data:
+            self.octets_written += len(data)
             self._wire.write(data)
         if self._whole:
             octets, self._whole = self._whole, 0

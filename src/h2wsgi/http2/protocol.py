@@ -48,6 +48,8 @@ FAILED_LINGER = 5.0
 ABORT_AFTER = 2.0
 """Seconds a closing transport gets to send what it holds."""
 LAST_STREAM_ID = 2**31 - 1
+DRAIN_PING, ALIVE_PING = b"draining", b"alive?  "
+"""Payloads of the server's PINGs."""
 
 
 class ProtocolHost(Host, Protocol):
@@ -98,7 +100,6 @@ class H2Protocol(asyncio.Protocol):
         self._make_facts = facts
         self._advice = advice
         self._loop = asyncio.get_running_loop()
-        self._gate = FrameGate(2 * host.config.max_field_section)
         self.state = State.OPEN
         self.write_paused = False
         self._transport_full = False
@@ -121,7 +122,11 @@ class H2Protocol(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._facts = self._make_facts(transport)
         self.connection = Connection(self._host, self, self._facts)
-        self._deadlines = Deadlines(self, self._host.config, self._loop.call_later)
+        config = self._host.config
+        self._gate = FrameGate(
+            2 * config.max_field_section, config.max_continuations, self.connection.meter
+        )
+        self._deadlines = Deadlines(self, config, self._loop.call_later)
         self._deadlines.start(self.connection)
         self._made(self)
         tls = transport.get_extra_info("ssl_object")
@@ -135,12 +140,14 @@ class H2Protocol(asyncio.Protocol):
     def _start(self) -> None:
         self._started = True
         self.connection.engine.start()
+        self._deadlines.settings_sent()
         self._delay("settings")
         self.connection.transmit()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         if self._reads:
+            self._deadlines.heard = True
             self._gate.feed(data)
             if not self._work_scheduled:
                 self._work()
@@ -208,8 +215,9 @@ class H2Protocol(asyncio.Protocol):
             self._refuse(error.octets, refusal.advice_for(error.octets))
             return
         except ConnectionFailed as error:
-            self._fail(error.code, str(error))
+            self._fail(error.code, str(error), error.limit)
             return
+        self._deadlines.fields_begun(self._gate.fields_since)
         self._transmit()
         self._read_on(more)
 
@@ -224,9 +232,7 @@ class H2Protocol(asyncio.Protocol):
     @property
     def _clogged(self) -> bool:
         """True while the peer makes us answer and reads no answer: they would pile up for ever."""
-        if not self.write_paused:
-            return False
-        return self._transport.get_write_buffer_size() + len(self._stalled) > UNREAD_REPLIES
+        return self.write_paused and self.unsent + len(self._stalled) > UNREAD_REPLIES
 
     def _process_slice(self) -> bool:
         """Let the engine have some frames; True if there may be more."""
@@ -265,6 +271,11 @@ class H2Protocol(asyncio.Protocol):
         elif self.state not in (State.LINGERING, State.CLOSED):
             self._transport.write(data)
 
+    @property
+    def unsent(self) -> int:
+        """See Wire."""
+        return self._transport.get_write_buffer_size()
+
     def flush_threadsafe(self, about_to_wait: bool = False) -> None:
         """See Wire."""
         self._host.mailbox.post_threadsafe(self._flush, about_to_wait)
@@ -283,14 +294,14 @@ class H2Protocol(asyncio.Protocol):
 
     def stall(self, seconds: float) -> None:
         """See Wire. Of several the one that ends last counts."""
-        if not self._reads:
+        until = self._loop.time() + seconds
+        if not self._reads or (self._stall is not None and self._stall.when() >= until):
             return
         if self._stall is not None:
-            if self._stall.when() >= self._loop.time() + seconds:
-                return
             self._stall.cancel()
         self.write_paused = True
         self._stall = self._loop.call_later(seconds, self._stall_over)
+        self._deadlines.hold(seconds)
 
     def _stall_over(self) -> None:
         self._end_stall()
@@ -371,13 +382,13 @@ class H2Protocol(asyncio.Protocol):
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
         # on their way are still served; the PING shows when they must have arrived.
         self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
-        self.connection.engine.ping(b"draining")
+        self.connection.engine.ping(DRAIN_PING)
         self._transmit()
         self._set_closing_timer(DRAIN_WAIT, self._send_final_goaway)
 
-    def ping_acknowledged(self) -> None:
+    def ping_acknowledged(self, payload: bytes) -> None:
         """See Wire."""
-        if self.state is State.DRAINING:
+        if payload == DRAIN_PING:
             self._send_final_goaway()
 
     def _send_final_goaway(self) -> None:
@@ -416,8 +427,11 @@ class H2Protocol(asyncio.Protocol):
         if guards.ACTIVE:
             raise
 
-    def _fail(self, code: int, reason: str) -> None:
-        """A connection error (section 5.4.1). What came before it may still be answered."""
+    def _fail(self, code: int, reason: str, limit: str = "") -> None:
+        """A connection error (section 5.4.1). What came before it may still be answered.
+
+        ``limit`` is the option whose limit the client went over, if it was one.
+        """
         self.state = State.FAILED
         self._deadlines.stop()
         self._pause_reading(False)
@@ -428,9 +442,11 @@ class H2Protocol(asyncio.Protocol):
         self.connection.lose_incomplete("the connection failed")
         self._set_closing_timer(FAILED_LINGER, self._linger)
         self._transmit()
-        name = code_name(code)
+        if limit:
+            self._host.limit_hit(limit)
+            reason += f" (--{limit.replace('_', '-')})"
         self._host.log.events.info(
-            "%s: connection failed with %s: %s", self._facts.peer, name, reason
+            "%s: connection failed with %s: %s", self._facts.peer, code_name(code), reason
         )
 
     def _refuse(self, octets: bytes, advice: str) -> None:
@@ -500,6 +516,10 @@ class H2Protocol(asyncio.Protocol):
         if seconds := self._host.settings_delay(what, self._facts):
             self.stall(seconds)
 
+    def settings_acknowledged(self) -> None:
+        """See Wire."""
+        self._deadlines.settings_acknowledged()
+
     def streams_changed(self, open_streams: int) -> None:
         """See Wire."""
         self._deadlines.streams_changed(open_streams)
@@ -509,17 +529,52 @@ class H2Protocol(asyncio.Protocol):
         if self._advice:
             self._linger()
         else:
-            self._fail(ErrorCodes.SETTINGS_TIMEOUT, "no preface and SETTINGS came in time")
+            reason = "no preface and SETTINGS came in time"
+            self._fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "preface_timeout")
+
+    def settings_timed_out(self) -> None:
+        """See DeadlineHandler."""
+        reason = "our SETTINGS were not acknowledged in time"
+        self._fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "settings_timeout")
+
+    def fields_timed_out(self) -> None:
+        """See DeadlineHandler."""
+        reason = "a field section did not come whole in time"
+        self._fail(ErrorCodes.ENHANCE_YOUR_CALM, reason, "fields_timeout")
+
+    def ping_due(self) -> None:
+        """See DeadlineHandler."""
+        self.connection.engine.ping(ALIVE_PING)
+        self._transmit()
+
+    def ping_timed_out(self) -> None:
+        """See DeadlineHandler. Section 6.7: it has to answer, so it is gone or broken."""
+        self._fail(ErrorCodes.PROTOCOL_ERROR, "a PING was not answered in time", "ping_timeout")
 
     def idle_timed_out(self) -> None:
         """See DeadlineHandler."""
+        self._host.limit_hit("idle_timeout")
         self.drain()
 
-    def read_timed_out(self, stream: Stream) -> None:
+    def read_timed_out(self, stream: Stream, option: str) -> None:
         """See DeadlineHandler."""
-        self.connection.read_timed_out(stream)
+        self._hit_by(stream, option, "sent nothing, or too little, for too long")
+        self.connection.read_timed_out(stream, "the client sent nothing, or too little")
 
-    def write_timed_out(self, stream: Stream) -> None:
-        """See DeadlineHandler."""
-        self.connection.reset(stream, ErrorCodes.CANCEL, "the client took nothing for too long")
+    def request_timed_out(self, stream: Stream) -> None:
+        """See DeadlineHandler. What was handed over until now still counts."""
+        self._flush()
+        self.connection.request_timed_out(stream)
         self._transmit()
+
+    def write_timed_out(self, stream: Stream, option: str) -> None:
+        """See DeadlineHandler."""
+        self._hit_by(stream, option, "took nothing, or too little, for too long")
+        outcome = "the client took nothing, or too little, for too long"
+        self.connection.reset(stream, ErrorCodes.CANCEL, outcome)
+        self._transmit()
+
+    def _hit_by(self, stream: Stream, option: str, what: str) -> None:
+        self._host.limit_hit(option)
+        said = f"the client {what} on stream {stream.stream_id} (--{option.replace('_', '-')})"
+        self.connection.say_once(option, said)

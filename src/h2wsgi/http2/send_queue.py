@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..handover import ABORT, COMMAND, END, OPEN, TRAILERS, Head
 from ..stream_control import Command
-from .frame_gate import MAX_FRAME_SIZE
+from .frame_types import MAX_FRAME_SIZE
 
 
 class Piece(NamedTuple):
@@ -74,6 +74,11 @@ class SendQueue:
     def has_ready(self) -> bool:
         """True if some stream may have its turn: what comes now has to wait behind it."""
         return bool(self._ready)
+
+    def ends(self, stream_id: int) -> bool:
+        """Return True if the end of the stream is queued: nothing can follow it."""
+        pending = self.pending.get(stream_id)
+        return pending is not None and pending.mark != OPEN
 
     def push(self, stream_id: int, head: Head | None, data: bytes, mark: int) -> None:
         """Append output of one stream. A head always precedes the content pushed after it."""

@@ -15,7 +15,7 @@ from h2.errors import ErrorCodes
 from ...config import Config
 from ...errors import ConnectionFailed
 from ..fields import FieldList
-from ..frame_gate import (
+from ..frame_types import (
     DATA,
     FLAG_ACK,
     GOAWAY,

@@ -22,7 +22,8 @@ from ...config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from ...handover import Head
 from ..fields import FieldList
-from ..frame_gate import (
+from ..frame_gate import strip_padding
+from ..frame_types import (
     CONTINUATION,
     DATA,
     FLAG_ACK,
@@ -35,7 +36,6 @@ from ..frame_gate import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    strip_padding,
 )
 from .control import FrameReceiver
 from .hpack import encode, size_update
@@ -103,7 +103,7 @@ class FastEngine(FrameReceiver[_Stream]):
     def send_window(self, stream_id: int) -> int:
         """See Engine."""
         if (stream := self._streams.open.get(stream_id)) is None:
-            return 0
+            return 0 if stream_id else self._send_window
         return min(self._send_window, self._send_initial + stream.send_credit)
 
     def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:

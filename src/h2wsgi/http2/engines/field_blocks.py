@@ -40,7 +40,9 @@ class BlockDecoder:
         try:
             fields = self._decoder.decode(block, raw=True)
         except OversizedHeaderListError as error:
-            raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, str(error)) from error
+            raise ConnectionFailed(
+                ErrorCodes.ENHANCE_YOUR_CALM, str(error), limit="max_field_section"
+            ) from error
         except (HPACKError, IndexError, ValueError) as error:
             raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
         checked = [(bytes(name), bytes(value)) for name, value in fields]

@@ -98,7 +98,9 @@ class Decoder:
                 and sum([_size(*field) for field in fields]) > self._max_octets
             ):
                 raise ConnectionFailed(
-                    ErrorCodes.ENHANCE_YOUR_CALM, f"a field list is over {self._max_octets} octets"
+                    ErrorCodes.ENHANCE_YOUR_CALM,
+                    f"a field list is over {self._max_octets} octets",
+                    limit="max_field_section",
                 )
         return fields
 

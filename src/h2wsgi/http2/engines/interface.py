@@ -36,7 +36,11 @@ class EngineHandler(Protocol):
         """END_STREAM came after the request's field section: nothing more will come."""
 
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
-        """A stream ended early: the peer reset it, or the engine had to."""
+        """A stream ended early: the peer reset it, or made the engine do so.
+
+        Raises:
+            ConnectionFailed: that happens too often.
+        """
 
     def window_opened(self, stream_id: int) -> None:
         """The peer's window grew: this stream's, or the connection's with 0."""
@@ -72,7 +76,10 @@ class Engine(Protocol):
         """
 
     def send_window(self, stream_id: int) -> int:
-        """Return the octets that may be sent now; may be negative (RFC 9113 section 6.9.2)."""
+        """Return the octets that may be sent now on a stream, or with 0 on all of them together.
+
+        May be negative (RFC 9113 section 6.9.2).
+        """
 
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """Queue a field section: informational, final or trailing."""

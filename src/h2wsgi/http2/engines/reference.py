@@ -33,7 +33,8 @@ from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from ...handover import Head
 from ...request import RequestFields
 from .. import fields as field_rules
-from ..frame_gate import (
+from ..frame_gate import PREFACE, strip_padding
+from ..frame_types import (
     DATA,
     FLAG_ACK,
     FLAG_END_HEADERS,
@@ -41,11 +42,9 @@ from ..frame_gate import (
     HEADERS,
     MAX_FRAME_SIZE,
     PING,
-    PREFACE,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    strip_padding,
 )
 from .control import FrameReceiver
 from .field_blocks import BlockDecoder
@@ -96,6 +95,8 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
 
     def send_window(self, stream_id: int) -> int:
         """See Engine."""
+        if stream_id == 0:
+            return int(self._h2.outbound_flow_control_window)
         return (
             self._h2.local_flow_control_window(stream_id) if stream_id in self._streams.open else 0
         )
@@ -299,9 +300,11 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             return self._last[1]
         config = self._config
         request = field_rules.check_request(fields, end_stream=ended)
-        field_rules.check_size(
+        size = field_rules.check_size(
             fields, max_octets=self._max_field_section, max_fields=config.max_fields
         )
+        if size > field_rules.LARGE_SECTION:
+            request.large = size
         self._last = (fields, request) if ended else None
         return request
 
