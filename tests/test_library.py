@@ -57,7 +57,7 @@ def test_a_server_runs_in_somebodys_event_loop(cache_folder: Path):
         async with h2wsgi.Server(hello, h2wsgi.Config(bind=("localhost:0",))) as server:
             port = int(server.url.rstrip("/").rpartition(":")[2])
             answer = await asyncio.to_thread(ask, port, server.ca_file)
-            assert server.connections <= 1
+            assert server.open_connections <= 1
             assert server.threads >= 1
         return answer
 

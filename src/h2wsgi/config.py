@@ -18,16 +18,7 @@ from .errors import ConfigurationError
 from .fault_rules import parse_rules
 from .options import Source, check_range, convert, option, option_name, unknown_name
 
-GROUPS = (
-    "Application",
-    "Addresses",
-    "TLS",
-    "Process",
-    "Logging",
-    "Limits",
-    "Timeouts",
-    "Tools",
-)
+GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Tools", "Limits", "Timeouts")
 
 DEFAULT_BIND = ("localhost:8443",)
 
@@ -138,6 +129,23 @@ class Config:
         "info", "least severe events to show", group="Logging"
     )
     log_format: Literal["text", "json"] = option("text", "how log lines look", group="Logging")
+
+    trace: str = option(
+        "",
+        "show every frame on standard error; =FILTER for some of them, such as =headers,reset "
+        "or =stream=5 or =all,-data",
+        group="Tools",
+        metavar="[=FILTER]",
+        bare="all",
+    )
+    trace_file: str = option(
+        "", "write every frame to this file, a JSON object a line", group="Tools", metavar="FILE"
+    )
+    record: bool = option(
+        False,
+        "keep every frame and request, for Server.connections and Server.requests in tests",
+        group="Tools",
+    )
 
     max_body: int = option(
         0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0

@@ -84,7 +84,7 @@ def settle(server: Any, *, connections: int | None = 0, timeout: float = PATIENC
     deadline = time.monotonic() + timeout
     while True:
         left = remains(server)
-        opened = server.server.connections
+        opened = server.server.open_connections
         if connections is not None and opened != connections:
             left["connections"] = f"{opened}, not {connections}"
         if not left:
