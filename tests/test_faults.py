@@ -203,6 +203,14 @@ def test_the_servers_settings_come_late(faulty: Faulty, connect: Connect) -> Non
     assert peer.log[0].type == Type.SETTINGS
 
 
+def test_late_settings_may_be_acknowledged_late(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("delay-settings=0.6", settings_timeout=0.4)
+    peer = connect(server)
+    assert peer.get("/good").body == CONTENT
+    peer.wait_settings()
+    peer.roundtrip()
+
+
 def test_the_acknowledgement_of_settings_comes_late(faulty: Faulty, connect: Connect) -> None:
     _, server = faulty("delay-settings=0.4 what=ack")
     peer = connect(server)

@@ -178,6 +178,52 @@ def test_an_abandoned_stream_is_what_raw_frames_made_of_it(
     whole(server, connect)
 
 
+@pytest.mark.parametrize("content", [b"", b"little", bytes(1_000_000)], ids=len)
+@pytest.mark.parametrize("trailers", [False, True])
+def test_a_command_behind_the_end_of_a_response_comes_behind_it(
+    serve: Serve, connect: Connect, engine: str, content: bytes, trailers: bool
+) -> None:
+    """However much of it still waits for the transport; for a window a command does not wait."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        if trailers:
+            environ["wsgi.ext.http.send_trailers"]([("x-last", "1")])
+        start_response("200 OK", [])
+        yield content
+
+    class Closing:
+        def __init__(self, environ: dict[str, Any], start_response: Any) -> None:
+            self.stream = environ["h2wsgi.stream"]
+            self.content = answer(environ, start_response)
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self.content
+
+        def close(self) -> None:
+            self.stream.send_raw_frame(0xFA)  # the end was handed over before
+            closed.set()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/act":
+            return Closing(environ, start_response)
+        start_response("200 OK", [])
+        return [b"well"]
+
+    closed = threading.Event()
+    server = serve(app, engine=engine, stream_buffer=2_000_000)
+    large = {Setting.INITIAL_WINDOW_SIZE: 2_000_000}
+    with connect(server, receive_buffer=4096, settings=large, window=2_000_000) as peer:
+        stream_id = peer.request(path="/act")
+        assert closed.wait(PATIENCE)
+        assert peer.response(stream_id).received == len(content)
+        assert peer.responses[stream_id].trailers == ([("x-last", "1")] if trailers else [])
+        peer.wait_for(lambda frame: frame.type == 0xFA)
+        of_stream = [f for f in peer.log if f.stream_id == stream_id]
+        assert of_stream[-1].type == 0xFA
+        assert of_stream[-2].end_stream
+    whole(server, connect)
+
+
 def test_what_is_about_the_connection_is_done_behind_a_reset(
     serve: Serve, connect: Connect, engine: str
 ) -> None:
@@ -278,6 +324,18 @@ def test_a_stalled_connection_sends_nothing_and_reads_on(
         assert peer.response(other).body == b"well"
         assert peer.response(stream_id).body == b"beforeafter"
         peer.wait_ping_ack(b"12345678")
+    whole(server, connect)
+
+
+def test_no_clock_of_the_client_runs_while_the_connection_is_stalled(
+    serve: Serve, connect: Connect
+) -> None:
+    app = App(lambda stream: stream.stall(1.0, connection=True), before=b"before")
+    clocks = {"write_timeout": 0.3, "ping_interval": 0.2, "ping_timeout": 0.5}
+    server = serve(app, **clocks)
+    with connect(server) as peer:
+        assert peer.response(peer.request(path="/act")).body == b"beforeafter"
+        assert peer.get("/").body == b"well"
     whole(server, connect)
 
 

@@ -309,14 +309,14 @@ class H2Protocol(asyncio.Protocol):
 
     def stall(self, seconds: float) -> None:
         """See Wire. Of several the one that ends last counts."""
-        if not self._reads:
+        until = self._loop.time() + seconds
+        if not self._reads or (self._stall is not None and self._stall.when() >= until):
             return
         if self._stall is not None:
-            if self._stall.when() >= self._loop.time() + seconds:
-                return
             self._stall.cancel()
         self.write_paused = True
         self._stall = self._loop.call_later(seconds, self._stall_over)
+        self._deadlines.hold(seconds)
 
     def _stall_over(self) -> None:
         self._end_stall()
@@ -330,8 +330,8 @@ class H2Protocol(asyncio.Protocol):
         self._stall = None
         self.write_paused = self._transport_full
         kept, self._stalled = bytes(self._stalled), bytearray()
-        if kept:
-            self.write(kept)
+        if kept and self.state not in (State.LINGERING, State.CLOSED):
+            self._transport.write(kept)
 
     def goes_away(self) -> None:
         """See Wire."""

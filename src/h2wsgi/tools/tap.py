@@ -126,6 +126,7 @@ class Tap:
 
     def opened(self, facts: ConnectionFacts, alpn: str | None) -> None:
         """See ConnectionObserver."""
+        facts.number = self._number
         self._info = ConnectionInfo(
             id=self._number,
             peer=facts.peer,
