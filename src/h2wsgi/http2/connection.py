@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from h2.errors import ErrorCodes
 
 from ..codes import code_name
-from ..errors import ReadTimeout, RequestTimeout
+from ..errors import ReadTimeout, RequestTimeout, UnacceptableRequest
 from ..guards import loop_thread
 from ..handover import (
     ABORT,
@@ -90,7 +90,7 @@ class Connection:
         stream = self._open(stream_id, request, end_stream)
         declared = request.content_length
         if declared is not None and 0 < self._limits.max_body < declared:
-            self._host.limit_hit("max_body")
+            self._say_body_too_large(stream)
             self._answer(stream, 413)
         else:
             self._arrived.append(stream)
@@ -100,13 +100,16 @@ class Connection:
             self._host.input_budget.add(request.large)
             self._look_at_budget(stream, was_full)
 
-    def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
+    def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
         """See EngineHandler."""
+        status = error.status
         method = "HEAD" if head else "GET"
         request = RequestFields(method, b"", None, b"/", (), None, expects_continue=False)
-        if status == 431:
-            self._host.limit_hit("max_field_section")
-        self.say_once(f"answered {status}", f"answered {status} on stream {stream_id}: {reason}")
+        said = f"answered {status} on stream {stream_id}: {error}"
+        if error.limit:
+            self.limit_hit(error.limit, said)
+        else:
+            self.say_once(f"answered {status}", said)
         self._answer(self._open(stream_id, request, False), status)
 
     @loop_thread
@@ -164,11 +167,15 @@ class Connection:
         budget = self._host.input_budget
         was_full = budget.full
         padding = flow_octets - len(data)
+        before = stream.octets_received
         if data and stream.receive(data):
             stream.budgeted += len(data)
             budget.add(len(data))
         else:
             padding = flow_octets
+            most = self._limits.max_body
+            if most and before <= most < stream.octets_received and not stream.application_done:
+                self._say_body_too_large(stream)
         if padding:
             self.engine.credit(stream_id, padding)
         self.data_discarded(flow_octets)
@@ -208,7 +215,11 @@ class Connection:
         """See EngineHandler."""
         name = code_name(code)
         if not by_peer:
-            self.say_once(f"reset {name}", f"stream {stream_id} reset with {name}: {reason}")
+            said = f"stream {stream_id} reset with {name}: {reason}"
+            if code == ErrorCodes.REFUSED_STREAM:
+                self.limit_hit("max_streams", said)
+            else:
+                self.say_once(f"reset {name}", said)
         if (stream := self.streams.get(stream_id)) is not None:
             self._cancel(stream)
             who = "client" if by_peer else "server"
@@ -244,6 +255,14 @@ class Connection:
         if code:
             said = f"the client is going away: {code_name(code)} {debug[:200]!r}"
             self.say_once("going away", said)
+
+    def limit_hit(self, option: str, text: str) -> None:
+        """Count that the client went over the limit of an option, and log it once."""
+        self._host.limit_hit(option)
+        self.say_once(option, f"{text} (--{option.replace('_', '-')})")
+
+    def _say_body_too_large(self, stream: Stream) -> None:
+        self.limit_hit("max_body", f"the content of stream {stream.stream_id} is too large")
 
     def say_once(self, kind: str, text: str) -> None:
         """Log what a client does, once: the next time of the same kind is for debugging only."""
@@ -424,6 +443,7 @@ class Connection:
             return
         if self._cancel(stream):
             self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
+            self.limit_hit("max_buffered", f"stream {stream.stream_id} refused, out of buffers")
             self.abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
         else:
             self._forget_section(stream)

@@ -615,6 +615,4 @@ class H2Protocol(asyncio.Protocol):
         self._transmit()
 
     def _hit_by(self, stream: Stream, option: str, what: str) -> None:
-        self._host.limit_hit(option)
-        said = f"the client {what} on stream {stream.stream_id} (--{option.replace('_', '-')})"
-        self.connection.say_once(option, said)
+        self.connection.limit_hit(option, f"the client {what} on stream {stream.stream_id}")

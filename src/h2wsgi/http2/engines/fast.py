@@ -277,7 +277,7 @@ class FastEngine(FrameReceiver[_Stream]):
             return
         self._streams.open[stream_id] = _Stream(None, ended)
         head = (b":method", b"HEAD") in fields
-        self._handler.request_unacceptable(stream_id, error.status, str(error), head)
+        self._handler.request_unacceptable(stream_id, error, head)
         if ended:
             self._handler.request_ended(stream_id)
 

@@ -287,7 +287,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._tell_h2(stream_id, A_REQUEST, ended)
             self._streams.open[stream_id] = OpenStream(None, ended)
             head = (b":method", b"HEAD") in fields
-            self._handler.request_unacceptable(stream_id, error.status, str(error), head)
+            self._handler.request_unacceptable(stream_id, error, head)
             if ended:
                 self._handler.request_ended(stream_id)
         else:
