@@ -1,0 +1,185 @@
+"""How a session ends: an honest client does what is left for it to do, and then hangs up.
+
+Whatever happened before, every request on a connection that still lives has to be answered then,
+and nothing may be left of it afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conversations.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+)
+from h2wsgi.http2.protocol import State
+
+from . import checks
+from .exchanges import Exchange
+from .finding import Finding, require
+from .ledger import DEFAULT_WINDOW, MAX_WINDOW
+
+if TYPE_CHECKING:
+    from .session import Session
+
+ROUNDS = 60
+"""Times the client goes on before it gives a response up for lost."""
+AMPLE = 1 << 20
+"""Octets of window that no response of a script needs."""
+ANSWER = b"\x00\x00\x05\x00\x01\x00\x00\x00\x01"
+"""The frame header of the content that an application without a script gives."""
+GET = b"\x82\x87\x84\x41\x09localhost"
+
+
+def complete(session: Session) -> None:
+    """Be an honest client until every request is answered.
+
+    Raises:
+        Finding: one is not.
+    """
+    session.do_flow()
+    for _ in range(ROUNDS):
+        session.settle()
+        session.look()
+        if not _lives(session):
+            return
+        session.do_answer()
+        waiting = [exchange for exchange in session.ledger.exchanges.values() if _owed(exchange)]
+        if not waiting:
+            session.settle()
+            session.look()
+            break
+        _go_on(session, waiting)
+        session.do_advance(0.3)
+    if _lives(session):
+        _check_all_answered(session)
+
+
+def _lives(session: Session) -> bool:
+    """Whether the connection can still answer, and the client knows what to say."""
+    lives = session.protocol.state in (State.OPEN, State.DRAINING)
+    known = not (session.ledger.cut_short or session.gone or session.transport.closing)
+    return lives and known and session.protocol._started
+
+
+def _owed(exchange: Exchange) -> bool:
+    return not exchange.over
+
+
+def _go_on(session: Session, waiting: list[Exchange]) -> None:
+    """Open windows, and end requests that are not whole."""
+    ledger = session.ledger
+    lacking = AMPLE - (DEFAULT_WINDOW + ledger.updates - ledger.received_flow)
+    if lacking > 0:
+        session.do_feed(_update(0, lacking))
+    for exchange in waiting:
+        if _ignored(session, exchange):
+            continue
+        window = ledger.initial_window + exchange.updates - exchange.received_flow
+        if window < AMPLE and exchange.updates + AMPLE - window < MAX_WINDOW // 2:
+            session.do_feed(_update(exchange.stream_id, AMPLE - window))
+        if exchange.uploading:
+            _end_request(session, exchange)
+
+
+def _update(stream_id: int, octets: int) -> bytes:
+    return frame(WINDOW_UPDATE, 0, stream_id, octets.to_bytes(4, "big"))
+
+
+def _end_request(session: Session, exchange: Exchange) -> None:
+    left = exchange.left or 0
+    room = min(session.ledger.receive_window(exchange), 16_384)
+    if left < 0 or left > AMPLE:
+        session.do_feed(frame(RST_STREAM, 0, exchange.stream_id, bytes(3) + b"\x08"))
+    elif left <= room or not left:
+        session.do_feed(frame(DATA, END_STREAM, exchange.stream_id, b"e" * left))
+    elif room > 0:
+        session.do_feed(frame(DATA, 0, exchange.stream_id, b"e" * room))
+
+
+def _ignored(session: Session, exchange: Exchange) -> bool:
+    """Whether the server said that it does not know the stream."""
+    return any(exchange.stream_id > last for last, _ in session.reader.goaways)
+
+
+def _check_all_answered(session: Session) -> None:
+    ledger, reader = session.ledger, session.reader
+    for exchange in ledger.exchanges.values():
+        if _owed(exchange) and not _ignored(session, exchange):
+            actor = session.actor_of(exchange.stream_id)
+            raise Finding("a request is never answered", (exchange.stream_id, actor))
+    if ledger.foul:
+        return
+    for exchange in ledger.exchanges.values():
+        actor = session.actor_of(exchange.stream_id)
+        served = actor is not None and actor.begun and not exchange.reset and not exchange.foul
+        if served and exchange.response_reset not in (None, 0):
+            assert actor is not None
+            require(
+                actor.failed or actor.declared is not None or session.excuses.waited
+                or session.excuses.stopped or session.host.was_full,
+                "a sound response was reset",
+                (exchange.stream_id, exchange.response_reset),
+            )  # fmt: skip
+    require(not ledger.pings, "a PING was not answered", list(ledger.pings))
+    require(not ledger.settings, "SETTINGS were not acknowledged", len(ledger.settings))
+
+
+def close(session: Session) -> None:
+    """Hang up, let every clock run out, and look at what is left.
+
+    Raises:
+        Finding: something is, or the server is of no use to others.
+    """
+    if not session.gone and session.protocol.state is State.DRAINING:
+        _leave(session)
+    elif not session.gone and not session.transport.closing:
+        session.do_hang_up()
+    for _ in range(12):
+        session.settle()
+        session.do_flow()
+        if session.transport.lost:
+            break
+        session.do_advance(1.0)
+    require(session.transport.lost, "the connection never ends", session.protocol.state)
+    session.settle()
+    session.do_advance(200.0)
+    session.settle()
+    for actor in session.host.actors:
+        require(not actor.poke(), "a wake-up was lost", actor.name)
+    checks.applications_ended(session)
+    checks.nothing_remains(session)
+    checks.accesses_reported(session)
+    _serve_another(session)
+
+
+def _leave(session: Session) -> None:
+    """Let a connection that is draining end by itself, as it does once it is idle."""
+    session.do_answer()
+    session.do_advance(1.0)
+    session.settle()
+
+
+def _serve_another(session: Session) -> None:
+    """A new client of the same server is answered at once."""
+    transport = session.host.connect(session.setting.tls)
+    session.host.scripts.clear()
+    block = frame(HEADERS, END_HEADERS | END_STREAM, 1, GET)
+    transport.send(PREFACE + frame(SETTINGS, 0, 0) + block)
+    for _ in range(6):
+        for actor in session.host.actors:
+            if actor.may_run:
+                actor.step()
+        session.loop.turn()
+        session.host.mailbox.deliver()
+    answered = ANSWER in transport.arrived
+    require(answered, "another client is not answered", bytes(transport.arrived[-80:]))
+    transport.reset()
+    session.loop.turn()
