@@ -7,10 +7,12 @@ import os
 import random
 import sys
 import time
+from pathlib import Path
 
 # Before h2wsgi is imported: its methods check which thread they are called on.
 os.environ["H2WSGI_THREAD_GUARD"] = "1"
 
+import h2wsgi
 from fuzz.hunt import explore, shrunk
 
 PROGRESS = 10.0
@@ -31,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.session is not None:
         return max(_play(options.session, engine, options.raw) for engine in engines)
     seed = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
+    print(f"of {Path(h2wsgi.__file__).parent.parent}")
     print(f"from seed {seed}, engines {', '.join(engines)}, {options.seconds:g} s", flush=True)
     began = said = time.monotonic()
     count = 0

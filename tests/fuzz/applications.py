@@ -41,6 +41,8 @@ class Script:
     """Where it raises: early, middle, late (behind all content), or close."""
     halts: bool = True
     """Whether it stops between its pieces, so that others may go on."""
+    races: bool = False
+    """Whether it also stops wherever it is about to take the connection's lock."""
 
 
 class ApplicationFailed(Exception):
@@ -65,10 +67,28 @@ class Iteration:
             raise ApplicationFailed("in close()")
 
 
+class Lock:
+    """Stands in for a connection's lock; never held while a thread stops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+
+    def __enter__(self) -> None:
+        actor = threading.current_thread()
+        if isinstance(actor, Actor) and actor.script.races:
+            actor.halt()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Halt:
     """Stands in for the condition on which a stream's thread waits."""
 
-    def __init__(self, lock: threading.Lock, actor: Actor) -> None:
+    def __init__(self, lock: Any, actor: Actor) -> None:
         self._lock = lock
         self._actor = actor
         self.notified = False
@@ -90,7 +110,7 @@ class Halt:
 class Actor(threading.Thread):
     """One application call, and what came of it."""
 
-    def __init__(self, runner: Runner, stream: Stream, lock: threading.Lock, script: Script):
+    def __init__(self, runner: Runner, stream: Stream, lock: Any, script: Script):
         super().__init__(daemon=True, name=f"fuzz-{stream.stream_id}")
         self.stream = stream
         self.script = script

@@ -49,12 +49,16 @@ def complete(session: Session) -> None:
         session.settle()
         session.look()
         if not _lives(session):
+            _check_answered_before_failing(session)
             return
         session.do_answer()
-        waiting = [exchange for exchange in session.ledger.exchanges.values() if _owed(exchange)]
+        exchanges = session.ledger.exchanges.values()
+        # An application may read on behind its response: the rest of the request is owed to it.
+        waiting = [e for e in exchanges if not e.over or e.uploading]
         if not waiting:
             session.settle()
             session.look()
+            session.answered = True
             break
         _go_on(session, waiting)
         session.do_advance(0.3)
@@ -67,10 +71,6 @@ def _lives(session: Session) -> bool:
     lives = session.protocol.state in (State.OPEN, State.DRAINING)
     known = not (session.ledger.cut_short or session.gone or session.transport.closing)
     return lives and known and session.protocol._started
-
-
-def _owed(exchange: Exchange) -> bool:
-    return not exchange.over
 
 
 def _go_on(session: Session, waiting: list[Exchange]) -> None:
@@ -110,9 +110,9 @@ def _ignored(session: Session, exchange: Exchange) -> bool:
 
 
 def _check_all_answered(session: Session) -> None:
-    ledger, reader = session.ledger, session.reader
+    ledger = session.ledger
     for exchange in ledger.exchanges.values():
-        if _owed(exchange) and not _ignored(session, exchange):
+        if not exchange.over and not _ignored(session, exchange):
             actor = session.actor_of(exchange.stream_id)
             raise Finding("a request is never answered", (exchange.stream_id, actor))
     if ledger.foul:
@@ -132,14 +132,32 @@ def _check_all_answered(session: Session) -> None:
     require(not ledger.settings, "SETTINGS were not acknowledged", len(ledger.settings))
 
 
+def _check_answered_before_failing(session: Session) -> None:
+    """A connection error does not lose the requests that came before it."""
+    ledger = session.ledger
+    full = session.host.was_full or session.host.output_budget.full
+    excused = session.excuses.stopped or full or not ledger.windows_are_known
+    if session.protocol.state is not State.FAILED or session.gone or excused:
+        return
+    for stream_id in ledger.whole_before:
+        exchange = ledger.exchanges[stream_id]
+        blocked = ledger.send_window(exchange) <= 0
+        sound = not (exchange.over or exchange.foul)
+        require(not sound or blocked, "a connection error lost a request", stream_id)
+
+
 def close(session: Session) -> None:
     """Hang up, let every clock run out, and look at what is left.
 
     Raises:
         Finding: something is, or the server is of no use to others.
     """
-    if not session.gone and session.protocol.state is State.DRAINING:
-        _leave(session)
+    if session.protocol.state is State.DRAINING and session.answered:
+        session.do_answer()
+        session.do_advance(0.3)
+        session.settle()
+        idle = session.protocol.state in (State.LINGERING, State.CLOSED)
+        require(idle, "a drained connection does not end", session.protocol.state)
     elif not session.gone and not session.transport.closing:
         session.do_hang_up()
     for _ in range(12):
@@ -158,13 +176,6 @@ def close(session: Session) -> None:
     checks.nothing_remains(session)
     checks.accesses_reported(session)
     _serve_another(session)
-
-
-def _leave(session: Session) -> None:
-    """Let a connection that is draining end by itself, as it does once it is idle."""
-    session.do_answer()
-    session.do_advance(1.0)
-    session.settle()
 
 
 def _serve_another(session: Session) -> None:

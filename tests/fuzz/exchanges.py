@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 Fields = list[tuple[bytes, bytes]]
 
 _NAME = re.compile(rb"[a-z0-9-]+").fullmatch
-_VALUE = re.compile(rb"([\x21-\x7e\x80-\xff]([\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?").fullmatch
+_VALUE = re.compile(rb"(?! )[\x20-\x7e\x80-\xff]*(?<! )").fullmatch
 _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE")
 _PATH = re.compile(rb"/[A-Za-z0-9/?=_.~&%-]*").fullmatch
 _AUTHORITY = re.compile(rb"[a-z0-9.]+(:[0-9]+)?").fullmatch

@@ -6,6 +6,7 @@ conversation is still legal. A mind of a kind of its own for each session keeps 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from conversations.frames import (
     END_STREAM,
     LEGAL,
     PADDED,
+    PATHS,
     PREFACE,
     PRIORITY,
     RST_STREAM,
@@ -45,13 +47,15 @@ TABLES = (0, 1, 31, 64, 100, 4_095, 4_096, 4_097, 65_536)
 CODES = (0, 2, 5, 7, 8, 8, 8, 11, 0xFFFF_FFFF)
 SECONDS = (0.01, 0.1, 0.25, 0.3, 1.0)
 LONG = (5.0, 11.0, 31.0, 61.0, 121.0)
+ENDS = ("drain", "drain", "drain", "stop", "hang_up", "vanish")
+STATUSES = ("200 OK",) * 6 + ("404 Not Found", "204 No Content", "304 Not Modified")
 RECORDINGS = [split(octets) for octets in load().values()]
 
 
 def setting_of(rng: random.Random, engine: str) -> Setting:
     """Return the options of a session."""
     options = {
-        "max_streams": rng.choice((2, 5, 20, 100)),
+        "max_streams": rng.choice((3, 10, 100, 100)),
         "stream_window": rng.choice((16_384, 20_000, 65_535, 262_144)),
         "connection_window": rng.choice((65_535, 70_000, 1_048_576)),
         "stream_buffer": rng.choice((1_024, 5_000, 20_000, 262_144)),
@@ -59,6 +63,8 @@ def setting_of(rng: random.Random, engine: str) -> Setting:
     }
     if rng.random() < 0.2:
         options |= {"max_field_section": rng.choice((1_024, 4_096)), "max_fields": 12}
+    if rng.random() < 0.1:
+        options["max_body"] = rng.choice((1, 5_000, 40_000))
     buffered = rng.choice((30_000, 100_000, 1 << 28, 1 << 28))
     return Setting(engine, rng.random() < 0.7, buffered, **options)
 
@@ -85,7 +91,7 @@ class Mind:
                 "answer": 1, "ping": 1, "stray": 1, "act": 9, "transport": 2, "time": 1, "turn": 3,
             }.items()
         }  # fmt: skip
-        self._weights["request"] = self._weights["request"] or 4
+        self._weights["request"] = rng.choice((2, 4, 8, 30))
 
     def steps(self) -> Iterator[Step]:
         """Yield steps until the session is long enough; play each before asking for the next."""
@@ -102,8 +108,8 @@ class Mind:
                 yield ("turn",)
             if self._session.transport.lost:
                 return
-        if rng.random() < 0.4:
-            yield rng.choice((("drain",), ("drain",), ("stop",), ("hang_up",), ("vanish",)))
+        if rng.random() < 0.3:
+            yield (rng.choice(ENDS),)
         if rng.random() < 0.3:
             yield from self._act()
 
@@ -121,7 +127,7 @@ class Mind:
         if octets and rng.random() < 0.3:
             places += [rng.randrange(len(octets)) for _ in range(rng.randrange(1, 4))]
         places.sort()
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in itertools.pairwise(places):
             if start < end:
                 yield "feed", octets[start:end]
                 if rng.random() < 0.2:
@@ -157,15 +163,7 @@ class Mind:
         yield "script", self._script()
         form = rng.choice(FORMS)
         if rng.random() < self._odd:
-            yield from rng.choice(
-                (
-                    self._written("request", rng.randrange(len(SECTIONS)), rng.random() < 0.5, form),
-                    self._written("block", rng.randrange(len(BLOCKS)), True, form),
-                    self._written("table", rng.choice(TABLES[:-2])),
-                    self._written("path", rng.randrange(5), rng.randrange(5), rng.randrange(11),
-                                  rng.randrange(8), rng.random() < 0.5),
-                )  # fmt: skip
-            )
+            yield from self._odd_request(form)
             return
         if rng.random() < 0.1:
             yield from self._written("table", rng.choice((0, 100, 4_096)))
@@ -173,6 +171,20 @@ class Mind:
         whole = rng.random() < 0.5 and section not in (2,)
         skip = 0 if rng.random() < 0.9 else rng.randrange(1, 4)
         yield from self._written("request", section, whole, form, skip)
+
+    def _odd_request(self, form: int) -> Iterator[Step]:
+        rng = self._rng
+        match rng.randrange(4):
+            case 0:
+                section = rng.randrange(len(SECTIONS))
+                yield from self._written("request", section, rng.random() < 0.5, form)
+            case 1:
+                yield from self._written("block", rng.randrange(len(BLOCKS)), True, form)
+            case 2:
+                yield from self._written("table", rng.choice(TABLES[:-2]))
+            case _:
+                parts = [rng.randrange(number) for number in (5, 5, len(PATHS), 8)]
+                yield from self._written("path", *parts, rng.random() < 0.5)
 
     def _upload(self) -> Iterator[Step]:
         rng, ledger = self._rng, self._session.ledger
@@ -259,19 +271,15 @@ class Mind:
     def _stray(self) -> Iterator[Step]:
         """Send what has to be ignored."""
         rng = self._rng
-        known = [*self._session.ledger.exchanges, 1_001]
-        stream_id = rng.choice(known)
-        yield from self._feed(
-            [
-                rng.choice(
-                    (
-                        frame(PRIORITY, 0, stream_id, bytes(5)),
-                        frame(0xFE, 0xFF, rng.choice((0, stream_id)), rng.randbytes(9)),
-                        frame(0x10, 0, 0, bytes(3) + b"\x01u=3"),
-                    )
-                )
-            ]
+        stream_id = rng.choice([*self._session.ledger.exchanges, 1_001])
+        ignored = (
+            frame(PRIORITY, 0, stream_id, bytes(5)),
+            frame(0xFE, 0xFF, rng.choice((0, stream_id)), rng.randbytes(9)),
+            frame(0x10, 0, 0, bytes(3) + b"\x01u=3"),
         )
+        # More than a slice of the input takes, now and then.
+        many = 150 if rng.random() < 0.1 else 1
+        yield from self._feed([rng.choice(ignored) for _ in range(many)])
 
     # ------------------------------------------------------------------------- the others
 
@@ -293,9 +301,11 @@ class Mind:
 
     def _time(self) -> Iterator[Step]:
         rng = self._rng
-        yield "advance", rng.choice(LONG if rng.random() < 0.1 else SECONDS)
+        yield "advance", rng.choice(LONG if rng.random() < 0.03 else SECONDS)
         if rng.random() < 0.05:
             yield ("drain",)
+        elif rng.random() < 0.05:
+            yield "give_up", rng.randrange(20)
 
     def _script(self) -> Script:
         rng = self._rng
@@ -304,7 +314,7 @@ class Mind:
         declared = None
         if rng.random() < 0.4:
             declared = rng.choice((0, 0, 0, 1, 5_000, -1, -100))
-        status = rng.choice(("200 OK",) * 6 + ("404 Not Found", "204 No Content", "304 Not Modified"))
+        status = rng.choice(STATUSES)
         if status[:3] in ("204", "304"):
             declared = None
         return Script(
@@ -315,4 +325,5 @@ class Mind:
             reads=rng.choice(("all", "all", "none", "some", "lines", "late")),
             fails=fails,
             halts=rng.random() < 0.7,
+            races=rng.random() < 0.3,
         )

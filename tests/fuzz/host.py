@@ -20,11 +20,11 @@ from h2wsgi.request import ConnectionFacts
 from h2wsgi.stream import Stream
 from h2wsgi.wsgi.runner import Runner
 
-from .applications import Actor, Script
+from .applications import Actor, Lock, Script
 from .loop import Loop
 from .transport import Transport
 
-events = logging.Logger("fuzz")  # noqa: LOG001 - not to be found by others, nor to reach them
+events = logging.Logger("fuzz")
 events.addHandler(logging.NullHandler())
 
 
@@ -68,8 +68,13 @@ class Host:
     def connect(self, tls: bool) -> Transport:
         """Open a connection."""
         transport = Transport(self.loop, tls)
-        transport.connect(H2Protocol(self, _facts, made=self.protocols.append))
+        transport.connect(H2Protocol(self, _facts, made=self._connection_made))
         return transport
+
+    def _connection_made(self, protocol: H2Protocol) -> None:
+        self.protocols.append(protocol)
+        handover: Any = protocol.connection._handover
+        handover.lock = Lock()
 
     def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
         """See Host."""

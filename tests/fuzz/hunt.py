@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from conversations.frames import PREFACE
 from support.engine_script import described
 
 from .finding import Finding
@@ -34,18 +33,15 @@ class Case:
             f"  in: {self.setting!r}",
         ]
         lines += [f"  {number:3} {words(step)}" for number, step in enumerate(self.steps, 1)]
+        octets = b"".join(step[1] for step in self.steps if step[0] == "feed")
+        lines += ["  the client's frames:", *(f"      {text}" for text in described(octets))]
         return "\n".join(lines)
 
 
 def words(step: Step) -> str:
-    """Return a step to read."""
+    """Return a step to read; octets whole, so that it can be played again."""
     name, *arguments = step
-    if name != "feed":
-        return " ".join([name, *map(repr, arguments)])
-    octets = arguments[0]
-    short = octets.hex() if len(octets) <= 80 else f"{octets[:80].hex()}... {len(octets)} octets"
-    frames = "; ".join(described(octets.removeprefix(PREFACE)))
-    return f"feed {short}\n        {frames}"
+    return " ".join([name, *(a.hex() if type(a) is bytes else repr(a) for a in arguments)])
 
 
 def explore(seed: int, engine: str) -> Case | None:
@@ -81,7 +77,20 @@ def shrunk(case: Case, clock: Callable[[], float] = time.monotonic) -> Case:
             else:
                 at += size
         size = size // 2 if size > 1 or not smaller else 1
-    return case
+    return _joined(case)
+
+
+def _joined(case: Case) -> Case:
+    """Return the case with octets that follow each other in one step, if it is the same then."""
+    steps: list[Step] = []
+    for step in case.steps:
+        if step[0] == "feed" and steps and steps[-1][0] == "feed":
+            steps[-1] = ("feed", steps[-1][1] + step[1])
+        else:
+            steps.append(step)
+    finding = _finding(case.setting, steps)
+    same = finding is not None and finding.rule == case.finding.rule
+    return Case(case.seed, case.setting, steps, finding) if same and finding else case
 
 
 def _finding(setting: Setting, steps: list[Step]) -> Finding | None:

@@ -47,9 +47,15 @@ class Ledger:
         self._config = config
         self._octets = bytearray()
         self._decoder = Decoder(max_header_list_size=1 << 24)
-        self.foul = self.fatal = ""
+        self._foul_as = self.fatal = ""
+        self.whole_before: set[int] = set()
+        """Requests that were whole, and sound, before the client broke a rule."""
+        self.windows_are_known = True
+        """Whether nothing that changes a window came behind the broken rule."""
         self.exchanges: dict[int, Exchange] = {}
         self.highest = 0
+        self.skipped: set[int] = set()
+        """Streams that frames came for and that were never opened, and never can be."""
         self.settings: deque[bytes] = deque()
         """Payloads of SETTINGS that nobody has acknowledged."""
         self.on_settings = self.settings.append
@@ -72,6 +78,19 @@ class Ledger:
         self._acks = 0
 
     # -------------------------------------------------------------------------- questions
+
+    @property
+    def foul(self) -> str:
+        """Return the first rule that the client broke, so that the connection may fail."""
+        return self._foul_as
+
+    @foul.setter
+    def foul(self, why: str) -> None:
+        if why and not self._foul_as:
+            self._foul_as = why
+            exchanges = self.exchanges.values()
+            sound = [e for e in exchanges if e.ended and not (e.foul or e.reset or e.crowded)]
+            self.whole_before = {exchange.stream_id for exchange in sound}
 
     @property
     def cut_short(self) -> bool:
@@ -162,6 +181,8 @@ class Ledger:
         if exchange is None:
             if stream_id % 2 == 0 or stream_id > self.highest:
                 self._fail(f"{what} on idle stream {stream_id}")
+            else:
+                self.skipped.add(stream_id)
             self.foul = self.foul or f"{what} on stream {stream_id}, which was skipped"
         return exchange
 
@@ -266,6 +287,7 @@ class Ledger:
             exchange.reset = True
 
     def _window_update(self, stream_id: int, increment: int) -> None:
+        self.windows_are_known = self.windows_are_known and not self.foul
         if stream_id:
             exchange = self._known(stream_id, "WINDOW_UPDATE")
             if exchange is None:
@@ -295,6 +317,7 @@ class Ledger:
             self._take_settings(payload)
 
     def _take_settings(self, payload: bytes) -> None:
+        self.windows_are_known = self.windows_are_known and not self.foul
         self.settings_sent += 1
         self.on_settings(payload)
         if len(payload) > 6 * 32:

@@ -41,6 +41,13 @@ class Loop:
         self.ready: deque[Call] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0
+        self._clock: Any = _Time(self)
+        self._deadlines: Any = functools.partial(Deadlines, now=self._clock.monotonic)
+        self._modules: list[Any] = [
+            module
+            for name, module in list(sys.modules.items())
+            if name.startswith("h2wsgi.") and getattr(module, "time", None) is time
+        ]
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """See asyncio."""
@@ -72,25 +79,18 @@ class Loop:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Be the running loop of this thread, and every clock of the server, for a while."""
-        modules = [
-            module
-            for name, module in list(sys.modules.items())
-            if name.startswith("h2wsgi.") and getattr(module, "time", None) is time
-        ]
-        clock: Any = _Time(self)
-        for module in modules:
-            module.time = clock  # type: ignore[attr-defined]
+        for module in self._modules:
+            module.time = self._clock
         # Its clock is a default argument.
-        deadlines: Any = functools.partial(Deadlines, now=clock.monotonic)
-        protocol.Deadlines = deadlines  # type: ignore[misc]
+        protocol.Deadlines = self._deadlines  # type: ignore[misc]
         asyncio._set_running_loop(self)  # type: ignore[arg-type]
         try:
             yield
         finally:
             asyncio._set_running_loop(None)
             protocol.Deadlines = Deadlines  # type: ignore[misc]
-            for module in modules:
-                module.time = time  # type: ignore[attr-defined]
+            for module in self._modules:
+                module.time = time
 
 
 class _Time:

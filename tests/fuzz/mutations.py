@@ -1,4 +1,4 @@
-"""Damage to frames, one at a time. Structure-aware: a header field, a size, a place in the order."""
+"""Damage to frames, one at a time: a field of the header, a length, a payload, the order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from conversations.frames import CONTINUATION, MUTATIONS, PUSH_PROMISE, mutated
 
 HEADER_SIZE = 9
+KINDS = ("list", "list", "header", "header", "length", "payload", "again", "between")
 FLAGS = (0x0, 0x1, 0x4, 0x5, 0x8, 0x9, 0xD, 0x20, 0x25, 0x2D, 0xFF)
 NUMBERS = (0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1)
 
@@ -15,8 +16,12 @@ def damaged(rng: random.Random, frames: list[bytes], history: list[bytes]) -> li
     """Return ``frames`` with one mutation; ``history`` is what the client sent before."""
     frames = list(frames)
     at = rng.randrange(len(frames))
-    kind = rng.choice(("list", "list", "header", "header", "length", "payload", "again", "between"))
+    kind = rng.choice(KINDS)
+    if any(octets[3:4] == b"\x09" for octets in frames) and rng.random() < 0.5:
+        kind = "block"
     match kind:
+        case "block":
+            return _broken_block(rng, frames)
         case "list":
             damage = (rng.choice(MUTATIONS), rng.randrange(1 << 16), rng.randrange(1 << 16))
             return mutated([b"", *frames], [damage])[1:]
@@ -30,6 +35,23 @@ def damaged(rng: random.Random, frames: list[bytes], history: list[bytes]) -> li
             frames.insert(at, rng.choice(history))
         case "between":
             frames.insert(at, _any(rng))
+    return frames
+
+
+def _broken_block(rng: random.Random, frames: list[bytes]) -> list[bytes]:
+    """Damage a field block that comes in several frames."""
+    places = [at for at, octets in enumerate(frames) if octets[3:4] == b"\x09"]
+    at = rng.choice(places)
+    match rng.randrange(4):
+        case 0:
+            frames.insert(at, _any(rng))
+        case 1:
+            del frames[at]
+        case 2:
+            stream_id = (int.from_bytes(frames[at][5:9], "big") + rng.choice((2, -2))) % 2**31
+            frames[at] = frames[at][:5] + stream_id.to_bytes(4, "big") + frames[at][9:]
+        case _:
+            frames[at] = frames[at][:4] + bytes((frames[at][4] ^ 4,)) + frames[at][5:]
     return frames
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from conversations.frames import WINDOW_UPDATE
 from support.engine_output import BrokenOutput, ClientView, settings_of
@@ -188,6 +187,9 @@ class Reader:
             require(whole, "END_STREAM although the application failed", short)
 
     def _on_rst_stream(self, stream_id: int, code: int) -> None:
+        ledger = self._ledger
+        if stream_id not in ledger.exchanges and stream_id in ledger.skipped:
+            return  # closed, though it never was open
         exchange = self._exchange(stream_id, "RST_STREAM")
         exchange.response_reset = code
         actor = self._actor_of(stream_id)
@@ -200,12 +202,12 @@ class Reader:
             ENHANCE_YOUR_CALM: True,
         }.get(code, False)
         require(
-            reason or exchange.foul or self._ledger.foul,
+            reason or exchange.foul or ledger.foul,
             "RST_STREAM without a reason",
             (stream_id, code),
         )
         late = exchange.response_ended and code != NO_ERROR
-        require(not late or exchange.foul or self._ledger.foul, "RST_STREAM behind END_STREAM", code)
+        require(not late or exchange.foul or ledger.foul, "RST_STREAM behind END_STREAM", code)
 
     def _on_credit(self, stream_id: int, increment: int) -> None:
         require(increment > 0, "WINDOW_UPDATE of 0", stream_id)

@@ -65,6 +65,8 @@ class Session:
         self.started: dict[int, Actor] = {}
         self.gone = False
         """Whether the client has vanished: it reads nothing any more."""
+        self.answered = False
+        """Whether the client has nothing more to wait for."""
         self._silent_for = 0.0
         set_role("loop")
         with self.loop.installed():
@@ -175,6 +177,13 @@ class Session:
         """The server's patience is over."""
         self.ledger.lenient = self.excuses.stopped = True
         self.protocol.stop()
+
+    def do_give_up(self, number: int) -> None:
+        """The server wants a thread back from a client that is slow."""
+        streams = self.protocol.connection.streams.values()
+        slow = [stream for stream in streams if stream.waiting_since is not None]
+        if slow:
+            self.protocol.give_up(slow[number % len(slow)])
 
     def do_hang_up(self) -> None:
         """The client sends FIN."""
