@@ -18,20 +18,21 @@ from fuzz.hunt import explore, shrunk
 from fuzz.stateful import ConnectionMachine, ReferenceMachine
 
 ENGINES = ("fast", "h2")
-FRESH = 3.0
+FRESH = 2.0
 """Seconds of sessions that nobody has seen before, on each engine."""
 
+bounded = settings(
+    max_examples=30,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 TestFast = ConnectionMachine.TestCase
+TestFast.settings = bounded
 TestReference = ReferenceMachine.TestCase
-for case in (TestFast, TestReference):
-    case.settings = settings(
-        max_examples=40,
-        stateful_step_count=40,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+TestReference.settings = bounded
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -53,6 +54,7 @@ def test_sessions_that_nobody_has_seen_find_nothing(engine: str) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(900)
 def test_every_planted_defect_is_found(tmp_path: Path) -> None:
     def found(defect: Path) -> str:
         folder = tmp_path / defect.stem

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from h2wsgi.handover import ABORT
 from h2wsgi.http2.protocol import State
+from h2wsgi.stream import Stream
 from support.settled import handover_remains
 
 from .applications import Actor
@@ -17,6 +19,10 @@ from .ledger import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+GRACE = 5.0
+"""Seconds that a timeout may be late."""
 
 
 def request_seen(actor: Actor, exchange: Exchange) -> None:
@@ -57,6 +63,8 @@ def balances(session: Session) -> None:
     counted = {stream_id: stream.budgeted for stream_id, stream in streams.items()}
     used = host.input_budget.used
     require(used == sum(counted.values()), "the input budget is wrong", (used, counted))
+    for budget in (host.input_budget, host.output_budget):
+        require(budget.full or budget.used < budget.limit, "a budget overflows", budget.used)
     for actor in host.actors:
         waits = actor.waits_begun - actor.waits_ended
         require(waits == actor.waits, "waits on the client are miscounted", (actor.name, waits))
@@ -71,8 +79,12 @@ def _live(session: Session) -> None:
     if not protocol.write_paused:
         for stream_id, entry in connection.outflow._queue.pending.items():
             window = connection.engine.send_window(stream_id)
-            idle = entry.heads or not entry.octets or window > 0
+            idle = entry.heads or not entry.octets or window > 0 or entry.mark == ABORT
             require(not idle, "output waits although its window is open", (stream_id, window))
+    for stream_id, stream in connection.streams.items():
+        over = stream.application_done and stream.response_ended
+        require(not over, "a stream stays open although both sides are done", stream_id)
+        _nobody_waits_too_long(session, stream)
     reads = session.transport.reads or protocol._clogged or session.transport.closing
     require(reads, "the connection stopped reading for good", protocol.state)
     require(not ledger.fatal, "a connection error went unnoticed", ledger.fatal)
@@ -82,6 +94,19 @@ def _live(session: Session) -> None:
             require(stream_id not in connection.streams, "a reset stream lives on", stream_id)
     if not ledger.foul and not session.transport.closing and protocol._started:
         _credit(session)
+
+
+def _nobody_waits_too_long(session: Session, stream: Stream) -> None:
+    """A client that holds an application up has a limited time."""
+    connection, config, now = session.protocol.connection, session.config, session.loop.now
+    since = stream.reading_since
+    told = stream._input_failure is not None or session.host.was_full
+    if since is not None and not told and not connection.withholds_credit:
+        waited = now - since
+        require(waited < config.read_timeout + GRACE, "a read waits for ever", stream.stream_id)
+    if connection.outflow.is_waiting(stream):
+        waited = now - stream.progress_at
+        require(waited < config.write_timeout + GRACE, "output waits for ever", stream.stream_id)
 
 
 def _credit(session: Session) -> None:
@@ -139,7 +164,8 @@ def applications_ended(session: Session) -> None:
 
 def accesses_reported(session: Session) -> None:
     """One line for each request that was told of, no more."""
-    told = [record.stream_id for record in session.host.accesses]
+    peer = session.protocol._facts.peer
+    told = [record.stream_id for record in session.host.accesses if record.remote == peer]
     require(len(told) == len(set(told)), "a request was logged twice", told)
     missing = session.started.keys() - set(told)
     require(not missing, "a request was not logged", missing)

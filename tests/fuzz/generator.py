@@ -306,6 +306,8 @@ class Mind:
             yield ("drain",)
         elif rng.random() < 0.05:
             yield "give_up", rng.randrange(20)
+        elif rng.random() < 0.05:
+            yield ("neighbour",)
 
     def _script(self) -> Script:
         rng = self._rng

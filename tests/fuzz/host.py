@@ -24,6 +24,8 @@ from .applications import Actor, Lock, Script
 from .loop import Loop
 from .transport import Transport
 
+FIRST_PORT = 40_000
+"""Of the first connection's client; the next one's is one higher."""
 events = logging.Logger("fuzz")
 events.addHandler(logging.NullHandler())
 
@@ -58,6 +60,7 @@ class Host:
         self.mailbox = cast(Any, Mailbox(loop))
         self.protocols: list[H2Protocol] = []
         self.actors: list[Actor] = []
+        self._connections = 0
         self.cancelled = 0
         self.was_full = False
         self.scripts: deque[Script] = deque()
@@ -68,7 +71,10 @@ class Host:
     def connect(self, tls: bool) -> Transport:
         """Open a connection."""
         transport = Transport(self.loop, tls)
-        transport.connect(H2Protocol(self, _facts, made=self._connection_made))
+        port = f"{FIRST_PORT + self._connections}"
+        self._connections += 1
+        facts = ConnectionFacts("https", "localhost", "8443", "127.0.0.1", port, {})
+        transport.connect(H2Protocol(self, lambda _: facts, made=self._connection_made))
         return transport
 
     def _connection_made(self, protocol: H2Protocol) -> None:
@@ -120,7 +126,3 @@ def _application(environ: dict[str, Any], start_response: Callable[..., Any]) ->
     actor = threading.current_thread()
     assert isinstance(actor, Actor)
     return actor.call(environ, start_response)
-
-
-def _facts(_transport: Any) -> ConnectionFacts:
-    return ConnectionFacts("https", "localhost", "8443", "127.0.0.1", "40000", {})

@@ -17,7 +17,7 @@ PREFIX = "+++ b/src/"
 SEED = 0
 SESSIONS = 150
 """Played on each engine: a defect has to show in these."""
-PATIENCE = 90.0
+PATIENCE = 120.0
 """Seconds that a hunt may take on a busy machine."""
 
 

@@ -17,7 +17,7 @@ from h2wsgi.stream import Stream
 
 from . import checks
 from .applications import Actor, Script
-from .closing import close, complete
+from .closing import close, complete, serve_another
 from .finding import Finding, require
 from .host import Host
 from .ledger import Ledger
@@ -177,6 +177,10 @@ class Session:
         """The server's patience is over."""
         self.ledger.lenient = self.excuses.stopped = True
         self.protocol.stop()
+
+    def do_neighbour(self) -> None:
+        """Another client comes, asks and goes."""
+        serve_another(self)
 
     def do_give_up(self, number: int) -> None:
         """The server wants a thread back from a client that is slow."""
