@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from support.engine_script import described
 
-from .finding import Finding
+from .finding import Finding, watched
 from .generator import Mind, setting_of
 from .session import Session, Setting, Step, play
 
@@ -51,10 +51,11 @@ def explore(seed: int, engine: str) -> Case | None:
     steps: list[Step] = []
     session = Session(setting)
     try:
-        for step in Mind(rng, session).steps():
-            steps.append(step)
-            session.do(step)
-        session.finish()
+        with watched():
+            for step in Mind(rng, session).steps():
+                steps.append(step)
+                session.do(step)
+            session.finish()
     except Finding as finding:
         return Case(seed, setting, steps, finding)
     finally:

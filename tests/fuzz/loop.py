@@ -18,6 +18,8 @@ from typing import Any
 from h2wsgi.http2 import protocol
 from h2wsgi.http2.deadlines import Deadlines
 
+EPOCH = 1_800_000_000
+"""What the clock of the date begins with, in seconds since 1970."""
 Call = Callable[[], object]
 
 
@@ -94,13 +96,16 @@ class Loop:
 
 
 class _Time:
-    """Stands in for the ``time`` module; the date stays the real one."""
+    """Stands in for the ``time`` module."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
 
     def monotonic(self) -> float:
         return self._loop.now
+
+    def time(self) -> float:
+        return EPOCH + self._loop.now
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)

@@ -18,7 +18,7 @@ from h2wsgi.stream import Stream
 from . import checks
 from .applications import Actor, Script
 from .closing import close, complete, serve_another
-from .finding import Finding, require
+from .finding import Finding, require, watched
 from .host import Host
 from .ledger import Ledger
 from .loop import Loop
@@ -269,8 +269,9 @@ def play(setting: Setting, steps: Iterable[Step]) -> None:
     """
     session = Session(setting)
     try:
-        for step in steps:
-            session.do(step)
-        session.finish()
+        with watched():
+            for step in steps:
+                session.do(step)
+            session.finish()
     finally:
         session.abandon()
