@@ -39,6 +39,7 @@ TestReference = ReferenceMachine.TestCase
 TestReference.settings = bounded
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sessions_that_find_every_defect_find_nothing_else(engine: str) -> None:
     for number in range(planting.SESSIONS):

@@ -146,6 +146,8 @@ class Actor(threading.Thread):
     def step(self) -> None:
         """Let it run until it stops."""
         if not self.begun:
+            if self.stream._failure is not None:
+                raise Finding("a request is started although its stream has ended", self.name)
             self.begun = True
             self.start()
         self._go_on.release()

@@ -142,6 +142,7 @@ def close(session: Session) -> None:
     Raises:
         Finding: something is, or the server is of no use to others.
     """
+    closing, aborts = session.transport.closing, session.transport.aborts
     if session.answered and session.protocol.state in (State.OPEN, State.DRAINING):
         _see_it_end_by_itself(session)
     elif not session.gone and not session.transport.closing:
@@ -153,6 +154,8 @@ def close(session: Session) -> None:
             break
         session.do_advance(1.0)
     require(session.transport.lost, "the connection never ends", session.protocol.state)
+    kind = closing or session.transport.aborts == aborts
+    require(kind, "a connection is cut off although its client reads", session.protocol.state)
     session.settle()
     session.do_advance(200.0)
     session.settle()

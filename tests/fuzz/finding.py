@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-TOO_LONG = 4.0
+TOO_LONG = 8.0
 """Seconds of CPU time after which a session is taken for an endless loop; most take some 0.03."""
 
 

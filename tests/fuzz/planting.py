@@ -60,7 +60,9 @@ def plant(defect: Path, folder: Path) -> None:
 
 def hunt(folder: Path, sessions: int = SESSIONS, engine: str = "fast") -> tuple[int, str]:
     """Run the fuzzer against the package in ``folder``; return its exit status and output."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    # What a damaged copy covers says nothing of the real one.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = kept | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "fuzz", "--seed", str(SEED), "--engine", engine, "--raw"]
     done = subprocess.run(
         [*command, "--sessions", str(sessions), "--seconds", str(PATIENCE)],

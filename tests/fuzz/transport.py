@@ -32,6 +32,8 @@ class Transport:
         self.lost = False
         """Whether connection_lost was called."""
         self.closing = False
+        self.aborts = 0
+        """Times the server threw away what the client had not read."""
         self._buffer = bytearray()
         self._input: list[bytes] = []
         self._reading = True
@@ -105,6 +107,7 @@ class Transport:
 
     def abort(self) -> None:
         """See asyncio."""
+        self.aborts += 1
         self._buffer.clear()
         self._lose(None)
 
