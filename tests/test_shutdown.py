@@ -384,6 +384,29 @@ def test_a_response_that_is_whole_when_the_server_stops_arrives(
     assert not stopping.is_alive()
 
 
+@pytest.mark.parametrize("engine", ["fast", "h2"])
+def test_a_whole_response_is_not_reset_with_an_error_by_a_stop(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    """The application reads on behind it. Clients drop a response for any code but NO_ERROR."""
+
+    def app(environ, start_response):
+        write = start_response("200 OK", [("content-length", "5")])
+        write(b"whole")
+        environ["wsgi.input"].read()
+        return []
+
+    server = serve(app, engine=engine, graceful_timeout=0.3)
+    peer = connect(server)
+    stream_id = peer.request("POST", end_stream=False)
+    assert peer.wait_data(stream_id, 5) == b"whole"
+    wait_blocked(server)
+    server.stop()
+    assert peer.wait_reset(stream_id) == Code.NO_ERROR
+    assert peer.responses[stream_id].ended
+    settle(server)
+
+
 def test_stopping_twice_and_from_two_threads_is_harmless(serve: Serve, connect: Connect) -> None:
     server = serve(hello)
     assert connect(server).get().body == b"hello"

@@ -363,10 +363,18 @@ class Connection:
         )
 
     def reset(self, stream: Stream, code: int, outcome: str) -> None:
-        """End a stream from our side before its response is whole."""
+        """End a stream from our side.
+
+        A client may drop even a whole response because of it, unless the code is NO_ERROR (section
+        8.1). So that is the code where only the rest of the request is given up.
+        """
+        if stream.response_ended:
+            code, outcome = ErrorCodes.NO_ERROR, ""
+        else:
+            outcome = f"reset by server: {code_name(code)}, {outcome}"
         self.engine.reset_stream(stream.stream_id, code)
         self._cancel(stream)
-        self.abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
+        self.abandon(stream, outcome)
 
     def abandon(self, stream: Stream, outcome: str) -> None:
         """Give up a stream whose response is not whole, and which the engine has closed."""

@@ -46,7 +46,6 @@ from .settings import (
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     MAX_WINDOW,
-    check_entry,
     known_entries,
     own_settings,
 )
@@ -341,8 +340,6 @@ class FastEngine(FrameReceiver[_Stream]):
     def _apply_settings(self, payload: bytes) -> None:
         # Of a setting that comes twice only the last is seen by anybody (section 6.5.3).
         entries = dict(known_entries(payload))
-        for code, value in entries.items():
-            check_entry(code, value)
         if (initial := entries.get(INITIAL_WINDOW_SIZE)) is not None:
             if any(initial + s.send_credit > MAX_WINDOW for s in self._streams.open.values()):
                 raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
