@@ -1,0 +1,5 @@
+"""What shows a client's author what the client did. Made on the loop's thread, read on any.
+
+A server imports this only if one of the options of the group Tools asks for it. One tap for each
+connection decodes its octets once, on its own; sinks listen to all taps: the recorder, the trace.
+"""
