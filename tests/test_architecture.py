@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"config", "addresses", "budget", "issuing", "mailbox", "settings"},
     {"logs", "handover", "devcert", "request"},
     {"stream", "tls"},
-    {"peers", "http2", "wsgi", "loading", "banner"},
+    {"peers", "http2", "wsgi", "loading", "banner", "overtime"},
     {"accept", "tools"},
     {"server"},
     {"running"},
@@ -106,7 +106,8 @@ def is_type_checking(node: ast.AST) -> bool:
 
 def test_asyncio_is_imported_where_the_loop_is_and_nowhere_else() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "asyncio")}
-    assert found == {"server", "accept", "running", "mailbox", "http2.protocol"}
+    known = {"server", "accept", "running", "mailbox", "http2.protocol", "http2.observed"}
+    assert found == known
 
 
 def test_the_event_loop_uvloop_is_known_to_running_alone() -> None:
@@ -123,9 +124,14 @@ def test_http2_does_not_know_wsgi(path: Path) -> None:
     assert not imports_any(path, "h2wsgi.wsgi")
 
 
-def test_the_protocol_libraries_are_known_to_http2_alone() -> None:
+def test_the_protocol_libraries_are_known_to_http2_and_to_the_tools_that_read_octets() -> None:
     found = {name_of(p) for p in MODULES if imports_any(p, "h2", "hyperframe", "hpack")}
-    assert {name.split(".")[0] for name in found} == {"http2"}
+    assert {name.split(".")[0] for name in found} == {"http2", "tools"}
+
+
+def test_the_tools_are_known_to_who_starts_a_server_alone() -> None:
+    found = {name_of(path) for path in MODULES if imports_any(path, "h2wsgi.tools")}
+    assert {name for name in found if not name.startswith("tools")} <= {"server", "running", "cli"}
 
 
 def test_h2_itself_is_known_to_one_engine_and_else_only_for_its_error_codes() -> None:

@@ -86,7 +86,7 @@ def test_one_connection_does_not_take_all_threads(serve: Serve, connect: Connect
     server = serve(meeting, threads=16, max_threads=16)
     greedy = connect(server)
     streams = [greedy.request(path="/stuck") for _ in range(40)]
-    allowed = thread_pool.lane_limit(16)
+    allowed = thread_pool.shared_threads(16)
     assert allowed == 12
     meeting.wait_for(allowed)
     other = connect(server)

@@ -7,6 +7,7 @@ exactly once, and no thread, stream, count or descriptor stays behind.
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -303,7 +304,7 @@ def test_a_client_lost_at_any_point_leaves_nothing_behind(
     if leave is reset:
         peer.roundtrip()
     else:
-        eventually(lambda: server.server.connections == 0, "the connection to be forgotten")
+        eventually(lambda: server.server.open_connections == 0, "the connection to be forgotten")
     probe.client_left.set()
     assert probe.over.wait(PATIENCE), "close() was not called"
     if leave is reset:
@@ -354,7 +355,7 @@ def test_a_client_lost_in_the_tls_handshake_leaves_nothing_behind(
     sock = socket.create_connection(("127.0.0.1", port))
     client = Peer(sock, preface=False, settings=None)
     client.send_raw(HANDSHAKE_PIECES[piece])
-    eventually(lambda: server.server.connections == 1, "the connection to be accepted")
+    eventually(lambda: server.server.open_connections == 1, "the connection to be accepted")
     WAYS[way][0](client, 0)
     settle(server)
 
@@ -438,7 +439,7 @@ def test_a_request_lost_while_it_waits_for_a_thread_never_reaches_the_applicatio
     if leave is reset:
         second.roundtrip()
     else:
-        eventually(lambda: server.server.connections == 1, "the second client to be forgotten")
+        eventually(lambda: server.server.open_connections == 1, "the second client to be forgotten")
     probe.client_left.set()
     assert first.response(running).body == b"done"
     settle(server, connections=2 if leave is reset else 1)
@@ -508,3 +509,32 @@ def test_an_application_that_swallows_the_loss_ends_no_differently(
     settle(server, connections=1)
     assert len(errors) == 3
     assert len({id(error) for error in errors}) == 3, "one instance was raised twice"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_tls_holds_is_freed_with_its_connection_and_not_by_the_garbage_collector(
+    serve: Serve, connect: Connect, loop: str
+) -> None:
+    """Some 300 KiB each, of which connections that come and go would leave many behind."""
+
+    def held() -> int:
+        return sum(type(thing).__name__ == "SSLProtocol" for thing in gc.get_objects())
+
+    server = serve(hello, loop=loop)
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        peers = [connect(server) for _ in range(5)]
+        for peer in peers:
+            assert peer.get().body == b"hello"
+        assert held() == before + 5
+        for number, peer in enumerate(peers):
+            if number % 2:
+                peer.close()
+            else:
+                peer.abort()
+        settle(server)
+        eventually(lambda: held() == before, "what TLS held to be freed")
+    finally:
+        gc.enable()

@@ -528,7 +528,7 @@ def test_a_client_lost_while_its_credit_is_withheld_hurts_no_neighbour(
             peer.abort()
         else:
             peer.close()
-    eventually(lambda: server.server.connections == 1, "the lost ones to be forgotten")
+    eventually(lambda: server.server.open_connections == 1, "the lost ones to be forgotten")
     assert neighbour.get("/hello").body == b"hello"
     go_on.set()
     settle(server, connections=1)

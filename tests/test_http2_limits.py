@@ -315,13 +315,13 @@ def test_at_the_limit_of_connections_the_next_one_waits_for_an_end(
         third = executor.submit(connect, server)
         for _ in range(50):
             first.roundtrip()
-            assert server.server.connections == 2
+            assert server.server.open_connections == 2
         assert not third.done()
         first.close()
         peer = third.result(TIMEOUT)
     assert peer.get("/").status == 200
     assert second.get("/").status == 200
-    assert server.server.connections == 2
+    assert server.server.open_connections == 2
 
 
 def test_a_handshake_that_fails_makes_room_for_another(

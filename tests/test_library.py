@@ -57,7 +57,7 @@ def test_a_server_runs_in_somebodys_event_loop(cache_folder: Path):
         async with h2wsgi.Server(hello, h2wsgi.Config(bind=("localhost:0",))) as server:
             port = int(server.url.rstrip("/").rpartition(":")[2])
             answer = await asyncio.to_thread(ask, port, server.ca_file)
-            assert server.connections <= 1
+            assert server.open_connections <= 1
             assert server.threads >= 1
         return answer
 
@@ -199,3 +199,17 @@ def test_a_users_program_is_checked_against_our_types(tmp_path: Path):
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_server_that_cannot_watch_its_sockets_leaves_none_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That none is left is what the fixture no_leaks looks for."""
+
+    def refuse(self: object) -> None:
+        raise OSError("no more descriptors can be watched")
+
+    monkeypatch.setattr("h2wsgi.accept.Acceptor.start", refuse)
+    server = h2wsgi.serve_in_thread(lambda environ, start_response: [], bind="localhost:0")
+    with pytest.raises(OSError, match="watched"), server:
+        pass

@@ -591,3 +591,14 @@ def test_the_curl_line_works_with_the_development_certificate(development, url, 
 def test_the_curl_line_for_cleartext_has_prior_knowledge(url, expected):
     line = curl_line(Endpoint(url, False), None, "/")
     assert line == f"curl --http2-prior-knowledge {expected}"
+
+
+def test_only_an_unfinished_line_has_to_be_flushed() -> None:
+    stream, kept = kept_stream()
+    stream.write("whole\n")
+    assert not stream.unfinished_in
+    stream.write("half")
+    assert stream.unfinished_in == {threading.get_ident()}
+    stream.flush()
+    assert not stream.unfinished_in
+    assert kept.messages == ["whole", "half"]

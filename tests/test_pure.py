@@ -42,7 +42,8 @@ from h2wsgi.peers import connection_facts
 from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.stream import Stream
 from h2wsgi.wsgi import thread_pool
-from h2wsgi.wsgi.thread_pool import Lane, ThreadPool, lane_limit
+from h2wsgi.wsgi.thread_pool import Lane, ThreadPool, shared_threads
+from support.settled import eventually
 
 PATIENCE = 10.0
 """Seconds that anything in another thread may take."""
@@ -462,6 +463,7 @@ class Clocked:
             stream_id=stream_id,
             reading_since=None,
             progress_at=self.clock.time,
+            started_at=self.clock.time,
             status=0,
             octets_received=0,
             octets_sent=0,
@@ -501,6 +503,10 @@ class Clocked:
     def read_timed_out(self, stream: Any, option: str) -> None:
         self.told.append(f"read {stream.stream_id}" + (" rate" if option == "min_rate" else ""))
         stream.reading_since = None
+
+    def request_timed_out(self, stream: Any) -> None:
+        self.told.append(f"request {stream.stream_id}")
+        self.close(stream.stream_id)
 
     def write_timed_out(self, stream: Any, option: str) -> None:
         self.told.append(f"write {stream.stream_id}" + (" rate" if option == "min_rate" else ""))
@@ -649,12 +655,28 @@ def test_a_response_that_makes_no_progress_times_out_alone(clocked: Clocked) -> 
     assert done.stream_id in clocked.streams
 
 
-def test_short_times_are_looked_at_more_often() -> None:
-    clocked = Clocked(Clock(), **TIMES | {"read_timeout": 0.2})
+def test_a_request_times_out_whoever_it_waits_for() -> None:
+    clocked = Clocked(Clock(), **TIMES | {"request_timeout": 50})
+    clocked.deadlines.settings_received()
+    clocked.open(1)
+    clocked.clock.advance(30)
+    clocked.open(3)
+    clocked.withholds_credit = True
+    clocked.clock.advance(19)
+    assert clocked.told == []
+    clocked.clock.advance(2)
+    assert clocked.told == ["request 1"]
+    clocked.clock.advance(30)
+    assert clocked.told == ["request 1", "request 3"]
+
+
+@pytest.mark.parametrize("kind", ["read", "request"])
+def test_short_times_are_looked_at_more_often(kind: str) -> None:
+    clocked = Clocked(Clock(), **TIMES | {f"{kind}_timeout": 0.2})
     clocked.deadlines.settings_received()
     clocked.open().reading_since = clocked.clock.time
     clocked.clock.advance(0.26)
-    assert clocked.told == ["read 1"]
+    assert clocked.told == [f"{kind} 1"]
 
 
 def test_settings_that_are_not_acknowledged_time_out(clocked: Clocked) -> None:
@@ -1127,11 +1149,14 @@ class Pool:
         self.pools: list[ThreadPool[Job]] = []
         self.before = set(threading.enumerate())
 
-    def make(self, limit: int, max_threads: int | None = None) -> ThreadPool[Job]:
+    def make(
+        self, limit: int, max_threads: int | None = None, lane_limit: int = 1_000
+    ) -> ThreadPool[Job]:
         pool = ThreadPool(
             self.run,
             limit=limit,
             max_threads=max_threads or limit,
+            lane_limit=lane_limit,
             schedule_threadsafe=lambda delay, callback: self.scheduled.append((delay, callback)),
             exhausted=self.count_exhausted,
         )
@@ -1281,7 +1306,7 @@ def test_connections_take_turns(pools: Pool, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_one_connection_leaves_threads_to_the_others(pools: Pool) -> None:
     pool = pools.make(12)
-    share = lane_limit(12)
+    share = shared_threads(12)
     assert share == 9
     greedy = [pools.job() for _ in range(20)]
     for job in greedy:
@@ -1297,10 +1322,65 @@ def test_one_connection_leaves_threads_to_the_others(pools: Pool) -> None:
     assert begun(greedy[share])
 
 
+def test_the_last_threads_are_for_connections_that_run_nothing(
+    pools: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine of twelve are for all; each connection that runs nothing gets one of the last three."""
+    monkeypatch.setattr(thread_pool, "TURN", 0.0)
+    pool = pools.make(12)
+    greedy = [[pools.job() for _ in range(10)] for _ in range(3)]
+
+    def running() -> list[int]:
+        return [sum(j.begun.is_set() and not j.over.is_set() for j in jobs) for jobs in greedy]
+
+    for number, jobs in enumerate(greedy):
+        pool.submit(number, jobs)
+        pools.pass_time(20)
+    eventually(lambda: running() == [9, 1, 1], "all that may run to run")
+    late = [pools.job(), pools.job()]
+    pool.submit("late", late)
+    pools.pass_time(20)
+    assert begun(late[0])
+    # Twelve run: a place that becomes free is for a connection that runs nothing.
+    greedy[0][0].go_on.set()
+    assert greedy[0][0].over.wait(PATIENCE)
+    fresh = pools.job()
+    pool.submit("fresh", [fresh])
+    pools.pass_time(20)
+    assert begun(fresh)
+    assert running() == [8, 1, 1]
+    assert not late[1].begun.is_set()
+    # Only with fewer than nine running do the others get on, and in turn.
+    for job in greedy[0][1:8]:
+        job.go_on.set()
+    pools.pass_time(20)
+    assert begun(late[1])
+
+
+def test_a_connection_has_no_more_applications_than_it_may_have_streams(pools: Pool) -> None:
+    """Whether they run or wait on the client: their streams may have been reset long ago."""
+    pool = pools.make(64, lane_limit=5)
+    waiting = [pools.job() for _ in range(3)]
+    for job in waiting:
+        job.waits.set()
+    jobs = [pools.job() for _ in range(6)]
+    pool.submit("a", [*waiting, *jobs])
+    pools.pass_time(20)
+    assert begun(*waiting, *jobs[:2])
+    assert not any(job.begun.is_set() for job in jobs[2:])
+    other = pools.job(free=True)
+    pool.submit("b", [other])
+    assert other.over.wait(PATIENCE)
+    waiting[0].resume.set()
+    waiting[0].go_on.set()
+    assert begun(jobs[2])
+    assert not any(job.begun.is_set() for job in jobs[3:])
+
+
 @patient
 @given(st.integers(1, 1_000))
 def test_a_share_is_at_least_one_and_leaves_some(limit: int) -> None:
-    share = lane_limit(limit)
+    share = shared_threads(limit)
     assert 1 <= share <= limit
     assert limit < 4 or share < limit
     assert limit < 32 or share == limit - 8

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi import ClientDisconnected
-from support.peer import Code, Peer, Setting, Type
+from h2wsgi import ClientDisconnected, accept
+from h2wsgi.http2 import protocol
+from support.load_client import client_context
+from support.peer import PREFACE, Code, Peer, Setting, Type
 from support.process import ServerProcess
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 
@@ -214,11 +216,11 @@ def test_a_server_in_a_thread_stops_promptly_under_idle_clients(
     port = int(server.url.rstrip("/").rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as silent:
         silent.sendall(b"" if h2c else b"\x16\x03")
-        eventually(lambda: server.server.connections == 7, "all to be connected")
+        eventually(lambda: server.server.open_connections == 7, "all to be connected")
         start = time.monotonic()
         server.stop()
         assert time.monotonic() - start < PROMPT
-    assert server.server.connections == 0
+    assert server.server.open_connections == 0
 
 
 def test_nobody_can_connect_once_a_server_stops(serve: Serve, connect: Connect) -> None:
@@ -247,6 +249,56 @@ def stop_in_thread(server) -> threading.Thread:
     thread = threading.Thread(target=server.stop)
     thread.start()
     return thread
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_whose_handshake_the_stop_overtakes_is_served_and_told(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    """Its first request comes with the end of the handshake: a reset would leave it in doubt."""
+    monkeypatch.setattr(accept, "HANDSHAKE_GRACE", PATIENCE)
+    server = serve(hello, loop=loop, graceful_timeout=2 * PATIENCE)
+    first = connect(server)
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    with client_context().wrap_socket(
+        socket.socket(), server_hostname="localhost", do_handshake_on_connect=False
+    ) as sock:
+        sock.connect(("127.0.0.1", port))
+        eventually(lambda: server.server.connections == 2, "the connection to be accepted")
+        stopping = stop_in_thread(server)
+        first.wait_goaway()
+        sock.do_handshake()
+        with Peer(sock) as peer:
+            stream_id = peer.request()
+            assert peer.wait_goaway().last_stream_id == ANNOUNCED
+            assert peer.wait_goaway().last_stream_id == stream_id
+            assert peer.response(stream_id).body == b"hello"
+            peer.wait_closed()
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    monkeypatch.setattr(protocol, "DRAIN_WAIT", PATIENCE)
+    server = serve(hello, h2c=True, loop=loop, graceful_timeout=2 * PATIENCE)
+    first = connect(server)
+    late = connect(server, preface=False, settings=None)
+    eventually(lambda: server.server.connections == 2, "the connections to be accepted")
+    stopping = stop_in_thread(server)
+    first.wait_goaway()
+    late.send_raw(PREFACE)
+    late.settings()
+    stream_id = late.request()
+    assert late.wait_goaway().last_stream_id == ANNOUNCED
+    assert late.wait_goaway().last_stream_id == stream_id
+    assert late.response(stream_id).body == b"hello"
+    late.wait_closed()
+    first.wait_closed()
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
 
 
 @pytest.mark.parametrize("loop", LOOPS)

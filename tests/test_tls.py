@@ -382,3 +382,50 @@ def test_an_expired_certificate_is_a_warning(tmp_path):
     expired = make_certificates(tmp_path, kind="expired")
     identity = resolve(Config(cert=expired.cert, key=expired.key))
     assert identity.warning().startswith(f"The certificate {expired.cert} expired on 20")
+
+
+# ------------------------------------------------------------------------- SSLKEYLOGFILE
+
+
+def hello(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+def test_secrets_are_written_where_the_variable_says_and_that_is_said(
+    serve: Any,
+    connect: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(path))
+    server = serve(hello)
+    monkeypatch.delenv("SSLKEYLOGFILE")  # before a client of Python writes there too
+    assert connect(server).get("/").status == 200
+    labels = {line.split()[0] for line in path.read_text("ascii").splitlines() if line[:1] != "#"}
+    assert "CLIENT_TRAFFIC_SECRET_0" in labels
+    assert path.stat().st_mode & 0o077 == 0
+    assert f"TLS secrets are written to {path} (SSLKEYLOGFILE)" in caplog.text
+
+
+def test_without_the_variable_no_secret_is_written(
+    made: MadeCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (None, ""):
+        if value is None:
+            monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
+        else:
+            monkeypatch.setenv("SSLKEYLOGFILE", value)
+        identity = resolve(Config(cert=str(made.cert), key=str(made.key)))
+        assert identity is not None
+        assert identity.context.keylog_filename is None
+
+
+def test_a_file_for_secrets_that_cannot_be_written_is_an_error(
+    made: MadeCertificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "no" / "where"))
+    with pytest.raises(ConfigurationError, match=r"SSLKEYLOGFILE, .* cannot be written: No such"):
+        resolve(Config(cert=str(made.cert), key=str(made.key)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         H2WSGIError,
         LoadError,
         ReadTimeout,
+        RequestTimeout,
     )
     from .running import ServerThread, serve, serve_in_thread
     from .server import Server
@@ -36,6 +37,7 @@ __all__ = [
     "H2WSGIError",
     "LoadError",
     "ReadTimeout",
+    "RequestTimeout",
     "Server",
     "ServerThread",
     "__version__",

@@ -2,7 +2,8 @@
 
 Loop thread, but for :func:`open_listeners`. A connection counts against the limit from its accept
 on, handshake included; at the limit, and when the system has no descriptors left, accepting
-pauses and the kernel's backlog holds the rest.
+pauses and the kernel's backlog holds the rest. At the end the backlog is accepted too, and
+handshakes may finish: their clients may have sent requests, and are told what became of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import socket
 import ssl
 from collections.abc import Callable
@@ -27,6 +29,8 @@ ACCEPTS_PER_TURN = 64
 NO_DESCRIPTORS_WAIT = 0.5
 """Seconds to leave the backlog alone after EMFILE."""
 FULL_LOG_INTERVAL = 60.0
+HANDSHAKE_GRACE = 1.0
+"""Seconds that handshakes under way get once nothing more is accepted."""
 TLS_SHUTDOWN_TIMEOUT = 1.0
 NEVER = 10.0 * 365 * 86_400
 """Seconds; the loops have no word for it here."""
@@ -68,9 +72,13 @@ class Acceptor:
         self._accepting = False
         self._closed = False
         self._silent_until = 0.0
+        self.all_closed = asyncio.Event()
+        """Set while no connection is open, handshakes included."""
+        self.all_closed.set()
+        self._protocol = _protocol_of(host)
 
     @property
-    def connections(self) -> int:
+    def open_connections(self) -> int:
         """Connections open, handshakes included."""
         return self._connections
 
@@ -87,18 +95,29 @@ class Acceptor:
             for listener in self._listeners:
                 self._loop.remove_reader(listener.sock)
 
-    def close(self) -> None:
-        """Accept nothing more; end handshakes under way."""
+    def close(self, patience: float) -> None:
+        """Accept nothing more but the backlog; end handshakes that take ``patience`` seconds yet.
+
+        What connects between the last accept and the close of its socket is reset by the kernel.
+        """
         self._closed = True
+        for listener in self._listeners:
+            if self._accepting:
+                self._accept(listener)
         self._pause()
         for listener in self._listeners:
             listener.close()
+        self._loop.call_later(min(patience, HANDSHAKE_GRACE), self._give_up_all)
+
+    def _give_up_all(self) -> None:
         for handshake in list(self._pending.values()):
             self._give_up(handshake)
 
     def released(self) -> None:
         """A connection has ended."""
         self._connections -= 1
+        if not self._connections:
+            self.all_closed.set()
         if self._connections < self._config.max_connections:
             self.start()
 
@@ -119,6 +138,7 @@ class Acceptor:
             sock.setblocking(False)
             _set_nodelay(sock)
             self._connections += 1
+            self.all_closed.clear()
             self._begin(listener, sock, address)
 
     def _say_full(self) -> None:
@@ -181,7 +201,7 @@ class Acceptor:
         advice: str,
     ) -> None:
         def make() -> H2Protocol:
-            return H2Protocol(
+            return self._protocol(
                 self._host,
                 lambda transport: connection_facts(transport, listener),
                 advice=advice,
@@ -203,7 +223,7 @@ class Acceptor:
         self._pending.pop(id(handshake.sock), None)
         self._opened(protocol)
         if self._closed:
-            protocol.abort()  # given up while asyncio was about to hand it over
+            protocol.drain()
 
     def _connected(self, handshake: _Handshake) -> None:
         """asyncio is done with the socket: a protocol has it, or nobody."""
@@ -242,6 +262,15 @@ class Acceptor:
         self._pending.pop(id(handshake.sock), None)
         handshake.sock.close()
         self.released()
+
+
+def _protocol_of(host: ProtocolHost) -> Callable[..., H2Protocol]:
+    """Return what makes a protocol: decided once, so that it costs connections nothing."""
+    if host.observe is None:
+        return H2Protocol
+    from .http2.observed import ObservedProtocol
+
+    return functools.partial(ObservedProtocol, observe=host.observe)
 
 
 def _set_nodelay(sock: socket.socket) -> None:

@@ -57,13 +57,27 @@ Examples:
 class GroupedOption(click.Option):
     """An option that knows the heading it is listed under."""
 
-    def __init__(self, *declarations: str, group: str, **attributes: Any) -> None:
+    def __init__(self, *declarations: str, group: str, bare: str = "", **attributes: Any) -> None:
         super().__init__(declarations, **attributes)
         self.group = group
+        self.bare = bare
+        """The value if the option is written without one."""
 
 
 class GroupedCommand(click.Command):
     """A command whose ``--help`` lists its options by group."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give options that may stand alone their value: Click would take the next argument."""
+        alone = {
+            flag: f"{flag}={option.bare}"
+            for option in self.params
+            if isinstance(option, GroupedOption) and option.bare
+            for flag in option.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        args = [*(alone.get(argument, argument) for argument in args[:end]), *args[end:]]
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group, in the order in which the groups first appear."""
@@ -179,6 +193,7 @@ def config_option(field: dataclasses.Field[Any]) -> GroupedOption:
     else:
         attributes["metavar"] = meta["metavar"] or _metavar(kind, meta["unit"])
         attributes["multiple"] = kind == tuple[str, ...]
+        attributes["bare"] = meta["bare"]
     return GroupedOption(*names, **attributes)
 
 
@@ -284,6 +299,10 @@ def check_settings(settings: Settings) -> int:
     from .tls import resolve
 
     config = settings.config
+    if config.trace:
+        from .tools.filters import parse_filter
+
+        parse_filter(config.trace)
     certificate = resolve(config)
     for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
         for listener in open_listeners(addresses, tls=is_tls):

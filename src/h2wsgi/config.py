@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 from .errors import ConfigurationError
 from .options import Source, check_range, convert, option, option_name, unknown_name
 
-GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Limits", "Timeouts")
+GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Tools", "Limits", "Timeouts")
 
 DEFAULT_BIND = ("localhost:8443",)
 
@@ -129,6 +129,23 @@ class Config:
     )
     log_format: Literal["text", "json"] = option("text", "how log lines look", group="Logging")
 
+    trace: str = option(
+        "",
+        "show every frame on standard error; =FILTER for some of them, such as =headers,reset "
+        "or =stream=5 or =all,-data",
+        group="Tools",
+        metavar="[=FILTER]",
+        bare="all",
+    )
+    trace_file: str = option(
+        "", "write every frame to this file, a JSON object a line", group="Tools", metavar="FILE"
+    )
+    record: bool = option(
+        False,
+        "keep every frame and request, for Server.connections and Server.requests in tests",
+        group="Tools",
+    )
+
     max_body: int = option(
         0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0
     )
@@ -218,7 +235,8 @@ class Config:
     )
     max_buffered: int = option(
         268_435_456,
-        "request content buffered in the whole process, and as much response content",
+        "request content and large field sections buffered in the whole process, and as much "
+        "response content",
         group="Limits",
         unit="octets",
         minimum=1_048_576,
@@ -265,6 +283,14 @@ class Config:
     write_timeout: float = option(
         60.0,
         "a response may wait on the client's window or socket without progress, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    request_timeout: float = option(
+        0.0,
+        "a request may take until it is answered whole, else the client gets a 503 or a reset; "
+        "endless responses, such as event streams, need it off, 0 = off",
         group="Timeouts",
         unit="seconds",
         minimum=0,

@@ -7,7 +7,8 @@
     ├── ApplicationError        the application broke a rule of PEP 3333
     ├── ClientDisconnected      the peer is gone (also an OSError): raised into the application
     │   ├── BodyTooLarge        the request's content is over max_body
-    │   └── ReadTimeout         the client sent nothing for read_timeout seconds
+    │   ├── ReadTimeout         the client sent nothing for read_timeout seconds
+    │   └── RequestTimeout      the answer was not whole within request_timeout seconds
     └── PeerError               the peer broke a rule of RFC 9113 (loop thread only)
         ├── ConnectionFailed    ... and the connection ends with GOAWAY
         ├── MalformedRequest    ... and the stream ends with RST_STREAM
@@ -60,6 +61,13 @@ class BodyTooLarge(ClientDisconnected):
 
 class ReadTimeout(ClientDisconnected):
     """The client kept the application's read waiting too long; the response becomes a 408."""
+
+
+class RequestTimeout(ClientDisconnected):
+    """The application took too long: the client has got a 503, or a reset, in place of the answer.
+
+    The client is there, but lost to this request all the same: nothing reaches it any more.
+    """
 
 
 class PeerError(H2WSGIError):

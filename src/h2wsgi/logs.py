@@ -81,11 +81,14 @@ class Log:
         access: Callable[[AccessRecord], None] | None,
         access_wanted: Callable[[], bool] = lambda: True,
         writers: tuple[LogWriter, ...] = (),
+        standard_error: LogWriter | None = None,
     ) -> None:
         self.events = events
         self._access = access
         self._access_wanted = access_wanted
         self._writers = writers
+        self.standard_error = standard_error
+        """What writes to standard error, for others who do; None if it is not ours."""
         self._access_failed = False
 
     @property
@@ -127,12 +130,12 @@ def command_log(config: Config) -> Log:
         ConfigurationError: the access log's file cannot be opened.
     """
     as_json = config.log_format == "json"
-    errors = LogWriter(sys.stderr, _dropped_json if as_json else _dropped_text)
+    errors = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
     events = _private_logger(LEVELS[config.log_level])
     events.addHandler(_WriterHandler(errors, event_json if as_json else event_text))
     shown = config.access_log_file or LEVELS[config.log_level] <= logging.INFO
     if not (config.access_log and shown):
-        return Log(events, None, writers=(errors,))
+        return Log(events, None, writers=(errors,), standard_error=errors)
     accesses = _access_writer(config, errors)
     make_line = access_json if as_json else access_text
     if not as_json and config.access_log_file not in ("", "-"):
@@ -141,24 +144,38 @@ def command_log(config: Config) -> Log:
     def access(record: AccessRecord) -> None:
         accesses.write(make_line(record))
 
-    return Log(events, access, writers=tuple(dict.fromkeys((errors, accesses))))
+    writers = tuple(dict.fromkeys((errors, accesses)))
+    return Log(events, access, writers=writers, standard_error=errors)
 
 
 def _access_writer(config: Config, errors: LogWriter) -> LogWriter:
     path = config.access_log_file
     if not path:
         return errors
-    dropped = _dropped_json if config.log_format == "json" else _dropped_text
+    dropped = dropped_json if config.log_format == "json" else dropped_text
     if path == "-":
         return LogWriter(sys.stdout, dropped)
     try:
+        return file_writer(path, "access log", "--access-log-file", dropped)
+    except ConfigurationError as error:
+        errors.close()
+        error.hint = f"{error.hint.rstrip('.')}, or - for standard output."
+        raise
+
+
+def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) -> LogWriter:
+    """Return a writer that appends to a file; ``what`` it is, and ``flag``, are for the error.
+
+    Raises:
+        ConfigurationError: the file cannot be opened.
+    """
+    try:
         return LogWriter(open(path, "ab", buffering=0), dropped, owned=True)
     except (OSError, ValueError) as error:
-        errors.close()
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(
-            f"The access log {path} (--access-log-file) cannot be opened: {reason}.",
-            "Name a file in a folder that exists and can be written, or - for standard output.",
+            f"The {what} {path} ({flag}) cannot be opened: {reason}.",
+            "Name a file in a folder that exists and can be written.",
         ) from error
 
 
@@ -262,11 +279,13 @@ def _json_line(fields: dict[str, Any]) -> str:
     return json.dumps(fields, default=str).replace("\x7f", "\\u007f") + "\n"
 
 
-def _dropped_text(count: int) -> str:
+def dropped_text(count: int) -> str:
+    """Return the line that says how many are missing."""
     return f"{_time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
 
 
-def _dropped_json(count: int) -> str:
+def dropped_json(count: int) -> str:
+    """Return the same as one JSON object."""
     fields = {"time": _iso(time.time()), "level": "warning", "event": _dropped(count)}
     return _json_line(fields | {"dropped": count})
 
@@ -302,8 +321,8 @@ class ErrorStream:
     def __init__(self, log: Log) -> None:
         self._events = log.events
         self._thread = threading.local()
-        self.written = False
-        """Whether anything ever was: if not, there is nothing to flush."""
+        self.unfinished_in: set[int] = set()
+        """The threads that wrote part of a line: if there is none, there is nothing to flush."""
 
     def write(self, text: str) -> int:
         """Take ``text``; lines that end in it are logged."""
@@ -312,13 +331,12 @@ class ErrorStream:
             if sys.stderr is not None:
                 sys.stderr.write(text)
             return len(text)
-        self.written = True
         unfinished = getattr(self._thread, "unfinished", "") + text
         *lines, unfinished = unfinished.split("\n")
         if len(unfinished) > MAX_UNFINISHED:
             lines.append(unfinished)
             unfinished = ""
-        self._thread.unfinished = unfinished
+        self._keep(unfinished)
         if lines:
             # What was written at once stays together, such as a traceback.
             self._log("\n".join(lines))
@@ -333,8 +351,15 @@ class ErrorStream:
         """Log what this thread has written of an unfinished line."""
         unfinished = getattr(self._thread, "unfinished", "")
         if unfinished and not getattr(self._thread, "is_logging", False):
-            self._thread.unfinished = ""
+            self._keep("")
             self._log(unfinished)
+
+    def _keep(self, unfinished: str) -> None:
+        self._thread.unfinished = unfinished
+        if unfinished:
+            self.unfinished_in.add(threading.get_ident())
+        else:
+            self.unfinished_in.discard(threading.get_ident())
 
     def _log(self, line: str) -> None:
         self._thread.is_logging = True

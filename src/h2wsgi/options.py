@@ -53,11 +53,13 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     secret: bool = False,
+    bare: str = "",
 ) -> Any:
     """Declare one option: a dataclass field that carries what users are told about it.
 
     ``unit`` is ``"seconds"``, ``"octets"`` or empty; ``flags`` are further command-line names;
-    ``metavar`` stands for the value in ``--help``; a ``secret`` is never shown.
+    ``metavar`` stands for the value in ``--help``; a ``secret`` is never shown; ``bare`` is the
+    value of a text whose option is named without one, or is switched on like a flag.
     """
     metadata = {
         "help": help,
@@ -68,6 +70,7 @@ def option(
         "minimum": minimum,
         "maximum": maximum,
         "secret": secret,
+        "bare": bare,
     }
     return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
@@ -131,6 +134,8 @@ def convert(field: dataclasses.Field[Any], kind: Any, raw: Any, where: str) -> A
         ConfigurationError: naming ``where`` and what would be accepted.
     """
     try:
+        if field.metadata["bare"]:
+            raw = _text_of_flag(raw, field.metadata["bare"])
         value = _convert(kind, field.metadata["unit"], raw)
     except (ValueError, TypeError, OverflowError):
         shown = "the value" if field.metadata["secret"] else repr(raw)
@@ -208,6 +213,12 @@ def _convert(kind: Any, unit: str, raw: Any) -> Any:
             raise ValueError
         return text
     return _to_strings(raw)
+
+
+def _text_of_flag(raw: Any, bare: str) -> Any:
+    """Return ``raw``, or the text that it means if it is written as a flag's value is."""
+    flag = WORDS.get(raw.strip().lower()) if isinstance(raw, str) else raw
+    return (bare if flag else "") if isinstance(flag, bool) else raw
 
 
 def _to_str(raw: Any) -> str:

@@ -32,6 +32,8 @@ class RequestFields:
     """Where the application side keeps what it makes of this, for the next request like it."""
     repeated: bool = field(default=False, repr=False, compare=False)
     """Whether this stands for more than one request."""
+    large: int = field(default=0, repr=False, compare=False)
+    """Octets of the field section if they are many (``LARGE_SECTION``), else 0."""
 
     def with_path(self, path: bytes) -> RequestFields:
         """Return the same request for another path."""

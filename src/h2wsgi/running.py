@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import __version__
 from .banner import Endpoint, ready
@@ -26,6 +26,11 @@ from .logs import Log, command_log
 from .server import Server
 from .tls import resolve
 from .wsgi.runner import WSGIApplication
+
+if TYPE_CHECKING:
+    from .tools.records import ConnectionRecord, Records, RequestRecord
+
+T = TypeVar("T")
 
 SWITCH_INTERVAL = 0.0005
 """Seconds between forced thread switches in the command: a new connection's first answer beside
@@ -206,6 +211,31 @@ class ServerThread:
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on this server."""
         return self.server.join(path)
+
+    @property
+    def connections(self) -> Records[ConnectionRecord]:
+        """What every connection so far was, if the option ``record`` is on."""
+        return self.server.connections
+
+    @property
+    def requests(self) -> Records[RequestRecord]:
+        """What every request so far was, if the option ``record`` is on."""
+        return self.server.requests
+
+    def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
+        """Return what ``condition()`` does as soon as it is true, asked after each frame.
+
+        For what the client does last, and gets no answer to::
+
+            server.wait_for(lambda: server.connections[0].closed)
+
+        A LookupError, as there is no first connection yet, means that it is not true yet.
+
+        Raises:
+            TimeoutError: it was not true within ``timeout`` seconds.
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.server.recorder.wait_for(condition, timeout)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -11,7 +11,8 @@ import logging
 import ssl
 import time
 from collections import Counter
-from typing import Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
 from .accept import Acceptor
@@ -22,14 +23,21 @@ from .config import Config
 from .errors import ConfigurationError
 from .guards import loop_thread, set_role
 from .handover import Handover
+from .http2.observer import ObserverFactory
 from .http2.protocol import ABORT_AFTER, H2Protocol
 from .logs import Log, library_log
 from .mailbox import Mailbox
+from .overtime import Overtime
 from .request import ConnectionFacts
 from .stream import Stream
 from .tls import resolve
 from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool
+
+if TYPE_CHECKING:
+    from .tools.recorder import Recorder
+    from .tools.records import ConnectionRecord, Records, RequestRecord
+    from .tools.tap import Taps
 
 SLOW_CLIENT = 1.0
 """Seconds that an application must have waited on its client to be given up for another."""
@@ -75,9 +83,22 @@ class Server:
             self._runner.run,
             limit=self.config.threads,
             max_threads=self.config.max_threads,
+            lane_limit=self.config.max_streams,
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
         )
+        self._overtime = Overtime(self.config, self.log)
+        self.new_stream: Callable[..., Stream] = (
+            self._overtime.new_stream if self.config.request_timeout else Stream
+        )
+        self.observe: ObserverFactory | None = None
+        """See ProtocolHost."""
+        self._taps: Taps | None = None
+        self._recorder: Recorder | None = None
+        if self.config.record:
+            from .tools.recorder import Recorder
+
+            self._recorder = Recorder()
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
@@ -93,24 +114,56 @@ class Server:
         Raises:
             ConfigurationError: an address or a certificate cannot be used.
         """
-        set_role("loop")
-        self._all_closed = asyncio.Event()
-        self._all_closed.set()
         if self._tls is None and (identity := resolve(self.config)) is not None:
             self._tls = identity.context
             self.ca_file = identity.ca_path
+        if self._tls is not None and self._tls.keylog_filename:
+            self.log.events.warning(
+                "TLS secrets are written to %s (SSLKEYLOGFILE): who reads it can decrypt every "
+                "connection",
+                self._tls.keylog_filename,
+            )
         self._listeners = open_listeners(self.config.tls_binds, tls=True)
         try:
             self._listeners += open_listeners(self.config.h2c_binds, tls=False)
+            self._open_tools()
             self.mailbox = Mailbox(asyncio.get_running_loop())
         except BaseException:
             for listener in self._listeners:
                 listener.close()
+            self._close_tools()
             raise
+        set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
         self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
-        self._acceptor.start()
+        try:
+            self._acceptor.start()
+        except BaseException:  # a socket that the loop cannot watch, as of fd://
+            self._acceptor.close(0)
+            self.mailbox.close()
+            self._close_tools()
+            set_role("")
+            raise
+        if self.config.request_timeout:
+            self._overtime.start(asyncio.get_running_loop().call_later)
+
+    def _open_tools(self) -> None:
+        """Have connections observed if an option asks for it; import nothing if none does."""
+        if not (self.config.record or self.config.trace or self.config.trace_file):
+            return
+        from .tools.tap import Taps
+        from .tools.trace import open_traces
+
+        sinks = open_traces(self.config, self.log)
+        if self._recorder is not None:
+            sinks.append(self._recorder)
+        self._taps = Taps(sinks, self.log, self.config)
+        self.observe = self._taps.observe
+
+    def _close_tools(self) -> None:
+        if self._taps is not None:
+            self._taps.close()
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
@@ -120,7 +173,7 @@ class Server:
         if graceful_timeout is None:
             graceful_timeout = self.config.graceful_timeout
         deadline = time.monotonic() + graceful_timeout
-        self._acceptor.close()
+        self._acceptor.close(graceful_timeout)
         for protocol in list(self._protocols):
             protocol.drain()
         await self._wait_all_closed(graceful_timeout)
@@ -134,8 +187,10 @@ class Server:
         await self._wait_all_closed(ABORT_AFTER)
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
+        self._overtime.stop()
         self._pool.close()
         self.mailbox.close()
+        self._close_tools()
         set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(
@@ -147,7 +202,7 @@ class Server:
     async def _wait_all_closed(self, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
-                await self._all_closed.wait()
+                await self._acceptor.all_closed.wait()
         except TimeoutError:
             return
 
@@ -187,9 +242,43 @@ class Server:
         return sum(len(protocol.connection.streams) for protocol in self._protocols)
 
     @property
-    def connections(self) -> int:
+    def open_connections(self) -> int:
         """Connections open now, handshakes included."""
-        return self._acceptor.connections
+        return self._acceptor.open_connections
+
+    @property
+    def connections(self) -> Records[ConnectionRecord]:
+        """What every connection so far was, in the order they came. Any thread.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.recorder.connections
+
+    @property
+    def requests(self) -> Records[RequestRecord]:
+        """What every request so far was, in the order they came. Any thread.
+
+        A request is complete here before its client can see the end of the response.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.recorder.requests
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where connections and requests are recorded.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        if self._recorder is None:
+            raise ConfigurationError(
+                "Nothing is recorded, as the option record is off. Turn it on with "
+                "serve_in_thread(app, record=True), Config(record=True) or --record."
+            )
+        return self._recorder
 
     @property
     def threads(self) -> int:
@@ -200,6 +289,11 @@ class Server:
     def busy_threads(self) -> int:
         """Application threads that are inside the application."""
         return self._pool.busy
+
+    @property
+    def stuck_threads(self) -> int:
+        """Application threads that have not come back from requests that timed out."""
+        return len(self._overtime.stuck)
 
     # ------------------------------------------------------------- what connections ask for
 
@@ -223,8 +317,17 @@ class Server:
         if not waits:
             return
         since, protocol, stream = min(waits, key=lambda wait: wait[0])
-        if time.monotonic() - since >= SLOW_CLIENT:
+        waited = time.monotonic() - since
+        if waited >= SLOW_CLIENT:
             self.limit_hit("max_threads")
+            self.log.events.warning(
+                "%s: gave up %s, whose client kept it waiting longest (%.0f s): "
+                "others need a thread, and all %d (max_threads) are taken",
+                stream.connection.peer,
+                stream.name,
+                waited,
+                self.config.max_threads,
+            )
             protocol.give_up(stream)
 
     def limit_hit(self, option: str) -> None:
@@ -256,11 +359,8 @@ class Server:
 
     def _connection_opened(self, protocol: H2Protocol) -> None:
         self._protocols.add(protocol)
-        self._all_closed.clear()
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """See ProtocolHost."""
         self._protocols.discard(protocol)
         self._acceptor.released()
-        if not self._protocols:
-            self._all_closed.set()

@@ -127,15 +127,15 @@ class Stream:
             self.notify_locked()
 
     @loop_thread
-    def fail(self, reason: str) -> None:
-        """End every wait: the application's next read or write raises ClientDisconnected.
+    def fail(self, reason: str, kind: type[ClientDisconnected] = ClientDisconnected) -> None:
+        """End every wait: the application's next read or write raises ``kind``.
 
         Octets still unsent are given up; those in the outbox must be dropped when they are drained.
         """
         handover = self._handover
         with handover.lock:
             if self._failure is None:
-                self._failure = ClientDisconnected(reason)
+                self._failure = kind(reason)
                 self._fail_input_locked(self._failure)
                 handover.unsent -= self.unsent
                 self.unsent = 0
@@ -163,6 +163,17 @@ class Stream:
             due, self._credit_due = self._credit_due, 0
             self.notify_locked()
         return due
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the application was called, or is about to be."""
+        return self._client_wait is not None
+
+    @property
+    def name(self) -> str:
+        """The request as a log line names it: without its query, which may hold secrets."""
+        path = self.request.path.partition(b"?")[0].decode("latin-1")
+        return f"{self.request.method} {path} (stream {self.stream_id})"
 
     @property
     def buffered(self) -> int:

@@ -8,15 +8,17 @@ making one never asks anything on the terminal.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import ssl
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .addresses import check_addresses, check_host
 from .config import Config
-from .errors import CertificateError
+from .errors import CertificateError, ConfigurationError
 from .x509 import CertificateFacts, read_certificate
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -24,6 +26,8 @@ TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 CERTIFICATE = re.compile(
     r"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", re.DOTALL | re.ASCII
 )
+KEY_LOG = "SSLKEYLOGFILE"
+"""The variable that names the file for TLS secrets, as in browsers and curl."""
 KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.ASCII)
 
 # The last is what it says if the key's kind is another one.
@@ -66,7 +70,8 @@ def resolve(config: Config) -> TLSIdentity | None:
 
     Raises:
         CertificateError: none is given where one is needed, or it cannot be used.
-        ConfigurationError: an address is not one, or is given twice.
+        ConfigurationError: an address is not one, or is given twice; the file for TLS secrets
+            cannot be written.
     """
     check_addresses((*config.tls_binds, *config.h2c_binds))
     if config.key and not config.cert:
@@ -105,8 +110,24 @@ def _identity(
     context = server_context(cert, key, password, tls_min=config.tls_min, ciphers=config.ciphers)
     if config.client_ca:
         _ask_for_client_certificates(context, config)
+    if (key_log := os.environ.get(KEY_LOG)) and not sys.flags.ignore_environment:
+        _write_secrets(context, key_log)
     facts = describe(cert)
     return TLSIdentity(context, cert, ca or _find_ca(cert, facts), facts, development, made)
+
+
+def _write_secrets(context: ssl.SSLContext, path: str) -> None:
+    """Have the secrets of every connection written to a file, as Wireshark reads them."""
+    try:
+        # OpenSSL would make it readable for everybody.
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+        context.keylog_filename = path
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"The file of {KEY_LOG}, {path}, cannot be written: {reason}.",
+            f"Name a file in a folder that exists and can be written, or unset {KEY_LOG}.",
+        ) from None
 
 
 def is_local(address: str) -> bool:

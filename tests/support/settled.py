@@ -26,7 +26,7 @@ def eventually(condition: Callable[[], object], what: str, timeout: float = PATI
 
 def waiting_on_clients(server: Any) -> int:
     """Return how many application threads wait on their clients now."""
-    return sum(lane.waiting_on_client for lane in list(server.server._pool._lanes.values()))
+    return sum(lane.away for lane in list(server.server._pool._lanes.values()))
 
 
 def wait_blocked(server: Any, threads: int = 1) -> None:
@@ -45,7 +45,7 @@ def remains(server: Any) -> dict[str, object]:
         "busy threads": pool.busy,
         "running": pool._running,
         "lanes": len(pool._lanes),
-        "ring": len(pool._ring),
+        "ring": len(pool._ring) + len(pool._fresh),
         "input budget": inner.input_budget.used,
         "input budget full": inner.input_budget.full,
         "output budget": inner.output_budget.used,
@@ -84,7 +84,7 @@ def settle(server: Any, *, connections: int | None = 0, timeout: float = PATIENC
     deadline = time.monotonic() + timeout
     while True:
         left = remains(server)
-        opened = server.server.connections
+        opened = server.server.open_connections
         if connections is not None and opened != connections:
             left["connections"] = f"{opened}, not {connections}"
         if not left:

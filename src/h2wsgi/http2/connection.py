@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
 
-from ..errors import ReadTimeout
+from ..errors import ReadTimeout, RequestTimeout
 from ..guards import loop_thread
 from ..handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits, Output
 from ..logs import AccessRecord
@@ -42,6 +42,7 @@ class Connection:
         self._wire = wire
         self._facts = facts
         self._log = host.log
+        self._new_stream = host.new_stream
         self.engine = make_engine(self, config)
         self.streams: dict[int, Stream] = {}
         self._handover = Handover(
@@ -59,6 +60,8 @@ class Connection:
         self._settings_acknowledged = False
         self._said: set[str] = set()
         """What the log was told of this client, which may do it again and again."""
+        self._sections: dict[int, int] = {}
+        """Octets of large field sections that count as buffered, by stream."""
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
 
@@ -73,6 +76,11 @@ class Connection:
             self._answer(stream, 413)
         else:
             self._arrived.append(stream)
+        if request.large:
+            was_full = self._host.input_budget.full
+            self._sections[stream_id] = request.large
+            self._host.input_budget.add(request.large)
+            self._look_at_budget(stream, was_full)
 
     def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
         """See EngineHandler."""
@@ -99,7 +107,7 @@ class Connection:
         return self._host.cancel_request(self._handover, stream)
 
     def _open(self, stream_id: int, request: RequestFields, request_ended: bool) -> Stream:
-        stream = Stream(
+        stream = self._new_stream(
             stream_id,
             request,
             self._facts,
@@ -144,7 +152,11 @@ class Connection:
         if padding:
             self.engine.credit(stream_id, padding)
         self.data_discarded(flow_octets)
-        if budget.full:
+        self._look_at_budget(stream, was_full)
+
+    def _look_at_budget(self, stream: Stream, was_full: bool) -> None:
+        """Refuse what can be refused, if what ``stream`` has just brought was too much."""
+        if self._host.input_budget.full:
             if was_full:
                 self._refuse_if_unstarted(stream)
             else:
@@ -294,6 +306,8 @@ class Connection:
         if stream.budgeted:
             self._host.input_budget.release(stream.budgeted)
             stream.budgeted = 0
+        if self._sections:
+            self._forget_section(stream)
         if not self.streams:
             self._wire.streams_changed(0)
         if self._log.accesses:
@@ -328,13 +342,19 @@ class Connection:
                 self.reset(stream, ErrorCodes.CANCEL, reason)
 
     def return_credit(self) -> None:
-        """Return what the streams hold back until it is a step: it counts as buffered so far."""
+        """Return what the streams hold back until it is a step: it counts as buffered so far.
+
+        So do the field sections of running requests. Threads bound how many those are; counted
+        on, they could hold the budget full and withhold the credit that they need to get on.
+        """
         for stream in list(self.streams.values()):
             if credit := stream.take_credit():
                 self._credit_stream(stream, credit)
+            if stream.has_begun:
+                self._forget_section(stream)
 
     def refuse_unstarted(self) -> None:
-        """Refuse requests that no application has seen and that hold content (section 8.7)."""
+        """Refuse requests that no application has seen and that hold much (section 8.7)."""
         for stream in sorted(self.streams.values(), key=lambda s: -s.stream_id):
             if not self._host.input_budget.full:
                 break
@@ -343,9 +363,16 @@ class Connection:
         self._wire.flush_threadsafe()
 
     def _refuse_if_unstarted(self, stream: Stream) -> None:
-        if stream.budgeted and self._cancel(stream):
+        if not (stream.budgeted or stream.stream_id in self._sections):
+            return
+        if self._cancel(stream):
             self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
             self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+        else:
+            self._forget_section(stream)
+
+    def _forget_section(self, stream: Stream) -> None:
+        self._host.input_budget.release(self._sections.pop(stream.stream_id, 0))
 
     def input_relieved(self) -> None:
         """The process has room for content again: return the credit that was withheld."""
@@ -363,6 +390,53 @@ class Connection:
     def read_timed_out(self, stream: Stream, reason: str) -> None:
         """The peer kept the application's read waiting too long."""
         stream.fail_input(ReadTimeout(reason))
+
+    def request_timed_out(self, stream: Stream) -> None:
+        """The response did not become whole in time: what the application still says is dropped.
+
+        A 503 stands in for a head that has not left. Behind one that has, INTERNAL_ERROR says that
+        the response is not whole, as for any other failure of the application: CANCEL would say
+        that nobody needs the rest, and that it was the client's fault.
+        """
+        if self.streams.get(stream.stream_id) is not stream or self.outflow.ends(stream):
+            return  # what is left to do is the client's, which has write_timeout for it
+        self._cancel(stream)
+        self.outflow.give_up(stream)
+        stream.fail("the request took too long to be answered", RequestTimeout)
+        if stream.response_ended:
+            self._refuse_rest(stream)  # which the application reads on and on
+        elif stream.status >= 200:
+            self._log_late(stream, "its response is cut off")
+            self.engine.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+            self._close(stream, "reset by server: INTERNAL_ERROR, not answered in time")
+        else:
+            self._log_late(stream, "the client gets a 503")
+            self._answer(self._stand_in(stream), 503)
+
+    def _stand_in(self, stream: Stream) -> Stream:
+        """Put another stream in the place of one whose application is not listened to any more.
+
+        What that one still hands over is dropped, as it is for any stream that is not in the table.
+        """
+        self._host.input_budget.release(stream.budgeted)
+        stream.budgeted = 0
+        stand_in = Stream(
+            stream.stream_id,
+            stream.request,
+            self._facts,
+            self._handover,
+            self._limits,
+            stream.request_ended,
+        )
+        stand_in.started_at = stream.started_at
+        self.streams[stream.stream_id] = stand_in
+        return stand_in
+
+    def _log_late(self, stream: Stream, outcome: str) -> None:
+        self._host.limit_hit("request_timeout")
+        limit = self._host.config.request_timeout
+        late = f"{stream.name} took longer than {limit:g} s (--request-timeout)"
+        self.say_once("request timeout", f"{late}: {outcome}")
 
     @property
     def withholds_credit(self) -> bool:
@@ -412,4 +486,5 @@ _REASONS = {
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
+    503: b"Service Unavailable\n",
 }

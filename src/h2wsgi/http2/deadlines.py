@@ -2,7 +2,8 @@
 
 The timer looks once a second while streams are open or a field section is not whole, and otherwise
 sleeps until the next clock of the connection may be over, so an idle connection costs one timer. No
-asyncio: the loop's ``call_later`` is handed in. A clock runs only while the peer holds us up.
+asyncio: the loop's ``call_later`` is handed in. A clock runs only while the peer holds us up,
+but for a request's: that one bounds the application as well.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class DeadlineHandler(Protocol):
     def idle_timed_out(self) -> None: ...
     def read_timed_out(self, stream: Stream, option: str) -> None: ...
     def write_timed_out(self, stream: Stream, option: str) -> None: ...
+    def request_timed_out(self, stream: Stream) -> None: ...
 
 
 class _Pace(NamedTuple):
@@ -76,7 +78,12 @@ class Deadlines:
         self._connection: Connection | None = None
         self.heard = False
         """Set whenever octets come from the peer; taken back here."""
-        timeouts = (config.read_timeout, config.write_timeout, config.fields_timeout)
+        timeouts = (
+            config.read_timeout,
+            config.write_timeout,
+            config.fields_timeout,
+            config.request_timeout,
+        )
         self._interval = min([INTERVAL, *(t / 4 for t in timeouts if t)])
 
     def start(self, connection: Connection) -> None:
@@ -188,6 +195,7 @@ class Deadlines:
         self._handler.ping_due()
 
     def _check_streams(self, connection: Connection, now: float) -> None:
+        self._check_requests(connection, now)
         if connection.withholds_credit:
             self._withheld_until = now
         for stream in list(connection.streams.values()):
@@ -199,6 +207,16 @@ class Deadlines:
                 self._check_write(stream, connection.outflow, now)
             else:
                 self._writes.pop(stream.stream_id, None)
+
+    def _check_requests(self, connection: Connection, now: float) -> None:
+        """End what was not answered in time, whoever it waits for."""
+        if limit := self._config.request_timeout:
+            for stream in list(connection.streams.values()):
+                if now - stream.started_at >= limit:
+                    # A stream of ours may take its place, whose pace is its own.
+                    self._reads.pop(stream.stream_id, None)
+                    self._writes.pop(stream.stream_id, None)
+                    self._handler.request_timed_out(stream)
 
     # A rate is an average over a whole timeout, no less: an honest client on a slow line opens its
     # window by half, then not for long; one that uploads may be busy making the next part.

@@ -16,6 +16,8 @@ FieldList = list[tuple[bytes, bytes]]
 
 FIELD_OVERHEAD = 32
 """Octets that each field counts beside name and value (RFC 9113 section 6.5.2)."""
+LARGE_SECTION = 4_096
+"""Octets above which a field section counts as buffered: many small ones are no burden."""
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch

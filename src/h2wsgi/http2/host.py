@@ -22,6 +22,8 @@ class Host(Protocol):
     log: Log
     input_budget: Budget
     output_budget: Budget
+    new_stream: Callable[..., Stream]
+    """What makes a Stream."""
 
     def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
         """Run the application for each of ``streams`` when its turn comes."""

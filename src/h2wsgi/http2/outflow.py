@@ -113,6 +113,10 @@ class Outflow:
         """True while the connection's window or the socket is what every stream waits for."""
         return self._wire.write_paused or self._engine.send_window(0) <= 0
 
+    def ends(self, stream: Stream) -> bool:
+        """Return True if the end of the stream's response waits to be sent."""
+        return self._queue.ends(stream.stream_id)
+
     def window_opened(self, stream_id: int) -> None:
         """The window of a stream grew, or with 0 perhaps that of any."""
         self._queue.window_opened(stream_id)

@@ -28,6 +28,7 @@ from .connection import Connection, code_name
 from .deadlines import Deadlines
 from .frame_gate import FrameGate, NotHTTP2
 from .host import Host
+from .observer import ObserverFactory
 
 SLICE_FRAMES = 100
 SLICE_OCTETS = 262_144
@@ -53,6 +54,8 @@ class ProtocolHost(Host, Protocol):
     """What the protocol needs of the server, beside what its connection does."""
 
     mailbox: Mailbox
+    observe: ObserverFactory | None
+    """Who watches the connections, if anybody; the same for as long as the server runs."""
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """The transport is closed and every stream has ended."""
@@ -131,6 +134,8 @@ class H2Protocol(asyncio.Protocol):
         self._started = True
         self.connection.engine.start()
         self._deadlines.settings_sent()
+        if self.state is State.DRAINING:
+            self._announce_end()
         self.connection.transmit()
 
     def data_received(self, data: bytes) -> None:
@@ -165,6 +170,8 @@ class H2Protocol(asyncio.Protocol):
         try:
             self.connection.lose("the client closed the connection")
         finally:
+            # TLS holds some 300 KiB, which would wait for the garbage collector with the rest.
+            del self._transport
             self._host.connection_closed(self)
 
     # ------------------------------------------------------------------------------- input
@@ -303,13 +310,20 @@ class H2Protocol(asyncio.Protocol):
         if self.state is not State.OPEN:
             return
         self.state = State.DRAINING
-        if not self._started:
+        if self._started:
+            self._announce_end()
+        elif self._advice:
             self._linger()
-            return
+        else:
+            # The preface may be on its way, with requests behind it.
+            self._set_closing_timer(DRAIN_WAIT, self._linger)
+
+    def _announce_end(self) -> None:
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
-        # on their way are still served; the PING shows when they must have arrived.
-        self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
+        # on their way are still served; the PING shows when they must have arrived. It goes first,
+        # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
         self.connection.engine.ping(DRAIN_PING)
+        self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
         self._transmit()
         self._set_closing_timer(DRAIN_WAIT, self._send_final_goaway)
 
@@ -380,7 +394,7 @@ class H2Protocol(asyncio.Protocol):
         """Answer a client that does not speak HTTP/2 here."""
         self._host.log_refusal(self._facts, advice)
         if answer := refusal.refusal(octets, advice):
-            self._transport.write(answer)
+            self.write(answer)
         self._linger()
 
     def _linger(self) -> None:
@@ -479,6 +493,12 @@ class H2Protocol(asyncio.Protocol):
         """See DeadlineHandler."""
         self._hit_by(stream, option, "sent nothing, or too little, for too long")
         self.connection.read_timed_out(stream, "the client sent nothing, or too little")
+
+    def request_timed_out(self, stream: Stream) -> None:
+        """See DeadlineHandler. What was handed over until now still counts."""
+        self._flush()
+        self.connection.request_timed_out(stream)
+        self._transmit()
 
     def write_timed_out(self, stream: Stream, option: str) -> None:
         """See DeadlineHandler."""

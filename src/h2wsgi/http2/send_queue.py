@@ -60,6 +60,11 @@ class SendQueue:
         """True if some stream may have its turn: what comes now has to wait behind it."""
         return bool(self._ready)
 
+    def ends(self, stream_id: int) -> bool:
+        """Return True if the end of the stream is queued: nothing can follow it."""
+        pending = self.pending.get(stream_id)
+        return pending is not None and pending.mark != OPEN
+
     def push(self, stream_id: int, head: Head | None, data: bytes, mark: int) -> None:
         """Append output of one stream. A head always precedes the content pushed after it."""
         pending = self.pending.get(stream_id)

@@ -72,7 +72,7 @@ class Runner:
             self._handle(error, stream, response)
         finally:
             stream.finished()
-            if self._errors.written or not response.clean:
+            if self._errors.unfinished_in or not response.clean:
                 # Logging runs the application's handlers, which may block and raise.
                 response.wake_now()
                 self._errors.flush()
@@ -126,7 +126,7 @@ class Runner:
                 try:
                     _give_up(response, _STATUS_OF.get(type(lost), ""))
                 finally:
-                    self._log.events.debug("%s: %s", _name(stream), lost)
+                    self._log.events.debug("%s: %s", stream.name, lost)
             else:
                 try:
                     # Before the log: its handlers are the application's, and may fail as well.
@@ -139,7 +139,7 @@ class Runner:
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
         error = error.with_traceback(_of_the_application(error.__traceback__))
         self._log.events.error(
-            "%s: the application %s: %s", _name(stream), what, type(error).__name__, exc_info=error
+            "%s: the application %s: %s", stream.name, what, type(error).__name__, exc_info=error
         )
 
     def _log_notes(self, stream: Stream, notes: list[str]) -> None:
@@ -149,7 +149,7 @@ class Runner:
                 if note in self._noted or len(self._noted) >= 1000:
                     continue
                 self._noted.add(note)
-            self._log.events.warning("%s: %s", _name(stream), note)
+            self._log.events.warning("%s: %s", stream.name, note)
 
 
 def _give_up(response: Response, status: str) -> None:
@@ -178,8 +178,3 @@ def _of_the_application(traceback: TracebackType | None) -> TracebackType | None
             return traceback
         traceback = traceback.tb_next
     return None
-
-
-def _name(stream: Stream) -> str:
-    path = stream.request.path.partition(b"?")[0].decode("latin-1")
-    return f"{stream.request.method} {path} (stream {stream.stream_id})"

@@ -1,7 +1,8 @@
 """The threads that run applications: grown on demand, fair between connections, shrunk when idle.
 
-Requests wait in one lane per connection, taken round robin. A thread that waits on its client
-gives its share of ``limit`` to another and takes it back without waiting for it, so an
+Requests wait in one lane per connection, taken round robin, lanes that run nothing first: the last
+threads are theirs alone, however many connections keep the others busy. A thread that waits on its
+client gives its share of ``limit`` to another and takes it back without waiting for it, so an
 application lock held across ``write`` cannot deadlock; only ``max_threads`` is never exceeded.
 
 Growth is for applications that wait: a request that nobody takes within a few milliseconds gets
@@ -50,22 +51,24 @@ class Lane(Generic[Job]):
     Handed to each job, which tells it when its thread waits on the client.
     """
 
-    __slots__ = ("_pool", "in_ring", "key", "running", "waiting", "waiting_on_client")
+    __slots__ = ("_pool", "away", "key", "ring", "running", "waiting")
 
     def __init__(self, pool: ThreadPool[Job], key: Hashable) -> None:
         self._pool = pool
         self.key = key
         self.waiting: deque[Job] = deque()
         self.running = 0
-        self.waiting_on_client = 0
-        self.in_ring = False
+        self.away = 0
+        """Threads inside the application that gave their share away."""
+        self.ring: deque[Lane[Job]] | None = None
+        """The one of the pool's rings that it is in."""
 
     def wait_begins(self) -> None:
-        """The calling thread is about to wait on its client: let another run meanwhile."""
+        """A thread is about to wait on its client, or given up: let another run meanwhile."""
         self._pool.wait_begins(self)
 
     def wait_ended(self) -> None:
-        """The calling thread goes on. May overshoot the limit: new starts then wait instead."""
+        """It goes on. May overshoot the limit: new starts then wait instead."""
         self._pool.wait_ended(self)
 
 
@@ -93,9 +96,10 @@ class ThreadPool(Generic[Job]):
     (False).
 
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
-    be with those that wait on clients; ``schedule_threadsafe(delay, callback)`` arranges a call
-    on the loop's thread. ``exhausted`` is called there, again and again, while a job waits and
-    every thread there may be waits on a client.
+    be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
+    ``schedule_threadsafe(delay, callback)`` arranges a call on the loop's thread. ``exhausted``
+    is called there, again and again, while a job waits and every thread there may be waits on a
+    client.
     """
 
     def __init__(
@@ -104,20 +108,25 @@ class ThreadPool(Generic[Job]):
         *,
         limit: int,
         max_threads: int,
+        lane_limit: int,
         schedule_threadsafe: Callable[[float, Callable[[], None]], None],
         exhausted: Callable[[], None],
     ) -> None:
         # immutable
         self._run = run
         self._limit = limit
+        self._shared = shared_threads(limit)
         self._max_threads = max_threads
-        self._lane_limit = lane_limit(limit)
+        self._lane_limit = lane_limit
         self._schedule_threadsafe = schedule_threadsafe
         self._exhausted = exhausted
         # under the lock
         self._lock = threading.Lock()
         self._lanes: dict[Hashable, Lane[Job]] = {}
+        self._fresh: deque[Lane[Job]] = deque()
+        """Lanes with jobs that wait, and none that runs: they may take the last threads."""
         self._ring: deque[Lane[Job]] = deque()
+        """Other lanes with jobs that wait and may run."""
         self._idle: list[_Worker[Job]] = []
         self._threads = 0
         self._running = 0
@@ -169,7 +178,9 @@ class ThreadPool(Generic[Job]):
         """Start nothing more; idle threads end now, running ones when their job returns."""
         with self._lock:
             self._closing = True
-            self._ring.clear()
+            for lane in self._lanes.values():
+                lane.waiting.clear()
+                self._leave_ring_if_empty_locked(lane)
             self._lanes.clear()
             for worker in self._idle:
                 worker.inbox.put(None)
@@ -181,7 +192,7 @@ class ThreadPool(Generic[Job]):
         with self._lock:
             self._running -= 1
             lane.running -= 1
-            lane.waiting_on_client += 1
+            lane.away += 1
             self._enter_ring_locked(lane)
             self._assign_locked()
 
@@ -190,24 +201,36 @@ class ThreadPool(Generic[Job]):
         with self._lock:
             self._running += 1
             lane.running += 1
-            lane.waiting_on_client -= 1
+            lane.away -= 1
 
     # ------------------------------------------------------------------- under the lock
 
     def _enter_ring_locked(self, lane: Lane[Job]) -> None:
-        if lane.waiting and not lane.in_ring and lane.running < self._lane_limit:
-            lane.in_ring = True
-            self._ring.append(lane)
+        if not lane.waiting or lane.running + lane.away >= self._lane_limit:
+            return
+        ring = self._ring if lane.running else self._fresh
+        if lane.ring is not None:
+            if lane.running or lane.ring is ring:
+                return  # one that runs something by now is moved when its turn comes
+            lane.ring.remove(lane)
+        lane.ring = ring
+        ring.append(lane)
 
     def _leave_ring_if_empty_locked(self, lane: Lane[Job]) -> None:
         # An empty lane in the ring would be kept for good, and its connection with it.
-        if lane.in_ring and not lane.waiting:
-            lane.in_ring = False
-            self._ring.remove(lane)
+        if lane.ring is not None and not lane.waiting:
+            lane.ring.remove(lane)
+            lane.ring = None
+
+    def _may_start_locked(self) -> bool:
+        """Return True if a job waits that may run now."""
+        if self._fresh:
+            return self._running < self._limit and not self._closing
+        return bool(self._ring) and self._running < self._shared and not self._closing
 
     def _assign_locked(self) -> None:
         """Give waiting jobs to idle threads, then to new ones as far as those start eagerly."""
-        while self._ring and self._running < self._limit and not self._closing:
+        while self._may_start_locked():
             if self._served_soon() or not (self._idle or self._spawn_eagerly_locked()):
                 if not self._watching:
                     self._watching = True
@@ -235,10 +258,14 @@ class ThreadPool(Generic[Job]):
 
     def _next_locked(self) -> Assignment[Job] | None:
         """Take the next job round robin; None if there is none that may run now."""
-        while self._ring and self._running < self._limit and not self._closing:
-            lane = self._ring.popleft()
-            lane.in_ring = False
-            if not lane.waiting or lane.running >= self._lane_limit:
+        while self._may_start_locked():
+            ring = self._fresh or self._ring
+            lane = ring.popleft()
+            lane.ring = None
+            if ring is self._fresh and lane.running:
+                self._enter_ring_locked(lane)  # a thread of its came back meanwhile
+                continue
+            if not lane.waiting or lane.running + lane.away >= self._lane_limit:
                 self._forget_if_empty_locked(lane)
                 continue
             job = lane.waiting.popleft()
@@ -262,7 +289,7 @@ class ThreadPool(Generic[Job]):
         return True
 
     def _forget_if_empty_locked(self, lane: Lane[Job]) -> None:
-        if not (lane.waiting or lane.running or lane.waiting_on_client or lane.in_ring):
+        if not (lane.waiting or lane.running or lane.away or lane.ring is not None):
             self._lanes.pop(lane.key, None)
 
     # ------------------------------------------------------------------ a worker thread
@@ -355,7 +382,7 @@ class ThreadPool(Generic[Job]):
         busy = time.process_time() - cpu_then >= BUSY_SHARE * (now - then)
         stalled = now - self._last_start >= STALLED_AFTER
         with self._lock:
-            if not self._ring or self._running >= self._limit or self._closing:
+            if not self._may_start_locked():
                 self._watching = False
                 return
             at_ceiling = self._threads >= self._max_threads and not self._idle
@@ -373,7 +400,9 @@ class ThreadPool(Generic[Job]):
 
     def _grow_locked(self) -> None:
         # Doubling reaches the limit in a few steps and does not overshoot a short queue.
-        waiting = sum(len(lane.waiting) for lane in self._ring)
+        waiting = len(self._fresh)
+        if self._running < self._shared:
+            waiting = sum(len(lane.waiting) for lane in (*self._fresh, *self._ring))
         room = min(self._limit - self._running, self._max_threads - self._threads)
         for _ in range(min(waiting, room, max(1, self._threads))):
             if not self._spawn_locked():
@@ -404,6 +433,9 @@ def _yield_to_the_loop() -> None:
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def lane_limit(limit: int) -> int:
-    """Return how many of ``limit`` threads one connection may keep busy: all but 8, or 3/4."""
+def shared_threads(limit: int) -> int:
+    """Return how many of ``limit`` threads are for all connections: all but 8, or 3/4.
+
+    The others are for connections that have none yet.
+    """
     return max(1, limit - min(8, limit // 4))

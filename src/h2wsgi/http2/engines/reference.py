@@ -276,9 +276,11 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             return self._last[1]
         config = self._config
         request = field_rules.check_request(fields, end_stream=ended)
-        field_rules.check_size(
+        size = field_rules.check_size(
             fields, max_octets=config.max_field_section, max_fields=config.max_fields
         )
+        if size > field_rules.LARGE_SECTION:
+            request.large = size
         self._last = (fields, request) if ended else None
         return request
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ...config import Config
 from ...request import RequestFields
-from ..fields import FieldList, check_path, check_request, check_size
+from ..fields import LARGE_SECTION, FieldList, check_path, check_request, check_size
 from .hpack import Decoder, huffman_decode
 
 REMEMBERED_OCTETS = 8_192
@@ -81,6 +81,8 @@ class RequestBlocks:
             return None
         check_path(path, like.method)
         request = like.with_path(path)
+        if size > LARGE_SECTION:
+            request.large = size
         if len(block) <= RECENT_BLOCK:
             if len(recent) >= RECENT_PATHS:
                 recent.clear()
@@ -95,6 +97,8 @@ class RequestBlocks:
         """
         request = check_request(fields, end_stream=end_stream)
         size = check_size(fields, max_octets=self._max_octets, max_fields=self._max_fields)
+        if size > LARGE_SECTION:
+            request.large = size
         if self._is_stable and size <= REMEMBERED_OCTETS:
             self._remember(request, size, block, end_stream)
         return request

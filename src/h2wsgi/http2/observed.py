@@ -1,0 +1,93 @@
+"""H2Protocol with somebody watching: only servers that were asked to watch make these.
+
+Loop thread only. A class of its own, so that a server without an observer does not even ask
+whether there is one. An observer that raises is logged and dismissed; its connection goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ..request import ConnectionFacts
+from .observer import ConnectionObserver, ObserverFactory
+from .protocol import H2Protocol, ProtocolHost, State
+
+
+class ObservedProtocol(H2Protocol):
+    """One connection, whose octets ``observe``'s observer sees before anybody acts on them."""
+
+    def __init__(
+        self,
+        host: ProtocolHost,
+        facts: Callable[[asyncio.BaseTransport], ConnectionFacts],
+        *,
+        observe: ObserverFactory,
+        advice: str = "",
+        made: Callable[[H2Protocol], None],
+    ) -> None:
+        super().__init__(host, facts, advice=advice, made=made)
+        self._make_observer = observe
+        self._observer: ConnectionObserver | None = None
+        self._peer_hung_up = False
+        self._aborted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        facts = self._make_facts(transport)
+        self._make_facts = lambda _: facts
+        tls = transport.get_extra_info("ssl_object")
+        alpn = None if tls is None else tls.selected_alpn_protocol()
+
+        def open_() -> None:
+            self._observer = self._make_observer()
+            self._observer.opened(facts, alpn)
+
+        self._tell(facts, open_)
+        # Now, because over TLS this sends our SETTINGS.
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self._observer is not None:
+            self._tell(self._facts, self._observer.received, data)
+        super().data_received(data)
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol."""
+        self._peer_hung_up = True
+        super().eof_received()
+
+    def write(self, data: bytes) -> None:
+        """See Wire."""
+        if self._observer is not None and self.state not in (State.LINGERING, State.CLOSED):
+            self._tell(self._facts, self._observer.sent, data)
+        super().write(data)
+
+    def abort(self) -> None:
+        """See H2Protocol."""
+        self._aborted = True
+        super().abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.BaseProtocol."""
+        if self._observer is not None:
+            # First, so that whoever waits for the server to forget the connection finds it closed.
+            self._tell(self._facts, self._observer.closed, self._reason(exc))
+        super().connection_lost(exc)
+
+    def _reason(self, exc: Exception | None) -> str:
+        # Not every transport tells of the peer's end before it is lost itself.
+        if not self._peer_hung_up and (self._aborted or self.state is State.LINGERING):
+            return "the server closed it"
+        return "the client hung up" if exc is None else f"lost: {exc}"
+
+    def _tell(self, facts: ConnectionFacts, event: Callable[..., None], *arguments: Any) -> None:
+        try:
+            event(*arguments)
+        except Exception:
+            self._observer = None
+            self._host.log.events.exception(
+                "%s: the observer of the connection failed; going on without it", facts.peer
+            )
