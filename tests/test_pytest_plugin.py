@@ -77,6 +77,24 @@ def test_it(h2_server):
     result.assert_outcomes(passed=1)
 
 
+def test_a_server_records_what_the_client_did(suite):
+    result = suite("""
+def test_it(h2_server):
+    server = h2_server(app)
+    with client_of(server) as client:
+        for path in ("/one", "/two"):
+            assert client.get(server + path).status_code == 200
+    assert [request.path for request in server.requests] == ["/one", "/two"]
+    assert len(server.connections) == 1
+    assert server.wait_for(lambda: server.connections[0].closed)
+
+def test_unless_told_otherwise(h2_server):
+    with pytest.raises(Exception, match="the option record is off"):
+        h2_server(app, record=False).requests
+""")
+    result.assert_outcomes(passed=2)
+
+
 def test_a_server_has_the_names_that_users_of_pytest_httpbin_know(suite):
     result = suite("""
 def test_it(h2_server):

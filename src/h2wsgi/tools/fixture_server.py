@@ -46,10 +46,12 @@ class FixtureServer(ServerThread):
     ) -> Self:
         """Return a server that runs; ``options`` are those of :func:`h2wsgi.serve_in_thread`.
 
+        The option ``record`` is on, unless it is given.
+
         Raises:
             ConfigurationError: something cannot be used; its hint is a note.
         """
-        options = {"graceful_timeout": GRACEFUL_TIMEOUT} | options
+        options = {"graceful_timeout": GRACEFUL_TIMEOUT, "record": True} | options
         try:
             return cls.build(app, options, raise_app_errors=raise_app_errors).__enter__()
         except ConfigurationError as error:
