@@ -19,14 +19,16 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # From the bottom up; a module imports its own layer and those below it.
 LAYERS: list[set[str]] = [
-    {"errors", "options", "guards", "log_writer", "x509"},
-    {"config", "addresses", "budget", "issuing", "mailbox", "settings"},
+    {"codes", "errors", "options", "guards", "log_writer", "x509"},
+    {"fault_rules"},
+    {"config", "addresses", "budget", "field_rules", "issuing", "mailbox", "settings"},
+    {"stream_control"},
     {"logs", "handover", "devcert", "request"},
     {"stream", "tls"},
     {"peers", "http2", "wsgi", "loading", "banner", "overtime"},
     {"accept", "tools"},
     {"server"},
-    {"running"},
+    {"running", "h2bin"},
     {"cli", "tools.fixture_server", "tools.pytest_plugin"},
     {"__main__"},
 ]
@@ -131,7 +133,12 @@ def test_the_protocol_libraries_are_known_to_http2_and_to_the_tools_that_read_oc
 
 def test_the_tools_are_known_to_who_starts_a_server_alone() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "h2wsgi.tools")}
-    assert {name for name in found if not name.startswith("tools")} <= {"server", "running", "cli"}
+    assert {name for name in found if not name.startswith("tools")} <= {
+        "server",
+        "running",
+        "cli",
+        "h2bin",
+    }
 
 
 def test_h2_itself_is_known_to_one_engine_and_else_only_for_its_error_codes() -> None:

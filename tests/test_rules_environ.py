@@ -98,6 +98,8 @@ def test_environ_is_fresh_for_every_request(serve: Serve, connect: Connect):
     first, second = seen
     # What has no content has no state either: one object may stand for all of it.
     assert first.pop("wsgi.input").read() == second.pop("wsgi.input").read() == b""
+    for own in ("h2wsgi.stream", "wsgi.early_hints", "wsgi.ext.http.send_trailers"):
+        assert first.pop(own) is not second.pop(own)
     assert first == second
 
 

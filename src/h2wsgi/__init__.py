@@ -1,7 +1,8 @@
 """h2wsgi: an HTTP/2 server for WSGI applications, and nothing else.
 
-Public names: :func:`serve`, :func:`serve_in_thread`, :class:`Server`, :class:`Config` and the
-errors. They are imported when first asked for, so that ``h2wsgi --help`` stays quick.
+Public names: :func:`serve`, :func:`serve_in_thread`, :class:`Server`, :class:`Config`,
+:class:`StreamControl` with :class:`ErrorCode` and :class:`Setting`, and the errors. They are
+imported when first asked for, so that ``h2wsgi --help`` stays quick.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .codes import ErrorCode, Setting
     from .config import Config
     from .errors import (
         ApplicationError,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     )
     from .running import ServerThread, serve, serve_in_thread
     from .server import Server
+    from .stream_control import StreamControl
 
 __version__ = "0.1.0"
 
@@ -34,12 +37,15 @@ __all__ = [
     "ClientDisconnected",
     "Config",
     "ConfigurationError",
+    "ErrorCode",
     "H2WSGIError",
     "LoadError",
     "ReadTimeout",
     "RequestTimeout",
     "Server",
     "ServerThread",
+    "Setting",
+    "StreamControl",
     "__version__",
     "serve",
     "serve_in_thread",
@@ -47,8 +53,11 @@ __all__ = [
 
 _HOMES = {
     "Config": "config",
+    "ErrorCode": "codes",
     "Server": "server",
     "ServerThread": "running",
+    "Setting": "codes",
+    "StreamControl": "stream_control",
     "serve": "running",
     "serve_in_thread": "running",
 }

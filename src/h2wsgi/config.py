@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from .errors import ConfigurationError
+from .fault_rules import parse_rules
 from .options import Source, check_range, convert, option, option_name, unknown_name
 
 GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Tools", "Limits", "Timeouts")
@@ -310,6 +311,19 @@ class Config:
         minimum=0,
     )
 
+    fault: tuple[str, ...] = option(
+        (),
+        "make requests fail: KIND[=VALUE] PATH PROBABILITY% NAME=VALUE; repeatable, see "
+        "docs/misbehaving.md",
+        group="Tools",
+        metavar="RULE",
+    )
+    fault_seed: int = option(
+        0,
+        "which requests --fault hits; the same seed hits the same ones again (default: 0)",
+        group="Tools",
+    )
+
     def __post_init__(self) -> None:
         """Check ranges.
 
@@ -340,6 +354,7 @@ class Config:
             )
         if self.client_cert == "optional" and not self.client_ca:
             raise _client_cert_alone()
+        parse_rules(self.fault, self.fault_seed)
         if self.max_threads < self.threads:
             raise ConfigurationError(
                 f"max_threads is {self.max_threads}, below threads, which is {self.threads}.",

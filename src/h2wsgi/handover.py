@@ -9,6 +9,7 @@ the hand-over that finds no flush scheduled.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,20 +18,22 @@ from .guards import loop_thread
 
 if TYPE_CHECKING:
     from .stream import Stream
+    from .stream_control import Command
 
 
 class Head:
     """A field section to send, never changed once made: the same one may answer many requests.
 
-    ``fields``: ``:status`` first, then lower-case names, as octets. ``block`` and ``whole`` are
-    where an engine keeps them encoded, if that does not depend on the connection.
+    ``fields``: ``:status`` first, then lower-case names, as octets; trailers have status 0 and no
+    ``:status``. ``block`` and ``whole`` are where an engine keeps them encoded, if that does not
+    depend on the connection.
     """
 
     __slots__ = ("block", "fields", "status", "whole")
 
     def __init__(self, status: int, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.status = status
-        self.fields = ((b":status", b"%d" % status), *fields)
+        self.fields = ((b":status", b"%d" % status), *fields) if status else tuple(fields)
         self.block: bytes | None = None
         self.whole: tuple[int, bytes, bytes] | None = None
         """Octets of content, and what stands around the stream's number in such a response."""
@@ -47,6 +50,10 @@ FINISHED = 3
 """Not output: the application call is over, and it left content unread or its request open."""
 CREDIT = 4
 """Not output: the application took octets; they go back to the stream's window."""
+TRAILERS = 5
+"""The response is complete: trailers, which come in the place of a head, with END_STREAM."""
+COMMAND = 6
+"""Not output: the next of :attr:`Handover.commands`, behind what its stream has handed over."""
 
 
 class Limits(NamedTuple):
@@ -75,8 +82,8 @@ class Handover:
     whole process; ``input_`` counts the process's unread content, None if nothing does.
     """
 
-    __slots__ = ("_ceiling", "_input", "_output", "_wake_threadsafe",
-                 "ceiling_waiters", "lock", "outbox", "scheduled", "unsent")  # fmt: skip
+    __slots__ = ("_ceiling", "_input", "_output", "_wake_threadsafe", "ceiling_waiters",
+                 "commands", "lock", "outbox", "scheduled", "unsent")  # fmt: skip
 
     def __init__(
         self,
@@ -93,6 +100,8 @@ class Handover:
         self.lock = threading.Lock()
         # under the lock
         self.outbox: list[Output] = []
+        self.commands: deque[Command] = deque()
+        """One for each COMMAND in the outbox, in the same order."""
         self.unsent = 0
         """Octets handed over and not yet taken towards the transport, all streams together."""
         self.ceiling_waiters: set[Stream] = set()

@@ -21,6 +21,7 @@ from .banner import Endpoint
 from .budget import Budget
 from .config import Config
 from .errors import ConfigurationError
+from .fault_rules import parse_rules
 from .guards import loop_thread, set_role
 from .handover import Handover
 from .http2.observer import ObserverFactory
@@ -35,6 +36,7 @@ from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
+    from .tools.faults import ConnectionFaults
     from .tools.recorder import Recorder
     from .tools.records import ConnectionRecord, Records, RequestRecord
     from .tools.tap import Taps
@@ -71,6 +73,12 @@ class Server:
         self.ca_file: str | None = None
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
+        self._faults: ConnectionFaults | None = None
+        if rules := parse_rules(self.config.fault, self.config.fault_seed):
+            from .tools.faults import ConnectionFaults, Faults
+
+            app = Faults(app, rules, self.log)
+            self._faults = ConnectionFaults(rules, self.log)
         self._runner = Runner(
             app,
             self.log,
@@ -348,6 +356,10 @@ class Server:
     def _output_relieved(self) -> None:
         for protocol in list(self._protocols):
             protocol.connection.output_relieved()
+
+    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
+        """See ProtocolHost."""
+        return 0 if self._faults is None else self._faults.delay(what, facts.peer)
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
         """See ProtocolHost. Said once for each kind: such clients come again and again."""

@@ -11,13 +11,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
-from .errors import BodyTooLarge, ClientDisconnected
+from .errors import ApplicationError, BodyTooLarge, ClientDisconnected
+from .field_rules import informational_fields
 from .guards import application_thread, loop_thread
-from .handover import CREDIT, END, FINISHED, OPEN, Handover, Head, Limits
+from .handover import COMMAND, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits
 from .request import ConnectionFacts, RequestFields
+from .stream_control import Command, StreamControl
 
 
 class ClientWait(Protocol):
@@ -35,15 +37,20 @@ _NO_CHUNKS: deque[bytes] = deque(maxlen=0)
 """What waits for the application in all the streams without content."""
 
 
-class Stream:
-    """One request and its response."""
+class Stream(StreamControl):
+    """One request and its response.
+
+    It is what the application gets of both as ``environ["h2wsgi.stream"]``, and, to be called,
+    as ``environ["wsgi.early_hints"]``: objects of their own would cost every request.
+    """
 
     __slots__ = (
         "_buffered", "_changed", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
         "_head_left", "_input_ended", "_input_failure", "_output_ended", "_thread", "_wanted",
         "application_done", "budgeted", "connection", "has_content", "limits", "octets_received",
         "octets_sent", "progress_at", "reading_since", "request", "request_ended",
-        "response_ended", "started_at", "status", "stream_id", "unsent", "waiting_since",
+        "response_ended", "started_at", "status", "stream_id", "trailers", "unsent",
+        "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -119,9 +126,11 @@ class Stream:
         return True
 
     @loop_thread
-    def end_input(self) -> None:
-        """The request is complete."""
+    def end_input(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
+        """The request is complete, and these are its trailers."""
         self.request_ended = True
+        if trailers is not None:
+            self.trailers = trailers  # a field that few have, and none is given otherwise
         with self._handover.lock:
             self._input_ended = True
             self.notify_locked()
@@ -152,6 +161,14 @@ class Stream:
         self._chunks.clear()
         self._buffered = 0
         self.notify_locked()
+
+    @loop_thread
+    def set_limits(self, limits: Limits) -> None:
+        """Keep to smaller limits: a reader must not wait for more than can come now."""
+        with self._handover.lock:
+            self.limits = limits
+            self._wanted = min(self._wanted, limits.credit_step)
+            self.notify_locked()
 
     @loop_thread
     def take_credit(self) -> int:
@@ -356,12 +373,83 @@ class Stream:
     @application_thread
     def send_continue(self) -> None:
         """Tell the client to go on, unless the final head was handed over before."""
+        if self._failure is None:
+            self._send_informational(CONTINUE)
+
+    def _send_informational(self, head: Head) -> bool:
+        """Hand over a 1xx head; False if it is too late."""
         with self._handover.lock:
             if self._head_left or self._failure is not None:
-                return
-            wake = self._handover.append_locked((self, CONTINUE, b"", OPEN, 0))
+                return False
+            wake = self._handover.append_locked((self, head, b"", OPEN, 0))
         if wake:
             self._handover.wake()
+        return True
+
+    @application_thread
+    def send_informational(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """See StreamControl."""
+        if isinstance(status, bool) or not isinstance(status, int):
+            raise TypeError(f"the status is a number, not {type(status).__name__}")
+        if not 100 <= status <= 199 or status == 101:
+            raise ValueError(f"{status} is no informational status of HTTP/2")
+        head = Head(status, informational_fields(headers))
+        self.require_client()
+        if not self._send_informational(head):
+            self.require_client()
+            raise ApplicationError(f"a {status} response after the final head")
+
+    @application_thread
+    def __call__(self, headers: Iterable[tuple[str, str]]) -> None:
+        """``wsgi.early_hints``: send 103 with these fields; too late, they are of no use.
+
+        Raises: as :meth:`send_informational`.
+        """
+        head = Head(103, informational_fields(headers))
+        self.require_client()
+        self._send_informational(head)
+
+    @application_thread
+    def request_trailers(self) -> list[tuple[str, str]]:
+        """``h2wsgi.trailers``: the request's trailers, once ``wsgi.input`` was read to its end."""
+        fields = getattr(self, "trailers", ())
+        return [(name.decode("ascii"), value.decode("latin-1")) for name, value in fields]
+
+    # ----------------------------------------------------------------- see StreamControl
+
+    @property
+    def id(self) -> int:
+        """See StreamControl."""
+        return self.stream_id
+
+    @property
+    def shared(self) -> dict[Any, Any]:
+        """See StreamControl."""
+        return self.connection.shared
+
+    @application_thread
+    def _command(self, command: Command) -> None:
+        handover = self._handover
+        with handover.lock:
+            self.require_client()
+            handover.commands.append(command)
+            wake = handover.append_locked((self, None, b"", COMMAND, 0))
+        if wake:
+            handover.wake()
+
+    def _disconnected(self) -> bool:
+        return self._failure is not None
+
+    @application_thread
+    def _wait_disconnected(self, timeout: float | None) -> bool:
+        # Not a wait on the client as _wait_locked knows it: nobody is slow here.
+        with self._handover.lock:
+            if self._changed is None:
+                self._changed = threading.Condition(self._handover.lock)
+            self._changed.wait_for(
+                lambda: self._failure is not None or self.application_done, timeout
+            )
+            return self._failure is not None
 
     def _room_at_ceiling_locked(self, wanted: int) -> int:
         """Wait until some of ``wanted`` octets may be handed over; return how many.
@@ -392,11 +480,15 @@ class Stream:
         """
         if not self.has_content:
             self.application_done = True
+            if self._changed is not None:
+                with self._handover.lock:
+                    self.notify_locked()
             return
         handover = self._handover
         wake = False
         with handover.lock:
             self.application_done = True
+            self.notify_locked()
             counted = self._buffered + self._credit_due
             self._credit_due = 0
             if self._input_failure is None and (self._chunks or not self._input_ended):

@@ -110,6 +110,14 @@ class Recorder:
         if self._next_reaction() != KEEP:
             self.credit(0, self.owed[0])
 
+    def trailers_received(self, stream_id: int, fields: list[tuple[bytes, bytes]]) -> None:
+        """See EngineHandler."""
+        self.events.append(("trailers", stream_id, list(fields)))
+
+    def settings_acknowledged(self, entries: dict[int, int]) -> None:
+        """See EngineHandler."""
+        self.events.append(("settings acknowledged", dict(entries)))
+
     def request_ended(self, stream_id: int) -> None:
         """See EngineHandler."""
         self.events.append(("ended", stream_id))
@@ -125,10 +133,6 @@ class Recorder:
     def settings_received(self) -> None:
         """See EngineHandler."""
         self.events.append(("settings",))
-
-    def settings_acknowledged(self) -> None:
-        """See EngineHandler."""
-        self.events.append(("settings acknowledged",))
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """See EngineHandler."""

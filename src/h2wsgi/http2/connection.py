@@ -12,17 +12,30 @@ from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
 
+from ..codes import code_name
 from ..errors import ReadTimeout, RequestTimeout
 from ..guards import loop_thread
-from ..handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits, Output
+from ..handover import (
+    ABORT,
+    COMMAND,
+    CREDIT,
+    END,
+    FINISHED,
+    OPEN,
+    Handover,
+    Head,
+    Limits,
+    Output,
+)
 from ..logs import AccessRecord
 from ..request import ConnectionFacts, RequestFields
 from ..stream import Stream
+from ..stream_control import Command
+from .commands import ConnectionCommands
 from .engines import make_engine
+from .fields import FieldList
 from .frame_meter import FrameMeter
-from .frame_types import (
-    MAX_FRAME_SIZE,
-)
+from .frame_types import MAX_FRAME_SIZE
 from .host import Host, Wire
 from .outflow import Outflow
 from .receive_credit import ReceiveCredit
@@ -56,6 +69,9 @@ class Connection:
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
         )
+        self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
+        self._trailers: FieldList | None = None
+        """Those of the request that ends next."""
         self._withheld = 0
         self._settings_acknowledged = False
         self._said: set[str] = set()
@@ -170,12 +186,17 @@ class Connection:
         elif due:
             self.engine.credit(0, due)
 
+    def trailers_received(self, stream_id: int, fields: FieldList) -> None:
+        """See EngineHandler."""
+        self._trailers = fields
+
     def request_ended(self, stream_id: int) -> None:
         """See EngineHandler."""
+        trailers, self._trailers = self._trailers, None
         stream = self.streams.get(stream_id)
         if stream is None or stream.request_ended:
             return
-        stream.end_input()
+        stream.end_input(trailers)
         if stream.response_ended:
             self._close(stream, "")
 
@@ -187,7 +208,7 @@ class Connection:
         if (stream := self.streams.get(stream_id)) is not None:
             self._cancel(stream)
             who = "client" if by_peer else "server"
-            self._abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
+            self.abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
         if not by_peer:
             # Before it has our SETTINGS, a client cannot know the limit of streams.
             if code == ErrorCodes.REFUSED_STREAM and self._settings_acknowledged:
@@ -203,14 +224,16 @@ class Connection:
         self.outflow.window_opened(0)
         self._wire.settings_received()
 
-    def settings_acknowledged(self) -> None:
+    def settings_acknowledged(self, entries: dict[int, int]) -> None:
         """See EngineHandler."""
         self._settings_acknowledged = True
+        self._commands.settings_acknowledged(entries)
         self._wire.settings_acknowledged()
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """See EngineHandler."""
-        self._wire.ping_acknowledged(payload)
+        if not self._commands.ping_acknowledged(payload):
+            self._wire.ping_acknowledged(payload)
 
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         """See EngineHandler."""
@@ -234,6 +257,9 @@ class Connection:
         # Only then can a stream have more than one piece in it.
         outputs = joined(batch) if len(batch) > len(streams) else batch
         for stream, head, data, mark, credit in outputs:
+            if mark == COMMAND:
+                self._take_command(stream)
+                continue
             if streams.get(stream.stream_id) is not stream:
                 continue  # closed meanwhile; its octets were given up then
             if mark == END and head is not None and send_whole(stream, head, data):
@@ -246,6 +272,30 @@ class Connection:
             elif mark != CREDIT:
                 self.outflow.push(stream, head, data, mark)
         return self.transmit()
+
+    def _take_command(self, stream: Stream) -> None:
+        # Not run at once: the rest of the batch has not been counted yet.
+        command = self._handover.commands.popleft()
+        if self._commands.closed:
+            self.run(command)
+        else:
+            self.outflow.push_command(stream, command)
+
+    def run(self, command: Command) -> None:
+        """See OutflowHandler."""
+        command(self._commands)
+
+    def limit_credit_step(self, window: int) -> None:
+        """Return credit in steps that fit a stream window of ``window`` octets.
+
+        They never grow again: the peer may stay with the smaller window until it acknowledged
+        the larger.
+        """
+        step = max(1, min(self._limits.credit_step, window // 4))
+        self._limits = self._limits._replace(credit_step=step)
+        for stream in self.streams.values():
+            stream.set_limits(self._limits)
+        self.return_credit()
 
     @loop_thread
     def transmit(self) -> bool:
@@ -293,10 +343,10 @@ class Connection:
         """End a stream from our side before its response is whole."""
         self.engine.reset_stream(stream.stream_id, code)
         self._cancel(stream)
-        self._abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
+        self.abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
 
-    def _abandon(self, stream: Stream, outcome: str) -> None:
-        """Give up a stream whose response is not whole."""
+    def abandon(self, stream: Stream, outcome: str) -> None:
+        """Give up a stream whose response is not whole, and which the engine has closed."""
         self.outflow.give_up(stream)
         stream.fail(outcome or "the stream was reset")
         self._close(stream, outcome)
@@ -331,9 +381,12 @@ class Connection:
 
     def lose(self, reason: str) -> None:
         """The transport is gone: end every stream."""
+        self._commands.close()
         for stream in list(self.streams.values()):
             self._cancel(stream)
-            self._abandon(stream, reason)
+            self.abandon(stream, reason)
+        for command in self.outflow.take_commands():
+            self.run(command)
 
     def lose_incomplete(self, reason: str) -> None:
         """No more input will be read: end the streams whose request is not whole."""
@@ -367,7 +420,7 @@ class Connection:
             return
         if self._cancel(stream):
             self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
-            self._abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+            self.abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
         else:
             self._forget_section(stream)
 
@@ -472,14 +525,6 @@ def joined(batch: list[Output]) -> Iterator[Output]:
             if len(pieces) > 1:
                 data = b"".join(pieces)
         yield stream, head, data, mark, credit
-
-
-def code_name(code: int) -> str:
-    """Return an error code as RFC 9113 section 7 names it, or in hexadecimal."""
-    try:
-        return ErrorCodes(code).name
-    except ValueError:
-        return f"0x{code:x}"
 
 
 _REASONS = {

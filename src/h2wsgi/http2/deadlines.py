@@ -73,6 +73,7 @@ class Deadlines:
         self._heard_at = self._opened_at
         self._ping_sent_at: float | None = None
         self._withheld_until = 0.0
+        self._held_until = 0.0
         self._reads: dict[int, _Pace] = {}
         self._writes: dict[int, _Pace] = {}
         self._connection: Connection | None = None
@@ -91,9 +92,11 @@ class Deadlines:
         self._connection = connection
         self._arm_for_rest(self._now())
 
-    def settings_received(self) -> None:
-        """The peer's first SETTINGS came: its preface is complete."""
+    def settings_received(self) -> bool:
+        """The peer's SETTINGS came; True if they are its first, which complete its preface."""
+        first = not self._settings_received
         self._settings_received = True
+        return first
 
     def settings_sent(self) -> None:
         """The peer owes the acknowledgement of our SETTINGS."""
@@ -104,6 +107,10 @@ class Deadlines:
     def settings_acknowledged(self) -> None:
         """The peer has our SETTINGS."""
         self._settings_sent_at = None
+
+    def hold(self, seconds: float) -> None:
+        """We keep back what the peer is to answer, or to take, for so long from now on."""
+        self._held_until = max(self._held_until, self._now() + seconds)
 
     def fields_begun(self, since: float | None) -> None:
         """A field section began to come at ``since``; None: none is under way."""
@@ -178,16 +185,19 @@ class Deadlines:
             if timeout and since is not None:
                 clocks.append((timed_out, since + timeout - now))
 
+        def after_hold(since: float | None) -> float | None:
+            return None if since is None else max(since, self._held_until)
+
         if not self._settings_received:
             run(config.preface_timeout, self._opened_at, handler.preface_timed_out)
-        run(config.settings_timeout, self._settings_sent_at, handler.settings_timed_out)
+        run(config.settings_timeout, after_hold(self._settings_sent_at), handler.settings_timed_out)
         run(config.fields_timeout, self._fields_since, handler.fields_timed_out)
         run(config.idle_timeout, self._idle_since, handler.idle_timed_out)
         if config.ping_interval and self._settings_received:
             if self._ping_sent_at is None:
-                run(config.ping_interval, self._heard_at, self._send_ping)
+                run(config.ping_interval, after_hold(self._heard_at), self._send_ping)
             else:
-                run(config.ping_timeout, self._ping_sent_at, handler.ping_timed_out)
+                run(config.ping_timeout, after_hold(self._ping_sent_at), handler.ping_timed_out)
         return clocks
 
     def _send_ping(self) -> None:
@@ -245,11 +255,11 @@ class Deadlines:
         timeout, rate = self._config.write_timeout, self._config.min_rate
         if not timeout:
             return
-        if now - stream.progress_at >= timeout:
+        if now - max(stream.progress_at, self._held_until) >= timeout:
             self._handler.write_timed_out(stream, "write_timeout")
             return
         pace = self._writes.get(stream.stream_id)
-        if pace is None:
+        if pace is None or pace.since < self._held_until:
             pace = _Pace(now, stream.octets_sent, outflow.octets_taken)
             self._writes[stream.stream_id] = pace
         elif rate and now - pace.since >= timeout:

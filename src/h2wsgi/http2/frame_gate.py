@@ -87,6 +87,8 @@ class FrameGate:
         self._block: _FieldBlock | None = None
         self._settings_received = False
         self.preface_received = False
+        self.max_frame_size = MAX_FRAME_SIZE
+        """Octets of the largest payload; SETTINGS of ours may allow more than the default."""
         self.fields_since: float | None = None
         """When a field section began that is not whole, by the monotonic clock."""
 
@@ -121,7 +123,7 @@ class FrameGate:
             high, low, type_, flags, stream_id = _read_header(data, self._position)
             length = high << 8 | low
             if type_ > HEADERS or length > MAX_FRAME_SIZE:
-                _check_length(type_, length)
+                _check_length(type_, length, self.max_frame_size)
             end = start + length
             if len(data) < end:
                 break
@@ -234,10 +236,10 @@ def _brings_something(type_: int, flags: int, payload: bytes) -> bool:
     return type_ in (DATA, HEADERS, CONTINUATION) and len(payload) > 0
 
 
-def _check_length(type_: int, length: int) -> None:
-    if length > MAX_FRAME_SIZE:
+def _check_length(type_: int, length: int, most: int) -> None:
+    if length > most:
         raise ConnectionFailed(
-            ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} octets, over {MAX_FRAME_SIZE}"
+            ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} octets, over {most}"
         )
     exact = _EXACT_SIZES.get(type_)
     wrong = exact is not None and length != exact

@@ -68,5 +68,17 @@ class Wire(Protocol):
     def settings_acknowledged(self) -> None:
         """The peer acknowledged ours."""
 
+    def goes_away(self) -> None:
+        """GOAWAY was sent for an application: close when the open streams are done."""
+
+    def hang_up(self, abort: bool) -> None:
+        """Close without a word more, with a TCP reset if ``abort``."""
+
+    def stall(self, seconds: float) -> None:
+        """Keep back whatever is to be sent from here on."""
+
+    def accept_frames(self, max_frame_size: int) -> None:
+        """Take frames of up to so many octets from here on."""
+
     def streams_changed(self, open_streams: int) -> None:
         """The first stream opened, or the last one closed."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from ..budget import Budget
 from ..handover import ABORT, END, Handover, Head
 from ..stream import Stream
+from ..stream_control import Command
 from .engines.interface import Engine
 from .frame_meter import FrameMeter
 from .host import Wire
@@ -33,6 +34,9 @@ class OutflowHandler(Protocol):
 
     def response_aborted(self, stream: Stream) -> None:
         """The application failed in the middle: what it sent has left, the end never will."""
+
+    def run(self, command: Command) -> None:
+        """Do what an application asked for; what it sent before has been framed."""
 
 
 class Outflow:
@@ -96,12 +100,30 @@ class Outflow:
         self._whole += size
         self._gathered += size + HEAD_COST
         if self._gathered >= BATCH:
-            self._write()
+            self.write()
         return True
+
+    def push_command(self, stream: Stream, command: Command) -> None:
+        """Have a command run behind what its stream has to send."""
+        self._queue.push_command(stream.stream_id, command)
+
+    def take_commands(self) -> list[Command]:
+        """Take the commands that were not run; no stream is left."""
+        return self._queue.take_commands()
+
+    def stall(self, stream: Stream) -> None:
+        """Send nothing of a stream until :meth:`resume`."""
+        self._queue.stall(stream.stream_id)
+
+    def resume(self, stream: Stream) -> None:
+        """Let a stream go on that was held up."""
+        stream.progress_at = time.monotonic()
+        self._queue.resume(stream.stream_id)
 
     def is_waiting(self, stream: Stream) -> bool:
         """Return True if output of the stream waits for its window, the transport or its turn."""
-        return stream.stream_id in self._queue.pending
+        stream_id = stream.stream_id
+        return stream_id in self._queue.pending and stream_id not in self._queue.stalled
 
     @property
     def octets_taken(self) -> int:
@@ -125,7 +147,7 @@ class Outflow:
         """Write what windows and transport allow; True if there is more to do in another turn."""
         for _ in range(BATCHES_PER_TURN):
             more = not self._wire.write_paused and self._gather()
-            self._write()
+            self.write()
             if not more:
                 return False
         return True
@@ -154,12 +176,15 @@ class Outflow:
         return True
 
     def _send(self, piece: Piece) -> None:
-        stream_id, head, data, mark = piece
+        stream_id, head, data, mark, command = piece
+        if command is not None:
+            self._handler.run(command)
+            return
         stream = self._streams[stream_id]
         ended = mark == END
         if head is not None:
             self._engine.send_headers(stream_id, head, ended)
-            stream.status = head.status
+            stream.status = head.status or stream.status  # trailers have none
         elif data or ended:
             self._engine.send_data(stream_id, data, ended)
             self._meter.data_frames += 1
@@ -173,7 +198,8 @@ class Outflow:
         elif mark == ABORT:
             self._handler.response_aborted(stream)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write what the engine has framed."""
         self._gathered = 0
         data = self._engine.data_to_send()
         if data:

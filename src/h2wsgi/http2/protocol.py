@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -18,13 +20,14 @@ from typing import Protocol, cast
 from h2.errors import ErrorCodes
 
 from .. import guards
+from ..codes import code_name
 from ..errors import ConnectionFailed
 from ..guards import loop_thread
 from ..mailbox import Mailbox
 from ..request import ConnectionFacts
 from ..stream import Stream
 from . import refusal
-from .connection import Connection, code_name
+from .connection import Connection
 from .deadlines import Deadlines
 from .frame_gate import FrameGate, NotHTTP2
 from .host import Host
@@ -59,6 +62,9 @@ class ProtocolHost(Host, Protocol):
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """The transport is closed and every stream has ended."""
+
+    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
+        """Return the seconds by which ``"settings"``, or their ``"ack"``, are to be late."""
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
         """A client spoke something else than HTTP/2."""
@@ -99,6 +105,10 @@ class H2Protocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.state = State.OPEN
         self.write_paused = False
+        self._transport_full = False
+        self._stalled = bytearray()
+        """What would have been written since an application has stalled the connection."""
+        self._stall: asyncio.TimerHandle | None = None
         self._started = False
         self._work_scheduled = False
         self._read_paused = False
@@ -134,6 +144,7 @@ class H2Protocol(asyncio.Protocol):
         self._started = True
         self.connection.engine.start()
         self._deadlines.settings_sent()
+        self._delay("settings")
         if self.state is State.DRAINING:
             self._announce_end()
         self.connection.transmit()
@@ -152,11 +163,16 @@ class H2Protocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """See asyncio.BaseProtocol."""
-        self.write_paused = True
+        self.write_paused = self._transport_full = True
 
     def resume_writing(self) -> None:
         """See asyncio.BaseProtocol."""
-        self.write_paused = False
+        self._transport_full = False
+        self._resume()
+
+    def _resume(self) -> None:
+        """Go on with the output, if nothing holds it up any more."""
+        self.write_paused = self._transport_full or self._stall is not None
         self._transmit()
         if self._reads:
             self._pause_reading(self._work_scheduled)
@@ -165,8 +181,9 @@ class H2Protocol(asyncio.Protocol):
         """See asyncio.BaseProtocol."""
         self.state = State.CLOSED
         self._deadlines.stop()
-        if self._closing_timer is not None:
-            self._closing_timer.cancel()
+        for timer in (self._closing_timer, self._stall):
+            if timer is not None:
+                timer.cancel()
         try:
             self.connection.lose("the client closed the connection")
         finally:
@@ -222,7 +239,7 @@ class H2Protocol(asyncio.Protocol):
     @property
     def _clogged(self) -> bool:
         """True while the peer makes us answer and reads no answer: they would pile up for ever."""
-        return self.write_paused and self.unsent > UNREAD_REPLIES
+        return self.write_paused and self.unsent + len(self._stalled) > UNREAD_REPLIES
 
     def _process_slice(self) -> bool:
         """Let the engine have some frames; True if there may be more."""
@@ -256,7 +273,9 @@ class H2Protocol(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """See Wire. Credit may come due after the end, by what another connection gives back."""
-        if self.state not in (State.LINGERING, State.CLOSED):
+        if self._stall is not None:
+            self._stalled += data
+        elif self.state not in (State.LINGERING, State.CLOSED):
             self._transport.write(data)
 
     @property
@@ -278,6 +297,57 @@ class H2Protocol(asyncio.Protocol):
 
         self._loop.call_later(seconds, call)
 
+    # ------------------------------------------------------- what applications ask for
+
+    def stall(self, seconds: float) -> None:
+        """See Wire. Of several the one that ends last counts."""
+        until = self._loop.time() + seconds
+        if not self._reads or (self._stall is not None and self._stall.when() >= until):
+            return
+        if self._stall is not None:
+            self._stall.cancel()
+        self.write_paused = True
+        self._stall = self._loop.call_later(seconds, self._stall_over)
+        self._deadlines.hold(seconds)
+
+    def _stall_over(self) -> None:
+        self._end_stall()
+        self._resume()
+
+    def _end_stall(self) -> None:
+        """Write what a stall has kept back."""
+        if self._stall is None:
+            return
+        self._stall.cancel()
+        self._stall = None
+        self.write_paused = self._transport_full
+        kept, self._stalled = bytes(self._stalled), bytearray()
+        if kept and self.state not in (State.LINGERING, State.CLOSED):
+            self._transport.write(kept)
+
+    def goes_away(self) -> None:
+        """See Wire."""
+        if self.state is State.OPEN:
+            self.state = State.DRAINING
+        self._final_goaway_sent = True
+
+    def hang_up(self, abort: bool) -> None:
+        """See Wire."""
+        if not abort:
+            self._close()
+            return
+        # With nothing left to linger for, the kernel ends the connection by a reset.
+        with contextlib.suppress(OSError):
+            linger = struct.pack("ii", 1, 0)
+            self._transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+        self.abort()
+
+    def accept_frames(self, max_frame_size: int) -> None:
+        """See Wire."""
+        self._gate.max_frame_size = max_frame_size
+
     @loop_thread
     def _flush(self) -> None:
         if self.state is State.CLOSED:
@@ -298,8 +368,10 @@ class H2Protocol(asyncio.Protocol):
             return
         if more:
             self._loop.call_soon(self._transmit)
-        elif not self.connection.streams and (
-            self.state is State.FAILED or self._final_goaway_sent
+        elif (
+            not self.connection.streams
+            and (self.state is State.FAILED or self._final_goaway_sent)
+            and self._stall is None
         ):
             self._linger()
 
@@ -310,6 +382,7 @@ class H2Protocol(asyncio.Protocol):
         if self.state is not State.OPEN:
             return
         self.state = State.DRAINING
+        self._end_stall()
         if self._started:
             self._announce_end()
         elif self._advice:
@@ -402,6 +475,7 @@ class H2Protocol(asyncio.Protocol):
         which can destroy the last response before the peer has read it."""
         if self.state in (State.LINGERING, State.CLOSED):
             return
+        self._end_stall()
         if self.state is State.DRAINING:
             self._be_patient()
         self.state = State.LINGERING
@@ -431,6 +505,7 @@ class H2Protocol(asyncio.Protocol):
     def _close(self) -> None:
         if self.state is State.CLOSED or self._transport.is_closing():
             return
+        self._end_stall()
         self.state = State.LINGERING
         self._deadlines.stop()
         self.connection.lose("the connection is closing")
@@ -447,7 +522,13 @@ class H2Protocol(asyncio.Protocol):
 
     def settings_received(self) -> None:
         """See Wire."""
-        self._deadlines.settings_received()
+        if self._deadlines.settings_received():
+            self._delay("ack")
+
+    def _delay(self, what: str) -> None:
+        """Hold up what was just queued, and all that follows, if a rule wants it."""
+        if seconds := self._host.settings_delay(what, self._facts):
+            self.stall(seconds)
 
     def settings_acknowledged(self) -> None:
         """See Wire."""

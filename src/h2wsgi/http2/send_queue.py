@@ -1,7 +1,8 @@
 """Who sends next: output of all streams of a connection, fair between them. Pure.
 
 Each stream has its pieces in the order the application made them (invariant 2). Streams take
-turns of one frame; one whose flow-control window is closed steps aside until it opens.
+turns of one frame; one whose flow-control window is closed steps aside until it opens. A command
+of the application has its place between the pieces, but does not wait for a window.
 """
 
 from __future__ import annotations
@@ -10,31 +11,43 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..handover import ABORT, END, OPEN, Head
-from .frame_types import (
-    MAX_FRAME_SIZE,
-)
+from ..handover import ABORT, COMMAND, END, OPEN, TRAILERS, Head
+from ..stream_control import Command
+from .frame_types import MAX_FRAME_SIZE
 
 
 class Piece(NamedTuple):
-    """What to send next for one stream: a head, or content and how it leaves the stream."""
+    """What to send next for one stream: a head, or content and how it leaves the stream.
+
+    Or, with the mark COMMAND, what to do next.
+    """
 
     stream_id: int
     head: Head | None
     data: bytes | memoryview
     mark: int
+    command: Command | None = None
 
 
 class _Pending:
     """One stream's output that has not been sent."""
 
-    __slots__ = ("data", "heads", "mark", "octets")
+    __slots__ = ("behind", "data", "heads", "mark", "octets", "trailers")
 
     def __init__(self) -> None:
         self.heads: deque[Head] = deque()
         self.data: deque[bytes | memoryview] = deque()
         self.octets = 0
         self.mark = OPEN
+        self.trailers: Head | None = None
+        self.behind: deque[Piece] | None = None
+        """What came since the first command that has not had its turn; it is the first in here."""
+
+    @property
+    def empty(self) -> bool:
+        """True if there is nothing to send or to do."""
+        nothing = not (self.heads or self.octets or self.behind)
+        return nothing and self.mark == OPEN
 
 
 class SendQueue:
@@ -54,6 +67,8 @@ class SendQueue:
         # In the order they stepped aside: a window that opens a little must not serve the same
         # stream each time.
         self._blocked: dict[int, None] = {}
+        self.stalled: set[int] = set()
+        """Streams that an application holds up. They are pending, even with nothing to send."""
 
     @property
     def has_ready(self) -> bool:
@@ -71,14 +86,32 @@ class SendQueue:
         if pending is None:
             pending = self.pending[stream_id] = _Pending()
             self._ready.append(stream_id)
-        if head is not None:
-            pending.heads.append(head)
-        if data:
-            pending.data.append(data)
-            pending.octets += len(data)
-        pending.mark = mark
+        if pending.behind is not None:
+            pending.behind.append(Piece(stream_id, head, data, mark))
+            return
+        _add(pending, head, data, mark)
         if mark == ABORT:
             self._unblock(stream_id)
+
+    def push_command(self, stream_id: int, command: Command) -> None:
+        """Give a command its place behind the output of a stream, which may be closed already."""
+        pending = self.pending.get(stream_id)
+        if pending is None:
+            pending = self.pending[stream_id] = _Pending()
+            self._ready.append(stream_id)
+        if pending.behind is None:
+            pending.behind = deque()
+        pending.behind.append(Piece(stream_id, None, b"", COMMAND, command))
+        self._unblock(stream_id)
+
+    def take_commands(self) -> list[Command]:
+        """Take all commands, and drop everything else: nothing is sent any more."""
+        behind = [piece for pending in self.pending.values() for piece in pending.behind or ()]
+        self.pending.clear()
+        self._ready.clear()
+        self._blocked.clear()
+        self.stalled.clear()
+        return [piece.command for piece in behind if piece.command is not None]
 
     def next(self) -> Piece | None:
         """Take the next piece, at most one frame; None if all streams are blocked or done."""
@@ -87,10 +120,16 @@ class SendQueue:
             pending = self.pending[stream_id]
             if pending.heads:
                 return self._take_head(stream_id, pending)
+            if not pending.octets and pending.behind is not None:
+                return self._take_command(stream_id, pending, pending.behind)
             if not pending.octets:
                 del self.pending[stream_id]
+                if pending.mark == TRAILERS:
+                    return Piece(stream_id, pending.trailers, b"", END)
                 return Piece(stream_id, None, b"", pending.mark)
             room = min(self._window(stream_id), self._max_frame_size)
+            if room <= 0 and pending.behind is not None:
+                return self._take_command(stream_id, pending, pending.behind)
             if room <= 0 and pending.mark == ABORT:
                 # The rest would only delay the news that the response failed.
                 del self.pending[stream_id]
@@ -110,13 +149,58 @@ class SendQueue:
             self._blocked.clear()
 
     def discard(self, stream_id: int) -> None:
-        """Drop a stream's output."""
-        if self.pending.pop(stream_id, None) is None:
+        """Drop a stream's output. Its commands are kept, as they may be about the connection."""
+        pending = self.pending.pop(stream_id, None)
+        if pending is None:
             return
-        if stream_id in self._blocked:
+        self._leave(stream_id)
+        commands = [piece for piece in pending.behind or () if piece.mark == COMMAND]
+        if commands:
+            self.pending[stream_id] = kept = _Pending()
+            kept.behind = deque(commands)
+            self._ready.append(stream_id)
+
+    def _leave(self, stream_id: int) -> None:
+        """Take a stream out of where it waits."""
+        if stream_id in self.stalled:
+            self.stalled.remove(stream_id)
+        elif stream_id in self._blocked:
             del self._blocked[stream_id]
         else:
             self._ready.remove(stream_id)
+
+    def stall(self, stream_id: int) -> None:
+        """Hold a stream up until :meth:`resume`, whatever it has to send."""
+        if stream_id in self.stalled:
+            return
+        # Kept as pending, so that a whole response does not go past it.
+        if self.pending.setdefault(stream_id, stalled := _Pending()) is not stalled:
+            self._leave(stream_id)
+        self.stalled.add(stream_id)
+
+    def resume(self, stream_id: int) -> None:
+        """Let a stream go on that was held up."""
+        if stream_id not in self.stalled:
+            return
+        self.stalled.remove(stream_id)
+        if self.pending[stream_id].empty:
+            del self.pending[stream_id]
+        else:
+            self._ready.append(stream_id)
+
+    def _take_command(self, stream_id: int, pending: _Pending, behind: deque[Piece]) -> Piece:
+        """Take the command that is next, and what follows it into the queue, up to another."""
+        piece = behind.popleft()
+        while behind and behind[0].mark != COMMAND:
+            _, head, data, mark, _ = behind.popleft()
+            _add(pending, head, data, mark)
+        if not behind:
+            pending.behind = None
+        if pending.empty:
+            del self.pending[stream_id]
+        else:
+            self._ready.appendleft(stream_id)
+        return piece
 
     def _unblock(self, stream_id: int) -> None:
         if stream_id in self._blocked:
@@ -126,10 +210,10 @@ class SendQueue:
     def _take_head(self, stream_id: int, pending: _Pending) -> Piece:
         head = pending.heads.popleft()
         only = not pending.heads and not pending.octets
-        if only and pending.mark == END:
+        if only and pending.mark == END and pending.behind is None:
             del self.pending[stream_id]
             return Piece(stream_id, head, b"", END)
-        if only and pending.mark == OPEN:
+        if only and pending.empty:
             del self.pending[stream_id]
         else:
             # The stream keeps its turn: content usually fits behind the head in one record.
@@ -139,11 +223,22 @@ class SendQueue:
     def _take_data(self, stream_id: int, pending: _Pending, room: int) -> Piece:
         data = _cut(pending.data, room)
         pending.octets -= len(data)
-        if pending.octets or pending.mark == ABORT:
+        if pending.octets or pending.mark in (ABORT, TRAILERS) or pending.behind is not None:
             self._ready.append(stream_id)
             return Piece(stream_id, None, data, OPEN)
         del self.pending[stream_id]
         return Piece(stream_id, None, data, pending.mark)
+
+
+def _add(pending: _Pending, head: Head | None, data: bytes | memoryview, mark: int) -> None:
+    if mark == TRAILERS:
+        pending.trailers = head
+    elif head is not None:
+        pending.heads.append(head)
+    if data:
+        pending.data.append(data)
+        pending.octets += len(data)
+    pending.mark = mark
 
 
 def _cut(chunks: deque[bytes | memoryview], room: int) -> bytes | memoryview:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..http2.connection import code_name
+from ..codes import code_name
 
 __all__ = ["FRAMES", "SETTINGS_NAMES", "code_name", "flag_names", "frame_name", "setting_name"]
 

@@ -47,9 +47,19 @@ def connection_template(
         "wsgi.run_once": False,
         "wsgi.file_wrapper": file_wrapper,
         "wsgi.input_terminated": True,
+        # Each request has its own, but for trailers, which come with content alone.
+        "wsgi.early_hints": None,
+        "wsgi.ext.http.send_trailers": None,
+        "h2wsgi.stream": None,
+        "h2wsgi.trailers": _no_trailers,
     }
     template.update(facts.tls)
     return template
+
+
+def _no_trailers() -> list[tuple[str, str]]:
+    """Return the trailers of a request without content."""
+    return []
 
 
 def _script_name(root_path: str) -> str:

@@ -13,6 +13,7 @@ from email.utils import formatdate
 from typing import Any
 
 from ..errors import ApplicationError
+from ..field_rules import HOP_BY_HOP, checked_field, forbidden_in_value
 from ..handover import Head
 
 Headers = list[tuple[str, str]]
@@ -20,14 +21,7 @@ Headers = list[tuple[str, str]]
 REMEMBERED_OCTETS = 65_536
 """Names and values of the heads remembered, all together."""
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_FORBIDDEN_IN_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f]").search
 _STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
-
-# RFC 9113 section 8.2.2: fields about the connection have no place in HTTP/2.
-HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
-)
 
 
 class CheckedHead:
@@ -37,13 +31,15 @@ class CheckedHead:
     wrong that does not stop the response.
     """
 
-    __slots__ = ("_sized", "head", "length", "notes", "without_content")
+    __slots__ = ("_sized", "announces_trailers", "head", "length", "notes", "without_content")
 
     def __init__(self, head: Head, length: int | None, notes: tuple[str, ...]) -> None:
         self.head = head
         self.length = length
         self.notes = notes
         self.without_content = head.status in (204, 304)
+        self.announces_trailers = any(name == b"trailer" for name, _ in head.fields)
+        """Whether the end of the content is not to be taken for the end of the response."""
         self._sized: CheckedHead | None = None
 
     def with_length(self, length: int) -> CheckedHead:
@@ -120,9 +116,9 @@ def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
         raise TypeError(f"the status must be a str, not {type(status).__name__}")
     if not isinstance(headers, list):
         raise TypeError(f"the headers must be a list, not {type(headers).__name__}")
-    if _STATUS(status) is None or _FORBIDDEN_IN_VALUE(status):
+    if _STATUS(status) is None or forbidden_in_value(status):
         raise ApplicationError(f"{status!r} is not a status: 200 to 599, a space, a reason")
-    fields = [_checked(item) for item in headers]
+    fields = [checked_field(item) for item in headers]
     names = {name for name, _ in fields}
     length = _declared_length(fields) if "content-length" in names else None
     code = int(status[:3])
@@ -140,24 +136,6 @@ def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
     if "server" not in names:
         sent.append((b"server", b"h2wsgi"))
     return CheckedHead(Head(code, sent), length, tuple(notes))
-
-
-def _checked(item: tuple[str, str]) -> tuple[str, str]:
-    """Return a header with its name in lower case and nothing around its value."""
-    if not isinstance(item, tuple) or len(item) != 2:
-        raise TypeError(f"a header must be a tuple of name and value, not {item!r}")
-    name, value = item
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise TypeError(f"a header's name and value must be str: {item!r}")
-    if _TOKEN(name) is None:
-        raise ApplicationError(f"{name!r} is not a field name")
-    if _FORBIDDEN_IN_VALUE(value):
-        raise ApplicationError(f"the value of {name!r} holds a control character: {value!r}")
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        raise ApplicationError(f"the value of {name!r} is not latin-1: {value!r}") from None
-    return name.lower(), value.strip(" \t")
 
 
 def _declared_length(fields: Headers) -> int:

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..errors import ApplicationError
-from ..handover import ABORT, END, OPEN
+from ..field_rules import Fields, trailer_fields
+from ..handover import ABORT, END, OPEN, TRAILERS, Head
 from ..stream import Stream
 from .head import CheckedHead, HeadMemory
 
@@ -64,7 +65,7 @@ class Response:
     """One response, from ``start_response`` to the last octet."""
 
     __slots__ = ("_checked", "_excess", "_head_sent", "_heads", "_missing", "_remaining", "_stream",
-                 "_without_content", "clean", "ended", "wake")  # fmt: skip
+                 "_trailers", "_without_content", "clean", "ended", "wake")  # fmt: skip
 
     def __init__(self, stream: Stream, heads: HeadMemory) -> None:
         self._stream = stream
@@ -74,6 +75,8 @@ class Response:
         self._remaining = -1
         """Octets of the declared content still to come; -1 if none was declared."""
         self._without_content = False
+        self._trailers: Fields | None = None
+        """What follows the content; None if nothing does, so that its last octets end it."""
         self._excess = 0
         self._missing = 0
         self.ended = False
@@ -115,6 +118,8 @@ class Response:
                     raise _error_in(exc_info)
             finally:
                 exc_info = None  # breaks the reference cycle through this frame
+            # Those of a response that is replaced are not those of the one in its place.
+            self._trailers = None
         elif self._checked is not None:
             raise ApplicationError("start_response was called twice without exc_info")
         checked = self._heads.checked(status, headers)
@@ -122,7 +127,27 @@ class Response:
         self._checked = checked
         self._remaining = -1 if checked.length is None else checked.length
         self._without_content = checked.without_content or self._stream.request.method == "HEAD"
+        if checked.announces_trailers and self._trailers is None:
+            self._trailers = []
         return self.write
+
+    def __call__(self, headers: Iterable[tuple[str, str]]) -> None:
+        """``wsgi.ext.http.send_trailers``: send these fields behind the content.
+
+        May be called until the response ends, more than once. Behind the last octet of a declared
+        Content-Length it does not end if there were trailers before, or a Trailer field.
+
+        Raises:
+            ApplicationError: the response has ended, or a field has no place in trailers.
+            TypeError: it is no list of pairs of str.
+        """
+        fields = trailer_fields(headers)
+        if self.ended:
+            raise ApplicationError(
+                "trailers behind the end of the response: announce them by a Trailer field, or "
+                "send them before the last octet of Content-Length"
+            )
+        self._trailers = (self._trailers or []) + fields
 
     def write(self, data: bytes) -> None:
         """Send ``data``, the head before it; returns when the stream's buffer has room again.
@@ -156,7 +181,9 @@ class Response:
             self._excess += len(data) - self._remaining
             data = data[: self._remaining]
         self._remaining -= len(data)
-        self._hand_over(data, OPEN if self._remaining else END)
+        if data or not self._head_sent:
+            ends = not self._remaining and self._trailers is None
+            self._hand_over(data, END if ends else OPEN)
 
     def send_iterable(self, iterable: Iterable[bytes]) -> None:
         """Send what the application returned, if it is not a list. Does not close it.
@@ -202,6 +229,7 @@ class Response:
             checked is None
             or self._head_sent
             or self._without_content
+            or self._trailers is not None
             or len(content) != self._remaining
         ):
             self.write(content)
@@ -246,7 +274,13 @@ class Response:
             self._missing = self._remaining
             self.abort()
             return
-        self._hand_over(b"", END)
+        if not self._trailers or self._without_content:
+            self._hand_over(b"", END)
+            return
+        if not self._head_sent:
+            self._hand_over(b"", OPEN)
+        self.ended = True
+        self._stream.send(Head(0, self._trailers), b"", TRAILERS)
 
     def abort(self) -> None:
         """Reset the stream: what was sent must not be taken for a whole response.

@@ -62,6 +62,9 @@ class Runner:
                 environ = self._environ(stream)
             else:
                 environ = known.copy()  # as _environ does, for most requests
+            # In place of what the template has there: new keys would make the dict grow.
+            environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
+            environ["wsgi.ext.http.send_trailers"] = response
             iterable = self._app(environ, response.start_response)
             if type(iterable) is list:
                 response.send_complete(iterable)
@@ -103,6 +106,7 @@ class Runner:
         if stream.has_content:
             on_first_read = stream.send_continue if stream.request.expects_continue else None
             environ["wsgi.input"] = Input(stream, on_first_read)
+            environ["h2wsgi.trailers"] = stream.request_trailers
         return environ
 
     def _close(self, iterable: Any, stream: Stream) -> None:

@@ -6,6 +6,8 @@ Loop thread only. RFC 9113 section 6; windows, field blocks and output are the e
 from __future__ import annotations
 
 import abc
+from collections import deque
+from struct import pack
 from typing import Generic
 
 from h2.errors import ErrorCodes
@@ -26,6 +28,7 @@ from ..frame_types import (
     WINDOW_UPDATE,
 )
 from .interface import EngineHandler
+from .settings import MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE
 from .stream_table import S, StreamTable
 from .trailers import trailers_error
 
@@ -36,6 +39,10 @@ class FrameReceiver(abc.ABC, Generic[S]):
     def __init__(self, handler: EngineHandler, config: Config) -> None:
         self._handler = handler
         self._config = config
+        self._max_streams = config.max_streams
+        self._max_field_section = config.max_field_section
+        self._unacknowledged: deque[dict[int, int]] = deque()
+        """Our SETTINGS frames that the peer has not confirmed yet."""
         self._streams: StreamTable[S] = StreamTable()
         self._receivers = {
             DATA: self._receive_data,
@@ -83,8 +90,12 @@ class FrameReceiver(abc.ABC, Generic[S]):
         """Apply and acknowledge the peer's settings, and tell the handler."""
 
     @abc.abstractmethod
-    def _settings_acknowledged(self) -> None:
-        """The peer has our settings."""
+    def _settings_acknowledged(self, entries: dict[int, int]) -> None:
+        """The peer has our settings, ``entries`` of them."""
+
+    @abc.abstractmethod
+    def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """See Engine."""
 
     @abc.abstractmethod
     def _answer_ping(self, payload: bytes) -> None:
@@ -104,10 +115,19 @@ class FrameReceiver(abc.ABC, Generic[S]):
         stream = self._streams.open.get(stream_id)
         if stream is None:
             self._streams.require_reset_by_us(stream_id)
-        elif (error := trailers_error(self._config, stream, fields, ended)) is not None:
+        elif (
+            error := trailers_error(
+                stream,
+                fields,
+                ended,
+                max_octets=self._max_field_section,
+                max_fields=self._config.max_fields,
+            )
+        ) is not None:
             self._stream_error(stream_id, *error)
         else:
             self._trailers_accepted(stream_id)
+            self._handler.trailers_received(stream_id, fields)
             self._handler.request_ended(stream_id)
 
     def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
@@ -139,8 +159,21 @@ class FrameReceiver(abc.ABC, Generic[S]):
         elif payload:
             raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
         else:
-            self._settings_acknowledged()
-            self._handler.settings_acknowledged()
+            self._acknowledged(self._unacknowledged.popleft() if self._unacknowledged else {})
+
+    def change_settings(self, entries: dict[int, int]) -> None:
+        """See Engine."""
+        self._unacknowledged.append(entries)
+        payload = b"".join(pack("!HL", code, value) for code, value in entries.items())
+        self.send_raw_frame(SETTINGS, 0, 0, payload)
+
+    def _acknowledged(self, entries: dict[int, int]) -> None:
+        """The peer's settings of us change now (section 6.5.3)."""
+        self._max_streams = entries.get(MAX_CONCURRENT_STREAMS, self._max_streams)
+        if (section := entries.get(MAX_HEADER_LIST_SIZE)) is not None:
+            self._max_field_section = min(section, self._config.max_field_section)
+        self._settings_acknowledged(entries)
+        self._handler.settings_acknowledged(entries)
 
     def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")

@@ -94,7 +94,9 @@ class FastEngine(FrameReceiver[_Stream]):
 
     def start(self) -> None:
         """See Engine."""
-        self._out.append(own_settings(self._config).serialize())
+        settings = own_settings(self._config)
+        self._unacknowledged.append(settings.settings)
+        self._out.append(settings.serialize())
         if self._config.connection_window > DEFAULT_WINDOW:
             self._update_window(0, self._config.connection_window - DEFAULT_WINDOW)
 
@@ -172,7 +174,7 @@ class FastEngine(FrameReceiver[_Stream]):
             part = block[start : start + MAX_FRAME_SIZE]
             if start + MAX_FRAME_SIZE >= len(block):
                 flags |= FLAG_END_HEADERS
-            self._send_frame(type_, flags, stream_id, part)
+            self.send_raw_frame(type_, flags, stream_id, part)
             type_, flags = CONTINUATION, 0
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
@@ -192,9 +194,13 @@ class FastEngine(FrameReceiver[_Stream]):
         if stream_id in self._streams.open:
             self._reset(stream_id, code)
 
+    def abandon(self, stream_id: int) -> None:
+        """See Engine."""
+        self._streams.reset_by_us(stream_id)
+
     def _reset(self, stream_id: int, code: int) -> None:
         self._streams.reset_by_us(stream_id)
-        self._send_frame(RST_STREAM, 0, stream_id, _four_octets(code))
+        self.send_raw_frame(RST_STREAM, 0, stream_id, _four_octets(code))
 
     def credit(self, stream_id: int, octets: int) -> None:
         """See Engine."""
@@ -206,7 +212,7 @@ class FastEngine(FrameReceiver[_Stream]):
             self._update_window(stream_id, octets)
 
     def _update_window(self, stream_id: int, octets: int) -> None:
-        self._send_frame(WINDOW_UPDATE, 0, stream_id, _four_octets(octets))
+        self.send_raw_frame(WINDOW_UPDATE, 0, stream_id, _four_octets(octets))
 
     def ping(self, payload: bytes) -> None:
         """See Engine."""
@@ -224,8 +230,13 @@ class FastEngine(FrameReceiver[_Stream]):
         self._out.clear()
         return data
 
-    def _send_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+    def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """See Engine."""
         size = len(payload)
+        if type_ == DATA:
+            self._send_window -= size
+            if (stream := self._streams.open.get(stream_id)) is not None:
+                stream.send_credit -= size
         self._out += (_frame_header(size >> 8, size & 0xFF, type_, flags, stream_id), payload)
 
     # -------------------------------------------------------------------------- frames
@@ -235,7 +246,7 @@ class FastEngine(FrameReceiver[_Stream]):
         ended = bool(flags & FLAG_END_STREAM)
         if not stream_id & 1:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
-        if stream_id <= streams.highest or len(streams.open) >= self._config.max_streams:
+        if stream_id <= streams.highest or len(streams.open) >= self._max_streams:
             self._receive_other_headers(stream_id, block, ended)
             return
         fields: FieldList = []
@@ -303,7 +314,8 @@ class FastEngine(FrameReceiver[_Stream]):
                 self._discard_data(stream_id, size, "content-length does not fit")
                 return
         stream.receive_credit -= size
-        if self._receive_initial + stream.receive_credit < 0:
+        # A smaller initial window makes it negative, and what has no content needs none.
+        if size and self._receive_initial + stream.receive_credit < 0:
             raise ConnectionFailed(
                 ErrorCodes.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
             )
@@ -322,8 +334,9 @@ class FastEngine(FrameReceiver[_Stream]):
     def _closed_by_peer(self, stream_id: int, payload: bytes) -> None:
         """Nothing is kept of a closed stream."""
 
-    def _settings_acknowledged(self) -> None:
-        self._receive_initial = self._config.stream_window
+    def _settings_acknowledged(self, entries: dict[int, int]) -> None:
+        self._receive_initial = entries.get(INITIAL_WINDOW_SIZE, self._receive_initial)
+        self._requests.limit(self._max_field_section)
 
     def _apply_settings(self, payload: bytes) -> None:
         # Of a setting that comes twice only the last is seen by anybody (section 6.5.3).
@@ -342,7 +355,7 @@ class FastEngine(FrameReceiver[_Stream]):
         self._handler.settings_received()
 
     def _answer_ping(self, payload: bytes) -> None:
-        self._send_frame(PING, FLAG_ACK, 0, payload)
+        self.send_raw_frame(PING, FLAG_ACK, 0, payload)
 
     def _open_window(self, stream_id: int, increment: int) -> None:
         if stream_id == 0:

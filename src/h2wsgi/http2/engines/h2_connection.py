@@ -120,6 +120,12 @@ class Connection(H2Connection):
         """
         return 0
 
+    def take_outbound_window(self, stream_id: int, octets: int) -> None:
+        """Count DATA that h2 has not sent itself, if need be to below zero."""
+        self.outbound_flow_control_window -= octets
+        if (stream := self.streams.get(stream_id)) is not None:
+            stream.outbound_flow_control_window -= octets
+
     def forget(self, stream_id: int) -> None:
         """Drop a stream that is closed; no frame of it comes here any more."""
         self.streams.pop(stream_id, None)

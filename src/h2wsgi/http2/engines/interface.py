@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ...handover import Head
 from ...request import RequestFields
+from ..fields import FieldList
 
 
 class EngineHandler(Protocol):
@@ -28,6 +29,9 @@ class EngineHandler(Protocol):
     def data_discarded(self, flow_octets: int) -> None:
         """DATA that belongs to no open stream: only the connection's window shrank."""
 
+    def trailers_received(self, stream_id: int, fields: FieldList) -> None:
+        """The trailers of the request, which ends with the next event."""
+
     def request_ended(self, stream_id: int) -> None:
         """END_STREAM came after the request's field section: nothing more will come."""
 
@@ -44,8 +48,8 @@ class EngineHandler(Protocol):
     def settings_received(self) -> None:
         """The peer's SETTINGS took effect; any stream's window may have changed."""
 
-    def settings_acknowledged(self) -> None:
-        """The peer has our settings."""
+    def settings_acknowledged(self, entries: dict[int, int]) -> None:
+        """The peer keeps to a SETTINGS frame of ours from here on; so does the engine."""
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """The answer to a PING of ours."""
@@ -98,6 +102,15 @@ class Engine(Protocol):
 
     def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
         """Queue GOAWAY. Streams above ``last_stream_id`` that come later are ignored."""
+
+    def change_settings(self, entries: dict[int, int]) -> None:
+        """Queue SETTINGS of ours; they count when the peer has acknowledged them."""
+
+    def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Queue any frame, legal or not. Only windows change by it, and only those of DATA."""
+
+    def abandon(self, stream_id: int) -> None:
+        """Close an open stream without a frame; what comes of it is treated as after a reset."""
 
     def data_to_send(self) -> bytes:
         """Take the octets queued so far."""

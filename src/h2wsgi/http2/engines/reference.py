@@ -58,6 +58,7 @@ from .interface import EngineHandler
 from .settings import (
     DEFAULT_WINDOW,
     HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
     MAX_ENCODER_TABLE,
     known_entries,
     own_settings,
@@ -86,7 +87,9 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._h2.initiate_connection()
         self._h2.clear_outbound_data_buffer()
         self._h2.receive_data(PREFACE)  # the gate has taken the client's, or is about to
-        self._out += own_settings(self._config).serialize()
+        settings = own_settings(self._config)
+        self._unacknowledged.append(settings.settings)
+        self._out += settings.serialize()
         if self._config.connection_window > DEFAULT_WINDOW:
             self._h2.increment_flow_control_window(self._config.connection_window - DEFAULT_WINDOW)
 
@@ -161,6 +164,19 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._send_frame(frame)
         self._streams.ignore_above = last_stream_id
 
+    def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """See Engine."""
+        if type_ == DATA:
+            self._h2.take_outbound_window(stream_id, len(payload))
+        self._collect()
+        header = len(payload).to_bytes(3, "big") + bytes((type_, flags))
+        self._out += header + stream_id.to_bytes(4, "big") + payload
+
+    def abandon(self, stream_id: int) -> None:
+        """See Engine."""
+        self._streams.reset_by_us(stream_id)
+        self._h2.forget(stream_id)
+
     def data_to_send(self) -> bytes:
         """See Engine."""
         self._collect()
@@ -218,7 +234,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             if stream.content_left < 0 or (ended and stream.content_left):
                 self._discard_data(stream_id, len(payload), "content-length does not fit")
                 return
-        events = self._feed(DATA, flags, stream_id, payload)
+        events = self._receive_content(flags, stream_id, payload)
         if ended:
             # Before the handler, which may want to credit what no longer has a window.
             self._request_ended(stream_id)
@@ -227,6 +243,14 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
                 self._handler.data_received(stream_id, event.data, event.flow_controlled_length)
         if ended:
             self._handler.request_ended(stream_id)
+
+    def _receive_content(self, flags: int, stream_id: int, payload: bytes) -> list[Event]:
+        """Give h2 a DATA frame; to one without octets it would apply a window below zero."""
+        if payload or self._h2.remote_flow_control_window(stream_id) >= 0:
+            return self._feed(DATA, flags, stream_id, payload)
+        if flags & FLAG_END_STREAM:
+            self._tell_h2(stream_id, [], True)
+        return [DataReceived(stream_id=stream_id, data=b"", flow_controlled_length=0)]
 
     def _request_ended(self, stream_id: int) -> None:
         if self._streams.request_ended(stream_id):
@@ -248,7 +272,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         if self._streams.is_ignored(stream_id):
             return
         self._streams.advance(stream_id)
-        if len(self._streams.open) >= self._config.max_streams:
+        if len(self._streams.open) >= self._max_streams:
             self._reset_unopened(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
             return
         self._open_stream(stream_id, fields, ended)
@@ -277,7 +301,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         config = self._config
         request = field_rules.check_request(fields, end_stream=ended)
         size = field_rules.check_size(
-            fields, max_octets=config.max_field_section, max_fields=config.max_fields
+            fields, max_octets=self._max_field_section, max_fields=config.max_fields
         )
         if size > field_rules.LARGE_SECTION:
             request.large = size
@@ -297,7 +321,11 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._feed(RST_STREAM, 0, stream_id, payload)
         self._h2.forget(stream_id)
 
-    def _settings_acknowledged(self) -> None:
+    def _settings_acknowledged(self, entries: dict[int, int]) -> None:
+        if (initial := entries.get(INITIAL_WINDOW_SIZE)) is not None:
+            # Only now, or h2 would have it acknowledged by whatever ACK comes next.
+            self._h2.local_settings[INITIAL_WINDOW_SIZE] = initial
+        self._last = None
         self._feed(SETTINGS, FLAG_ACK, 0, b"")
 
     def _apply_settings(self, payload: bytes) -> None:

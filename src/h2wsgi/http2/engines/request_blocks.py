@@ -43,6 +43,12 @@ class RequestBlocks:
         self._is_stable = False
         """Whether the block decoded last left the dynamic table as it was."""
 
+    def limit(self, max_octets: int) -> None:
+        """Read no request whose decoded fields are larger than that."""
+        if max_octets != self._max_octets:
+            self._max_octets = max_octets
+            self._forget()
+
     def decode(self, block: bytes) -> FieldList:
         """Return the fields of a block, whatever it is for: the table is the connection's.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from h2.errors import ErrorCodes
 
-from ...config import Config
 from ...errors import MalformedRequest, UnacceptableRequest
 from ..fields import FieldList, check_size, check_trailers
 from .stream_table import OpenStream
 
 
 def trailers_error(
-    config: Config, stream: OpenStream, fields: FieldList, ended: bool
+    stream: OpenStream, fields: FieldList, ended: bool, *, max_octets: int, max_fields: int
 ) -> tuple[ErrorCodes, str] | None:
     """Return the code and reason of the stream error that a trailer section is, if any."""
     if stream.request_ended:
@@ -22,7 +21,7 @@ def trailers_error(
         return ErrorCodes.PROTOCOL_ERROR, "content-length does not fit"
     try:
         check_trailers(fields)
-        check_size(fields, max_octets=config.max_field_section, max_fields=config.max_fields)
+        check_size(fields, max_octets=max_octets, max_fields=max_fields)
     except MalformedRequest as error:
         return ErrorCodes.PROTOCOL_ERROR, str(error)
     except UnacceptableRequest as error:

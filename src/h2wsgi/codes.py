@@ -1,0 +1,100 @@
+"""Error codes and settings by the names RFC 9113 gives them (sections 7 and 6.5.2). Pure.
+
+What an application, a rule or a URL writes, a name or a number, becomes the number here; what is
+neither is refused with the nearest name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from enum import IntEnum
+from typing import TypeVar
+
+
+class ErrorCode(IntEnum):
+    """Why a stream or a connection ends (RFC 9113 section 7)."""
+
+    NO_ERROR = 0x0
+    PROTOCOL_ERROR = 0x1
+    INTERNAL_ERROR = 0x2
+    FLOW_CONTROL_ERROR = 0x3
+    SETTINGS_TIMEOUT = 0x4
+    STREAM_CLOSED = 0x5
+    FRAME_SIZE_ERROR = 0x6
+    REFUSED_STREAM = 0x7
+    CANCEL = 0x8
+    COMPRESSION_ERROR = 0x9
+    CONNECT_ERROR = 0xA
+    ENHANCE_YOUR_CALM = 0xB
+    INADEQUATE_SECURITY = 0xC
+    HTTP_1_1_REQUIRED = 0xD
+
+
+class Setting(IntEnum):
+    """What an endpoint tells the other of itself (RFC 9113 section 6.5.2, RFC 8441)."""
+
+    HEADER_TABLE_SIZE = 0x1
+    ENABLE_PUSH = 0x2
+    MAX_CONCURRENT_STREAMS = 0x3
+    INITIAL_WINDOW_SIZE = 0x4
+    MAX_FRAME_SIZE = 0x5
+    MAX_HEADER_LIST_SIZE = 0x6
+    ENABLE_CONNECT_PROTOCOL = 0x8
+
+
+C = TypeVar("C", bound=IntEnum)
+
+
+def error_code(value: int | str) -> int:
+    """Return the number of an error code: ``8``, ``"8"``, ``"0x8"``, ``"CANCEL"``, ``"cancel"``.
+
+    Raises:
+        TypeError: it is neither a number nor a text.
+        ValueError: no name of a code, or no number of 32 bits.
+    """
+    return _number(value, ErrorCode, "an error code", 2**32 - 1)
+
+
+def setting(value: int | str) -> int:
+    """Return the number of a setting, as :func:`error_code` does."""
+    return _number(value, Setting, "a setting", 2**16 - 1)
+
+
+def code_name(code: int) -> str:
+    """Return an error code's name, or its number in hexadecimal."""
+    return ErrorCode(code).name if code in set(ErrorCode) else f"0x{code:x}"
+
+
+def setting_name(code: int) -> str:
+    """Return a setting's name, or its number in hexadecimal."""
+    return Setting(code).name if code in set(Setting) else f"0x{code:x}"
+
+
+def near(word: str, words: list[str]) -> str:
+    """Return a question for somebody who wrote ``word``, or nothing if no word is like it."""
+    found = difflib.get_close_matches(word, words, n=1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _number(value: int | str, names: type[C], what: str, largest: int) -> int:
+    number: int | str = value
+    if isinstance(value, str):
+        name = value.strip().upper().replace("-", "_")
+        number = names[name] if name in names.__members__ else _parsed(name)
+    if isinstance(number, bool) or not isinstance(number, int | str):
+        raise TypeError(f"{what} is a number or a name, not {type(value).__name__}")
+    if isinstance(number, str):
+        hint = near(number, list(names.__members__))
+        raise ValueError(f"{value!r} is no name of {what}.{hint}")
+    if not 0 <= number <= largest:
+        raise ValueError(f"{what} is a number from 0 to {largest}, not {number}")
+    return int(number)
+
+
+def _parsed(text: str) -> int | str:
+    """Return a decimal or hexadecimal number, or the text if it is none."""
+    digits, base = (text[2:], 16) if text[:2] == "0X" else (text, 10)
+    try:
+        return int(digits, base) if digits.isalnum() else text
+    except ValueError:
+        return text

@@ -1,0 +1,121 @@
+"""What applications may do to a connection, done: the loop's side of StreamControl.
+
+Loop thread only. What the application had handed over before has been framed when a command is
+run; here it is written first, where the command goes past the engine.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..stream import Stream
+from ..stream_control import Ping
+from .engines.interface import Engine
+from .engines.settings import INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE
+from .host import Wire
+from .outflow import Outflow
+
+
+class Target(Protocol):
+    """What the commands need of their connection."""
+
+    streams: dict[int, Stream]
+
+    def reset(self, stream: Stream, code: int, outcome: str) -> None:
+        """End a stream from our side."""
+
+    def abandon(self, stream: Stream, outcome: str) -> None:
+        """Give up a stream that the engine does not know any more."""
+
+    def limit_credit_step(self, window: int) -> None:
+        """Return credit in steps that fit a window of so many octets."""
+
+
+class ConnectionCommands:
+    """The :class:`~h2wsgi.stream_control.Commands` of one connection."""
+
+    def __init__(self, target: Target, engine: Engine, outflow: Outflow, wire: Wire) -> None:
+        self._target = target
+        self._engine = engine
+        self._outflow = outflow
+        self._wire = wire
+        self._pings: dict[bytes, list[Ping]] = {}
+        self.closed = False
+        """The connection has ended; what is still done to it reaches nobody."""
+
+    def close(self) -> None:
+        """The connection ends: so does every wait for a PING."""
+        self.closed = True
+        pings, self._pings = self._pings, {}
+        for ping in (ping for same in pings.values() for ping in same):
+            ping.lost()
+
+    def _is_open(self, stream: Stream) -> bool:
+        return self._target.streams.get(stream.stream_id) is stream
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """See Commands. A stream that has ended already cannot be reset any more."""
+        if self._is_open(stream):
+            self._target.reset(stream, code, "the application asked for it")
+
+    def go_away(self, code: int, last_stream_id: int | None, debug: bytes) -> None:
+        """See Commands."""
+        last = self._engine.last_stream_id if last_stream_id is None else last_stream_id
+        self._engine.go_away(last, code, debug)
+        self._wire.goes_away()
+
+    def send_raw_frames(self, frames: list[tuple[int, int, int, bytes]]) -> None:
+        """See Commands."""
+        for frame in frames:
+            self._engine.send_raw_frame(*frame)
+
+    def abandon(self, stream: Stream) -> None:
+        """See Commands."""
+        if self._is_open(stream):
+            self._engine.abandon(stream.stream_id)
+            self._target.abandon(stream, "left to raw frames")
+
+    def close_transport(self, abort: bool) -> None:
+        """See Commands."""
+        self._outflow.write()
+        self._wire.hang_up(abort)
+
+    def change_settings(self, entries: dict[int, int]) -> None:
+        """See Commands."""
+        if (window := entries.get(INITIAL_WINDOW_SIZE)) is not None:
+            self._target.limit_credit_step(window)
+        self._engine.change_settings(entries)
+
+    def settings_acknowledged(self, entries: dict[int, int]) -> None:
+        """The client keeps to these settings from here on."""
+        if (size := entries.get(MAX_FRAME_SIZE)) is not None:
+            self._wire.accept_frames(size)
+
+    def stall(self, stream: Stream, seconds: float) -> None:
+        """See Commands."""
+        if self._is_open(stream) and not stream.response_ended:
+            self._outflow.stall(stream)
+            self._wire.call_later(seconds, lambda: self._outflow.resume(stream))
+
+    def stall_connection(self, seconds: float) -> None:
+        """See Commands."""
+        self._outflow.write()
+        self._wire.stall(seconds)
+
+    def ping(self, ping: Ping) -> None:
+        """See Commands."""
+        if self.closed:
+            ping.lost()
+            return
+        self._pings.setdefault(ping.payload, []).append(ping)
+        ping.sent()
+        self._engine.ping(ping.payload)
+
+    def ping_acknowledged(self, payload: bytes) -> bool:
+        """The client answered a PING; False if it was none of these."""
+        if (same := self._pings.get(payload)) is None:
+            return False
+        same.pop(0).answered()
+        if not same:
+            del self._pings[payload]
+        return True

@@ -1,0 +1,170 @@
+"""Faults on demand: a middleware that makes responses go wrong by ``--fault`` rules.
+
+Runs on application threads, in front of the application, and only if there are rules. All that it
+does, any application may do by ``environ["h2wsgi.stream"]``; the faults of connections alone are
+asked for by the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..codes import ErrorCode, code_name
+from ..errors import ClientDisconnected
+from ..fault_rules import FaultRule
+from ..logs import Log
+from ..stream_control import StreamControl
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+ENDING = frozenset({"reset", "refuse", "drop"})
+"""Kinds after which there is nothing more to send."""
+
+
+class Faults:
+    """The application that stands before another one, with the rules for its requests."""
+
+    def __init__(self, app: WSGIApplication, rules: Iterable[FaultRule], log: Log) -> None:
+        self._app = app
+        self._rules = [rule for rule in rules if rule.kind != "delay-settings"]
+        self._log = log
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer, or do what the rules want instead."""
+        path = environ["PATH_INFO"]
+        hits = [rule for rule in self._rules if rule.matches(path) and rule.strikes()]
+        if not hits:
+            return self._app(environ, start_response)
+        stream: StreamControl = environ["h2wsgi.stream"]
+        what = f"{environ['REQUEST_METHOD']} {path} (stream {stream.id})"
+        later = []
+        for rule in hits:
+            if rule.after or rule.kind == "drip":
+                later.append(rule)
+                continue
+            self._inject(rule, stream, what)
+            if rule.kind in ENDING:
+                raise ClientDisconnected(f"ended by the fault {rule.text!r}")
+        if not later:
+            return self._app(environ, start_response)
+        return self._later(later, stream, what, environ, start_response)
+
+    def _later(
+        self,
+        rules: list[FaultRule],
+        stream: StreamControl,
+        what: str,
+        environ: dict[str, Any],
+        start_response: Callable[..., Any],
+    ) -> Iterable[bytes]:
+        pieces = _Pieces(rules, lambda rule: self._inject(rule, stream, what))
+
+        def start(*args: Any) -> Callable[[bytes], None]:
+            write = start_response(*args)
+
+            def write_in_pieces(data: bytes) -> None:
+                for piece in pieces.of(data):
+                    write(piece)
+
+            return write_in_pieces
+
+        return _Content(self._app(environ, start), pieces)
+
+    def _inject(self, rule: FaultRule, stream: StreamControl, what: str) -> None:
+        self._log.events.info("fault %r: %s", rule.text, what)
+        match rule.kind:
+            case "reset":
+                stream.reset(rule.value)
+            case "refuse":
+                stream.reset(ErrorCode.REFUSED_STREAM)
+            case "goaway":
+                debug = f"fault: {code_name(rule.value)}".encode()
+                stream.goaway(rule.value, rule.named.get("last"), debug)
+            case "stall":
+                stream.stall(rule.value, connection=rule.named.get("of") == "connection")
+            case "drop":
+                stream.close_transport(abort=rule.value == "rst")
+            case "tiny-windows":
+                stream.change_settings({"INITIAL_WINDOW_SIZE": rule.value})
+            case "max-streams":
+                stream.change_settings({"MAX_CONCURRENT_STREAMS": rule.value})
+
+
+class _Pieces:
+    """Cuts a response's content where faults come, and makes them come."""
+
+    def __init__(self, rules: list[FaultRule], inject: Callable[[FaultRule], None]) -> None:
+        self._due = sorted((rule for rule in rules if rule.after), key=lambda rule: rule.after)
+        self._drip = next((rule for rule in rules if rule.kind == "drip"), None)
+        self._inject = inject
+        self._sent = 0
+
+    def of(self, data: bytes) -> Iterator[bytes]:
+        """Return ``data`` in pieces.
+
+        Raises:
+            ClientDisconnected: a fault has ended the stream.
+        """
+        position = 0
+        while position < len(data):
+            size = len(data) - position
+            if self._due:
+                size = min(size, self._due[0].after - self._sent)
+            if self._drip is not None:
+                size = min(size, self._drip.value)
+            yield data[position : position + size]
+            position += size
+            self._sent += size
+            self._strike()
+
+    def _strike(self) -> None:
+        while self._due and self._due[0].after <= self._sent:
+            rule = self._due.pop(0)
+            self._inject(rule)
+            if rule.kind in ENDING:
+                raise ClientDisconnected(f"ended by the fault {rule.text!r}")
+        if self._drip is not None:
+            if self._sent <= self._drip.value:
+                self._inject(self._drip)  # which only says so in the log
+            time.sleep(self._drip.named.get("delay", 0.1))
+
+
+class _Content:
+    """What the application returned, in pieces; closed as it would have been."""
+
+    def __init__(self, content: Iterable[bytes], pieces: _Pieces) -> None:
+        self._content = content
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._content:
+            if not chunk:
+                yield chunk
+            yield from self._pieces.of(chunk)
+
+    def close(self) -> None:
+        """Close what was wrapped."""
+        close = getattr(self._content, "close", None)
+        if close is not None:
+            close()
+
+
+class ConnectionFaults:
+    """The rules that strike connections before any request. Loop thread only."""
+
+    def __init__(self, rules: Iterable[FaultRule], log: Log) -> None:
+        self._rules = [rule for rule in rules if rule.kind == "delay-settings"]
+        self._log = log
+
+    def delay(self, what: str, peer: str) -> float:
+        """Return the seconds by which ``"settings"`` or their ``"ack"`` are late now."""
+        seconds = 0.0
+        for rule in self._rules:
+            if rule.named.get("what", "settings") == what and rule.strikes():
+                self._log.events.info("fault %r: %s", rule.text, peer)
+                seconds = max(seconds, rule.value)
+        return seconds
