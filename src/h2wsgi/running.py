@@ -22,7 +22,7 @@ from .banner import Endpoint, ready
 from .config import Config
 from .errors import ConfigurationError, H2WSGIError
 from .loading import load
-from .logs import command_log
+from .logs import Log, command_log
 from .server import Server
 from .tls import resolve
 from .wsgi.runner import WSGIApplication
@@ -162,23 +162,32 @@ def serve_in_thread(app: WSGIApplication | str, **options: Any) -> ServerThread:
     Raises:
         ConfigurationError: here or on entering, if something cannot be used.
     """
-    if not options.get("bind") and not options.get("bind_h2c"):
-        options["bind"] = "localhost:0"
-    config = Config.build(**options)
-    return ServerThread(_application(app, config), config)
+    return ServerThread.build(app, options)
 
 
 class ServerThread:
     """A server in a background thread, running while its ``with`` block does."""
 
-    def __init__(self, app: WSGIApplication, config: Config) -> None:
-        self.server = Server(app, config)
+    def __init__(self, app: WSGIApplication, config: Config, *, log: Log | None = None) -> None:
+        self.server = Server(app, config, log=log)
         self._loop_factory = loop_factory(config.loop)
         self._thread = threading.Thread(target=self._run, name="h2wsgi-loop", daemon=True)
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+
+    @classmethod
+    def build(cls, app: WSGIApplication | str, options: dict[str, Any], **more: Any) -> Self:
+        """Return what :func:`serve_in_thread` does, of this class; ``more`` goes to ``__init__``.
+
+        Raises:
+            ConfigurationError: an option or the target is wrong.
+        """
+        if not options.get("bind") and not options.get("bind_h2c"):
+            options = options | {"bind": "localhost:0"}
+        config = Config.build(**options)
+        return cls(_application(app, config), config, **more)
 
     @property
     def url(self) -> str:
