@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import time
 from typing import Any
@@ -235,6 +236,47 @@ def test_idle_threads_end(serve: Serve, connect: Connect, monkeypatch: pytest.Mo
     for _ in range(5):
         assert peer.get("/hello").body == b"hello"
         eventually(lambda: server.server.threads == 0, "the thread to end")
+
+
+@pytest.fixture
+def switch_interval():
+    """Sets the interpreter's switch interval, and what it was afterwards."""
+    found = sys.getswitchinterval()
+    yield sys.setswitchinterval
+    sys.setswitchinterval(found)
+
+
+def test_a_short_switch_interval_is_lengthened_for_many_threads(
+    serve: Serve, connect: Connect, switch_interval
+) -> None:
+    switch_interval(0.0005)
+    meeting = Meeting()
+    server = serve(meeting)
+    peer = connect(server)
+    assert peer.get("/hello").body == b"hello"
+    assert sys.getswitchinterval() == pytest.approx(0.0005)
+    streams = [peer.request(path="/x") for _ in range(60)]
+    meeting.wait_for(60)
+    assert sys.getswitchinterval() == pytest.approx(0.005)
+    meeting.go_on.set()
+    for stream_id in streams:
+        assert peer.response(stream_id).ended
+    server.stop()
+    assert sys.getswitchinterval() == pytest.approx(0.0005)
+
+
+def test_a_switch_interval_that_is_not_short_is_left_alone(
+    serve: Serve, connect: Connect, switch_interval
+) -> None:
+    switch_interval(0.01)
+    meeting = Meeting()
+    peer = connect(serve(meeting))
+    streams = [peer.request(path="/x") for _ in range(20)]
+    meeting.wait_for(20)
+    assert sys.getswitchinterval() == pytest.approx(0.01)
+    meeting.go_on.set()
+    for stream_id in streams:
+        assert peer.response(stream_id).ended
 
 
 def test_threads_that_end_while_work_arrives_lose_none_of_it(
