@@ -101,20 +101,21 @@ class Stream:
     @loop_thread
     def receive(self, data: bytes) -> bool:
         """Buffer content for the application; False if nobody will read it (credit it instead)."""
-        self._seen_octets += len(data)
-        too_large = 0 < self.limits.max_body < self._seen_octets
+        octets = len(data)
+        self._seen_octets += octets
+        max_body = self.limits.max_body
         with self._handover.lock:
-            if too_large and self._input_failure is None:
-                failure = BodyTooLarge(f"the content is over {self.limits.max_body} octets")
-                self._fail_input_locked(failure)
+            if max_body and self._seen_octets > max_body and self._input_failure is None:
+                self._fail_input_locked(BodyTooLarge(f"the content is over {max_body} octets"))
             if self._input_failure is not None or self.application_done:
                 return False
             self._chunks.append(data)
-            self._buffered += len(data)
-            if self.reading_since is not None:
-                self.reading_since = time.monotonic()
-            if self._buffered >= self._wanted or self._handover.input_full:
-                self.notify_locked()
+            self._buffered += octets
+            if self._changed is not None:  # else nobody has waited yet
+                if self.reading_since is not None:
+                    self.reading_since = time.monotonic()
+                if self._buffered >= self._wanted or self._handover.input_full:
+                    self._changed.notify_all()
         return True
 
     @loop_thread
@@ -123,7 +124,8 @@ class Stream:
         self.request_ended = True
         with self._handover.lock:
             self._input_ended = True
-            self.notify_locked()
+            if self._changed is not None:
+                self._changed.notify_all()
 
     @loop_thread
     def fail(self, reason: str) -> None:
@@ -206,7 +208,7 @@ class Stream:
         with handover.lock:
             # The peer has the rest of the window to go on with, so that these octets do come.
             self._wanted = min(minimum, self.limits.credit_step)
-            if not self._is_readable_locked():
+            if not (self._input_ended or self._is_readable_locked()):
                 self.reading_since = time.monotonic()
                 try:
                     self._wait_locked(self._is_readable_locked)
@@ -378,7 +380,10 @@ class Stream:
         A thread that it left behind reads no further: nothing would end its wait, and a content
         that is cut off here must not look whole.
         """
-        if not self.has_content:
+        if not self.has_content or (
+            self._input_ended and not self._chunks and not self._credit_due
+        ):
+            # Nothing to give up, and nothing of it comes back.
             self.application_done = True
             return
         handover = self._handover

@@ -125,14 +125,14 @@ class Connection:
             return
         budget = self._host.input_budget
         was_full = budget.full
-        padding = flow_octets - len(data)
+        octets = len(data)
         if data and stream.receive(data):
-            stream.budgeted += len(data)
-            budget.add(len(data))
+            stream.budgeted += octets
+            budget.add(octets)
         else:
-            padding = flow_octets
-        if padding:
-            self.engine.credit(stream_id, padding)
+            octets = 0
+        if octets < flow_octets:
+            self.engine.credit(stream_id, flow_octets - octets)
         self.data_discarded(flow_octets)
         if budget.full:
             if was_full:
