@@ -3,7 +3,8 @@
 The loop thread calls the upper half, the application's thread the lower. Every shared field is
 guarded by the connection's :class:`~h2wsgi.handover.Handover` lock. A thread that blocks here
 wakes on data, room, end, reset or connection loss, exactly once each (invariant 1): whatever
-changes what a waiter waits for calls :meth:`Stream.notify_locked` while it holds the lock.
+changes what a waiter waits for calls :meth:`Stream.notify_locked` while it holds the lock. For
+content alone that is done a little later, by :meth:`Stream.wake_reader` (see http2/readers.py).
 """
 
 from __future__ import annotations
@@ -100,7 +101,10 @@ class Stream:
 
     @loop_thread
     def receive(self, data: bytes) -> bool:
-        """Buffer content for the application; False if nobody will read it (credit it instead)."""
+        """Buffer content for the application; False if nobody will read it (credit it instead).
+
+        Wakes nobody: see :meth:`wake_reader`.
+        """
         octets = len(data)
         self._seen_octets += octets
         max_body = self.limits.max_body
@@ -111,12 +115,16 @@ class Stream:
                 return False
             self._chunks.append(data)
             self._buffered += octets
-            if self._changed is not None:  # else nobody has waited yet
-                if self.reading_since is not None:
-                    self.reading_since = time.monotonic()
-                if self._buffered >= self._wanted or self._handover.input_full:
-                    self._changed.notify_all()
+            if self.reading_since is not None:
+                self.reading_since = time.monotonic()
         return True
+
+    @loop_thread
+    def wake_reader(self) -> None:
+        """Let the application go on reading, if there is what it waits for."""
+        with self._handover.lock:
+            if self._is_readable_locked():
+                self.notify_locked()
 
     @loop_thread
     def end_input(self) -> None:
@@ -164,6 +172,11 @@ class Stream:
             due, self._credit_due = self._credit_due, 0
             self.notify_locked()
         return due
+
+    @property
+    def has_waited(self) -> bool:
+        """True once a thread has waited on this stream, as it may do again."""
+        return self._changed is not None
 
     @property
     def buffered(self) -> int:
@@ -380,10 +393,8 @@ class Stream:
         A thread that it left behind reads no further: nothing would end its wait, and a content
         that is cut off here must not look whole.
         """
-        if not self.has_content or (
-            self._input_ended and not self._chunks and not self._credit_due
-        ):
-            # Nothing to give up, and nothing of it comes back.
+        nothing_left = self._input_ended and not (self._chunks or self._credit_due)
+        if nothing_left or not self.has_content:
             self.application_done = True
             return
         handover = self._handover

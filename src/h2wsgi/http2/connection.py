@@ -21,6 +21,7 @@ from .engines import make_engine
 from .frame_gate import MAX_FRAME_SIZE
 from .host import Host, Wire
 from .outflow import Outflow
+from .readers import Readers
 from .receive_credit import ReceiveCredit
 
 SMALL_PIECE = 4_096
@@ -50,6 +51,7 @@ class Connection:
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
         )
+        self._readers = Readers(wire.call_soon, enough=config.stream_window // 2)
         self._withheld = 0
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
@@ -75,8 +77,10 @@ class Connection:
         self._answer(self._open(stream_id, request, False), status)
 
     @loop_thread
-    def start_requests(self) -> None:
-        """Have the applications run for the requests that came since the last call: a batch."""
+    def slice_ended(self) -> None:
+        """Have the applications run for the requests that came since the last call, a batch, and
+        go on for the content that came."""
+        self._readers.slice_ended()
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self._host.start_requests(self._handover, arrived)
@@ -129,6 +133,8 @@ class Connection:
         if data and stream.receive(data):
             stream.budgeted += octets
             budget.add(octets)
+            if stream.has_waited:
+                self._readers.received(stream)
         else:
             octets = 0
         if octets < flow_octets:
