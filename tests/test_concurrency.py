@@ -246,37 +246,28 @@ def switch_interval():
     sys.setswitchinterval(found)
 
 
-def test_a_short_switch_interval_is_lengthened_for_many_threads(
-    serve: Serve, connect: Connect, switch_interval
+@pytest.mark.parametrize(
+    ("found", "with_many"),
+    [(0.0005, 0.005), (0.01, 0.01)],
+    ids=["a short one is lengthened", "another is left alone"],
+)
+def test_the_switch_interval_suits_many_threads(
+    serve: Serve, connect: Connect, switch_interval, found: float, with_many: float
 ) -> None:
-    switch_interval(0.0005)
+    switch_interval(found)
     meeting = Meeting()
     server = serve(meeting)
     peer = connect(server)
     assert peer.get("/hello").body == b"hello"
-    assert sys.getswitchinterval() == pytest.approx(0.0005)
+    assert sys.getswitchinterval() == pytest.approx(found)
     streams = [peer.request(path="/x") for _ in range(60)]
     meeting.wait_for(60)
-    assert sys.getswitchinterval() == pytest.approx(0.005)
+    assert sys.getswitchinterval() == pytest.approx(with_many)
     meeting.go_on.set()
     for stream_id in streams:
         assert peer.response(stream_id).ended
     server.stop()
-    assert sys.getswitchinterval() == pytest.approx(0.0005)
-
-
-def test_a_switch_interval_that_is_not_short_is_left_alone(
-    serve: Serve, connect: Connect, switch_interval
-) -> None:
-    switch_interval(0.01)
-    meeting = Meeting()
-    peer = connect(serve(meeting))
-    streams = [peer.request(path="/x") for _ in range(20)]
-    meeting.wait_for(20)
-    assert sys.getswitchinterval() == pytest.approx(0.01)
-    meeting.go_on.set()
-    for stream_id in streams:
-        assert peer.response(stream_id).ended
+    assert sys.getswitchinterval() == pytest.approx(found)
 
 
 def test_threads_that_end_while_work_arrives_lose_none_of_it(
