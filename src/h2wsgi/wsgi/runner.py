@@ -58,10 +58,11 @@ class Runner:
         response = Response(stream, self._heads)
         try:
             known = stream.request.environ
-            if known is None or stream.has_content:
-                environ = self._environ(stream)
-            else:
-                environ = known.copy()  # as _environ does, for most requests
+            # As build_environ does, for most requests.
+            environ = self._environ(stream) if known is None else known.copy()
+            if stream.has_content:
+                on_first_read = stream.send_continue if stream.request.expects_continue else None
+                environ["wsgi.input"] = Input(stream, on_first_read)
             iterable = self._app(environ, response.start_response)
             if type(iterable) is list:
                 response.send_complete(iterable)
@@ -99,11 +100,7 @@ class Runner:
                 empty_input=EmptyInput(),
             )
             stream.connection.environ_template = template
-        environ = build_environ(stream.request, template)
-        if stream.has_content:
-            on_first_read = stream.send_continue if stream.request.expects_continue else None
-            environ["wsgi.input"] = Input(stream, on_first_read)
-        return environ
+        return build_environ(stream.request, template)
 
     def _close(self, iterable: Any, stream: Stream) -> None:
         close = getattr(iterable, "close", None)
