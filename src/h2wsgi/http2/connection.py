@@ -39,6 +39,7 @@ from .frame_meter import FrameMeter
 from .frame_types import MAX_FRAME_SIZE
 from .host import Host, Wire
 from .outflow import Outflow
+from .readers import Readers
 from .receive_credit import ReceiveCredit
 
 SMALL_PIECE = 4_096
@@ -73,6 +74,7 @@ class Connection:
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
         self._trailers: FieldList | None = None
         """Those of the request that ends next."""
+        self._readers = Readers(wire.call_soon, enough=config.stream_window // 2)
         self._withheld = 0
         self._settings_acknowledged = False
         self._said: set[str] = set()
@@ -113,8 +115,10 @@ class Connection:
         self._answer(self._open(stream_id, request, False), status)
 
     @loop_thread
-    def start_requests(self) -> None:
-        """Have the applications run for the requests that came since the last call: a batch."""
+    def slice_ended(self) -> None:
+        """Have the applications run for the requests that came since the last call, a batch, and
+        go on for the content that came."""
+        self._readers.slice_ended()
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.meter.requests += len(arrived)
@@ -166,18 +170,20 @@ class Connection:
             return
         budget = self._host.input_budget
         was_full = budget.full
-        padding = flow_octets - len(data)
+        octets = len(data)
         before = stream.octets_received
         if data and stream.receive(data):
-            stream.budgeted += len(data)
-            budget.add(len(data))
+            stream.budgeted += octets
+            budget.add(octets)
+            if stream.has_waited:
+                self._readers.received(stream)
         else:
-            padding = flow_octets
+            octets = 0
             most = self._limits.max_body
             if most and before <= most < stream.octets_received and not stream.application_done:
                 self._say_body_too_large(stream)
-        if padding:
-            self.engine.credit(stream_id, padding)
+        if octets < flow_octets:
+            self.engine.credit(stream_id, flow_octets - octets)
         self.data_discarded(flow_octets)
         self._look_at_budget(stream, was_full)
 

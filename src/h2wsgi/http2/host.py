@@ -56,6 +56,9 @@ class Wire(Protocol):
         ``about_to_wait`` is what the calling thread is: then the loop may as well go on at once.
         """
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` in the loop's next turn."""
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call ``callback`` and send what it queued, if the connection is still open then."""
 

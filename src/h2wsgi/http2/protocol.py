@@ -266,7 +266,7 @@ class H2Protocol(asyncio.Protocol):
                 if gate.buffered <= octets_left or time.monotonic() >= stop_at:
                     break
         finally:
-            self.connection.start_requests()
+            self.connection.slice_ended()
         return gate.buffered > 0
 
     def _pause_reading(self, pause: bool) -> None:
@@ -294,6 +294,10 @@ class H2Protocol(asyncio.Protocol):
     def flush_threadsafe(self, about_to_wait: bool = False) -> None:
         """See Wire."""
         self._host.mailbox.post_threadsafe(self._flush, about_to_wait)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """See Wire."""
+        self._loop.call_soon(callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """See Wire."""

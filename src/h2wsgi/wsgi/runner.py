@@ -67,10 +67,12 @@ class Runner:
         response = Response(stream, self._heads)
         try:
             known = stream.request.environ
-            if known is None or stream.has_content:
-                environ = self._environ(stream)
-            else:
-                environ = known.copy()  # as _environ does, for most requests
+            # As build_environ does, for most requests.
+            environ = self._environ(stream) if known is None else known.copy()
+            if stream.has_content:
+                on_first_read = stream.send_continue if stream.request.expects_continue else None
+                environ["wsgi.input"] = Input(stream, on_first_read)
+                environ["h2wsgi.trailers"] = stream.request_trailers
             # In place of what the template has there: new keys would make the dict grow.
             environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
             environ["wsgi.ext.http.send_trailers"] = response
@@ -114,12 +116,7 @@ class Runner:
                 number = stream.connection.number
                 template["h2wsgi.record"] = functools.partial(self._record, number)
             stream.connection.environ_template = template
-        environ = build_environ(stream.request, template)
-        if stream.has_content:
-            on_first_read = stream.send_continue if stream.request.expects_continue else None
-            environ["wsgi.input"] = Input(stream, on_first_read)
-            environ["h2wsgi.trailers"] = stream.request_trailers
-        return environ
+        return build_environ(stream.request, template)
 
     def _close(self, iterable: Any, stream: Stream) -> None:
         close = getattr(iterable, "close", None)

@@ -318,12 +318,15 @@ class FastEngine(FrameReceiver[_Stream]):
             raise ConnectionFailed(
                 ErrorCodes.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
             )
-        if ended:
-            # Before the handler, which may want to credit what no longer has a window.
-            streams.request_ended(stream_id)
+        if not ended:
+            self._handler.data_received(stream_id, data, size)
+            return
+        # Before the handler, which may want to credit what no longer has a window.
+        stream.request_ended = True
+        if stream.response_ended:
+            del streams.open[stream_id]
         self._handler.data_received(stream_id, data, size)
-        if ended:
-            self._handler.request_ended(stream_id)
+        self._handler.request_ended(stream_id)
 
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
         """End one stream (section 5.4.2), open or not."""
