@@ -418,6 +418,20 @@ def test_close_transport_can_reset_the_tcp_connection(
     whole(server, connect)
 
 
+@pytest.mark.parametrize("abort", [False, True])
+def test_close_transport_of_a_connection_that_has_just_closed_does_nothing(
+    serve: Serve, connect: Connect, engine: str, abort: bool
+) -> None:
+    """As when the client left while the application's wish was on its way to the loop."""
+    server = serve(App(lambda stream: None), engine=engine)
+    with connect(server) as peer:
+        assert peer.get().body == b"well"
+        (connection,) = server.server._protocols
+    settle(server)
+    connection.hang_up(abort)
+    whole(server, connect)
+
+
 def test_a_ping_tells_how_long_its_answer_took(serve: Serve, connect: Connect, engine: str) -> None:
     app = App(lambda stream: stream.ping(b"12345678").wait(PATIENCE))
     server = serve(app, engine=engine)

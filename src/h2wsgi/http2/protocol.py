@@ -344,7 +344,9 @@ class H2Protocol(asyncio.Protocol):
         self._final_goaway_sent = True
 
     def hang_up(self, abort: bool) -> None:
-        """See Wire."""
+        """See Wire. The connection may have closed while this was on its way from a thread."""
+        if self.state is State.CLOSED:
+            return
         if not abort:
             self._close()
             return
