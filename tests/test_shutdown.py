@@ -264,7 +264,7 @@ def test_a_client_whose_handshake_the_stop_overtakes_is_served_and_told(
         socket.socket(), server_hostname="localhost", do_handshake_on_connect=False
     ) as sock:
         sock.connect(("127.0.0.1", port))
-        eventually(lambda: server.server.connections == 2, "the connection to be accepted")
+        eventually(lambda: server.server.open_connections == 2, "the connection to be accepted")
         stopping = stop_in_thread(server)
         first.wait_goaway()
         sock.do_handshake()
@@ -286,7 +286,7 @@ def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
     server = serve(hello, h2c=True, loop=loop, graceful_timeout=2 * PATIENCE)
     first = connect(server)
     late = connect(server, preface=False, settings=None)
-    eventually(lambda: server.server.connections == 2, "the connections to be accepted")
+    eventually(lambda: server.server.open_connections == 2, "the connections to be accepted")
     stopping = stop_in_thread(server)
     first.wait_goaway()
     late.send_raw(PREFACE)
