@@ -88,7 +88,7 @@ def inside() -> dict[str, Any]:
         "resets remembered": max(map(resets_remembered, engines), default=0),
         "gaps remembered": max((len(e._streams._skipped) for e in engines), default=0),
         "settings kept": max(map(settings_kept, engines), default=0),
-        "frames in a slice": frames_in_a_slice(),
+        "frames in a slice": _frames["most"],
     }
 
 
@@ -105,12 +105,7 @@ def settings_kept(engine: Any) -> int:
 
 
 _frames = {"now": 0, "most": 0}
-
-
-def frames_in_a_slice() -> int:
-    """Return the most frames that one slice of a connection's input had since the last call."""
-    most, _frames["most"] = _frames["most"], 0
-    return most
+"""In the slice of input that a connection is at, and in the longest one there ever was."""
 
 
 def count_frames() -> None:
