@@ -123,7 +123,10 @@ def _credit(session: Session) -> None:
         exchange = ledger.exchanges[stream_id]
         if exchange.foul or not exchange.uploading or stream.application_done:
             continue
-        if stream._input_failure is not None:
+        actor = session.actor_of(stream_id)
+        # Whoever has nothing more to do but to return reads no more: the rest will be refused.
+        done = actor is not None and (actor.returned or actor.failed)
+        if done or stream._input_failure is not None:
             continue
         held: Any = stream._buffered + stream._credit_due
         outstanding = exchange.flow - exchange.credit
