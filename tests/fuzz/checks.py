@@ -61,7 +61,7 @@ def balances(session: Session) -> None:
     used = host.output_budget.used
     require(used == sum(queued.values()), "the output budget is wrong", (used, queued))
     counted = {stream_id: stream.budgeted for stream_id, stream in streams.items()}
-    used = host.input_budget.used
+    used = host.input_budget.used - sum(connection._sections.values())
     require(used == sum(counted.values()), "the input budget is wrong", (used, counted))
     for budget in (host.input_budget, host.output_budget):
         require(budget.full or budget.used < budget.limit, "a budget overflows", budget.used)
@@ -150,6 +150,7 @@ def nothing_remains(session: Session) -> None:
         "queue": len(connection.outflow._queue.pending),
         "unaccounted": len(connection.outflow._written),
         "arrived": len(connection._arrived),
+        "sections": len(connection._sections),
     }
     left |= handover_remains(connection._handover, "connection")
     left = {name: value for name, value in left.items() if value}
