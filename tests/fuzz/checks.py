@@ -61,7 +61,7 @@ def balances(session: Session) -> None:
     used = host.output_budget.used
     require(used == sum(queued.values()), "the output budget is wrong", (used, queued))
     counted = {stream_id: stream.budgeted for stream_id, stream in streams.items()}
-    used = host.input_budget.used
+    used = host.input_budget.used - sum(connection._sections.values())
     require(used == sum(counted.values()), "the input budget is wrong", (used, counted))
     for budget in (host.input_budget, host.output_budget):
         require(budget.full or budget.used < budget.limit, "a budget overflows", budget.used)
@@ -123,7 +123,10 @@ def _credit(session: Session) -> None:
         exchange = ledger.exchanges[stream_id]
         if exchange.foul or not exchange.uploading or stream.application_done:
             continue
-        if stream._input_failure is not None:
+        actor = session.actor_of(stream_id)
+        # Whoever has nothing more to do but to return reads no more: the rest will be refused.
+        done = actor is not None and (actor.returned or actor.failed)
+        if done or stream._input_failure is not None:
             continue
         held: Any = stream._buffered + stream._credit_due
         outstanding = exchange.flow - exchange.credit
@@ -147,6 +150,7 @@ def nothing_remains(session: Session) -> None:
         "queue": len(connection.outflow._queue.pending),
         "unaccounted": len(connection.outflow._written),
         "arrived": len(connection._arrived),
+        "sections": len(connection._sections),
     }
     left |= handover_remains(connection._handover, "connection")
     left = {name: value for name, value in left.items() if value}

@@ -58,6 +58,8 @@ class Host:
         self.input_budget = Budget(buffered, self._input_relieved)
         self.output_budget = Budget(buffered, self._output_relieved)
         self.mailbox = cast(Any, Mailbox(loop))
+        self.new_stream = Stream
+        self.observe = None
         self.protocols: list[H2Protocol] = []
         self.actors: list[Actor] = []
         self._connections = 0
@@ -117,6 +119,13 @@ class Host:
     def connection_closed(self, protocol: H2Protocol) -> None:
         """See ProtocolHost."""
         self.protocols.remove(protocol)
+
+    def limit_hit(self, option: str) -> None:
+        """See Host."""
+
+    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
+        """See ProtocolHost."""
+        return 0.0
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
         """See ProtocolHost."""
