@@ -375,6 +375,20 @@ def test_one_server_serves_the_session():
     result.assert_outcomes(passed=4)
 
 
+def test_h2bin_shows_what_a_client_makes_of_a_reset(suite):
+    result = suite("""
+def test_it(h2bin):
+    with client_of(h2bin) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(h2bin + "/reset/REFUSED_STREAM")
+        assert client.get(h2bin + "/get").status_code == 200
+    refused, answered = h2bin.requests
+    assert (refused.reset.name, answered.status) == ("REFUSED_STREAM", 200)
+    assert refused.connection == answered.connection
+""")
+    result.assert_outcomes(passed=1)
+
+
 def test_the_bundle_makes_clients_trust_the_servers(suite):
     result = suite("""
 import os

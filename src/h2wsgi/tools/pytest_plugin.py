@@ -44,6 +44,14 @@ def httpbin_h2c() -> Iterator[FixtureServer]:
     yield from _serving(_httpbin("httpbin_h2c"), h2c=True)
 
 
+@pytest.fixture(scope="session")
+def h2bin() -> Iterator[FixtureServer]:
+    """Serve h2bin, whose URLs each show a client one thing of HTTP/2, good or bad."""
+    from ..h2bin import app
+
+    yield from _serving(app)
+
+
 @pytest.fixture
 def httpbin_h2_ca_bundle(monkeypatch: pytest.MonkeyPatch) -> str:
     """Have clients trust the servers of these fixtures during a test; return the CA's file."""
