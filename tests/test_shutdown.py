@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected, accept
-from h2wsgi.http2 import protocol
+from h2wsgi.http2 import ending
 from support.load_client import client_context
 from support.peer import PREFACE, Code, Peer, Setting, Type
 from support.process import ServerProcess
@@ -282,7 +282,7 @@ def test_a_client_whose_handshake_the_stop_overtakes_is_served_and_told(
 def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
-    monkeypatch.setattr(protocol, "DRAIN_WAIT", PATIENCE)
+    monkeypatch.setattr(ending, "DRAIN_WAIT", PATIENCE)
     server = serve(hello, h2c=True, loop=loop, graceful_timeout=2 * PATIENCE)
     first = connect(server)
     late = connect(server, preface=False, settings=None)

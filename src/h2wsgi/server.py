@@ -24,8 +24,9 @@ from .errors import ConfigurationError
 from .fault_rules import parse_rules
 from .guards import loop_thread, set_role
 from .handover import Handover
+from .http2.ending import ABORT_AFTER
 from .http2.observer import ObserverFactory
-from .http2.protocol import ABORT_AFTER, H2Protocol
+from .http2.protocol import H2Protocol
 from .logs import Log, library_log
 from .mailbox import Mailbox
 from .overtime import Overtime

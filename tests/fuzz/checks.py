@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from h2wsgi.handover import ABORT
-from h2wsgi.http2.protocol import State
+from h2wsgi.http2.ending import State
 from h2wsgi.stream import Stream
 from support.settled import handover_remains
 
