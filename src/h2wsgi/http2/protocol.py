@@ -324,8 +324,8 @@ class H2Protocol(EndingProtocol):
         self._stall = None
         self.write_paused = self._transport_full
         kept, self._stalled = bytes(self._stalled), bytearray()
-        if kept and self.state not in (State.LINGERING, State.CLOSED):
-            self._transport.write(kept)
+        if kept:
+            self.write(kept)  # which shows it to an observer
 
     def _delay(self, what: str) -> None:
         """Hold up what was just queued, and all that follows, if a rule wants it."""
