@@ -448,7 +448,7 @@ class Clocked:
         self.told: list[str] = []
         self.streams: dict[int, Any] = {}
         self.queue: set[int] = set()
-        self.outflow = self
+        self.outflow = self.inflow = self
         self.withholds_credit = False
         self.is_held_up = False
         self.octets_taken = 0

@@ -386,7 +386,7 @@ def test_an_end_handed_over_at_the_last_moment_counts_if_it_came_first(
         if moment != "too late":
             let_it_end()
         if moment == "at the same time":  # as if handed over behind the last drain
-            protocol.connection.request_timed_out(stream)
+            timeouts.cut_off(stream)
         timeouts.request_timed_out(stream)
         let_it_end()
         timeouts.request_timed_out(stream)  # once more: it is not there any longer

@@ -350,17 +350,17 @@ class Server:
     def input_is_full(self) -> None:
         """See Host. What was read already goes first: it is counted, but not in memory."""
         for protocol in list(self._protocols):
-            protocol.connection.return_credit()
+            protocol.connection.inflow.return_credit()
         for protocol in list(self._protocols):
-            protocol.connection.refuse_unstarted()
+            protocol.connection.inflow.refuse_unstarted()
 
     def _input_relieved(self) -> None:
         for protocol in list(self._protocols):
-            protocol.connection.input_relieved()
+            protocol.connection.inflow.relieved()
 
     def _output_relieved(self) -> None:
         for protocol in list(self._protocols):
-            protocol.connection.output_relieved()
+            protocol.connection.outflow.relieved()
 
     def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
         """See ProtocolHost."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from h2.errors import ErrorCodes
 
+from ..errors import ReadTimeout, RequestTimeout
 from ..stream import Stream
 from .ending import EndingProtocol
 from .host import Host
@@ -17,6 +18,8 @@ ALIVE_PING = b"alive?  "
 
 class Timeouts:
     """The :class:`~h2wsgi.http2.deadlines.DeadlineHandler` of one connection."""
+
+    __slots__ = ("_host", "_protocol")
 
     def __init__(self, protocol: EndingProtocol, host: Host) -> None:
         self._protocol = protocol
@@ -56,14 +59,14 @@ class Timeouts:
         self._protocol.drain()
 
     def read_timed_out(self, stream: Stream, option: str) -> None:
-        """See DeadlineHandler."""
+        """See DeadlineHandler. The response can still be sent."""
         self._hit_by(stream, option, "sent nothing, or too little, for too long")
-        self._protocol.connection.read_timed_out(stream, "the client sent nothing, or too little")
+        stream.fail_input(ReadTimeout("the client sent nothing, or too little"))
 
     def request_timed_out(self, stream: Stream) -> None:
         """See DeadlineHandler. What was handed over until now still counts."""
         self._protocol.flush()
-        self._protocol.connection.request_timed_out(stream)
+        self.cut_off(stream)
         self._protocol.transmit()
 
     def write_timed_out(self, stream: Stream, option: str) -> None:
@@ -75,4 +78,34 @@ class Timeouts:
 
     def _hit_by(self, stream: Stream, option: str, what: str) -> None:
         said = f"the client {what} on stream {stream.stream_id}"
-        self._protocol.connection.limit_hit(option, said)
+        self._protocol.connection.client_log.limit_hit(option, said)
+
+    def cut_off(self, stream: Stream) -> None:
+        """The response did not become whole in time: what the application still says is dropped.
+
+        A 503 stands in for a head that has not left. Behind one that has, INTERNAL_ERROR says that
+        the response is not whole, as for any other failure of the application: CANCEL would say
+        that nobody needs the rest, and that it was the client's fault.
+        """
+        connection = self._protocol.connection
+        is_open = connection.streams.get(stream.stream_id) is stream
+        if not is_open or connection.outflow.ends(stream):
+            return  # what is left to do is the client's, which has write_timeout for it
+        connection.cancel(stream)
+        connection.outflow.give_up(stream)
+        stream.fail("the request took too long to be answered", RequestTimeout)
+        if stream.response_ended:
+            connection.refuse_rest(stream)  # which the application reads on and on
+        elif stream.status >= 200:
+            self._log_late(stream, "its response is cut off")
+            connection.engine.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+            connection.close(stream, "reset by server: INTERNAL_ERROR, not answered in time")
+        else:
+            self._log_late(stream, "the client gets a 503")
+            connection.answer(connection.stand_in(stream), 503)
+
+    def _log_late(self, stream: Stream, outcome: str) -> None:
+        self._host.limit_hit("request_timeout")
+        limit = self._host.config.request_timeout
+        late = f"{stream.name} took longer than {limit:g} s (--request-timeout)"
+        self._protocol.connection.client_log.say_once("request timeout", f"{late}: {outcome}")
