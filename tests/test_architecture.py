@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"config", "addresses", "budget", "field_rules", "issuing", "mailbox", "settings"},
     {"stream_control"},
     {"logs", "handover", "devcert", "request"},
-    {"stream", "tls"},
+    {"stream", "stream_input", "stream_waits", "tls"},
     {"peers", "http2", "wsgi", "loading", "banner", "overtime"},
     {"accept", "tools"},
     {"server"},
