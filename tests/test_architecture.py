@@ -222,7 +222,8 @@ def test_what_the_applications_side_is_given_of_the_loop_says_so_in_its_name() -
     """A callable handed to the seam or the pool is called on any thread, unless named here."""
     others = {"run", "exhausted"}  # on an application thread; on the loop, by what it scheduled
     checked = set()
-    for path in (ROOT / "handover.py", ROOT / "stream.py", ROOT / "wsgi" / "thread_pool.py"):
+    pool = [ROOT / "wsgi" / name for name in ("thread_pool.py", "growth.py")]
+    for path in (ROOT / "handover.py", ROOT / "stream.py", *pool):
         for function in functions(path):
             if function.name != "__init__":
                 continue

@@ -42,8 +42,9 @@ from h2wsgi.http2.send_queue import Piece, SendQueue
 from h2wsgi.peers import connection_facts
 from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.stream import Stream
-from h2wsgi.wsgi import thread_pool
-from h2wsgi.wsgi.thread_pool import Lane, ThreadPool, shared_threads
+from h2wsgi.wsgi import growth, thread_pool
+from h2wsgi.wsgi.lanes import Lane, shared_threads
+from h2wsgi.wsgi.thread_pool import ThreadPool
 from support.settled import eventually
 
 PATIENCE = 10.0
@@ -1233,7 +1234,8 @@ class Pool:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.cpu = 100.0
         clock = types.SimpleNamespace(monotonic=lambda: self.now, process_time=lambda: self.cpu)
-        monkeypatch.setattr(thread_pool, "time", clock)
+        for module in (thread_pool, growth):
+            monkeypatch.setattr(module, "time", clock)
         self.scheduled: deque[tuple[float, Callable[[], None]]] = deque()
         self.order: list[str] = []
         self.exhausted = 0
