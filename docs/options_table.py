@@ -27,8 +27,8 @@ def default_of(field: dataclasses.Field[object]) -> str:
     value = field.default
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, int) and field.metadata["unit"] == "octets":
-        return size(value)
+    if isinstance(value, int):
+        return size(value) if field.metadata["unit"] == "octets" else str(value)
     if isinstance(value, float):
         return f"{value:g} s"
     return str(value) if value else ""

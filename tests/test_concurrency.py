@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import time
 from typing import Any
@@ -235,6 +236,38 @@ def test_idle_threads_end(serve: Serve, connect: Connect, monkeypatch: pytest.Mo
     for _ in range(5):
         assert peer.get("/hello").body == b"hello"
         eventually(lambda: server.server.threads == 0, "the thread to end")
+
+
+@pytest.fixture
+def switch_interval():
+    """Sets the interpreter's switch interval, and what it was afterwards."""
+    found = sys.getswitchinterval()
+    yield sys.setswitchinterval
+    sys.setswitchinterval(found)
+
+
+@pytest.mark.parametrize(
+    ("found", "with_many"),
+    [(0.0005, 0.005), (0.01, 0.01)],
+    ids=["a short one is lengthened", "another is left alone"],
+)
+def test_the_switch_interval_suits_many_threads(
+    serve: Serve, connect: Connect, switch_interval, found: float, with_many: float
+) -> None:
+    switch_interval(found)
+    meeting = Meeting()
+    server = serve(meeting)
+    peer = connect(server)
+    assert peer.get("/hello").body == b"hello"
+    assert sys.getswitchinterval() == pytest.approx(found)
+    streams = [peer.request(path="/x") for _ in range(60)]
+    meeting.wait_for(60)
+    assert sys.getswitchinterval() == pytest.approx(with_many)
+    meeting.go_on.set()
+    for stream_id in streams:
+        assert peer.response(stream_id).ended
+    server.stop()
+    assert sys.getswitchinterval() == pytest.approx(found)
 
 
 def test_threads_that_end_while_work_arrives_lose_none_of_it(

@@ -183,6 +183,61 @@ def test_large_headers(peer: Peer) -> None:
     assert [f for f in peer.log if f.type == Type.CONTINUATION]
 
 
+# ------------------------------------------------------------------------------------- the wire
+
+
+@pytest.fixture
+def recorded(serve: Serve, engine: str) -> Any:
+    return serve(app, engine=engine, record=True)
+
+
+def test_frames_of_the_connection(recorded: Any, connect: Connect) -> None:
+    other, peer = connect(recorded), connect(recorded)
+    other.get("/get")
+    peer.ping(b"12345678")
+    peer.roundtrip()
+    shown = as_json(peer.get("/frames"))
+    assert shown["dropped"] == 0
+    names = [(f["direction"], f["name"]) for f in shown["frames"] if f["name"] != "WINDOW_UPDATE"]
+    assert ("received", "PING") in names
+    assert names[-1] == ("received", "HEADERS")
+    assert {f["connection"] for f in shown["frames"]} == {2}
+    ping = next(f for f in shown["frames"] if f["name"] == "PING")
+    assert ping["opaque"] == b"12345678".hex()
+
+
+def test_the_connection_itself(recorded: Any, connect: Connect) -> None:
+    peer = connect(recorded, settings={Setting.INITIAL_WINDOW_SIZE: 70_000})
+    peer.wait_reset(peer.request(path="/reset/CANCEL"))
+    shown = as_json(peer.get("/connection"))
+    assert (shown["requests"], shown["reused"], shown["alpn"]) == (2, 1, "h2")
+    assert shown["settings"] == {"INITIAL_WINDOW_SIZE": 70_000}
+    assert shown["resets"] == [{"direction": "sent", "stream": 1, "code": "CANCEL"}]
+    assert (shown["goaways"], shown["problems"]) == ([], [])
+
+
+def test_header_fields_as_they_were_encoded(recorded: Any, connect: Connect) -> None:
+    peer = connect(recorded)
+    # :method and :scheme by their indexes, then literals: plain, for the table, with a new name.
+    block = b"\x82\x87\x04\x08/headers\x41\x09localhost\x00\x03x-a\x011"
+    peer.headers(1, block, end_stream=True)
+    shown = as_json(peer.response(1))
+    found = {f["name"]: f for f in shown["fields"]}
+    assert (found[":method"]["representation"], found[":method"]["table"]) == ("indexed", "static")
+    assert found[":authority"]["representation"] == "incremental indexing"
+    assert found["x-a"]["representation"] == "without indexing"
+    assert (found["x-a"]["name_huffman"], found["x-a"]["value_huffman"]) == (False, False)
+    assert shown["table_entries"] == 1
+    assert shown["octets"] == len(block)
+
+
+@pytest.mark.parametrize("path", ["/frames", "/connection", "/headers"])
+def test_a_server_that_does_not_record_says_so(peer: Peer, path: str) -> None:
+    response = peer.get(path)
+    assert response.status == 501
+    assert "--record" in as_json(response)["error"]
+
+
 # ------------------------------------------------------------------------------------- streams
 
 

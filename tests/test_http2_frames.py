@@ -188,6 +188,10 @@ CONNECTION_ERRORS: dict[str, tuple[Attack, Code]] = {
     ),
     "MAX_FRAME_SIZE of 16,383": (settings(MAX_FRAME_SIZE=16_383), PROTOCOL),
     "MAX_FRAME_SIZE of 2^24": (settings(MAX_FRAME_SIZE=2**24), PROTOCOL),
+    "MAX_FRAME_SIZE of 0 that another replaces": (
+        raw(Type.SETTINGS, 0, 0, struct.pack("!HLHL", 5, 0, 5, 16_384)),
+        PROTOCOL,
+    ),
     "INITIAL_WINDOW_SIZE that overflows a window": (
         overflow_by_settings,
         Code.FLOW_CONTROL_ERROR,

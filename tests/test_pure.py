@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import ANY
 
 import pytest
@@ -36,6 +36,7 @@ from h2wsgi.http2 import frame_types
 from h2wsgi.http2.deadlines import Deadlines
 from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
 from h2wsgi.http2.frame_meter import FrameMeter
+from h2wsgi.http2.readers import TURNS, Readers
 from h2wsgi.http2.receive_credit import ReceiveCredit
 from h2wsgi.http2.send_queue import Piece, SendQueue
 from h2wsgi.peers import connection_facts
@@ -883,8 +884,14 @@ def waits_of(stream: Stream) -> Waits:
     return stream._client_wait
 
 
+def feed(stream: Stream, data: bytes) -> None:
+    """Have content come, and nothing behind it."""
+    stream.receive(data)
+    stream.wake_reader()
+
+
 READ_ENDS: dict[str, tuple[Callable[[Stream], None], object]] = {
-    "data": (lambda stream: stream.receive(b"data"), b"data"),
+    "data": (lambda stream: feed(stream, b"data"), b"data"),
     "the end": (lambda stream: stream.end_input(), b""),
     "a reset": (lambda stream: stream.fail("reset"), ClientDisconnected),
     "a timeout": (lambda stream: stream.fail_input(ReadTimeout("slow")), ReadTimeout),
@@ -1104,6 +1111,91 @@ def test_the_end_of_a_connection_releases_every_waiter_once(kinds: list[str]) ->
         assert (waits_of(stream).begun, waits_of(stream).ended) == (1, 1)
     assert list(errors) == ["connection lost"] * len(kinds)
     assert not seam.handover.ceiling_waiters
+
+
+class Turns:
+    """A loop that makes one turn when it is told to."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], None]] = []
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+
+    def turn(self) -> int:
+        """Make the calls that are due; return how many there were."""
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+        return len(calls)
+
+
+class FedStream:
+    """What Readers sees of a stream."""
+
+    def __init__(self) -> None:
+        self.buffered = 0
+        self.woken = 0
+
+    def wake_reader(self) -> None:
+        self.woken += 1
+
+
+class Feeding:
+    """Two streams of a connection, whose readers are worth waking for 100 octets."""
+
+    def __init__(self) -> None:
+        self.loop = Turns()
+        self.readers = Readers(self.loop.call_soon, enough=100)
+        self.first, self.second = FedStream(), FedStream()
+
+    def receive(self, stream: FedStream, octets: int) -> None:
+        stream.buffered += octets
+        self.readers.received(cast(Stream, stream))
+        self.readers.slice_ended()
+
+    @property
+    def woken(self) -> tuple[int, int]:
+        return self.first.woken, self.second.woken
+
+
+def test_a_reader_is_woken_when_the_input_is_dry_for_a_turn() -> None:
+    feeding = Feeding()
+    feeding.receive(feeding.first, 10)
+    feeding.loop.turn()  # before the loop has looked at its sockets again
+    assert feeding.woken == (0, 0)
+    feeding.loop.turn()
+    assert feeding.woken == (1, 0)
+    assert feeding.loop.turn() == 0
+
+
+def test_a_reader_waits_while_more_comes_but_not_for_long() -> None:
+    feeding = Feeding()
+    feeding.receive(feeding.first, 10)
+    for _ in range(TURNS):
+        assert feeding.woken == (0, 0)
+        feeding.receive(feeding.second, 1)
+        feeding.loop.turn()
+    assert feeding.woken == (1, 1)
+
+
+def test_a_reader_with_a_good_part_of_its_window_is_woken_at_the_end_of_the_slice() -> None:
+    feeding = Feeding()
+    feeding.receive(feeding.first, 10)
+    feeding.receive(feeding.second, 100)
+    assert feeding.woken == (0, 1)
+    while feeding.loop.turn():
+        pass
+    assert feeding.woken == (1, 1)
+
+
+def test_content_that_comes_after_a_reader_was_woken_wakes_it_again() -> None:
+    feeding = Feeding()
+    for count in (1, 2, 3):
+        feeding.receive(feeding.first, 10)
+        while feeding.loop.turn():
+            pass
+        assert feeding.woken == (count, 0)
 
 
 def test_credit_is_handed_back_in_steps() -> None:

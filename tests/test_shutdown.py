@@ -264,7 +264,7 @@ def test_a_client_whose_handshake_the_stop_overtakes_is_served_and_told(
         socket.socket(), server_hostname="localhost", do_handshake_on_connect=False
     ) as sock:
         sock.connect(("127.0.0.1", port))
-        eventually(lambda: server.server.connections == 2, "the connection to be accepted")
+        eventually(lambda: server.server.open_connections == 2, "the connection to be accepted")
         stopping = stop_in_thread(server)
         first.wait_goaway()
         sock.do_handshake()
@@ -286,7 +286,7 @@ def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
     server = serve(hello, h2c=True, loop=loop, graceful_timeout=2 * PATIENCE)
     first = connect(server)
     late = connect(server, preface=False, settings=None)
-    eventually(lambda: server.server.connections == 2, "the connections to be accepted")
+    eventually(lambda: server.server.open_connections == 2, "the connections to be accepted")
     stopping = stop_in_thread(server)
     first.wait_goaway()
     late.send_raw(PREFACE)
@@ -382,6 +382,29 @@ def test_a_response_that_is_whole_when_the_server_stops_arrives(
     peer.wait_closed()
     stopping.join(PATIENCE)
     assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("engine", ["fast", "h2"])
+def test_a_whole_response_is_not_reset_with_an_error_by_a_stop(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    """The application reads on behind it. Clients drop a response for any code but NO_ERROR."""
+
+    def app(environ, start_response):
+        write = start_response("200 OK", [("content-length", "5")])
+        write(b"whole")
+        environ["wsgi.input"].read()
+        return []
+
+    server = serve(app, engine=engine, graceful_timeout=0.3)
+    peer = connect(server)
+    stream_id = peer.request("POST", end_stream=False)
+    assert peer.wait_data(stream_id, 5) == b"whole"
+    wait_blocked(server)
+    server.stop()
+    assert peer.wait_reset(stream_id) == Code.NO_ERROR
+    assert peer.responses[stream_id].ended
+    settle(server)
 
 
 def test_stopping_twice_and_from_two_threads_is_harmless(serve: Serve, connect: Connect) -> None:

@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import Connect, Serve
 from h2wsgi import ApplicationError, ClientDisconnected, ErrorCode, Setting, StreamControl
+from h2wsgi.handover import ABORT, END, OPEN, TRAILERS, Head
+from h2wsgi.http2.send_queue import SendQueue
+from h2wsgi.stream_control import Command
 from support.peer import Frame, Peer, Type
 from support.settled import PATIENCE, eventually, settle
 
@@ -175,6 +180,52 @@ def test_an_abandoned_stream_is_what_raw_frames_made_of_it(
         assert not kinds(peer, Type.RST_STREAM, Type.GOAWAY)
         settle(server, connections=1)
         assert peer.get("/").body == b"well"
+    whole(server, connect)
+
+
+@pytest.mark.parametrize("content", [b"", b"little", bytes(1_000_000)], ids=len)
+@pytest.mark.parametrize("trailers", [False, True])
+def test_a_command_behind_the_end_of_a_response_comes_behind_it(
+    serve: Serve, connect: Connect, engine: str, content: bytes, trailers: bool
+) -> None:
+    """However much of it still waits for the transport; for a window a command does not wait."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        if trailers:
+            environ["wsgi.ext.http.send_trailers"]([("x-last", "1")])
+        start_response("200 OK", [])
+        yield content
+
+    class Closing:
+        def __init__(self, environ: dict[str, Any], start_response: Any) -> None:
+            self.stream = environ["h2wsgi.stream"]
+            self.content = answer(environ, start_response)
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self.content
+
+        def close(self) -> None:
+            self.stream.send_raw_frame(0xFA)  # the end was handed over before
+            closed.set()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/act":
+            return Closing(environ, start_response)
+        start_response("200 OK", [])
+        return [b"well"]
+
+    closed = threading.Event()
+    server = serve(app, engine=engine, stream_buffer=2_000_000)
+    large = {Setting.INITIAL_WINDOW_SIZE: 2_000_000}
+    with connect(server, receive_buffer=4096, settings=large, window=2_000_000) as peer:
+        stream_id = peer.request(path="/act")
+        assert closed.wait(PATIENCE)
+        assert peer.response(stream_id).received == len(content)
+        assert peer.responses[stream_id].trailers == ([("x-last", "1")] if trailers else [])
+        peer.wait_for(lambda frame: frame.type == 0xFA)
+        of_stream = [f for f in peer.log if f.stream_id == stream_id]
+        assert of_stream[-1].type == 0xFA
+        assert of_stream[-2].end_stream
     whole(server, connect)
 
 
@@ -369,6 +420,20 @@ def test_close_transport_can_reset_the_tcp_connection(
         # Below TLS, whose library calls either end an end of file.
         with pytest.raises(ConnectionResetError):
             read_to_the_end(peer.sock)
+    whole(server, connect)
+
+
+@pytest.mark.parametrize("abort", [False, True])
+def test_close_transport_of_a_connection_that_has_just_closed_does_nothing(
+    serve: Serve, connect: Connect, engine: str, abort: bool
+) -> None:
+    """As when the client left while the application's wish was on its way to the loop."""
+    server = serve(App(lambda stream: None), engine=engine)
+    with connect(server) as peer:
+        assert peer.get().body == b"well"
+        (connection,) = server.server._protocols
+    settle(server)
+    connection.hang_up(abort)
     whole(server, connect)
 
 
@@ -707,3 +772,75 @@ def test_requests_of_a_connection_share_a_dict_and_others_have_their_own(
         assert [peer.get("/").body for _ in range(2)] == [b"1 of 1", b"2 of 3"]
         assert other.get("/").body == b"1 of 1"
     settle(server)
+
+
+# ------------------------------------------------------------------ the order, as a property
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("data"), st.integers(1, 40)),
+        st.tuples(st.just("take"), st.integers(1, 4)),
+        st.tuples(st.sampled_from(["command", "stall", "resume"]), st.just(0)),
+    ),
+    max_size=40,
+)
+TRAILER_SECTION = Head(0)
+
+
+class Taken:
+    """What a queue gave out: octets, numbers of commands from 1,000 on, and the end by its name."""
+
+    def __init__(self, queue: SendQueue) -> None:
+        self.queue = queue
+        self.items: list[object] = []
+
+    def command(self, number: int) -> Command:
+        return lambda _: self.items.append(number)
+
+    def take(self, pieces: int) -> None:
+        for _ in range(pieces):
+            if (piece := self.queue.next()) is None:
+                return
+            if piece.command is not None:
+                piece.command(None)  # type: ignore[arg-type]
+                continue
+            self.items += bytes(piece.data)
+            if piece.mark != OPEN:
+                self.items.append("abort" if piece.mark == ABORT else "end")
+            if piece.head is TRAILER_SECTION:
+                self.items.append("with trailers")
+
+
+@given(steps=STEPS, mark=st.sampled_from([END, TRAILERS, ABORT]), behind=st.integers(0, 3))
+def test_output_and_commands_of_a_stream_keep_their_order(
+    steps: list[tuple[str, int]], mark: int, behind: int
+) -> None:
+    """Through stalls, and with an open window; nothing is lost, doubled or left."""
+    queue = SendQueue(lambda _: 1_000_000, max_frame_size=16)
+    taken = Taken(queue)
+    given_: list[object] = []
+    for number, (what, count) in enumerate(steps):
+        if what == "data":
+            given_ += bytes([number]) * count
+            queue.push(1, None, bytes([number]) * count, OPEN)
+        elif what == "command":
+            given_.append(1000 + number)
+            queue.push_command(1, taken.command(1000 + number))
+        elif what == "take":
+            taken.take(count)
+        elif what == "stall":
+            queue.stall(1)
+        else:
+            queue.resume(1)
+    queue.push(1, TRAILER_SECTION if mark == TRAILERS else None, b"", mark)
+    given_ += {END: ["end"], ABORT: ["abort"], TRAILERS: ["end", "with trailers"]}[mark]
+    assert queue.ends(1)
+    for number in range(behind):
+        given_.append(2000 + number)
+        queue.push_command(1, taken.command(2000 + number))
+    queue.resume(1)
+    taken.take(10_000)
+    assert taken.items == given_
+    assert queue.pending == {}
+    assert not queue.has_ready
+    assert not queue.stalled

@@ -142,6 +142,23 @@ def test_octets_are_seen_before_the_application_runs_and_before_they_leave(
     assert seen_by_application == [True]
 
 
+def test_octets_that_a_stall_keeps_back_are_seen_once_when_they_leave(
+    serve_observed: ServeObserved,
+) -> None:
+    observer = Observer()
+
+    def app(environ, start_response):
+        environ["h2wsgi.stream"].stall(0.1, connection=True)
+        return hello(environ, start_response)
+
+    server = serve_observed(lambda: observer, app, bind_h2c="127.0.0.1:0", bind=())
+    address = ("127.0.0.1", port_of(server))
+    with Recording.connect(address, tls=False) as peer:
+        assert peer.get("/").body == b"hello"
+        peer.roundtrip()
+        assert observer.octets["sent"] == peer.received_octets
+
+
 @pytest.mark.parametrize("method", ["opened", "received", "sent", "closed"])
 def test_an_observer_that_raises_is_logged_once_and_hurts_nobody(
     serve_observed: ServeObserved, caplog: pytest.LogCaptureFixture, method: str

@@ -481,6 +481,22 @@ def test_settings_of_the_table_count_once_they_are_acknowledged() -> None:
     assert found.block.table_updates == (8_192,)
 
 
+def test_frames_may_be_larger_once_settings_that_say_so_are_acknowledged() -> None:
+    wire = Wire()
+    wire.received(frame(HEADERS, END_HEADERS, 1, REQUEST))
+    wire.sent(frame(SETTINGS, 0, 0, setting(5, 20_000)))
+    early = wire.received(frame(DATA, 0, 1, bytes(20_000)))
+    wire.received(frame(SETTINGS, ACK, 0))
+    allowed = wire.received(frame(DATA, 0, 1, bytes(20_000)))
+    larger = wire.received(frame(DATA, 0, 1, bytes(20_001)))
+    assert [f.problems for f in early + allowed + larger] == [
+        ("20000 octets, over the largest frame size of 16384",),
+        (),
+        ("20001 octets, over the largest frame size of 20000",),
+    ]
+    assert [f.data_length for f in early + allowed + larger] == [None, 20_000, None]
+
+
 def test_streams_open_and_close_with_both_sides_or_a_reset() -> None:
     wire = Wire()
     first, second = wire.received(

@@ -492,7 +492,7 @@ def test_the_file_has_every_frame_as_a_json_line(serve: Any, connect: Any, tmp_p
     server.stop()
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert [lines[0]["event"], lines[-1]["event"]] == ["opened", "closed"]
-    assert (lines[0]["alpn"], lines[-1]["reason"]) == ("h2", lines[-1]["reason"])
+    assert (lines[0]["alpn"], lines[-1]["reason"]) == ("h2", "the server closed it")
     sent = [f for f in events(lines, "frame") if f["direction"] == "sent"]
     seen = [(f.type, f.flags, f.stream_id, len(f.payload)) for f in peer.log]
     recorded = [(f["type"], f["flags"], f["stream_id"], f["length"]) for f in sent]
@@ -524,13 +524,13 @@ def test_a_blocked_standard_error_does_not_stall_the_loop(tmp_path: Path) -> Non
         (endpoint,) = json.loads(said.splitlines()[0])["endpoints"]
         port = int(endpoint["url"].rstrip("/").rpartition(":")[2])
         with Peer.connect(("127.0.0.1", port), tls=False) as peer:
-            # Nobody reads the pipe, which holds 64 KiB: a hundredth of what is traced.
-            for number in range(2_000):
+            # Nobody reads the pipe, which holds 64 KiB: a tenth of what is traced.
+            for number in range(500):
                 assert peer.get(f"/{number}").status == 200
         server.signal(signal.SIGTERM)
         assert server.exit_code(20) == 0
     frames = [json.loads(line) for line in trace.read_text().splitlines()]
-    assert len({f["stream_id"] for f in events(frames, "frame")}) == 2_001
+    assert len({f["stream_id"] for f in events(frames, "frame")}) == 501
 
 
 def test_the_trace_goes_to_a_terminal_in_colour(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class ErrorCode(IntEnum):
 
 
 class Setting(IntEnum):
-    """What an endpoint tells the other of itself (RFC 9113 section 6.5.2, RFC 8441)."""
+    """What an endpoint tells the other of itself (RFC 9113 section 6.5.2, RFC 8441, RFC 9218)."""
 
     HEADER_TABLE_SIZE = 0x1
     ENABLE_PUSH = 0x2
@@ -40,6 +40,7 @@ class Setting(IntEnum):
     MAX_FRAME_SIZE = 0x5
     MAX_HEADER_LIST_SIZE = 0x6
     ENABLE_CONNECT_PROTOCOL = 0x8
+    NO_RFC7540_PRIORITIES = 0x9
 
 
 C = TypeVar("C", bound=IntEnum)
@@ -67,7 +68,7 @@ def code_name(code: int) -> str:
 
 def setting_name(code: int) -> str:
     """Return a setting's name, or its number in hexadecimal."""
-    return Setting(code).name if code in set(Setting) else f"0x{code:x}"
+    return Setting(code).name if code in set(Setting) else f"0x{code:02x}"
 
 
 def near(word: str, words: list[str]) -> str:

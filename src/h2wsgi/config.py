@@ -153,6 +153,13 @@ class Config:
     max_connections: int = option(
         1000, "connections at once; at the limit accepting pauses", group="Limits", minimum=1
     )
+    max_requests_per_connection: int = option(
+        0,
+        "requests after which a connection is drained as at shutdown, for its client to open "
+        "another, 0 for no limit",
+        group="Limits",
+        minimum=0,
+    )
     max_streams: int = option(
         100,
         "concurrent streams a client may open on one connection",
@@ -270,6 +277,14 @@ class Config:
     idle_timeout: float = option(
         120.0,
         "a connection may stay without a stream, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    max_connection_age: float = option(
+        0.0,
+        "after which a connection is drained as at shutdown, for its client to open another; up to "
+        "10 % less, so that not all do so at once; 0 = off",
         group="Timeouts",
         unit="seconds",
         minimum=0,

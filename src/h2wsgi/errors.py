@@ -91,8 +91,12 @@ class MalformedRequest(PeerError):
 
 
 class UnacceptableRequest(PeerError):
-    """A well-formed request that this server answers itself, with ``status``."""
+    """A well-formed request that this server answers itself, with ``status``.
 
-    def __init__(self, status: int, message: str) -> None:
+    ``limit`` is the option whose limit it went over, if it was one.
+    """
+
+    def __init__(self, status: int, message: str, *, limit: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.limit = limit

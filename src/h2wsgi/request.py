@@ -62,6 +62,8 @@ class ConnectionFacts:
     """mod_ssl's names to values (``SSL_PROTOCOL``, ...); empty on cleartext."""
     environ_template: dict[str, Any] | None = field(default=None, repr=False)
     """Where the application side keeps the part of environ that is the same for all requests."""
+    number: int = 0
+    """``ConnectionRecord.id``, if somebody watches the connection."""
     shared: dict[Any, Any] = field(default_factory=dict, repr=False)
     """The application's own; see StreamControl."""
 

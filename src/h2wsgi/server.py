@@ -84,6 +84,7 @@ class Server:
             self.log,
             root_path=self.config.root_path,
             multithread=self.config.max_threads > 1,
+            record=self._record_of if self.config.record else None,
         )
         self.input_budget = Budget(self.config.max_buffered, self._input_relieved)
         self.output_budget = Budget(self.config.max_buffered, self._output_relieved)
@@ -262,6 +263,9 @@ class Server:
             ConfigurationError: the option ``record`` is off.
         """
         return self.recorder.connections
+
+    def _record_of(self, number: int) -> ConnectionRecord | None:
+        return self.recorder.connection(number)
 
     @property
     def requests(self) -> Records[RequestRecord]:

@@ -3,7 +3,8 @@
 The loop thread calls the upper half, the application's thread the lower. Every shared field is
 guarded by the connection's :class:`~h2wsgi.handover.Handover` lock. A thread that blocks here
 wakes on data, room, end, reset or connection loss, exactly once each (invariant 1): whatever
-changes what a waiter waits for calls :meth:`Stream.notify_locked` while it holds the lock.
+changes what a waiter waits for calls :meth:`Stream.notify_locked` while it holds the lock. For
+content alone that is done a little later, by :meth:`Stream.wake_reader` (see http2/readers.py).
 """
 
 from __future__ import annotations
@@ -108,22 +109,30 @@ class Stream(StreamControl):
 
     @loop_thread
     def receive(self, data: bytes) -> bool:
-        """Buffer content for the application; False if nobody will read it (credit it instead)."""
-        self.octets_received += len(data)
-        too_large = 0 < self.limits.max_body < self.octets_received
+        """Buffer content for the application; False if nobody will read it (credit it instead).
+
+        Wakes nobody: see :meth:`wake_reader`.
+        """
+        octets = len(data)
+        self.octets_received += octets
+        max_body = self.limits.max_body
         with self._handover.lock:
-            if too_large and self._input_failure is None:
-                failure = BodyTooLarge(f"the content is over {self.limits.max_body} octets")
-                self._fail_input_locked(failure)
+            if max_body and self.octets_received > max_body and self._input_failure is None:
+                self._fail_input_locked(BodyTooLarge(f"the content is over {max_body} octets"))
             if self._input_failure is not None or self.application_done:
                 return False
             self._chunks.append(data)
-            self._buffered += len(data)
+            self._buffered += octets
             if self.reading_since is not None:
                 self.reading_since = time.monotonic()
-            if self._buffered >= self._wanted or self._handover.input_full:
-                self.notify_locked()
         return True
+
+    @loop_thread
+    def wake_reader(self) -> None:
+        """Let the application go on reading, if there is what it waits for."""
+        with self._handover.lock:
+            if self._is_readable_locked():
+                self.notify_locked()
 
     @loop_thread
     def end_input(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
@@ -133,7 +142,8 @@ class Stream(StreamControl):
             self.trailers = trailers  # a field that few have, and none is given otherwise
         with self._handover.lock:
             self._input_ended = True
-            self.notify_locked()
+            if self._changed is not None:
+                self._changed.notify_all()
 
     @loop_thread
     def fail(self, reason: str, kind: type[ClientDisconnected] = ClientDisconnected) -> None:
@@ -193,6 +203,11 @@ class Stream(StreamControl):
         return f"{self.request.method} {path} (stream {self.stream_id})"
 
     @property
+    def has_waited(self) -> bool:
+        """True once a thread has waited on this stream, as it may do again."""
+        return self._changed is not None
+
+    @property
     def buffered(self) -> int:
         """Octets of content that wait for the application (approximate without the lock)."""
         return self._buffered
@@ -235,7 +250,7 @@ class Stream(StreamControl):
         with handover.lock:
             # The peer has the rest of the window to go on with, so that these octets do come.
             self._wanted = min(minimum, self.limits.credit_step)
-            if not self._is_readable_locked():
+            if not (self._input_ended or self._is_readable_locked()):
                 self.reading_since = time.monotonic()
                 try:
                     self._wait_locked(self._is_readable_locked)
@@ -478,7 +493,8 @@ class Stream(StreamControl):
         A thread that it left behind reads no further: nothing would end its wait, and a content
         that is cut off here must not look whole.
         """
-        if not self.has_content:
+        nothing_left = self._input_ended and not (self._chunks or self._credit_due)
+        if nothing_left or not self.has_content:
             self.application_done = True
             if self._changed is not None:
                 with self._handover.lock:

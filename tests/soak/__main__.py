@@ -74,7 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engine", default="auto", help="the server's (%(default)s)")
     parser.add_argument("--loop", default="auto", help="the server's (%(default)s)")
     parser.add_argument(
-        "--growth", type=float, default=16, help="MiB the server may grow by (%(default)s)"
+        "--growth", type=float, default=32, help="MiB the server may grow by (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the mixture (%(default)s)")
     parser.add_argument("options", nargs="*", help="more options of the server, behind --")

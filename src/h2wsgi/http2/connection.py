@@ -7,13 +7,14 @@ Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the oct
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
 
 from ..codes import code_name
-from ..errors import ReadTimeout, RequestTimeout
+from ..errors import ReadTimeout, RequestTimeout, UnacceptableRequest
 from ..guards import loop_thread
 from ..handover import (
     ABORT,
@@ -38,6 +39,7 @@ from .frame_meter import FrameMeter
 from .frame_types import MAX_FRAME_SIZE
 from .host import Host, Wire
 from .outflow import Outflow
+from .readers import Readers
 from .receive_credit import ReceiveCredit
 
 SMALL_PIECE = 4_096
@@ -72,6 +74,7 @@ class Connection:
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
         self._trailers: FieldList | None = None
         """Those of the request that ends next."""
+        self._readers = Readers(wire.call_soon, enough=config.stream_window // 2)
         self._withheld = 0
         self._settings_acknowledged = False
         self._said: set[str] = set()
@@ -80,6 +83,7 @@ class Connection:
         """Octets of large field sections that count as buffered, by stream."""
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
+        self._max_requests: float = config.max_requests_per_connection or math.inf
 
     # ---------------------------------------------------------------- events of the engine
 
@@ -88,7 +92,7 @@ class Connection:
         stream = self._open(stream_id, request, end_stream)
         declared = request.content_length
         if declared is not None and 0 < self._limits.max_body < declared:
-            self._host.limit_hit("max_body")
+            self._say_body_too_large(stream)
             self._answer(stream, 413)
         else:
             self._arrived.append(stream)
@@ -98,22 +102,29 @@ class Connection:
             self._host.input_budget.add(request.large)
             self._look_at_budget(stream, was_full)
 
-    def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
+    def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
         """See EngineHandler."""
+        status = error.status
         method = "HEAD" if head else "GET"
         request = RequestFields(method, b"", None, b"/", (), None, expects_continue=False)
-        if status == 431:
-            self._host.limit_hit("max_field_section")
-        self.say_once(f"answered {status}", f"answered {status} on stream {stream_id}: {reason}")
+        said = f"answered {status} on stream {stream_id}: {error}"
+        if error.limit:
+            self.limit_hit(error.limit, said)
+        else:
+            self.say_once(f"answered {status}", said)
         self._answer(self._open(stream_id, request, False), status)
 
     @loop_thread
-    def start_requests(self) -> None:
-        """Have the applications run for the requests that came since the last call: a batch."""
+    def slice_ended(self) -> None:
+        """Have the applications run for the requests that came since the last call, a batch, and
+        go on for the content that came."""
+        self._readers.slice_ended()
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.meter.requests += len(arrived)
             self._host.start_requests(self._handover, arrived)
+            if self.meter.requests >= self._max_requests:
+                self._wire.retire()
 
     def _cancel(self, stream: Stream) -> bool:
         """Forget a request whose application has not started; False if it has."""
@@ -159,14 +170,20 @@ class Connection:
             return
         budget = self._host.input_budget
         was_full = budget.full
-        padding = flow_octets - len(data)
+        octets = len(data)
+        before = stream.octets_received
         if data and stream.receive(data):
-            stream.budgeted += len(data)
-            budget.add(len(data))
+            stream.budgeted += octets
+            budget.add(octets)
+            if stream.has_waited:
+                self._readers.received(stream)
         else:
-            padding = flow_octets
-        if padding:
-            self.engine.credit(stream_id, padding)
+            octets = 0
+            most = self._limits.max_body
+            if most and before <= most < stream.octets_received and not stream.application_done:
+                self._say_body_too_large(stream)
+        if octets < flow_octets:
+            self.engine.credit(stream_id, flow_octets - octets)
         self.data_discarded(flow_octets)
         self._look_at_budget(stream, was_full)
 
@@ -204,7 +221,11 @@ class Connection:
         """See EngineHandler."""
         name = code_name(code)
         if not by_peer:
-            self.say_once(f"reset {name}", f"stream {stream_id} reset with {name}: {reason}")
+            said = f"stream {stream_id} reset with {name}: {reason}"
+            if code == ErrorCodes.REFUSED_STREAM:
+                self.limit_hit("max_streams", said)
+            else:
+                self.say_once(f"reset {name}", said)
         if (stream := self.streams.get(stream_id)) is not None:
             self._cancel(stream)
             who = "client" if by_peer else "server"
@@ -227,8 +248,8 @@ class Connection:
     def settings_acknowledged(self, entries: dict[int, int]) -> None:
         """See EngineHandler."""
         self._settings_acknowledged = True
-        self._commands.settings_acknowledged(entries)
         self._wire.settings_acknowledged()
+        self._commands.settings_acknowledged(entries)
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """See EngineHandler."""
@@ -240,6 +261,14 @@ class Connection:
         if code:
             said = f"the client is going away: {code_name(code)} {debug[:200]!r}"
             self.say_once("going away", said)
+
+    def limit_hit(self, option: str, text: str) -> None:
+        """Count that the client went over the limit of an option, and log it once."""
+        self._host.limit_hit(option)
+        self.say_once(option, f"{text} (--{option.replace('_', '-')})")
+
+    def _say_body_too_large(self, stream: Stream) -> None:
+        self.limit_hit("max_body", f"the content of stream {stream.stream_id} is too large")
 
     def say_once(self, kind: str, text: str) -> None:
         """Log what a client does, once: the next time of the same kind is for debugging only."""
@@ -340,10 +369,18 @@ class Connection:
         )
 
     def reset(self, stream: Stream, code: int, outcome: str) -> None:
-        """End a stream from our side before its response is whole."""
+        """End a stream from our side.
+
+        A client may drop even a whole response because of it, unless the code is NO_ERROR (section
+        8.1). So that is the code where only the rest of the request is given up.
+        """
+        if stream.response_ended:
+            code, outcome = ErrorCodes.NO_ERROR, ""
+        else:
+            outcome = f"reset by server: {code_name(code)}, {outcome}"
         self.engine.reset_stream(stream.stream_id, code)
         self._cancel(stream)
-        self.abandon(stream, f"reset by server: {code_name(code)}, {outcome}")
+        self.abandon(stream, outcome)
 
     def abandon(self, stream: Stream, outcome: str) -> None:
         """Give up a stream whose response is not whole, and which the engine has closed."""
@@ -420,6 +457,7 @@ class Connection:
             return
         if self._cancel(stream):
             self.engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
+            self.limit_hit("max_buffered", f"stream {stream.stream_id} refused, out of buffers")
             self.abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
         else:
             self._forget_section(stream)

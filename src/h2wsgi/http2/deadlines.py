@@ -208,6 +208,9 @@ class Deadlines:
         self._check_requests(connection, now)
         if connection.withholds_credit:
             self._withheld_until = now
+        for paces in (self._reads, self._writes):
+            for stream_id in paces.keys() - connection.streams.keys():
+                del paces[stream_id]
         for stream in list(connection.streams.values()):
             if stream.reading_since is not None:
                 self._check_read(stream, stream.reading_since, now)

@@ -42,9 +42,11 @@ def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> int:
     """
     size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
     if size > max_octets:
-        raise UnacceptableRequest(431, f"the field section is over {max_octets} octets")
+        reason = f"the field section is over {max_octets} octets"
+        raise UnacceptableRequest(431, reason, limit="max_field_section")
     if len(fields) > max_fields:
-        raise UnacceptableRequest(431, f"there are more than {max_fields} fields")
+        reason = f"there are more than {max_fields} fields"
+        raise UnacceptableRequest(431, reason, limit="max_fields")
     return size
 
 

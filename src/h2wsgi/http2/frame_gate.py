@@ -87,10 +87,10 @@ class FrameGate:
         self._block: _FieldBlock | None = None
         self._settings_received = False
         self.preface_received = False
-        self.max_frame_size = MAX_FRAME_SIZE
-        """Octets of the largest payload; SETTINGS of ours may allow more than the default."""
         self.fields_since: float | None = None
         """When a field section began that is not whole, by the monotonic clock."""
+        self.max_frame_size = MAX_FRAME_SIZE
+        """Octets of the largest payload; SETTINGS of ours may allow more than the default."""
 
     def feed(self, data: bytes) -> None:
         """Take octets off the transport. Bounded by what the transport reads at a time."""

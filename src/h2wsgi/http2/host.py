@@ -56,6 +56,9 @@ class Wire(Protocol):
         ``about_to_wait`` is what the calling thread is: then the loop may as well go on at once.
         """
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` in the loop's next turn."""
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call ``callback`` and send what it queued, if the connection is still open then."""
 
@@ -82,3 +85,6 @@ class Wire(Protocol):
 
     def streams_changed(self, open_streams: int) -> None:
         """The first stream opened, or the last one closed."""
+
+    def retire(self) -> None:
+        """The connection has had as many requests as it may: end it when that hurts least."""

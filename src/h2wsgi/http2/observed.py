@@ -61,7 +61,9 @@ class ObservedProtocol(H2Protocol):
 
     def write(self, data: bytes) -> None:
         """See Wire."""
-        if self._observer is not None and self.state not in (State.LINGERING, State.CLOSED):
+        # What a stall keeps back is written again at its end, and seen then.
+        leaves = self._stall is None and self.state not in (State.LINGERING, State.CLOSED)
+        if leaves and self._observer is not None:
             self._tell(self._facts, self._observer.sent, data)
         super().write(data)
 

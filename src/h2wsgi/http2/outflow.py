@@ -18,9 +18,9 @@ from .frame_meter import FrameMeter
 from .host import Wire
 from .send_queue import Piece, SendQueue
 
-BATCH = 65_536
+BATCH = 131_072
 """Octets gathered for one write to the transport."""
-BATCHES_PER_TURN = 16
+BATCHES_PER_TURN = 8
 """Writes in a row before other connections get their turn."""
 HEAD_COST = 64
 """What a piece without content counts against a batch, in octets."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import random
 import socket
 import struct
 import time
@@ -42,6 +43,10 @@ UNREAD_REPLIES = 1_048_576
 """Octets of output, answers to PING and SETTINGS included, behind which we stop reading too."""
 DRAIN_WAIT = 0.25
 """Seconds to wait for the PING that shows the peer has seen the first GOAWAY."""
+RETIRE_WAIT = 5.0
+"""Seconds a connection that has to be replaced is given to be without a stream for once."""
+AGE_JITTER = 0.1
+"""By what part of it a connection's age is shortened at most."""
 LINGER = 0.25
 """Seconds to go on reading after the last octet was written."""
 FAILED_LINGER = 5.0
@@ -113,6 +118,7 @@ class H2Protocol(asyncio.Protocol):
         self._work_scheduled = False
         self._read_paused = False
         self._final_goaway_sent = False
+        self._retiring = False
         self._left_to_send = 0
         self._patient_until = 0.0
         self._closing_timer: asyncio.TimerHandle | None = None
@@ -131,6 +137,8 @@ class H2Protocol(asyncio.Protocol):
         )
         self._deadlines = Deadlines(self, config, self._loop.call_later)
         self._deadlines.start(self.connection)
+        if age := config.max_connection_age:
+            self._set_closing_timer(age * (1 - AGE_JITTER * random.random()), self.retire)
         self._made(self)
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
@@ -239,7 +247,7 @@ class H2Protocol(asyncio.Protocol):
     @property
     def _clogged(self) -> bool:
         """True while the peer makes us answer and reads no answer: they would pile up for ever."""
-        return self.write_paused and self.unsent + len(self._stalled) > UNREAD_REPLIES
+        return self.write_paused and self.unsent > UNREAD_REPLIES
 
     def _process_slice(self) -> bool:
         """Let the engine have some frames; True if there may be more."""
@@ -258,7 +266,7 @@ class H2Protocol(asyncio.Protocol):
                 if gate.buffered <= octets_left or time.monotonic() >= stop_at:
                     break
         finally:
-            self.connection.start_requests()
+            self.connection.slice_ended()
         return gate.buffered > 0
 
     def _pause_reading(self, pause: bool) -> None:
@@ -281,11 +289,15 @@ class H2Protocol(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """See Wire."""
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + len(self._stalled)
 
     def flush_threadsafe(self, about_to_wait: bool = False) -> None:
         """See Wire."""
         self._host.mailbox.post_threadsafe(self._flush, about_to_wait)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """See Wire."""
+        self._loop.call_soon(callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """See Wire."""
@@ -332,7 +344,9 @@ class H2Protocol(asyncio.Protocol):
         self._final_goaway_sent = True
 
     def hang_up(self, abort: bool) -> None:
-        """See Wire."""
+        """See Wire. The connection may have closed while this was on its way from a thread."""
+        if self.state is State.CLOSED:
+            return
         if not abort:
             self._close()
             return
@@ -385,6 +399,7 @@ class H2Protocol(asyncio.Protocol):
         self._end_stall()
         if self._started:
             self._announce_end()
+            self._transmit()
         elif self._advice:
             self._linger()
         else:
@@ -397,8 +412,21 @@ class H2Protocol(asyncio.Protocol):
         # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
         self.connection.engine.ping(DRAIN_PING)
         self.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
-        self._transmit()
         self._set_closing_timer(DRAIN_WAIT, self._send_final_goaway)
+
+    def retire(self) -> None:
+        """See Wire. Drain at once if no stream is open, else behind the last response.
+
+        Some clients (httpx 0.28) give up every open stream when GOAWAY comes, and open a new
+        connection without an error when it comes between requests.
+        """
+        if self._retiring or self.state is not State.OPEN:
+            return  # its end has begun, and has timers of its own
+        self._retiring = True
+        if self.connection.streams:
+            self._set_closing_timer(RETIRE_WAIT, self.drain)
+        else:
+            self.drain()
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """See Wire."""
@@ -537,6 +565,10 @@ class H2Protocol(asyncio.Protocol):
     def streams_changed(self, open_streams: int) -> None:
         """See Wire."""
         self._deadlines.streams_changed(open_streams)
+        if self._retiring and open_streams == 0 and self.state is State.OPEN:
+            # Who closed the last stream is about to transmit: GOAWAY comes with the response.
+            self.state = State.DRAINING
+            self._announce_end()
 
     def preface_timed_out(self) -> None:
         """See DeadlineHandler."""
@@ -589,6 +621,4 @@ class H2Protocol(asyncio.Protocol):
         self._transmit()
 
     def _hit_by(self, stream: Stream, option: str, what: str) -> None:
-        self._host.limit_hit(option)
-        said = f"the client {what} on stream {stream.stream_id} (--{option.replace('_', '-')})"
-        self.connection.say_once(option, said)
+        self.connection.limit_hit(option, f"the client {what} on stream {stream.stream_id}")

@@ -77,8 +77,10 @@ class SendQueue:
 
     def ends(self, stream_id: int) -> bool:
         """Return True if the end of the stream is queued: nothing can follow it."""
-        pending = self.pending.get(stream_id)
-        return pending is not None and pending.mark != OPEN
+        if (pending := self.pending.get(stream_id)) is None:
+            return False
+        behind = pending.behind or ()
+        return pending.mark != OPEN or any(p.mark not in (OPEN, COMMAND) for p in behind)
 
     def push(self, stream_id: int, head: Head | None, data: bytes, mark: int) -> None:
         """Append output of one stream. A head always precedes the content pushed after it."""
@@ -120,20 +122,18 @@ class SendQueue:
             pending = self.pending[stream_id]
             if pending.heads:
                 return self._take_head(stream_id, pending)
-            if not pending.octets and pending.behind is not None:
+            if not pending.octets and pending.mark == OPEN and pending.behind is not None:
                 return self._take_command(stream_id, pending, pending.behind)
             if not pending.octets:
-                del self.pending[stream_id]
-                if pending.mark == TRAILERS:
-                    return Piece(stream_id, pending.trailers, b"", END)
-                return Piece(stream_id, None, b"", pending.mark)
+                return self._take_end(stream_id, pending)
             room = min(self._window(stream_id), self._max_frame_size)
-            if room <= 0 and pending.behind is not None:
-                return self._take_command(stream_id, pending, pending.behind)
             if room <= 0 and pending.mark == ABORT:
                 # The rest would only delay the news that the response failed.
-                del self.pending[stream_id]
-                return Piece(stream_id, None, b"", ABORT)
+                pending.data.clear()
+                pending.octets = 0
+                return self._take_end(stream_id, pending)
+            if room <= 0 and pending.behind is not None:
+                return self._take_command(stream_id, pending, pending.behind)
             if room <= 0:
                 self._blocked[stream_id] = None
                 continue
@@ -210,8 +210,8 @@ class SendQueue:
     def _take_head(self, stream_id: int, pending: _Pending) -> Piece:
         head = pending.heads.popleft()
         only = not pending.heads and not pending.octets
-        if only and pending.mark == END and pending.behind is None:
-            del self.pending[stream_id]
+        if only and pending.mark == END:
+            self._finish(stream_id, pending)
             return Piece(stream_id, head, b"", END)
         if only and pending.empty:
             del self.pending[stream_id]
@@ -223,11 +223,28 @@ class SendQueue:
     def _take_data(self, stream_id: int, pending: _Pending, room: int) -> Piece:
         data = _cut(pending.data, room)
         pending.octets -= len(data)
-        if pending.octets or pending.mark in (ABORT, TRAILERS) or pending.behind is not None:
+        if pending.octets or pending.mark in (ABORT, TRAILERS):
             self._ready.append(stream_id)
             return Piece(stream_id, None, data, OPEN)
-        del self.pending[stream_id]
-        return Piece(stream_id, None, data, pending.mark)
+        mark = pending.mark
+        self._finish(stream_id, pending)
+        return Piece(stream_id, None, data, mark)
+
+    def _take_end(self, stream_id: int, pending: _Pending) -> Piece:
+        """Take how a stream ends whose content was taken before."""
+        mark, trailers = pending.mark, pending.trailers
+        self._finish(stream_id, pending)
+        if mark == TRAILERS:
+            return Piece(stream_id, trailers, b"", END)
+        return Piece(stream_id, None, b"", mark)
+
+    def _finish(self, stream_id: int, pending: _Pending) -> None:
+        """What came before the first command was taken, and perhaps there is none."""
+        if pending.behind is None:
+            del self.pending[stream_id]
+        else:
+            pending.mark = OPEN
+            self._ready.appendleft(stream_id)
 
 
 def _add(pending: _Pending, head: Head | None, data: bytes | memoryview, mark: int) -> None:

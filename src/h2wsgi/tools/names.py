@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..codes import code_name
+from ..codes import Setting, code_name, setting_name
 
 __all__ = ["FRAMES", "SETTINGS_NAMES", "code_name", "flag_names", "frame_name", "setting_name"]
 
@@ -21,16 +21,7 @@ FRAMES = {
     0xC: "ORIGIN",  # RFC 8336
     0x10: "PRIORITY_UPDATE",  # RFC 9218
 }
-SETTINGS_NAMES = {
-    0x1: "HEADER_TABLE_SIZE",
-    0x2: "ENABLE_PUSH",
-    0x3: "MAX_CONCURRENT_STREAMS",
-    0x4: "INITIAL_WINDOW_SIZE",
-    0x5: "MAX_FRAME_SIZE",
-    0x6: "MAX_HEADER_LIST_SIZE",
-    0x8: "ENABLE_CONNECT_PROTOCOL",  # RFC 8441
-    0x9: "NO_RFC7540_PRIORITIES",  # RFC 9218
-}
+SETTINGS_NAMES = {int(setting): setting.name for setting in Setting}
 _END_STREAM, _END_HEADERS, _PADDED = (0x1, "END_STREAM"), (0x4, "END_HEADERS"), (0x8, "PADDED")
 _FLAGS = {
     "DATA": (_END_STREAM, _PADDED),
@@ -45,11 +36,6 @@ _FLAGS = {
 def frame_name(type_: int) -> str:
     """Return a frame type's name, or its number in hexadecimal."""
     return FRAMES.get(type_) or f"0x{type_:02x}"
-
-
-def setting_name(identifier: int) -> str:
-    """Return a setting's name, without the SETTINGS_ in front, or its number in hexadecimal."""
-    return SETTINGS_NAMES.get(identifier) or f"0x{identifier:02x}"
 
 
 def flag_names(type_: int, flags: int) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ class FrameCutter:
         self._preface_missing = preface
         self._begun = False
         self._skip = 0
+        self.max_frame_size = MAX_FRAME_SIZE
+        """What the receiving side's SETTINGS_MAX_FRAME_SIZE allows."""
         self.dead = False
         """Set once the octets mean nothing any more."""
 
@@ -106,7 +108,7 @@ class FrameCutter:
         high, low, type_, flags, stream_id = struct.unpack_from("!HBBBL", data, position)
         length = high << 8 | low
         stream_id &= _STREAM_ID
-        if length > MAX_FRAME_SIZE:
+        if length > self.max_frame_size:
             self._skip = length
             return RawFrame(type_, flags, stream_id, length, None), start
         end = start + length
@@ -124,13 +126,13 @@ class Payload(NamedTuple):
     problems: list[str]
 
 
-def read_payload(frame: RawFrame) -> Payload:
-    """Return what is in ``frame``."""
+def read_payload(frame: RawFrame, max_frame_size: int) -> Payload:
+    """Return what is in ``frame``, which is not kept if it is over ``max_frame_size``."""
     details: dict[str, Any] = {}
     problems = _misplaced(frame)
     payload = frame.payload
     if payload is None:
-        problems.append(f"{frame.length} octets, over the largest frame size of {MAX_FRAME_SIZE}")
+        problems.append(f"{frame.length} octets, over the largest frame size of {max_frame_size}")
         return Payload(details, b"", problems)
     if frame.type in _PADDABLE and frame.flags & FLAG_PADDED:
         payload = _strip_padding(payload, details, problems)

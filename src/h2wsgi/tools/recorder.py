@@ -118,6 +118,12 @@ class Recorder:
             found = [connection.snapshot() for connection in self._connections.values()]
             return Records(found, self._connections_dropped)
 
+    def connection(self, number: int) -> ConnectionRecord | None:
+        """Return one connection by its ``id``, or None if it is not kept."""
+        with self._changed:
+            found = self._connections.get(number)
+            return None if found is None else found.snapshot()
+
     @property
     def requests(self) -> Records[RequestRecord]:
         """Every request so far, of all connections, in the order they came."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .field_blocks import FieldBlock
 from .frames import Direction, Section, Setting, Windows
 
-HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE = 0x1, 0x4
+HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x1, 0x4, 0x5
 FIRST_WINDOW = 65_535
 """Octets; the connection's and, until SETTINGS change it, each stream's (section 6.9.2)."""
 LARGEST_WINDOW = 2**31 - 1

@@ -9,9 +9,9 @@ engine acts on it, or before it leaves.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..config import Config
 from ..http2.frame_types import (
@@ -31,8 +31,10 @@ from ..request import ConnectionFacts
 from .field_blocks import FieldBlock, FieldBlockReader
 from .frames import NOT_HTTP2, ConnectionInfo, Direction, Frame, Section
 from .payloads import FrameCutter, NotFrames, Payload, RawFrame, read_payload
-from .streams import HEADER_TABLE_SIZE, StreamTable
+from .streams import HEADER_TABLE_SIZE, MAX_FRAME_SIZE, StreamTable
 
+SMALLEST_FRAME, LARGEST_FRAME = 2**14, 2**24 - 1
+"""Octets; what SETTINGS_MAX_FRAME_SIZE may be (RFC 9113 section 6.5.2)."""
 MAX_SHOWN = 60
 """Octets of something else than HTTP/2 that are shown."""
 
@@ -72,11 +74,11 @@ class Taps:
         """Let one more listen; it hears nothing of what was before."""
         self._sinks.append(sink)
 
-    def tell(self, event: str, *arguments: Any) -> None:
-        """Call a method of every sink. One that raises is logged and dismissed for good."""
+    def tell(self, event: Callable[[Sink], None]) -> None:
+        """Tell every sink of an event. One that raises is logged and dismissed for good."""
         for sink in tuple(self._sinks):
             try:
-                getattr(sink, event)(*arguments)
+                event(sink)
             except Exception:
                 self._sinks.remove(sink)
                 self._log.events.exception(
@@ -85,7 +87,7 @@ class Taps:
 
     def close(self) -> None:
         """The server has stopped."""
-        self.tell("close")
+        self.tell(lambda sink: sink.close())
 
 
 @dataclass(slots=True)
@@ -124,6 +126,7 @@ class Tap:
 
     def opened(self, facts: ConnectionFacts, alpn: str | None) -> None:
         """See ConnectionObserver."""
+        facts.number = self._number
         self._info = ConnectionInfo(
             id=self._number,
             peer=facts.peer,
@@ -134,7 +137,7 @@ class Tap:
             opened_at=time.monotonic(),
             at=time.time(),
         )
-        self._taps.tell("opened", self._info)
+        self._taps.tell(lambda sink: sink.opened(self._info))
 
     def received(self, octets: bytes) -> None:
         """See ConnectionObserver."""
@@ -146,7 +149,8 @@ class Tap:
 
     def closed(self, reason: str) -> None:
         """See ConnectionObserver."""
-        self._taps.tell("closed", self._info, reason, time.monotonic())
+        now = time.monotonic()
+        self._taps.tell(lambda sink: sink.closed(self._info, reason, now))
 
     def _take(self, way: _Way, octets: bytes) -> None:
         now = time.monotonic()
@@ -162,7 +166,7 @@ class Tap:
         self._tell(way, raw, now, Payload({}, b"", [problem]), b"")
 
     def _frame(self, way: _Way, raw: RawFrame, now: float) -> None:
-        payload = read_payload(raw)
+        payload = read_payload(raw, way.cutter.max_frame_size)
         details, problems = payload.details, payload.problems
         if way.open_block is not None and raw.type != CONTINUATION:
             problems.append("interrupts a field block")
@@ -200,7 +204,7 @@ class Tap:
             problems=tuple(payload.problems),
             **payload.details,
         )
-        self._taps.tell("frame", frame, content)
+        self._taps.tell(lambda sink: sink.frame(frame, content))
 
     # ------------------------------------------------------------------------ field blocks
 
@@ -255,3 +259,5 @@ class Tap:
         for setting in acknowledged:
             if setting.id == HEADER_TABLE_SIZE:
                 way.reader.max_table_size = setting.value
+            elif setting.id == MAX_FRAME_SIZE and setting.value <= LARGEST_FRAME:
+                way.cutter.max_frame_size = max(setting.value, SMALLEST_FRAME)

@@ -28,12 +28,10 @@ class TextForm:
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
         self._start: float | None = None
-        """When the first connection was opened; all times shown are since then."""
+        """When the first thing was told; all times shown are since then."""
 
     def opened(self, info: ConnectionInfo) -> str:
         """Return the line of a new connection."""
-        if self._start is None:
-            self._start = info.opened_at
         tls = f"{info.tls_version}, {info.cipher}, ALPN {info.alpn or 'none'}"
         how = "cleartext" if info.tls_version is None else tls
         return self._head(info.opened_at, info.id, f"opened by {info.peer}, {how}")
@@ -56,8 +54,9 @@ class TextForm:
         return "".join(lines)
 
     def _head(self, time: float, connection: int, text: str) -> str:
-        since = time - (time if self._start is None else self._start)
-        return f"[{since:7.3f}] #{connection} {text}\n"
+        if self._start is None:
+            self._start = time
+        return f"[{time - self._start:7.3f}] #{connection} {text}\n"
 
     def _in(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colour else text

@@ -41,14 +41,16 @@ class Input:
         if size == 0:
             return b""
         parts = []
-        have = 0
-        while size < 0 or have < size:
-            left = STEP if size < 0 else size - have
+        left = STEP if size < 0 else size
+        while left:
             part = self._next(left, left)
             if not part:
                 break
             parts.append(part)
-            have += len(part)
+            if self._ended and self._position == len(self._buffer):
+                break  # as it is for most requests after the first part
+            if size > 0:
+                left -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read1(self, size: int | None = -1) -> bytes:

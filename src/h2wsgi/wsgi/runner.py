@@ -7,6 +7,7 @@ exactly once, always (invariant 7), and nothing an application raises ends its t
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -32,16 +33,24 @@ _STATUS_OF: dict[type, str] = {
 class Runner:
     """Calls one application; safe to use from many threads at once.
 
-    ``multithread`` says whether it will be.
+    ``multithread`` says whether it will be. ``record`` returns what is recorded of a connection, by
+    its number, if anything is.
     """
 
     def __init__(
-        self, app: WSGIApplication, log: Log, *, root_path: str, multithread: bool
+        self,
+        app: WSGIApplication,
+        log: Log,
+        *,
+        root_path: str,
+        multithread: bool,
+        record: Callable[[int], object] | None = None,
     ) -> None:
         self._app = app
         self._log = log
         self._root_path = root_path
         self._multithread = multithread
+        self._record = record
         self._errors = ErrorStream(log)
         self._heads = HeadMemory()
         self._noted: set[str] = set()
@@ -58,10 +67,12 @@ class Runner:
         response = Response(stream, self._heads)
         try:
             known = stream.request.environ
-            if known is None or stream.has_content:
-                environ = self._environ(stream)
-            else:
-                environ = known.copy()  # as _environ does, for most requests
+            # As build_environ does, for most requests.
+            environ = self._environ(stream) if known is None else known.copy()
+            if stream.has_content:
+                on_first_read = stream.send_continue if stream.request.expects_continue else None
+                environ["wsgi.input"] = Input(stream, on_first_read)
+                environ["h2wsgi.trailers"] = stream.request_trailers
             # In place of what the template has there: new keys would make the dict grow.
             environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
             environ["wsgi.ext.http.send_trailers"] = response
@@ -101,13 +112,11 @@ class Runner:
                 file_wrapper=FileWrapper,
                 empty_input=EmptyInput(),
             )
+            if self._record is not None:
+                number = stream.connection.number
+                template["h2wsgi.record"] = functools.partial(self._record, number)
             stream.connection.environ_template = template
-        environ = build_environ(stream.request, template)
-        if stream.has_content:
-            on_first_read = stream.send_continue if stream.request.expects_continue else None
-            environ["wsgi.input"] = Input(stream, on_first_read)
-            environ["h2wsgi.trailers"] = stream.request_trailers
-        return environ
+        return build_environ(stream.request, template)
 
     def _close(self, iterable: Any, stream: Stream) -> None:
         close = getattr(iterable, "close", None)

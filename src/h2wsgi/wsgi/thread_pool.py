@@ -12,8 +12,6 @@ share the same interpreter.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import threading
 import time
@@ -22,6 +20,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from ..guards import loop_thread, set_role
+from .yielding import SwitchInterval, leave_the_cpu_to_the_loop
 
 Job = TypeVar("Job")
 
@@ -122,6 +121,7 @@ class ThreadPool(Generic[Job]):
         self._exhausted = exhausted
         # under the lock
         self._lock = threading.Lock()
+        self._switch_interval = SwitchInterval()
         self._lanes: dict[Hashable, Lane[Job]] = {}
         self._fresh: deque[Lane[Job]] = deque()
         """Lanes with jobs that wait, and none that runs: they may take the last threads."""
@@ -182,6 +182,7 @@ class ThreadPool(Generic[Job]):
                 lane.waiting.clear()
                 self._leave_ring_if_empty_locked(lane)
             self._lanes.clear()
+            self._switch_interval.fit(0)
             for worker in self._idle:
                 worker.inbox.put(None)
 
@@ -285,6 +286,7 @@ class ThreadPool(Generic[Job]):
         except RuntimeError:
             return False
         self._threads += 1
+        self._switch_interval.fit(self._threads)
         self._idle.append(worker)
         return True
 
@@ -296,7 +298,7 @@ class ThreadPool(Generic[Job]):
 
     def _work(self, worker: _Worker[Job]) -> None:
         set_role("application")
-        _yield_to_the_loop()
+        leave_the_cpu_to_the_loop()
         while (assignment := self._wait_for_assignment(worker)) is not None:
             current: Assignment[Job] | None = assignment
             del assignment
@@ -348,15 +350,16 @@ class ThreadPool(Generic[Job]):
         """Return the next job; None when this thread is to end."""
         while True:
             try:
-                assignment = worker.inbox.get(timeout=IDLE_TIMEOUT)
-            except queue.Empty:
-                assignment = None
-            with self._lock:
-                if assignment is not None:
+                if (assignment := worker.inbox.get(timeout=IDLE_TIMEOUT)) is not None:
                     return assignment
+            except queue.Empty:
+                pass
+            with self._lock:
                 if worker in self._idle:
                     self._idle.remove(worker)
                     self._threads -= 1
+                    if not self._closing:
+                        self._switch_interval.fit(self._threads)
                     return None
             # Taken off the idle list an instant ago: its job is on the way.
 
@@ -418,19 +421,6 @@ def _report(error: BaseException) -> None:
     thread = threading.current_thread()
     details = (type(error), error, error.__traceback__, thread)
     threading.excepthook(threading.ExceptHookArgs(details))
-
-
-def _yield_to_the_loop() -> None:
-    """Keep the calling thread from pushing the loop off their CPU at the moment it is woken.
-
-    The loop still holds the interpreter then, so the thread could do nothing but wait for it.
-    Linux alone has such a class of threads; in other respects it is the ordinary one. (A request
-    at a time, on one CPU: 115 us instead of 100.)
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):
-            if os.sched_getscheduler(0) == os.SCHED_OTHER:  # any other is somebody's choice
-                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def shared_threads(limit: int) -> int:

@@ -46,7 +46,6 @@ from .settings import (
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     MAX_WINDOW,
-    check_entry,
     known_entries,
     own_settings,
 )
@@ -277,7 +276,7 @@ class FastEngine(FrameReceiver[_Stream]):
             return
         self._streams.open[stream_id] = _Stream(None, ended)
         head = (b":method", b"HEAD") in fields
-        self._handler.request_unacceptable(stream_id, error.status, str(error), head)
+        self._handler.request_unacceptable(stream_id, error, head)
         if ended:
             self._handler.request_ended(stream_id)
 
@@ -319,12 +318,15 @@ class FastEngine(FrameReceiver[_Stream]):
             raise ConnectionFailed(
                 ErrorCodes.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
             )
-        if ended:
-            # Before the handler, which may want to credit what no longer has a window.
-            streams.request_ended(stream_id)
+        if not ended:
+            self._handler.data_received(stream_id, data, size)
+            return
+        # Before the handler, which may want to credit what no longer has a window.
+        stream.request_ended = True
+        if stream.response_ended:
+            del streams.open[stream_id]
         self._handler.data_received(stream_id, data, size)
-        if ended:
-            self._handler.request_ended(stream_id)
+        self._handler.request_ended(stream_id)
 
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
         """End one stream (section 5.4.2), open or not."""
@@ -341,8 +343,6 @@ class FastEngine(FrameReceiver[_Stream]):
     def _apply_settings(self, payload: bytes) -> None:
         # Of a setting that comes twice only the last is seen by anybody (section 6.5.3).
         entries = dict(known_entries(payload))
-        for code, value in entries.items():
-            check_entry(code, value)
         if (initial := entries.get(INITIAL_WINDOW_SIZE)) is not None:
             if any(initial + s.send_credit > MAX_WINDOW for s in self._streams.open.values()):
                 raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ...errors import UnacceptableRequest
 from ...handover import Head
 from ...request import RequestFields
 from ..fields import FieldList
@@ -20,8 +21,8 @@ class EngineHandler(Protocol):
     def request_received(self, stream_id: int, request: RequestFields, end_stream: bool) -> None:
         """A request that broke no rule; whole already if ``end_stream``."""
 
-    def request_unacceptable(self, stream_id: int, status: int, reason: str, head: bool) -> None:
-        """A legal request to answer with ``status``; ``head`` if its method is HEAD."""
+    def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
+        """A legal request to answer with ``error.status``; ``head`` if its method is HEAD."""
 
     def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
         """Content. ``flow_octets`` counts padding too: what both windows shrank by."""

@@ -287,7 +287,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._tell_h2(stream_id, A_REQUEST, ended)
             self._streams.open[stream_id] = OpenStream(None, ended)
             head = (b":method", b"HEAD") in fields
-            self._handler.request_unacceptable(stream_id, error.status, str(error), head)
+            self._handler.request_unacceptable(stream_id, error, head)
             if ended:
                 self._handler.request_ended(stream_id)
         else:
@@ -329,7 +329,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._feed(SETTINGS, FLAG_ACK, 0, b"")
 
     def _apply_settings(self, payload: bytes) -> None:
-        settings = list(known_entries(payload))
+        settings = known_entries(payload)
         for size in (value for code, value in settings if code == HEADER_TABLE_SIZE):
             # h2 hears of the last alone, but the smallest has to be signalled as well.
             self._h2.encoder.header_table_size = min(size, MAX_ENCODER_TABLE)

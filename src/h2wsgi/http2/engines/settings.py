@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import iter_unpack
 
 from h2.errors import ErrorCodes
@@ -49,20 +48,26 @@ def own_settings(config: Config) -> SettingsFrame:
     return frame
 
 
-def known_entries(payload: bytes) -> Iterator[tuple[int, int]]:
+def known_entries(payload: bytes) -> list[tuple[int, int]]:
     """Return the entries of a SETTINGS payload that mean something, in the order sent.
 
+    Each is checked, one that a later entry replaces as well (section 6.5.3).
+
     Raises:
-        ConnectionFailed: there are more than any client needs (section 10.5).
+        ConnectionFailed: a value is illegal (FLOW_CONTROL_ERROR or PROTOCOL_ERROR), or there are
+            more than any client needs (section 10.5).
     """
     if len(payload) > 6 * MAX_ENTRIES:
         raise ConnectionFailed(
             ErrorCodes.ENHANCE_YOUR_CALM, f"over {MAX_ENTRIES} settings in a frame"
         )
-    return ((code, value) for code, value in iter_unpack("!HL", payload) if code in _KNOWN)
+    entries = [(code, value) for code, value in iter_unpack("!HL", payload) if code in _KNOWN]
+    for code, value in entries:
+        _check_entry(code, value)
+    return entries
 
 
-def check_entry(code: int, value: int) -> None:
+def _check_entry(code: int, value: int) -> None:
     """Check one known setting of a client (section 6.5.2).
 
     Raises:

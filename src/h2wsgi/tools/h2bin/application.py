@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import illegal, plain, raw, streams
+from . import illegal, plain, raw, streams, wire
 from .endpoints import find
 from .index import page
 from .request import BadRequest, Request
 
-MODULES = (plain, streams, raw, illegal)
+MODULES = (plain, wire, streams, raw, illegal)
 """Whose import fills the list of endpoints."""
 
 
@@ -35,3 +35,6 @@ class H2Bin:
             return found[0].handler(request)
         except BadRequest as error:
             return request.json({"error": str(error)}, "400 Bad Request")
+        except wire.NotRecorded:
+            text = "nothing is recorded of this connection; start the server with --record"
+            return request.json({"error": text}, "501 Not Implemented")

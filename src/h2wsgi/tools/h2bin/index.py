@@ -5,11 +5,19 @@ from __future__ import annotations
 import functools
 from html import escape
 
-from . import illegal, plain, raw, streams
+from . import illegal, plain, raw, streams, wire
 from .endpoints import ENDPOINTS, Endpoint
 from .illegal import VIOLATIONS
 
-GROUPS = (plain.GROUP, streams.ENDS, streams.FLOW, streams.FIELDS, raw.GROUP, illegal.GROUP)
+GROUPS = (
+    plain.GROUP,
+    wire.GROUP,
+    streams.ENDS,
+    streams.FLOW,
+    streams.FIELDS,
+    raw.GROUP,
+    illegal.GROUP,
+)
 """In the order of the page."""
 
 _PAGE = """<!doctype html>

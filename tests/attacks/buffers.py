@@ -1,0 +1,84 @@
+"""Content and connections that would be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attacks.wire import frame, literal, upload
+from support.attack import Attack, Field, Run, inside, reset, status
+from support.peer import Code, Peer, StreamReset, Type
+
+CONTENT_LENGTH = literal(28, b"2000")
+
+
+def large_content(more: bytes) -> Run:
+    def run(field: Field) -> Iterator[None]:
+        peer = field.connect()
+        field.send(peer, upload(1, b"/read", more) + frame(Type.DATA, 0, 1, bytes(2_000)))
+        yield
+
+    return run
+
+
+def finished_upload(peer: Peer) -> None:
+    peer.data(1, b"", end_stream=True)
+    assert peer.response(1).received == 2_000
+
+
+def unread_uploads(field: Field) -> Iterator[None]:
+    """More uploads than there are threads for one connection, none of which is read."""
+    peer = field.connect()
+    for _ in range(40):
+        stream_id = peer.request("POST", "/hold", end_stream=False)
+        try:
+            peer.upload(stream_id, bytes(60_000), end_stream=False)
+        except StreamReset:
+            return
+        if stream_id % 8 == 1:
+            yield
+
+
+def clinging(field: Field) -> Iterator[None]:
+    """Clients that were sent GOAWAY and keep their side open."""
+    for _ in range(20):
+        peer = field.connect()
+        field.send(peer, frame(Type.PING, 0, 1, bytes(8)))
+        peer.wait_goaway()
+        yield
+
+
+ATTACKS = [
+    *(
+        Attack(
+            name=name,
+            run=large_content(more),
+            sees=status(413),
+            limit="max_body",
+            value=1_000,
+            lives=finished_upload,
+        )
+        for name, more in (
+            ("content over max_body announced", CONTENT_LENGTH),
+            ("content over max_body that comes", b""),
+        )
+    ),
+    Attack(
+        name="uploads that nobody reads",
+        run=unread_uploads,
+        sees=reset(Code.REFUSED_STREAM),
+        limit="max_buffered",
+        value=1_048_576,
+        off=268_435_456,
+    ),
+    Attack(
+        name="a client that does not hang up after GOAWAY",
+        run=clinging,
+        sees=inside("the connection closed", lambda i: i["connections"] == 1),
+        limit="protocol:LINGER",
+        value=None,
+        off=10**9,
+        watch=1.0,
+        lives=lambda peer: None,
+        ends_anyway=True,
+    ),
+]

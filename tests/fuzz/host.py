@@ -1,0 +1,137 @@
+"""What a connection needs of a server, in memory: budgets, a mailbox, and applications by script.
+
+Does what `h2wsgi.server.Server` does, without sockets and without a pool of threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from h2wsgi.budget import Budget
+from h2wsgi.config import Config
+from h2wsgi.handover import Handover
+from h2wsgi.http2.protocol import H2Protocol
+from h2wsgi.logs import AccessRecord, Log
+from h2wsgi.request import ConnectionFacts
+from h2wsgi.stream import Stream
+from h2wsgi.wsgi.runner import Runner
+
+from .applications import Actor, Lock, Script
+from .loop import Loop
+from .transport import Transport
+
+FIRST_PORT = 40_000
+"""Of the first connection's client; the next one's is one higher."""
+events = logging.Logger("fuzz")
+events.addHandler(logging.NullHandler())
+
+
+class Mailbox:
+    """Calls for the loop's thread; any thread may post."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.calls: deque[Callable[[], None]] = deque()
+
+    def post_threadsafe(self, call: Callable[[], None], about_to_wait: bool = False) -> None:
+        """See h2wsgi.mailbox."""
+        self.calls.append(call)
+
+    def deliver(self) -> None:
+        """Make the calls posted so far."""
+        for _ in range(len(self.calls)):
+            self.calls.popleft()()
+
+
+class Host:
+    """A ProtocolHost. ``buffered`` is the size of both budgets, in octets."""
+
+    def __init__(self, loop: Loop, config: Config, buffered: int) -> None:
+        self.loop = loop
+        self.config = config
+        self.accesses: list[AccessRecord] = []
+        self.log = Log(events, self.accesses.append)
+        self.input_budget = Budget(buffered, self._input_relieved)
+        self.output_budget = Budget(buffered, self._output_relieved)
+        self.mailbox = cast(Any, Mailbox(loop))
+        self.new_stream = Stream
+        self.observe = None
+        self.protocols: list[H2Protocol] = []
+        self.actors: list[Actor] = []
+        self._connections = 0
+        self.cancelled = 0
+        self.was_full = False
+        self.scripts: deque[Script] = deque()
+        """For the next requests; after the last one, the default."""
+        self.on_start: Callable[[Stream], None] = lambda stream: None
+        self._runner = Runner(_application, self.log, root_path="", multithread=True)
+
+    def connect(self, tls: bool) -> Transport:
+        """Open a connection."""
+        transport = Transport(self.loop, tls)
+        port = f"{FIRST_PORT + self._connections}"
+        self._connections += 1
+        facts = ConnectionFacts("https", "localhost", "8443", "127.0.0.1", port, {})
+        transport.connect(H2Protocol(self, lambda _: facts, made=self._connection_made))
+        return transport
+
+    def _connection_made(self, protocol: H2Protocol) -> None:
+        self.protocols.append(protocol)
+        handover: Any = protocol.connection._handover
+        handover.lock = Lock()
+
+    def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
+        """See Host."""
+        for stream in streams:
+            script = self.scripts.popleft() if self.scripts else Script()
+            self.actors.append(Actor(self._runner, stream, handover.lock, script))
+            self.on_start(stream)
+
+    def cancel_request(self, handover: Handover, stream: Stream) -> bool:
+        """See Host."""
+        for actor in self.actors:
+            if actor.stream is stream and not actor.begun:
+                self.actors.remove(actor)
+                self.cancelled += 1
+                return True
+        return False
+
+    def input_is_full(self) -> None:
+        """See Host."""
+        self.was_full = True
+        for protocol in list(self.protocols):
+            protocol.connection.return_credit()
+        for protocol in list(self.protocols):
+            protocol.connection.refuse_unstarted()
+
+    def _input_relieved(self) -> None:
+        for protocol in list(self.protocols):
+            protocol.connection.input_relieved()
+
+    def _output_relieved(self) -> None:
+        for protocol in list(self.protocols):
+            protocol.connection.output_relieved()
+
+    def connection_closed(self, protocol: H2Protocol) -> None:
+        """See ProtocolHost."""
+        self.protocols.remove(protocol)
+
+    def limit_hit(self, option: str) -> None:
+        """See Host."""
+
+    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
+        """See ProtocolHost."""
+        return 0.0
+
+    def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
+        """See ProtocolHost."""
+
+
+def _application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+    actor = threading.current_thread()
+    assert isinstance(actor, Actor)
+    return actor.call(environ, start_response)
