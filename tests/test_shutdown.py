@@ -364,6 +364,27 @@ def test_at_the_end_of_the_graceful_timeout_every_wait_ends(
     settle(server)
 
 
+def test_a_client_that_sends_on_for_a_second_still_reads_its_end(
+    serve: Serve, connect: Connect
+) -> None:
+    """Closing before would have the kernel answer what comes with a reset."""
+    server = serve(
+        lambda environ, start: (start("200 OK", []), [b"hello"])[1], bind_h2c="127.0.0.1:0"
+    )
+    peer = connect(server)
+    peer.roundtrip()
+    stream_id = peer.request()
+    stopping = stop_in_thread(server)
+    for _ in range(20):
+        peer.ping(b"sends on")
+        stopping.join(0.05)
+    assert peer.response(stream_id).body == b"hello"
+    peer.wait_goaway()
+    assert peer.wait_goaway().last_stream_id == stream_id
+    assert peer.wait_closed() == "end of file"
+    stopping.join(PATIENCE)
+
+
 def test_a_response_that_is_whole_when_the_server_stops_arrives(
     serve: Serve, connect: Connect
 ) -> None:

@@ -33,7 +33,9 @@ DRAIN_WAIT = 0.25
 RETIRE_WAIT = 5.0
 """Seconds a connection that has to be replaced is given to be without a stream for once."""
 LINGER = 0.25
-"""Seconds to go on reading after the last octet was written."""
+"""Seconds to go on reading after the last octet was written, and after what still comes."""
+LONGEST_LINGER = 5.0
+"""Seconds after which a client that still sends has not read our end, and never will."""
 FAILED_LINGER = 5.0
 """Seconds that requests which came before a connection error get to finish."""
 ABORT_AFTER = 2.0
@@ -87,6 +89,10 @@ class EndingProtocol(asyncio.Protocol, abc.ABC):
         """Whether our SETTINGS were sent."""
         self._final_goaway_sent = False
         self._retiring = False
+        self._still_sends = False
+        """Whether anything came since the lingering close began, or was looked at last."""
+        self._linger_until = 0.0
+        """The end of its patience with a client that still sends, by the monotonic clock."""
         self._left_to_send = 0
         """Octets that the transport held when it was looked at last, on the way out."""
         self._patient_until = 0.0
@@ -264,6 +270,7 @@ class EndingProtocol(asyncio.Protocol, abc.ABC):
             # asyncio lets the socket's error out if the peer has reset the connection already.
             with contextlib.suppress(OSError):
                 self._transport.write_eof()
+        self._linger_until = time.monotonic() + LONGEST_LINGER
         self._set_closing_timer(LINGER, self._close_when_sent)
 
     def _be_patient(self) -> None:
@@ -271,11 +278,14 @@ class EndingProtocol(asyncio.Protocol, abc.ABC):
         self._patient_until = time.monotonic() + (self._host.config.write_timeout or ABORT_AFTER)
 
     def _close_when_sent(self) -> None:
-        """Close, but leave a slow client of a drained connection the time for its last response."""
+        """Close, but leave a slow client of a drained connection the time for its last response,
+        and one that still sends the time to see our end."""
         left = self._transport.get_write_buffer_size()
         if 0 < left < self._left_to_send and self._patient_until:
             self._be_patient()
-        if left and time.monotonic() < self._patient_until:
+        still_sends, self._still_sends = self._still_sends, False
+        until = self._patient_until if left else self._linger_until if still_sends else 0.0
+        if time.monotonic() < until:
             self._set_closing_timer(LINGER, self._close_when_sent)
         else:
             self._close()

@@ -125,6 +125,8 @@ class H2Protocol(EndingProtocol):
             self._gate.feed(data)
             if not self._work_scheduled:
                 self._work()
+        else:
+            self._still_sends = True
 
     def eof_received(self) -> None:
         """The peer hung up: no more requests, and no more windows for our responses."""
