@@ -61,7 +61,7 @@ class Faults:
         environ: dict[str, Any],
         start_response: Callable[..., Any],
     ) -> Iterable[bytes]:
-        pieces = _Pieces(rules, lambda rule: self._inject(rule, stream, what))
+        pieces = _Pieces(rules, stream, lambda rule: self._inject(rule, stream, what))
 
         def start(*args: Any) -> Callable[[bytes], None]:
             write = start_response(*args)
@@ -97,7 +97,10 @@ class Faults:
 class _Pieces:
     """Cuts a response's content where faults come, and makes them come."""
 
-    def __init__(self, rules: list[FaultRule], inject: Callable[[FaultRule], None]) -> None:
+    def __init__(
+        self, rules: list[FaultRule], stream: StreamControl, inject: Callable[[FaultRule], None]
+    ) -> None:
+        self._stream = stream
         self._due = sorted((rule for rule in rules if rule.after), key=lambda rule: rule.after)
         self._drip = next((rule for rule in rules if rule.kind == "drip"), None)
         self._inject = inject
@@ -130,6 +133,8 @@ class _Pieces:
         if self._drip is not None:
             if self._sent <= self._drip.value:
                 self._inject(self._drip)  # which only says so in the log
+            # A loop that is busy for longer than the delay would join the pieces to one frame.
+            self._stream.stall(0)
             time.sleep(self._drip.named.get("delay", 0.1))
 
 
