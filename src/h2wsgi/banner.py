@@ -74,8 +74,12 @@ def ready(
     version: str,
     endpoints: list[Endpoint],
     certificate: TLSIdentity | None,
+    inspector: str = "",
 ) -> None:
-    """Say that the server is ready, in one piece: several lines of text, or one of JSON."""
+    """Say that the server is ready, in one piece: several lines of text, or one of JSON.
+
+    ``inspector`` is the URL of its page, if there is one.
+    """
     lines = [f"h2wsgi {version} serves {target} with up to {config.threads} threads"]
     width = max((len(endpoint.shown) for endpoint in endpoints), default=0)
     for endpoint in endpoints:
@@ -84,6 +88,8 @@ def ready(
     if endpoints:
         first = endpoints[0].reachable()
         lines.append(f"  Try:  {curl_line(first, certificate, path_of(target))}")
+    if inspector:
+        lines.append(f"  Inspector:  {inspector}")
     lines.append("  Ctrl-C to stop")
     fields = {
         "version": version,
@@ -95,6 +101,8 @@ def ready(
         ],
         "certificate": _certificate_fields(certificate),
     }
+    if inspector:
+        fields["inspector"] = inspector
     log.events.info("ready", extra={"fields": fields, "lines": lines})
 
 

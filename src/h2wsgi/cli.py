@@ -303,6 +303,10 @@ def check_settings(settings: Settings) -> int:
         from .tools.filters import parse_filter
 
         parse_filter(config.trace)
+    if config.inspect:
+        from .tools.inspector.address import open_socket
+
+        open_socket(config.inspect).close()
     certificate = resolve(config)
     for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
         for listener in open_listeners(addresses, tls=is_tls):

@@ -146,6 +146,14 @@ class Config:
         "keep every frame and request, for Server.connections and Server.requests in tests",
         group="Tools",
     )
+    inspect: str = option(
+        "",
+        "serve a page that shows connections and streams as they run, on 127.0.0.1:8444 or a free "
+        "port; =PORT or =HOST:PORT for another loopback address",
+        group="Tools",
+        metavar="[=ADDRESS]",
+        bare="auto",
+    )
 
     max_body: int = option(
         0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0

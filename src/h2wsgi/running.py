@@ -85,6 +85,7 @@ def run(app: WSGIApplication, config: Config, *, target: str) -> int:
                 version=__version__,
                 endpoints=endpoints,
                 certificate=identity,
+                inspector=server.inspect_url if config.inspect else "",
             )
 
         sys.setswitchinterval(SWITCH_INTERVAL)
@@ -216,6 +217,11 @@ class ServerThread:
     def ca_file(self) -> str | None:
         """The file a client must trust to accept the certificate; None for cleartext."""
         return self.server.ca_file
+
+    @property
+    def inspect_url(self) -> str:
+        """The URL of the inspector's page, if the option ``inspect`` is on."""
+        return self.server.inspect_url
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return a client's context that trusts this server's certificate."""

@@ -74,7 +74,7 @@ class Server:
         self._tls = tls
         self._toolbox = Toolbox(self.config, self.log)
         self._runner = Runner(
-            self._toolbox.spoil(app),
+            self._toolbox.in_front_of(app),
             self.log,
             root_path=self.config.root_path,
             multithread=self.config.max_threads > 1,
@@ -208,6 +208,15 @@ class Server:
     def urls(self) -> list[str]:
         """The URLs of all endpoints."""
         return [endpoint.url for endpoint in self._endpoints]
+
+    @property
+    def inspect_url(self) -> str:
+        """The URL of the inspector's page, which nobody can guess; once the server has started.
+
+        Raises:
+            ConfigurationError: the option ``inspect`` is off.
+        """
+        return self._toolbox.inspect_url
 
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on the first endpoint."""

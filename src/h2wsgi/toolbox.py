@@ -1,7 +1,8 @@
-"""The tools that a server's options ask for: faults, the recorder, traces. Nothing else is loaded.
+"""The tools that a server's options ask for: faults, recorder, traces, inspector, and no others.
 
 Made and closed on the loop's thread, where connections are observed as well; what the recorder has
-is read on any. With no such option nothing of the package ``tools`` is imported.
+is read on any, the inspector serves on threads of its own. With no such option nothing of the
+package ``tools`` is imported.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .wsgi.runner import WSGIApplication
 
 if TYPE_CHECKING:
     from .tools.faults import ConnectionFaults
+    from .tools.inspector.service import Inspector
     from .tools.recorder import Recorder
     from .tools.records import ConnectionRecord
     from .tools.tap import Taps
@@ -37,6 +39,7 @@ class Toolbox:
         self._rules = parse_rules(config.fault, config.fault_seed)
         self._faults: ConnectionFaults | None = None
         self._recorder: Recorder | None = None
+        self._inspector: Inspector | None = None
         self.record_of: Callable[[int], ConnectionRecord | None] | None = None
         """Returns the record of the connection of a number; None: nothing is recorded."""
         # loop thread only
@@ -50,14 +53,18 @@ class Toolbox:
 
             self._recorder = Recorder()
             self.record_of = self._recorder.connection
+        if config.inspect:
+            from .tools.inspector.service import Inspector
 
-    def spoil(self, app: WSGIApplication) -> WSGIApplication:
-        """Return the application with the faults in front of it, if there are any."""
-        if not self._rules:
-            return app
-        from .tools.faults import Faults
+            self._inspector = Inspector(config.inspect, log)
 
-        return Faults(app, self._rules, self._log)
+    def in_front_of(self, app: WSGIApplication) -> WSGIApplication:
+        """Return the application with the faults in front of it, and who notes its calls."""
+        if self._rules:
+            from .tools.faults import Faults
+
+            app = Faults(app, self._rules, self._log)
+        return app if self._inspector is None else self._inspector.watched(app)
 
     def settings_delay(self, what: str, peer: str) -> float:
         """See ProtocolHost."""
@@ -67,10 +74,10 @@ class Toolbox:
         """Return who is to observe the connections, or None if no option asks for it.
 
         Raises:
-            ConfigurationError: a file for the trace cannot be written.
+            ConfigurationError: a file for the trace, or the inspector's address, cannot be used.
         """
         config = self._config
-        if not (config.record or config.trace or config.trace_file):
+        if not (config.record or config.trace or config.trace_file or config.inspect):
             return None
         from .tools.tap import Taps
         from .tools.trace import open_traces
@@ -78,11 +85,17 @@ class Toolbox:
         sinks = open_traces(config, self._log)
         if self._recorder is not None:
             sinks.append(self._recorder)
+        if self._inspector is not None:
+            sinks.append(self._inspector.ledger)
         self._taps = Taps(sinks, self._log, config)
+        if self._inspector is not None:
+            self._inspector.start()
         return self._taps.observe
 
     def close(self) -> None:
         """Observe nothing more."""
+        if self._inspector is not None:
+            self._inspector.close()
         if self._taps is not None:
             self._taps.close()
 
@@ -99,3 +112,17 @@ class Toolbox:
                 "serve_in_thread(app, record=True), Config(record=True) or --record."
             )
         return self._recorder
+
+    @property
+    def inspect_url(self) -> str:
+        """The URL of the inspector's page.
+
+        Raises:
+            ConfigurationError: the option ``inspect`` is off.
+        """
+        if self._inspector is None:
+            raise ConfigurationError(
+                "There is no inspector, as the option inspect is off.",
+                "Turn it on with serve_in_thread(app, inspect=True) or --inspect.",
+            )
+        return self._inspector.url

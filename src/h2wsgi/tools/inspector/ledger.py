@@ -1,0 +1,240 @@
+"""The ledger: what the inspector knows of connections and streams, and what changed since a look.
+
+A sink of the tap on the loop's thread, told by application threads when they begin and end, read by
+the pages' threads: all under one lock, held for microseconds. The invariant: what is kept is
+bounded, whatever clients do; the oldest goes first, and is counted. There are no queues for pages:
+each asks for what changed since its last look, so a slow one gets less often more and costs the
+same.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import NamedTuple
+
+from ..frames import NOT_HTTP2, ConnectionInfo, Frame, Section
+from ..names import code_name
+from .seen import SeenConnection, SeenStream, Trouble
+
+MAX_CONNECTIONS = 200
+"""Connections kept; closed ones go before open ones."""
+MAX_STREAMS = 2_000
+"""Streams kept of all connections. The page keeps as many."""
+MAX_TROUBLES = 500
+"""Resets, GOAWAYs and problems kept."""
+MAX_WEIGHT = 67_108_864
+"""Octets that all frames kept may take, as far as can be told; the oldest streams' go first."""
+MAX_DEBUG = 200
+"""Octets shown of a GOAWAY's debug data, among the troubles."""
+
+
+class Totals(NamedTuple):
+    """What there was in all, kept or not."""
+
+    streams: int
+    frames: int
+    resets: int
+    connections: int
+    first_stream: int
+    """The number of the oldest stream that is kept."""
+
+
+class Changes(NamedTuple):
+    """What changed since a look; the objects go on changing."""
+
+    cursor: int
+    """What to ask with the next time."""
+    connections: list[SeenConnection]
+    streams: list[SeenStream]
+    troubles: list[Trouble]
+    totals: Totals
+
+
+class Ledger:
+    """What is known, until the server stops."""
+
+    def __init__(self) -> None:
+        # immutable
+        self.started_at = time.monotonic()
+        self.at = time.time()
+        """The same in seconds since the epoch."""
+        # under the lock
+        self._lock = threading.Lock()
+        self._cursor = 0
+        self._connections: dict[int, SeenConnection] = {}
+        self._streams: dict[int, SeenStream] = {}
+        """By number: in the order they came."""
+        self._changed: dict[SeenStream, None] = {}
+        """The streams kept, the last to change last."""
+        self._troubles: deque[Trouble] = deque(maxlen=MAX_TROUBLES)
+        self._light: deque[SeenStream] = deque()
+        """Streams whose frames are kept, the oldest first."""
+        self._weight = 0
+        self._frames = self._resets = self._seen_streams = 0
+        self._seen_connections = 0
+
+    # ------------------------------------------------------------------- the loop's thread
+
+    def opened(self, connection: ConnectionInfo) -> None:
+        """See Sink."""
+        with self._lock:
+            self._seen_connections += 1
+            self._connections[connection.id] = SeenConnection(connection)
+            self._touch_connection(self._connections[connection.id])
+            if len(self._connections) > MAX_CONNECTIONS:
+                kept = self._connections.values()
+                gone = next((c for c in kept if c.closed_at is not None), None)
+                oldest = next(iter(self._connections))
+                del self._connections[oldest if gone is None else gone.info.id]
+
+    def frame(self, frame: Frame, content: bytes) -> None:
+        """See Sink."""
+        with self._lock:
+            self._frames += 1
+            if (connection := self._connections.get(frame.connection)) is None:
+                return
+            self._touch_connection(connection)
+            if frame.section is Section.REQUEST and frame.promised_stream_id is None:
+                self._begin(connection, frame)
+            stream = connection.open.get(frame.stream_id)
+            connection.take(frame, of_stream=stream is not None)
+            if stream is not None:
+                self._weight += stream.take(frame, connection)
+                self._touch(stream)
+                if stream.closed_at is not None:
+                    del connection.open[frame.stream_id]
+                    connection.blocked.pop(stream, None)
+                while self._weight > MAX_WEIGHT:
+                    self._drop_frames()
+            self._settle_windows(connection, frame)
+            if frame.problems or frame.error_code is not None:
+                self._note_trouble(frame)
+
+    def closed(self, connection: ConnectionInfo, reason: str, at: float) -> None:
+        """See Sink."""
+        with self._lock:
+            if (seen := self._connections.get(connection.id)) is None:
+                return
+            seen.closed_at, seen.reason = at, reason
+            for stream in seen.open.values():
+                stream.lost(at)
+                self._touch(stream)
+            seen.open.clear()
+            seen.blocked.clear()
+            self._touch_connection(seen)
+
+    def close(self) -> None:
+        """See Sink. What is known can still be read."""
+
+    def _begin(self, connection: SeenConnection, frame: Frame) -> None:
+        self._seen_streams += 1
+        connection.streams += 1
+        stream = SeenStream(self._seen_streams, frame)
+        connection.open[frame.stream_id] = stream
+        self._streams[stream.number] = stream
+        self._light.append(stream)
+        if len(self._streams) > MAX_STREAMS:
+            gone = self._streams.pop(next(iter(self._streams)))
+            del self._changed[gone]
+            if self._light and self._light[0] is gone:
+                self._drop_frames()
+
+    def _drop_frames(self) -> None:
+        """Forget the frames of the oldest stream that has any."""
+        self._weight -= self._light.popleft().forget_frames()
+
+    def _settle_windows(self, connection: SeenConnection, frame: Frame) -> None:
+        """Begin and end the waits that a change of the connection's window means for streams."""
+        if frame.windows.server_connection <= 0:
+            if frame.data_length and not frame.received:
+                for stream in connection.open.values():
+                    if stream.block(frame.time, connection):
+                        self._touch(stream)
+        elif frame.received and not frame.stream_id and connection.blocked:
+            for stream in list(connection.blocked):
+                if stream.unblock(frame.time, connection):
+                    self._touch(stream)
+
+    def _note_trouble(self, frame: Frame) -> None:
+        who = "the client" if frame.received else "the server"
+        if frame.type == NOT_HTTP2:
+            kind, text = "not HTTP/2", "; ".join(frame.problems)
+        elif frame.error_code is None:
+            kind, text = "problem", f"{frame.name} from {who}: {'; '.join(frame.problems)}"
+        elif frame.last_stream_id is not None:
+            debug = frame.debug[:MAX_DEBUG].decode("latin-1")
+            kind, text = "goaway", f"GOAWAY from {who}: {code_name(frame.error_code)}"
+            text += f", last stream {frame.last_stream_id}" + (f": {debug}" if debug else "")
+        else:
+            self._resets += 1
+            kind, text = "reset", f"{code_name(frame.error_code)}, from {who}"
+        self._cursor += 1
+        self._troubles.append(
+            Trouble(self._cursor, frame.time, frame.connection, frame.stream_id, kind, text)
+        )
+
+    # -------------------------------------------------------------------------- any thread
+
+    def began(self, connection_id: int, stream_id: int) -> SeenStream | None:
+        """The application was called for a stream; return it, or None if it is not known."""
+        with self._lock:
+            connection = self._connections.get(connection_id)
+            stream = None if connection is None else connection.open.get(stream_id)
+            if stream is not None:
+                stream.began_at = time.monotonic()
+                self._touch(stream)
+            return stream
+
+    def returned(self, stream: SeenStream) -> None:
+        """The application is done with a stream."""
+        with self._lock:
+            stream.returned_at = time.monotonic()
+            self._touch(stream)
+
+    def since(self, cursor: int) -> Changes:
+        """Return what has changed since a look that returned ``cursor``; 0 for everything."""
+        with self._lock:
+            connections = [c for c in self._connections.values() if c.changed > cursor]
+            streams = []
+            for stream in reversed(self._changed):
+                if stream.changed <= cursor:
+                    break
+                streams.append(stream)
+            troubles = [t for t in self._troubles if t.cursor > cursor]
+            totals = Totals(
+                self._seen_streams,
+                self._frames,
+                self._resets,
+                self._seen_connections,
+                next(iter(self._streams), 1),
+            )
+            cursor = self._cursor
+        streams.sort(key=lambda stream: stream.number)
+        return Changes(cursor, connections, streams, troubles, totals)
+
+    def stream(self, number: int) -> tuple[SeenStream, list[Frame]] | None:
+        """Return a stream and its frames, or None if it is not kept."""
+        with self._lock:
+            if (stream := self._streams.get(number)) is None:
+                return None
+            return stream, list(stream.frames)
+
+    def connection(self, number: int) -> tuple[SeenConnection, list[Frame]] | None:
+        """Return a connection and the frames of its stream 0, or None if it is not kept."""
+        with self._lock:
+            if (connection := self._connections.get(number)) is None:
+                return None
+            return connection, list(connection.frames)
+
+    def _touch(self, stream: SeenStream) -> None:
+        self._cursor += 1
+        stream.changed = self._cursor
+        if stream.number in self._streams:
+            self._changed.pop(stream, None)
+            self._changed[stream] = None
+
+    def _touch_connection(self, connection: SeenConnection) -> None:
+        self._cursor += 1
+        connection.changed = self._cursor

@@ -1,0 +1,153 @@
+"""The inspector's HTTP/1.1 server: the page, its events, details and exports.
+
+Threads of its own: one accepts, one serves each client, at most MAX_CLIENTS of them; all daemons,
+all gone when :meth:`Inspector.close` returns. They share the ledger with the server and nothing
+else, so what a client does or fails to do here reaches nobody. Requests are bounded in size and in
+time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from http.server import ThreadingHTTPServer
+from socket import SHUT_RDWR, create_connection, socket
+from socketserver import BaseServer
+from typing import Any
+
+from ...logs import Log
+from ...wsgi.runner import WSGIApplication
+from .address import open_socket, url_of
+from .guard import Guard
+from .handler import Handler
+from .ledger import Ledger
+from .watched import Watched
+
+MAX_CLIENTS = 32
+"""Connections at once; more are closed."""
+ACCEPT_PAUSE = 0.1
+"""Seconds until the next attempt after an accept that failed, for want of descriptors say."""
+JOIN_TIMEOUT = 2.0
+"""Seconds for a thread to end; none should need them."""
+
+
+class Inspector:
+    """What ``Config.inspect`` asks for. Started once and closed once."""
+
+    def __init__(self, where: str, log: Log) -> None:
+        self.ledger = Ledger()
+        self.url = ""
+        """The page's, token and all; once started."""
+        self._where = where
+        self._log = log
+        self._server: _Server | None = None
+
+    def watched(self, app: WSGIApplication) -> WSGIApplication:
+        """Return ``app`` with its calls noted."""
+        return Watched(app, self.ledger)
+
+    def start(self) -> None:
+        """Open the socket and serve.
+
+        Raises:
+            ConfigurationError: the address cannot be used.
+        """
+        self._server = _Server(open_socket(self._where), self.ledger, self._log)
+        self.url = f"{url_of(self._server.address)}/{self._server.guard.token}/"
+        self._server.start()
+
+    def close(self) -> None:
+        """Tell pages that it is over, and end every thread; does nothing if it never started."""
+        if self._server is not None:
+            self._server.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # it would wait without end; stop() waits
+
+    def __init__(self, listening: socket, ledger: Ledger, log: Log) -> None:
+        self.address: tuple[str, int] = listening.getsockname()[:2]
+        BaseServer.__init__(self, self.address, Handler)
+        self.socket = listening
+        self.ledger = ledger
+        self.guard = Guard(self.address)
+        self.stopping = threading.Event()
+        self.pages = threading.BoundedSemaphore(Handler.MAX_PAGES)
+        self._log = log
+        self._lock = threading.Lock()
+        self._clients: dict[socket, threading.Thread] = {}
+        self._accepting = threading.Thread(
+            target=self._accept, name="h2wsgi-inspect-accept", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._accepting.start()
+
+    def stop(self) -> None:
+        """Close everything and wait for it."""
+        if self.stopping.is_set():
+            return
+        self.stopping.set()
+        with suppress(OSError):  # it wakes whoever accepts
+            create_connection(self.address, JOIN_TIMEOUT).close()
+        self._accepting.join(JOIN_TIMEOUT)
+        self.socket.close()
+        with self._lock:
+            clients = list(self._clients.items())
+        deadline = time.monotonic() + Handler.LAST_WORDS
+        for _, thread in clients:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for client, thread in clients:
+            if thread.is_alive():
+                with suppress(OSError):
+                    client.shutdown(SHUT_RDWR)
+                thread.join(JOIN_TIMEOUT)
+
+    def _accept(self) -> None:
+        while not self.stopping.is_set():
+            self.handle_request()
+
+    def get_request(self) -> tuple[socket, Any]:
+        """See socketserver."""
+        try:
+            return super().get_request()
+        except OSError:
+            self.stopping.wait(ACCEPT_PAUSE)  # or this would be tried again at once, for ever
+            raise
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """See socketserver."""
+        with self._lock:
+            return not self.stopping.is_set() and len(self._clients) < MAX_CLIENTS
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """See socketserver."""
+        thread = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name=f"h2wsgi-inspect-{client_address[1]}",
+            daemon=True,
+        )
+        with self._lock:
+            self._clients[request] = thread
+        try:
+            thread.start()
+        except BaseException:
+            self._forget(request)
+            raise
+
+    def shutdown_request(self, request: Any) -> None:
+        """See socketserver: the client has been served, or refused."""
+        super().shutdown_request(request)
+        self._forget(request)
+
+    def _forget(self, client: socket) -> None:
+        with self._lock:
+            self._clients.pop(client, None)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """See socketserver. Clients that hang up are no error; see Handler."""
+        self._log.events.exception("the inspector could not answer a request")
