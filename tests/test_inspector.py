@@ -252,19 +252,18 @@ def test_a_connection_that_ends_takes_its_streams_with_it(wire: Tapped) -> None:
     assert (connection.reason, connection.open) == ("the client hung up", {})
 
 
-def request_blocks() -> Iterator[bytes]:
-    yield GET
-    while True:
-        yield GET[:-3] + b"\xbe"
+def ask_often(wire: Tapped, number: int) -> None:
+    """Have the client send so many requests on streams 1, 3, ..., and none be answered."""
+    for index in range(number):
+        block = GET if index == 0 else GET[:-3] + b"\xbe"
+        wire.received(frame(HEADERS, WHOLE, 2 * index + 1, block))
 
 
 def test_the_oldest_streams_fall_out_and_are_counted(
     wire: Tapped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "MAX_STREAMS", 10)
-    for number, block in zip(range(25), request_blocks(), strict=False):
-        wire.received(frame(HEADERS, WHOLE, 2 * number + 1, block))
-        wire.sent(frame(HEADERS, WHOLE, 2 * number + 1, OK))
+    ask_often(wire, 25)
     changes = wire.ledger.since(0)
     assert [s.number for s in changes.streams] == list(range(16, 26))
     assert (changes.totals.streams, changes.totals.first_stream) == (25, 16)
@@ -276,8 +275,7 @@ def test_a_stream_that_fell_out_while_it_is_open_changes_nothing_any_more(
     wire: Tapped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "MAX_STREAMS", 1)
-    for number, block in zip(range(2), request_blocks(), strict=False):
-        wire.received(frame(HEADERS, WHOLE, 2 * number + 1, block))
+    ask_often(wire, 2)
     before = wire.ledger.since(0).cursor
     wire.sent(frame(HEADERS, WHOLE, 1, OK))
     assert wire.ledger.since(before).streams == []
@@ -288,8 +286,7 @@ def test_frames_of_old_streams_go_when_all_are_too_heavy(
     wire: Tapped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "MAX_WEIGHT", 20_000)
-    for number, block in zip(range(25), request_blocks(), strict=False):
-        wire.received(frame(HEADERS, WHOLE, 2 * number + 1, block))
+    ask_often(wire, 25)
     streams = streams_of(wire.ledger)
     assert len(streams) == 25
     assert streams[0].frames == []
@@ -667,6 +664,12 @@ def test_without_the_token_there_is_nothing(inspected: tuple[Any, Client]) -> No
         assert response.status == 404
     assert client.ask("nothing")[0].status == 404
     assert client.ask("../..")[0].status == 404
+
+
+def test_on_port_80_a_host_needs_no_port() -> None:
+    guard = Guard(("127.0.0.1", 80))
+    for host in ("localhost", "localhost:80"):
+        assert guard.refusal(f"/{guard.token}/", [host], {}) is None
 
 
 def test_every_server_has_a_token_of_its_own() -> None:

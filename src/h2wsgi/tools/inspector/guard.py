@@ -35,6 +35,8 @@ class Guard:
         host, port = address
         names = ("localhost", "127.0.0.1", "[::1]", host_of(host))
         self._hosts = frozenset(f"{name}:{port}" for name in names)
+        if port == 80:  # which browsers leave out
+            self._hosts |= set(names)
 
     def refusal(
         self, path: str, hosts: list[str], headers: Mapping[str, str]

@@ -64,6 +64,8 @@ class Inspector:
 
 
 class _Server(ThreadingHTTPServer):
+    timeout = 1.0
+    """Seconds between looks at whether it is over, should nobody be able to wake it."""
     daemon_threads = True
     block_on_close = False  # it would wait without end; stop() waits
 
