@@ -78,8 +78,8 @@ class _Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self.pages = threading.BoundedSemaphore(Handler.MAX_PAGES)
         self._log = log
-        self._lock = threading.Lock()
-        self._clients: dict[socket, threading.Thread] = {}
+        self._clients: dict[threading.Thread, socket] = {}
+        """Whom threads serve, or have served. For the accepting thread, and stop() behind it."""
         self._accepting = threading.Thread(
             target=self._accept, name="h2wsgi-inspect-accept", daemon=True
         )
@@ -97,12 +97,10 @@ class _Server(ThreadingHTTPServer):
             create_connection(self.address, JOIN_TIMEOUT).close()
         self._accepting.join(JOIN_TIMEOUT)
         self.socket.close()
-        with self._lock:
-            clients = list(self._clients.items())
         deadline = time.monotonic() + Handler.LAST_WORDS
-        for _, thread in clients:
+        for thread in self._clients:
             thread.join(max(0.0, deadline - time.monotonic()))
-        for client, thread in clients:
+        for thread, client in self._clients.items():
             if thread.is_alive():
                 with suppress(OSError):
                     client.shutdown(SHUT_RDWR)
@@ -122,8 +120,8 @@ class _Server(ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """See socketserver."""
-        with self._lock:
-            return not self.stopping.is_set() and len(self._clients) < MAX_CLIENTS
+        self._clients = {t: client for t, client in self._clients.items() if t.is_alive()}
+        return not self.stopping.is_set() and len(self._clients) < MAX_CLIENTS
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """See socketserver."""
@@ -133,22 +131,8 @@ class _Server(ThreadingHTTPServer):
             name=f"h2wsgi-inspect-{client_address[1]}",
             daemon=True,
         )
-        with self._lock:
-            self._clients[request] = thread
-        try:
-            thread.start()
-        except BaseException:
-            self._forget(request)
-            raise
-
-    def shutdown_request(self, request: Any) -> None:
-        """See socketserver: the client has been served, or refused."""
-        super().shutdown_request(request)
-        self._forget(request)
-
-    def _forget(self, client: socket) -> None:
-        with self._lock:
-            self._clients.pop(client, None)
+        thread.start()
+        self._clients[thread] = request
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """See socketserver. Clients that hang up are no error; see Handler."""
