@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import threading
@@ -18,10 +19,11 @@ import pytest
 
 import h2wsgi
 from h2wsgi.running import ServerThread, loop_factory
+from support.clients import install
 from support.peer import Peer
 
-LEAK_PATIENCE = 5.0
-"""Seconds that threads and descriptors get to go away after a test."""
+LEAK_PATIENCE = 20.0
+"""Seconds that threads and descriptors get to go away after a test: hundreds on a busy machine."""
 
 Serve = Callable[..., ServerThread]
 Connect = Callable[..., Peer]
@@ -34,6 +36,16 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ["XDG_CACHE_HOME"] = str(folder)
     # libuv opens a pipe for signals with its first loop and keeps it for good.
     loop_factory("auto")().close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def urllib3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for PYTHONPATH with urllib3, whose place niquests' fork takes otherwise."""
+    recorded = Path(__file__).parent / "clients" / "behaviour.json"
+    versions = json.loads(recorded.read_text("utf-8"))["clients"]["urllib3"]["versions"]
+    folder = tmp_path_factory.mktemp("urllib3")
+    install(f"urllib3[h2]=={versions['urllib3']}", folder)
     return folder
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import shlex
 import signal
 import socket
@@ -82,12 +81,10 @@ def test_the_version_is_shown(folder, capsys):
     assert capsys.readouterr().out == f"h2wsgi {h2wsgi.__version__}\n"
 
 
-def test_the_package_runs_as_the_command_does(folder, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["h2wsgi", "--version"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("h2wsgi", run_name="__main__")
-    assert ended.value.code == 0
-    assert capsys.readouterr().out == f"h2wsgi {h2wsgi.__version__}\n"
+def test_the_package_runs_as_the_command_does():
+    command = [sys.executable, "-m", "h2wsgi", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == f"h2wsgi {h2wsgi.__version__}\n"
 
 
 def test_help_lists_every_option_by_group_with_unit_and_default(folder, capsys, monkeypatch):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.wsgi import thread_pool
+from h2wsgi.wsgi import lanes, thread_pool
 from support.peer import Code, Peer, Setting
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 
@@ -87,7 +87,7 @@ def test_one_connection_does_not_take_all_threads(serve: Serve, connect: Connect
     server = serve(meeting, threads=16, max_threads=16)
     greedy = connect(server)
     streams = [greedy.request(path="/stuck") for _ in range(40)]
-    allowed = thread_pool.shared_threads(16)
+    allowed = lanes.shared_threads(16)
     assert allowed == 12
     meeting.wait_for(allowed)
     other = connect(server)

@@ -20,7 +20,7 @@ from h2wsgi.config import Config
 from h2wsgi.http2.engines import request_blocks
 from h2wsgi.http2.engines.request_blocks import RequestBlocks
 from h2wsgi.mailbox import Mailbox
-from h2wsgi.wsgi import thread_pool
+from h2wsgi.wsgi import growth, thread_pool
 from support.peer import Peer, Setting
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 
@@ -197,7 +197,7 @@ def test_no_client_is_given_up_while_no_request_waits(serve: Serve, connect: Con
 def test_a_quick_request_behind_a_computing_one_gets_a_thread_of_its_own(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(thread_pool, "STALLED_AFTER", 60.0)
+    monkeypatch.setattr(growth, "STALLED_AFTER", 60.0)
     served = threading.Event()
     overtaken: list[bool] = []
 

@@ -21,6 +21,9 @@ from fuzz.session import Session, play
 from fuzz.stateful import ConnectionMachine, ReferenceMachine
 from h2wsgi.http2.engines.fast import FastEngine
 
+pytestmark = pytest.mark.heavy
+"""It has both engines in it, and nothing that depends on the interpreter."""
+
 ENGINES = ("fast", "h2")
 FRESH = 2.0
 """Seconds of sessions that nobody has seen before, on each engine."""
@@ -101,7 +104,6 @@ def test_a_finding_is_told_small_and_can_be_had_again(monkeypatch: pytest.Monkey
     assert "PING flags=00 stream=0 8 octets" in str(small)
 
 
-@pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_every_planted_defect_is_found(tmp_path: Path) -> None:
     def found(defect: Path) -> str:

@@ -45,8 +45,9 @@ from h2wsgi.overtime import Overtime
 from h2wsgi.peers import connection_facts
 from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.stream import Stream
-from h2wsgi.wsgi import thread_pool
-from h2wsgi.wsgi.thread_pool import Lane, ThreadPool, shared_threads
+from h2wsgi.wsgi import growth, thread_pool
+from h2wsgi.wsgi.lanes import Lane, shared_threads
+from h2wsgi.wsgi.thread_pool import ThreadPool
 from support.settled import eventually
 
 PATIENCE = 10.0
@@ -451,7 +452,7 @@ class Clocked:
         self.told: list[str] = []
         self.streams: dict[int, Any] = {}
         self.queue: set[int] = set()
-        self.outflow = self
+        self.outflow = self.inflow = self
         self.withholds_credit = False
         self.is_held_up = False
         self.octets_taken = 0
@@ -1259,7 +1260,8 @@ class Pool:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.cpu = 100.0
         clock = types.SimpleNamespace(monotonic=lambda: self.now, process_time=lambda: self.cpu)
-        monkeypatch.setattr(thread_pool, "time", clock)
+        for module in (thread_pool, growth):
+            monkeypatch.setattr(module, "time", clock)
         self.scheduled: deque[tuple[float, Callable[[], None]]] = deque()
         self.order: list[str] = []
         self.exhausted = 0

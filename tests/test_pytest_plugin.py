@@ -278,6 +278,27 @@ def test_it(h2_server):
     )
 
 
+def test_a_server_that_does_not_stop_is_an_error_and_the_others_stop(suite):
+    result = suite("""
+import threading
+
+def test_it(h2_server):
+    first, second = h2_server(app), h2_server(app)
+    stop = second.stop
+
+    def broken():
+        stop()
+        raise RuntimeError("it did not stop")
+
+    second.stop = broken  # the first one to be stopped
+
+def test_next():
+    assert not [t for t in threading.enumerate() if t.name == "h2wsgi-loop"]
+""")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["E*RuntimeError: it did not stop"])
+
+
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit"])
 def test_an_application_cannot_end_the_test_run(suite, name):
     result = suite(f"""

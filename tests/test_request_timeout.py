@@ -19,6 +19,7 @@ import h2wsgi
 from conftest import Connect, Serve
 from h2wsgi.budget import Budget
 from h2wsgi.handover import Handover, Limits
+from h2wsgi.http2.timeouts import Timeouts
 from h2wsgi.overtime import TimedStream
 from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.running import ServerThread
@@ -374,6 +375,7 @@ def test_an_end_handed_over_at_the_last_moment_counts_if_it_came_first(
     stream_id = peer.request(path=path)
     eventually(lambda: app.calls == [path], "the application to run")
     (protocol,) = server.server._protocols
+    timeouts = Timeouts(protocol, server.server)
     stream = protocol.connection.streams[stream_id]
 
     def let_it_end() -> None:
@@ -384,10 +386,10 @@ def test_an_end_handed_over_at_the_last_moment_counts_if_it_came_first(
         if moment != "too late":
             let_it_end()
         if moment == "at the same time":  # as if handed over behind the last drain
-            protocol.connection.request_timed_out(stream)
-        protocol.request_timed_out(stream)
+            timeouts.cut_off(stream)
+        timeouts.request_timed_out(stream)
         let_it_end()
-        protocol.request_timed_out(stream)  # once more: it is not there any longer
+        timeouts.request_timed_out(stream)  # once more: it is not there any longer
 
     on_the_loop(server, time_is_up)
     if moment == "in time":

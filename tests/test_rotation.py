@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.http2 import protocol
+from h2wsgi.http2 import ending
 from support.clients import Application, find, run
 from support.load import CLIENTS, Load, application, assert_nothing_lost
 from support.load_client import ANNOUNCED
@@ -82,7 +82,7 @@ def test_the_last_response_comes_before_goaway(serve: Serve, connect: Connect) -
 def test_with_a_limit_of_one_a_request_on_its_way_is_served_too(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "DRAIN_WAIT", PATIENCE)
+    monkeypatch.setattr(ending, "DRAIN_WAIT", PATIENCE)
     peer = connect(serve(hello, max_requests_per_connection=1))
     peer.auto_ack_ping = False
     assert peer.get().body == b"hello"
@@ -97,8 +97,8 @@ def test_with_a_limit_of_one_a_request_on_its_way_is_served_too(
 def test_a_connection_that_is_never_without_a_stream_is_ended_all_the_same(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "RETIRE_WAIT", 0.05)
-    monkeypatch.setattr(protocol, "DRAIN_WAIT", PATIENCE)
+    monkeypatch.setattr(ending, "RETIRE_WAIT", 0.05)
+    monkeypatch.setattr(ending, "DRAIN_WAIT", PATIENCE)
     go_on = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -121,7 +121,7 @@ def test_the_limit_does_not_hold_up_a_stop(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reached between the two GOAWAYs, by a client that answers no PING."""
-    monkeypatch.setattr(protocol, "DRAIN_WAIT", 1.0)
+    monkeypatch.setattr(ending, "DRAIN_WAIT", 1.0)
     server = serve(hello, max_requests_per_connection=1, graceful_timeout=2 * PATIENCE)
     peer = connect(server)
     peer.auto_ack_ping = False

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected, accept
-from h2wsgi.http2 import protocol
+from h2wsgi.http2 import ending
 from support.load_client import client_context
 from support.peer import PREFACE, Code, Peer, Setting, Type
 from support.process import ServerProcess
@@ -147,7 +147,8 @@ def test_an_application_stuck_for_ever_does_not_outlive_the_graceful_timeout(
     with ServerProcess(tmp_path, RECORDING, "--graceful-timeout", "0.5") as server:
         with server.connect() as peer:
             stream_id = peer.request(path="/stuck")
-            eventually(lambda: recorded(tmp_path), "the request to run")
+            # Only then is it stuck: a write() to a client that is gone would end it.
+            peer.wait_data(stream_id, len(b"begun "))
             if client == "left":
                 peer.abort()
             elif client == "reset":
@@ -282,7 +283,7 @@ def test_a_client_whose_handshake_the_stop_overtakes_is_served_and_told(
 def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
-    monkeypatch.setattr(protocol, "DRAIN_WAIT", PATIENCE)
+    monkeypatch.setattr(ending, "DRAIN_WAIT", PATIENCE)
     server = serve(hello, h2c=True, loop=loop, graceful_timeout=2 * PATIENCE)
     first = connect(server)
     late = connect(server, preface=False, settings=None)
@@ -361,6 +362,27 @@ def test_at_the_end_of_the_graceful_timeout_every_wait_ends(
     peer.wait_closed()
     assert len(outcomes) == len(called) == threads
     settle(server)
+
+
+def test_a_client_that_sends_on_for_a_second_still_reads_its_end(
+    serve: Serve, connect: Connect
+) -> None:
+    """Closing before would have the kernel answer what comes with a reset."""
+    server = serve(
+        lambda environ, start: (start("200 OK", []), [b"hello"])[1], bind_h2c="127.0.0.1:0"
+    )
+    peer = connect(server)
+    peer.roundtrip()
+    stream_id = peer.request()
+    stopping = stop_in_thread(server)
+    for _ in range(20):
+        peer.ping(b"sends on")
+        stopping.join(0.05)
+    assert peer.response(stream_id).body == b"hello"
+    peer.wait_goaway()
+    assert peer.wait_goaway().last_stream_id == stream_id
+    assert peer.wait_closed() == "end of file"
+    stopping.join(PATIENCE)
 
 
 def test_a_response_that_is_whole_when_the_server_stops_arrives(

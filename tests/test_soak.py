@@ -20,6 +20,7 @@ PATIENCE = 100.0
 OPTIONS = Namespace(idle=40.0, growth=16.0)
 
 
+@pytest.mark.heavy
 def test_a_few_seconds_of_it_pass() -> None:
     """Threads are not looked at: the pool keeps them longer than this."""
     arguments = ["--minutes=0.1", "--warm-up=1", "--idle=4", "--growth=64"]

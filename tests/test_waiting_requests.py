@@ -14,7 +14,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi.http2.fields import LARGE_SECTION
 from h2wsgi.running import ServerThread
-from h2wsgi.wsgi.thread_pool import shared_threads
+from h2wsgi.wsgi.lanes import shared_threads
 from support.peer import Code, Peer
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from .config import Config
 from .guards import application_thread, loop_thread
 from .logs import Log
-from .stream import ClientWait, Stream
+from .stream import Stream
+from .stream_waits import ClientWait
 
 INTERVAL = 1.0
 """Seconds between looks; shorter where the timeout is shorter ..."""

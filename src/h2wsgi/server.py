@@ -21,25 +21,24 @@ from .banner import Endpoint
 from .budget import Budget
 from .config import Config
 from .errors import ConfigurationError
-from .fault_rules import parse_rules
 from .guards import loop_thread, set_role
 from .handover import Handover
+from .http2.ending import ABORT_AFTER
 from .http2.observer import ObserverFactory
-from .http2.protocol import ABORT_AFTER, H2Protocol
+from .http2.protocol import H2Protocol
 from .logs import Log, library_log
 from .mailbox import Mailbox
 from .overtime import Overtime
 from .request import ConnectionFacts
 from .stream import Stream
 from .tls import resolve
+from .toolbox import Toolbox
 from .wsgi.runner import Runner, WSGIApplication
 from .wsgi.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
-    from .tools.faults import ConnectionFaults
     from .tools.recorder import Recorder
     from .tools.records import ConnectionRecord, Records, RequestRecord
-    from .tools.tap import Taps
 
 SLOW_CLIENT = 1.0
 """Seconds that an application must have waited on its client to be given up for another."""
@@ -73,18 +72,13 @@ class Server:
         self.ca_file: str | None = None
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
-        self._faults: ConnectionFaults | None = None
-        if rules := parse_rules(self.config.fault, self.config.fault_seed):
-            from .tools.faults import ConnectionFaults, Faults
-
-            app = Faults(app, rules, self.log)
-            self._faults = ConnectionFaults(rules, self.log)
+        self._toolbox = Toolbox(self.config, self.log)
         self._runner = Runner(
-            app,
+            self._toolbox.spoil(app),
             self.log,
             root_path=self.config.root_path,
             multithread=self.config.max_threads > 1,
-            record=self._record_of if self.config.record else None,
+            record=self._toolbox.record_of,
         )
         self.input_budget = Budget(self.config.max_buffered, self._input_relieved)
         self.output_budget = Budget(self.config.max_buffered, self._output_relieved)
@@ -102,12 +96,6 @@ class Server:
         )
         self.observe: ObserverFactory | None = None
         """See ProtocolHost."""
-        self._taps: Taps | None = None
-        self._recorder: Recorder | None = None
-        if self.config.record:
-            from .tools.recorder import Recorder
-
-            self._recorder = Recorder()
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
@@ -135,12 +123,13 @@ class Server:
         self._listeners = open_listeners(self.config.tls_binds, tls=True)
         try:
             self._listeners += open_listeners(self.config.h2c_binds, tls=False)
-            self._open_tools()
+            if observe := self._toolbox.open():
+                self.observe = observe
             self.mailbox = Mailbox(asyncio.get_running_loop())
         except BaseException:
             for listener in self._listeners:
                 listener.close()
-            self._close_tools()
+            self._toolbox.close()
             raise
         set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
@@ -151,28 +140,11 @@ class Server:
         except BaseException:  # a socket that the loop cannot watch, as of fd://
             self._acceptor.close(0)
             self.mailbox.close()
-            self._close_tools()
+            self._toolbox.close()
             set_role("")
             raise
         if self.config.request_timeout:
             self._overtime.start(asyncio.get_running_loop().call_later)
-
-    def _open_tools(self) -> None:
-        """Have connections observed if an option asks for it; import nothing if none does."""
-        if not (self.config.record or self.config.trace or self.config.trace_file):
-            return
-        from .tools.tap import Taps
-        from .tools.trace import open_traces
-
-        sinks = open_traces(self.config, self.log)
-        if self._recorder is not None:
-            sinks.append(self._recorder)
-        self._taps = Taps(sinks, self.log, self.config)
-        self.observe = self._taps.observe
-
-    def _close_tools(self) -> None:
-        if self._taps is not None:
-            self._taps.close()
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
@@ -199,7 +171,7 @@ class Server:
         self._overtime.stop()
         self._pool.close()
         self.mailbox.close()
-        self._close_tools()
+        self._toolbox.close()
         set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(
@@ -264,9 +236,6 @@ class Server:
         """
         return self.recorder.connections
 
-    def _record_of(self, number: int) -> ConnectionRecord | None:
-        return self.recorder.connection(number)
-
     @property
     def requests(self) -> Records[RequestRecord]:
         """What every request so far was, in the order they came. Any thread.
@@ -285,12 +254,7 @@ class Server:
         Raises:
             ConfigurationError: the option ``record`` is off.
         """
-        if self._recorder is None:
-            raise ConfigurationError(
-                "Nothing is recorded, as the option record is off. Turn it on with "
-                "serve_in_thread(app, record=True), Config(record=True) or --record."
-            )
-        return self._recorder
+        return self._toolbox.recorder
 
     @property
     def threads(self) -> int:
@@ -349,21 +313,21 @@ class Server:
     def input_is_full(self) -> None:
         """See Host. What was read already goes first: it is counted, but not in memory."""
         for protocol in list(self._protocols):
-            protocol.connection.return_credit()
+            protocol.connection.inflow.return_credit()
         for protocol in list(self._protocols):
-            protocol.connection.refuse_unstarted()
+            protocol.connection.inflow.refuse_unstarted()
 
     def _input_relieved(self) -> None:
         for protocol in list(self._protocols):
-            protocol.connection.input_relieved()
+            protocol.connection.inflow.relieved()
 
     def _output_relieved(self) -> None:
         for protocol in list(self._protocols):
-            protocol.connection.output_relieved()
+            protocol.connection.outflow.relieved()
 
     def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
         """See ProtocolHost."""
-        return 0 if self._faults is None else self._faults.delay(what, facts.peer)
+        return self._toolbox.settings_delay(what, facts.peer)
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
         """See ProtocolHost. Said once for each kind: such clients come again and again."""

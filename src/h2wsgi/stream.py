@@ -1,46 +1,31 @@
 """THE SEAM between the two threads: one request, its content coming in, its response going out.
 
-The loop thread calls the upper half, the application's thread the lower. Every shared field is
-guarded by the connection's :class:`~h2wsgi.handover.Handover` lock. A thread that blocks here
-wakes on data, room, end, reset or connection loss, exactly once each (invariant 1): whatever
-changes what a waiter waits for calls :meth:`Stream.notify_locked` while it holds the lock. For
-content alone that is done a little later, by :meth:`Stream.wake_reader` (see http2/readers.py).
+The loop thread calls the upper half, the application's thread the lower. A stream is made of
+layers: how threads wait on it (stream_waits.py), the request's content (stream_input.py), and here
+the response and what else an application may send. Every shared field is guarded by the
+connection's :class:`~h2wsgi.handover.Handover` lock. What is handed over leaves in that order
+(invariant 2).
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
-from .errors import ApplicationError, BodyTooLarge, ClientDisconnected
+from .errors import ApplicationError, ClientDisconnected
 from .field_rules import informational_fields
 from .guards import application_thread, loop_thread
 from .handover import COMMAND, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits
 from .request import ConnectionFacts, RequestFields
-from .stream_control import Command, StreamControl
-
-
-class ClientWait(Protocol):
-    """Told when a thread starts and stops waiting on its client, so that others may run.
-
-    Both are called with the connection's lock held and must not take it, nor block.
-    """
-
-    def wait_begins(self) -> None: ...
-    def wait_ended(self) -> None: ...
-
+from .stream_control import Command
+from .stream_input import NO_CHUNKS, IncomingStream
 
 CONTINUE = Head(100)
-SMALL_CHUNK = 512
-"""Octets of content below which a piece of it is put to the one before: an object has some 50."""
-_NO_CHUNKS: deque[bytes] = deque(maxlen=0)
-"""What waits for the application in all the streams without content."""
 
 
-class Stream(StreamControl):
+class Stream(IncomingStream):
     """One request and its response.
 
     It is what the application gets of both as ``environ["h2wsgi.stream"]``, and, to be called,
@@ -48,12 +33,8 @@ class Stream(StreamControl):
     """
 
     __slots__ = (
-        "_buffered", "_changed", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
-        "_head_left", "_input_ended", "_input_failure", "_output_ended", "_thread", "_wanted",
-        "application_done", "budgeted", "connection", "has_content", "limits", "octets_received",
-        "octets_sent", "progress_at", "reading_since", "request", "request_ended",
-        "response_ended", "started_at", "status", "stream_id", "trailers", "unsent",
-        "waiting_since",
+        "_head_left", "_output_ended", "budgeted", "connection", "has_content", "octets_sent",
+        "progress_at", "request", "response_ended", "started_at", "status", "stream_id", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +46,7 @@ class Stream(StreamControl):
         limits: Limits,
         request_ended: bool = False,
     ) -> None:
+        # The fields of the other layers too: a call for each would cost every request.
         # immutable
         self.stream_id = stream_id
         self.request = request
@@ -72,32 +54,29 @@ class Stream(StreamControl):
         self.has_content = not request_ended
         """Whether content, or the end of none, was still to come behind the field section."""
         self._handover = handover
-        self.limits = limits
         self.started_at = time.monotonic()
         # set before the application starts
-        self._client_wait: ClientWait | None = None
+        self._client_wait = None
         self._thread = 0
         # under the lock
-        self._chunks: deque[bytes] = _NO_CHUNKS if request_ended else deque()
+        self.limits = limits
+        self._chunks = NO_CHUNKS if request_ended else deque()
         self._buffered = 0
         self._wanted = 1
         self._credit_due = 0
         self._input_ended = request_ended
-        self._failure: ClientDisconnected | None = None
-        self._input_failure: ClientDisconnected | None = None
-        self._changed: threading.Condition | None = None
+        self._failure = None
+        self._input_failure = None
+        self._changed = None
         self._head_left = False
         self._output_ended = False
         self.unsent = 0
         """Octets of the response handed over and not yet taken towards the transport."""
-        self.reading_since: float | None = None
-        """When the application began to wait for content, by the monotonic clock."""
-        self.waiting_since: float | None = None
-        """When its thread began to wait on the client, by the monotonic clock."""
+        self.reading_since = None
+        self.waiting_since = None
         self.application_done = False
         # loop thread only
         self.octets_received = 0
-        """Octets of content that came."""
         self.budgeted = 0
         """Octets of content counted against the process's budget."""
         self.request_ended = request_ended
@@ -108,52 +87,6 @@ class Stream(StreamControl):
         """When response content last moved, by the monotonic clock."""
 
     # ------------------------------------------------------------------ the loop's thread
-
-    @loop_thread
-    def receive(self, data: bytes) -> bool:
-        """Buffer content for the application; False if nobody will read it (credit it instead).
-
-        Wakes nobody: see :meth:`wake_reader`.
-        """
-        octets = len(data)
-        self.octets_received += octets
-        max_body = self.limits.max_body
-        with self._handover.lock:
-            if max_body and self.octets_received > max_body and self._input_failure is None:
-                self._fail_input_locked(BodyTooLarge(f"the content is over {max_body} octets"))
-            if self._input_failure is not None or self.application_done:
-                return False
-            self._append_locked(data)
-            self._buffered += octets
-            if self.reading_since is not None:
-                self.reading_since = time.monotonic()
-        return True
-
-    def _append_locked(self, data: bytes) -> None:
-        """Keep content; what comes in tiny frames would otherwise cost thirty times its octets."""
-        chunks = self._chunks
-        if chunks and len(data) < SMALL_CHUNK and len(chunks[-1]) < SMALL_CHUNK:
-            chunks[-1] += data
-        else:
-            chunks.append(data)
-
-    @loop_thread
-    def wake_reader(self) -> None:
-        """Let the application go on reading, if there is what it waits for."""
-        with self._handover.lock:
-            if self._is_readable_locked():
-                self.notify_locked()
-
-    @loop_thread
-    def end_input(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
-        """The request is complete, and these are its trailers."""
-        self.request_ended = True
-        if trailers is not None:
-            self.trailers = trailers  # a field that few have, and none is given otherwise
-        with self._handover.lock:
-            self._input_ended = True
-            if self._changed is not None:
-                self._changed.notify_all()
 
     @loop_thread
     def fail(self, reason: str, kind: type[ClientDisconnected] = ClientDisconnected) -> None:
@@ -170,57 +103,11 @@ class Stream(StreamControl):
                 self.unsent = 0
                 handover.notify_ceiling_waiters_locked()
 
-    @loop_thread
-    def fail_input(self, failure: ClientDisconnected) -> None:
-        """End every read with ``failure``; the response can still be sent."""
-        with self._handover.lock:
-            self._fail_input_locked(failure)
-
-    def _fail_input_locked(self, failure: ClientDisconnected) -> None:
-        self._input_failure = failure
-        self._chunks.clear()
-        self._buffered = 0
-        self.notify_locked()
-
-    @loop_thread
-    def set_limits(self, limits: Limits) -> None:
-        """Keep to smaller limits: a reader must not wait for more than can come now."""
-        with self._handover.lock:
-            self.limits = limits
-            self._wanted = min(self._wanted, limits.credit_step)
-            self.notify_locked()
-
-    @loop_thread
-    def take_credit(self) -> int:
-        """Return the octets that the application took and whose credit waits for the next step.
-
-        The process is full: a reader had better take what is there, as not much more may come.
-        """
-        with self._handover.lock:
-            due, self._credit_due = self._credit_due, 0
-            self.notify_locked()
-        return due
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the application was called, or is about to be."""
-        return self._client_wait is not None
-
     @property
     def name(self) -> str:
         """The request as a log line names it: without its query, which may hold secrets."""
         path = self.request.path.partition(b"?")[0].decode("latin-1")
         return f"{self.request.method} {path} (stream {self.stream_id})"
-
-    @property
-    def has_waited(self) -> bool:
-        """True once a thread has waited on this stream, as it may do again."""
-        return self._changed is not None
-
-    @property
-    def buffered(self) -> int:
-        """Octets of content that wait for the application (approximate without the lock)."""
-        return self._buffered
 
     def sent_locked(self, octets: int) -> None:
         """Count octets that went towards the transport; wake a writer once it is worth it."""
@@ -228,76 +115,7 @@ class Stream(StreamControl):
         if self.unsent <= self.limits.write_limit // 4:
             self.notify_locked()
 
-    def notify_locked(self) -> None:
-        """Let every thread that waits on this stream look again."""
-        if self._changed is not None:
-            self._changed.notify_all()
-
     # ------------------------------------------------------------ the application's thread
-
-    def require_client(self) -> None:
-        """Raise ClientDisconnected if the client can no longer be reached on this stream."""
-        if self._failure is not None:
-            raise again(self._failure)
-
-    @application_thread
-    def begin(self, client_wait: ClientWait) -> None:
-        """The application is about to be called on this thread, which has a share of the pool."""
-        self._client_wait = client_wait
-        self._thread = threading.get_ident()
-
-    @application_thread
-    def take(self, wanted: int, minimum: int = 1) -> bytes:
-        """Return content as it is there, waiting for the first octet; ``b""`` only at the end.
-
-        May return up to one DATA frame more than ``wanted`` octets: frames are not cut. Who has
-        no use for less than ``minimum`` octets is not woken for less, if there is room for them.
-
-        Raises:
-            ClientDisconnected: the client went away or reset the stream before the end.
-        """
-        handover = self._handover
-        with handover.lock:
-            # The peer has the rest of the window to go on with, so that these octets do come.
-            self._wanted = min(minimum, self.limits.credit_step)
-            if not (self._input_ended or self._is_readable_locked()):
-                self.reading_since = time.monotonic()
-                try:
-                    self._wait_locked(self._is_readable_locked)
-                finally:
-                    self.reading_since = None
-            if self._input_failure is not None:
-                raise again(self._input_failure)
-            data = self._pop_locked(wanted)
-            wake = self._return_credit_locked(len(data))
-        if wake:
-            handover.wake()
-        return data
-
-    def _is_readable_locked(self) -> bool:
-        return (
-            self._buffered >= self._wanted
-            or self._input_ended
-            or self._input_failure is not None
-            or (self._buffered > 0 and self._handover.input_full)
-        )
-
-    @property
-    def input_exhausted(self) -> bool:
-        """True once the application has taken all there was, and nothing more can come."""
-        return self._input_ended and not self._chunks and self._input_failure is None
-
-    def _pop_locked(self, wanted: int) -> bytes:
-        chunks = self._chunks
-        if not chunks:
-            return b""
-        taken = [chunks.popleft()]
-        octets = len(taken[0])
-        while chunks and octets < wanted:
-            taken.append(chunks.popleft())
-            octets += len(taken[-1])
-        self._buffered -= octets
-        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _return_credit_locked(self, octets: int) -> bool:
         # Announced in steps of part of the window: the peer always has the rest of it to go on
@@ -358,6 +176,26 @@ class Stream(StreamControl):
                 wake = self._hand_over_locked(head, part, mark_now)
             self._handed_over(wake, mark_now)
             head = None
+
+    def _room_at_ceiling_locked(self, wanted: int) -> int:
+        """Wait until some of ``wanted`` octets may be handed over; return how many.
+
+        Octets of streams whose windows stay closed may hold the ceiling for good. A stream whose
+        own are all sent goes on beside them, a buffer at a time, or they would stall it too.
+        """
+        handover = self._handover
+        handover.ceiling_waiters.add(self)
+        try:
+            self._wait_locked(
+                lambda: (
+                    not handover.full
+                    or (not self.unsent and not handover.process_full)
+                    or self._output_ended
+                )
+            )
+        finally:
+            handover.ceiling_waiters.discard(self)
+        return self.limits.write_limit if handover.full else wanted
 
     @application_thread
     def send_whole(self, head: Head, data: bytes) -> Callable[[bool], None] | None:
@@ -435,68 +273,6 @@ class Stream(StreamControl):
         self._send_informational(head)
 
     @application_thread
-    def request_trailers(self) -> list[tuple[str, str]]:
-        """``h2wsgi.trailers``: the request's trailers, once ``wsgi.input`` was read to its end."""
-        fields = getattr(self, "trailers", ())
-        return [(name.decode("ascii"), value.decode("latin-1")) for name, value in fields]
-
-    # ----------------------------------------------------------------- see StreamControl
-
-    @property
-    def id(self) -> int:
-        """See StreamControl."""
-        return self.stream_id
-
-    @property
-    def shared(self) -> dict[Any, Any]:
-        """See StreamControl."""
-        return self.connection.shared
-
-    @application_thread
-    def _command(self, command: Command) -> None:
-        handover = self._handover
-        with handover.lock:
-            self.require_client()
-            handover.commands.append(command)
-            wake = handover.append_locked((self, None, b"", COMMAND, 0))
-        if wake:
-            handover.wake()
-
-    def _disconnected(self) -> bool:
-        return self._failure is not None
-
-    @application_thread
-    def _wait_disconnected(self, timeout: float | None) -> bool:
-        # Not a wait on the client as _wait_locked knows it: nobody is slow here.
-        with self._handover.lock:
-            if self._changed is None:
-                self._changed = threading.Condition(self._handover.lock)
-            self._changed.wait_for(
-                lambda: self._failure is not None or self.application_done, timeout
-            )
-            return self._failure is not None
-
-    def _room_at_ceiling_locked(self, wanted: int) -> int:
-        """Wait until some of ``wanted`` octets may be handed over; return how many.
-
-        Octets of streams whose windows stay closed may hold the ceiling for good. A stream whose
-        own are all sent goes on beside them, a buffer at a time, or they would stall it too.
-        """
-        handover = self._handover
-        handover.ceiling_waiters.add(self)
-        try:
-            self._wait_locked(
-                lambda: (
-                    not handover.full
-                    or (not self.unsent and not handover.process_full)
-                    or self._output_ended
-                )
-            )
-        finally:
-            handover.ceiling_waiters.discard(self)
-        return self.limits.write_limit if handover.full else wanted
-
-    @application_thread
     def finished(self) -> None:
         """The application call is over, ``close()`` included.
 
@@ -524,26 +300,24 @@ class Stream(StreamControl):
         if wake:
             handover.wake()
 
-    def _wait_locked(self, ready: Callable[[], bool]) -> None:
-        """Block until ``ready()`` or the stream fails."""
-        if ready() or self._failure is not None:
-            return
-        if self._changed is None:
-            self._changed = threading.Condition(self._handover.lock)
-        self.waiting_since = time.monotonic()
-        # Another thread of the application has no share of the pool to give away.
-        client_wait = self._client_wait if threading.get_ident() == self._thread else None
-        if client_wait is not None:
-            client_wait.wait_begins()
-        try:
-            while not ready() and self._failure is None:
-                self._changed.wait()
-        finally:
-            self.waiting_since = None
-            if client_wait is not None:
-                client_wait.wait_ended()
+    # ----------------------------------------------------------------- see StreamControl
 
+    @property
+    def id(self) -> int:
+        """See StreamControl."""
+        return self.stream_id
 
-def again(failure: ClientDisconnected) -> ClientDisconnected:
-    """Return a copy to raise: one instance raised in two threads would mix their tracebacks."""
-    return type(failure)(*failure.args)
+    @property
+    def shared(self) -> dict[Any, Any]:
+        """See StreamControl."""
+        return self.connection.shared
+
+    @application_thread
+    def _command(self, command: Command) -> None:
+        handover = self._handover
+        with handover.lock:
+            self.require_client()
+            handover.commands.append(command)
+            wake = handover.append_locked((self, None, b"", COMMAND, 0))
+        if wake:
+            handover.wake()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from h2wsgi.handover import ABORT
-from h2wsgi.http2.protocol import State
+from h2wsgi.http2.ending import State
 from h2wsgi.stream import Stream
 from support.settled import handover_remains
 
@@ -101,7 +101,7 @@ def _nobody_waits_too_long(session: Session, stream: Stream) -> None:
     connection, config, now = session.protocol.connection, session.config, session.loop.now
     since = stream.reading_since
     told = stream._input_failure is not None or session.host.was_full
-    if since is not None and not told and not connection.withholds_credit:
+    if since is not None and not told and not connection.inflow.withholds_credit:
         waited = now - since
         require(waited < config.read_timeout + GRACE, "a read waits for ever", stream.stream_id)
     if connection.outflow.is_waiting(stream):
@@ -115,7 +115,7 @@ def _credit(session: Session) -> None:
     unread = session.transport.get_write_buffer_size()
     if unread or session.reader.reads_half:
         return  # some of the credit is still on its way
-    owed = connection._credit.owed + connection._withheld
+    owed = connection.inflow.credit.owed + connection.inflow.withheld
     announced = max(0, session.config.connection_window - DEFAULT_WINDOW)
     outstanding = ledger.flow - (ledger.credit - announced)
     require(outstanding == owed, "the connection's credit is lost", (outstanding, owed))

@@ -19,7 +19,7 @@ from conversations.frames import (
     WINDOW_UPDATE,
     frame,
 )
-from h2wsgi.http2.protocol import State
+from h2wsgi.http2.ending import State
 
 from . import checks
 from .applications import Script

@@ -104,17 +104,17 @@ class Host:
         """See Host."""
         self.was_full = True
         for protocol in list(self.protocols):
-            protocol.connection.return_credit()
+            protocol.connection.inflow.return_credit()
         for protocol in list(self.protocols):
-            protocol.connection.refuse_unstarted()
+            protocol.connection.inflow.refuse_unstarted()
 
     def _input_relieved(self) -> None:
         for protocol in list(self.protocols):
-            protocol.connection.input_relieved()
+            protocol.connection.inflow.relieved()
 
     def _output_relieved(self) -> None:
         for protocol in list(self.protocols):
-            protocol.connection.output_relieved()
+            protocol.connection.outflow.relieved()
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """See ProtocolHost."""

@@ -80,7 +80,7 @@ def inside() -> dict[str, Any]:
         "busy": server().busy_threads,
         "descriptors": len(os.listdir("/proc/self/fd")),
         "other threads": len([name for name in names if not name.startswith("h2wsgi-app")]),
-        "connections": server().connections,
+        "connections": server().open_connections,
         "limits_hit": server().limits_hit,
         "started": _started,
         "unsent": max((protocol.unsent for protocol in list(server()._protocols)), default=0),

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ import pytest
 
 TIMEOUT = 60.0
 """Seconds a client may take, far more than it needs."""
+INSTALL_TIMEOUT = 100.0
+"""Seconds that pip may take."""
 
 
 def find(name: str, *, package: str = "") -> str:
@@ -37,6 +40,20 @@ def environment(**extra: str) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")} | extra
 
 
+def install(requirement: str, folder: Path) -> None:
+    """Install a package to a folder for PYTHONPATH; if that fails skip the test, or fail in CI."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+    done = subprocess.run(
+        [*command, requirement], capture_output=True, text=True, timeout=INSTALL_TIMEOUT
+    )
+    if done.returncode == 0:
+        return
+    reason = f"{requirement} cannot be installed: {done.stderr.strip()[-300:]}"
+    if os.environ.get("CI", "").lower() in ("true", "1"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 @contextmanager
 def running(argv: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a client in a process group of its own, all of which has ended afterwards."""
@@ -53,16 +70,25 @@ def running(argv: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]
                 pipe.close()
 
 
-def run(argv: list[str], *, content: bytes = b"", **options: Any) -> str:
-    """Run a client to its end and return its standard output; it must succeed.
+def run(
+    argv: list[str],
+    *,
+    content: bytes = b"",
+    may_fail: bool = False,
+    timeout: float = TIMEOUT,
+    **options: Any,
+) -> str:
+    """Run a client to its end and return what it prints; it must succeed, or ``may_fail``.
 
-    ``content`` is its standard input.
+    ``content`` is its standard input, ``timeout`` the seconds it may take.
     """
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with running(argv, **pipes, **options) as process:
-        output, errors = process.communicate(content, timeout=TIMEOUT)
+        output, errors = process.communicate(content, timeout=timeout)
     said = errors.decode(errors="replace")
-    assert process.returncode == 0, f"{argv[0]} exited with {process.returncode}: {said}"
+    assert may_fail or process.returncode == 0, (
+        f"{argv[0]} exited with {process.returncode}: {said}"
+    )
     return output.decode() + said
 
 

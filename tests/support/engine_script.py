@@ -157,7 +157,7 @@ class Server:
         getattr(self, f"do_{name}")(a, b)
 
     def _fail(self, code: int) -> None:
-        """See H2Protocol._fail: whole requests are still answered."""
+        """See H2Protocol.fail: whole requests are still answered."""
         self._note_events()
         self._pair.do("go_away", self._pair.left.engine.last_stream_id, code, b"reason")
         for stream_id, exchange in list(self._exchanges.items()):

@@ -59,7 +59,7 @@ def remains(server: Any) -> dict[str, object]:
             f"connection {number} engine": len(connection.engine._streams.open),
             f"connection {number} queue": len(connection.outflow._queue.pending),
             f"connection {number} unaccounted": len(connection.outflow._written),
-            f"connection {number} withheld": connection._withheld,
+            f"connection {number} withheld": connection.inflow.withheld,
         }
         found |= handover_remains(connection._handover, f"connection {number}")
     return {name: value for name, value in found.items() if value}

@@ -209,7 +209,7 @@ class Deadlines:
 
     def _check_streams(self, connection: Connection, now: float) -> None:
         self._check_requests(connection, now)
-        if connection.withholds_credit:
+        if connection.inflow.withholds_credit:
             self._withheld_until = now
         for paces in (self._reads, self._writes):
             for stream_id in paces.keys() - connection.streams.keys():

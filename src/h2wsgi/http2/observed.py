@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..request import ConnectionFacts
+from .ending import State
 from .observer import ConnectionObserver, ObserverFactory
-from .protocol import H2Protocol, ProtocolHost, State
+from .protocol import H2Protocol, ProtocolHost
 
 
 class ObservedProtocol(H2Protocol):

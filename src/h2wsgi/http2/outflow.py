@@ -164,6 +164,12 @@ class Outflow:
             octets = stream.unsent - undrained
         self._budget.release(octets)
 
+    def relieved(self) -> None:
+        """The process has room for output again: let hand-overs go on."""
+        with self._handover.lock:
+            # At the connection's own ceiling too: a stream without unsent octets may go on there.
+            self._handover.wake_ceiling_waiters_locked()
+
     def _gather(self) -> bool:
         """Let the engine frame up to a batch; True if there may be more."""
         octets = 0

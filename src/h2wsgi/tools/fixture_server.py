@@ -101,10 +101,8 @@ class FixtureServer(ServerThread):
             return self.errors.pop(0)
 
     def _take(self, error: BaseException, message: str) -> None:
-        note = f"h2wsgi: {message}"
         with self._changed:
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
+            error.add_note(f"h2wsgi: {message}")
             self.errors.append(error)
             self._changed.notify_all()
 

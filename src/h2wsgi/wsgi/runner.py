@@ -16,7 +16,8 @@ from typing import Any
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..guards import application_thread
 from ..logs import ErrorStream, Log
-from ..stream import ClientWait, Stream
+from ..stream import Stream
+from ..stream_waits import ClientWait
 from .environ import build_environ, connection_template
 from .head import HeadMemory
 from .input import EmptyInput, Input

@@ -1,0 +1,60 @@
+"""What the log is told of one client, which may do the same again and again.
+
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from ..logs import AccessRecord
+from ..request import ConnectionFacts
+from ..stream import Stream
+from .host import Host
+
+
+class ClientLog:
+    """Tells the log of one connection's client: each kind of event once, each request."""
+
+    __slots__ = ("_facts", "_host", "_log", "_said")
+
+    def __init__(self, host: Host, facts: ConnectionFacts) -> None:
+        # immutable
+        self._host = host
+        self._log = host.log
+        self._facts = facts
+        # loop thread only
+        self._said: set[str] = set()
+
+    def limit_hit(self, option: str, text: str) -> None:
+        """Count that the client went over the limit of an option, and log it once."""
+        self._host.limit_hit(option)
+        self.say_once(option, f"{text} (--{option.replace('_', '-')})")
+
+    def body_too_large(self, stream: Stream) -> None:
+        """The content of a request is over the limit."""
+        self.limit_hit("max_body", f"the content of stream {stream.stream_id} is too large")
+
+    def say_once(self, kind: str, text: str) -> None:
+        """Log what a client does, once: the next time of the same kind is for debugging only."""
+        level = logging.DEBUG if kind in self._said else logging.INFO
+        self._said.add(kind)
+        self._log.events.log(level, "%s: %s", self._facts.peer, text)
+
+    def access(self, stream: Stream, outcome: str) -> None:
+        """Log a request that has ended."""
+        request = stream.request
+        self._log.access(
+            AccessRecord(
+                method=request.method,
+                path=request.path.decode("latin-1"),
+                status=stream.status,
+                protocol="HTTP/2",
+                stream_id=stream.stream_id,
+                seconds=time.monotonic() - stream.started_at,
+                octets=stream.octets_sent,
+                remote=self._facts.peer,
+                outcome=outcome,
+            )
+        )

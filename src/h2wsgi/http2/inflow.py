@@ -1,0 +1,117 @@
+"""Content on its way in, as the process counts it, and the connection's credit for it.
+
+The connection's credit returns when octets come (invariant 4), unless the process is full: then
+requests that no application has seen are refused, as far as they hold something, and the credit
+is withheld until there is room (invariant 3). RFC 9113 sections 5.2 and 8.7. Loop thread only.
+"""
+
+from __future__ import annotations
+
+from h2.errors import ErrorCodes
+
+from ..stream import Stream
+from .engines.interface import Engine
+from .host import Host, Wire
+from .receive_credit import ReceiveCredit
+from .streams import Streams
+
+
+class Inflow:
+    """One connection's part of the process's input budget.
+
+    ``streams`` is the connection itself, and ``sections`` its octets of large field sections that
+    count as buffered, by stream.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_engine",
+        "_host",
+        "_sections",
+        "_wire",
+        "budget",
+        "credit",
+        "withheld",
+    )
+
+    def __init__(
+        self, streams: Streams, engine: Engine, host: Host, wire: Wire, sections: dict[int, int]
+    ) -> None:
+        # immutable
+        self._connection = streams
+        self._engine = engine
+        self._host = host
+        self._wire = wire
+        self.budget = host.input_budget
+        # loop thread only
+        self.credit = ReceiveCredit(host.config.connection_window)
+        """What the peer is owed for the connection's window."""
+        self.withheld = 0
+        """Octets of credit that are kept back until the process has room again."""
+        self._sections = sections
+
+    def taken(self, flow_octets: int) -> None:
+        """Count octets that left the connection's window, and return the credit when it is due."""
+        due = self.credit.taken(flow_octets)
+        if self.budget.full:
+            self.withheld += due
+        elif due:
+            self._engine.credit(0, due)
+
+    def look_at_budget(self, stream: Stream, was_full: bool) -> None:
+        """Refuse what can be refused, if what ``stream`` has just brought was too much."""
+        if self.budget.full:
+            if was_full:
+                self._refuse_if_unstarted(stream)
+            else:
+                self._host.input_is_full()
+
+    def credit_stream(self, stream: Stream, octets: int) -> None:
+        """Return a stream's credit for octets that its application took."""
+        stream.budgeted -= octets
+        self._engine.credit(stream.stream_id, octets)
+        self.budget.release(octets)
+
+    def return_credit(self) -> None:
+        """Return what the streams hold back until it is a step: it counts as buffered so far.
+
+        So do the field sections of running requests. Threads bound how many those are; counted
+        on, they could hold the budget full and withhold the credit that they need to get on.
+        """
+        for stream in list(self._connection.streams.values()):
+            if credit := stream.take_credit():
+                self.credit_stream(stream, credit)
+            if stream.has_begun:
+                self._connection.forget_section(stream)
+
+    def refuse_unstarted(self) -> None:
+        """Refuse requests that no application has seen and that hold much (section 8.7)."""
+        for stream in sorted(self._connection.streams.values(), key=lambda s: -s.stream_id):
+            if not self.budget.full:
+                break
+            self._refuse_if_unstarted(stream)
+        # Not here: it may be another connection's turn, and this one's end may have come.
+        self._wire.flush_threadsafe()
+
+    def _refuse_if_unstarted(self, stream: Stream) -> None:
+        if not (stream.budgeted or stream.stream_id in self._sections):
+            return
+        if self._connection.cancel(stream):
+            self._engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
+            said = f"stream {stream.stream_id} refused, out of buffers"
+            self._connection.client_log.limit_hit("max_buffered", said)
+            self._connection.abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+        else:
+            self._connection.forget_section(stream)
+
+    def relieved(self) -> None:
+        """The process has room for content again: return the credit that was withheld."""
+        if self.withheld:
+            self._engine.credit(0, self.withheld)
+            self.withheld = 0
+            self._wire.flush_threadsafe()
+
+    @property
+    def withholds_credit(self) -> bool:
+        """True while the peer may be waiting for us, so that its clocks must not run."""
+        return self.withheld > 0

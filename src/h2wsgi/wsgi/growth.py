@@ -1,0 +1,99 @@
+"""When the thread pool grows: for applications that wait, not for those that compute.
+
+A request that nobody takes within a few milliseconds gets a new thread, unless the process was
+busy computing meanwhile: more threads would then only share the same interpreter. If nothing at all
+was started for longer, it gets one even so. Loop thread only; the pool decides under its own lock
+what can be done.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from ..guards import loop_thread
+
+GROWTH_DELAY = 0.005
+"""Seconds a request waits before another thread is considered."""
+BUSY_SHARE = 0.8
+"""CPU seconds of the process per second of waiting above which a new thread would not help."""
+STALLED_AFTER = 0.05
+"""Seconds in which no waiting request was started, after which growth goes on even when busy."""
+CEILING_LOOK = 0.05
+"""Seconds between looks while every thread there may be waits on a client."""
+
+
+class Step(enum.Enum):
+    """What came of a look at the pool."""
+
+    NOTHING_WAITS = enum.auto()
+    """The watch is over."""
+    LEFT_ALONE = enum.auto()
+    GREW = enum.auto()
+    AT_CEILING = enum.auto()
+    """There are all the threads there may be, and none is idle."""
+
+
+class Growing(Protocol):
+    """The pool."""
+
+    @property
+    def started(self) -> int:
+        """Jobs given to a thread so far."""
+
+    def grow(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
+        """Use more threads, if that helps."""
+
+
+class GrowthWatch:
+    """Looks at a pool, again and again, while jobs wait in it.
+
+    ``schedule_threadsafe`` and ``exhausted`` are as the pool was given them.
+    """
+
+    def __init__(
+        self,
+        pool: Growing,
+        schedule_threadsafe: Callable[[float, Callable[[], None]], None],
+        exhausted: Callable[[], None],
+    ) -> None:
+        # immutable
+        self._pool = pool
+        self._schedule_threadsafe = schedule_threadsafe
+        self._exhausted = exhausted
+        # loop thread only: what the last look saw
+        self._seen = (0.0, 0.0, 0)
+        """Time by the monotonic clock, CPU time of the process, jobs started."""
+        self._last_start = 0.0
+        """When a job was started last, as far as is known, by the monotonic clock."""
+
+    @loop_thread
+    def watch(self) -> None:
+        """A job waits: look in a moment whether it still does."""
+        self._last_start = time.monotonic()
+        self._look_in(GROWTH_DELAY)
+
+    def _look_in(self, delay: float) -> None:
+        self._seen = (time.monotonic(), time.process_time(), self._pool.started)
+        self._schedule_threadsafe(delay, self._look)
+
+    @loop_thread
+    def _look(self) -> None:
+        """Have threads started if requests wait, nobody is idle and nobody computed meanwhile."""
+        then, cpu_then, started_then = self._seen
+        now = time.monotonic()
+        stuck = self._pool.started == started_then
+        if not stuck:
+            self._last_start = now
+        busy = time.process_time() - cpu_then >= BUSY_SHARE * (now - then)
+        stalled = now - self._last_start >= STALLED_AFTER
+        step = self._pool.grow(busy=busy, stalled=stalled, stuck=stuck)
+        if step is Step.NOTHING_WAITS:
+            return
+        if step is Step.GREW:
+            self._last_start = now
+        elif step is Step.AT_CEILING and stalled:
+            self._exhausted()
+        self._look_in(CEILING_LOOK if step is Step.AT_CEILING else GROWTH_DELAY)

@@ -1,0 +1,1 @@
+"""Programs that are clients, and what they were recorded to do."""

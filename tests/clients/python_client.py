@@ -1,0 +1,141 @@
+"""A Python client library does what it is told: python python_client.py LIBRARY < orders.json
+
+The orders are ``{"url", "ca_file", "scenarios": {name: [step, ...]}}`` with the steps of
+support.misbehaving. Each scenario has a client of its own; all are played side by side. Prints
+``{"versions", "results"}``: for each scenario and step a list of what became of its requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import multiprocessing
+import ssl
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+PATIENCE = 10.0
+"""Seconds beyond its own timeout after which a client is said to hang."""
+
+
+class Httpx:
+    packages = ("httpx", "httpcore", "h2")
+
+    def __init__(self, ca_file: str) -> None:
+        import httpx
+
+        context = ssl.create_default_context(cafile=ca_file)
+        self.client = httpx.Client(http2=True, verify=context, trust_env=False)
+        self.close = self.client.close
+
+    def request(self, method: str, url: str, content: bytes, timeout: float) -> dict[str, Any]:
+        said = self.client.request(method, url, content=content or None, timeout=timeout)
+        return {"status": said.status_code, "octets": len(said.content)}
+
+
+class Urllib3:
+    packages = ("urllib3", "h2")
+
+    def __init__(self, ca_file: str) -> None:
+        import urllib3
+        import urllib3.http2
+
+        urllib3.http2.inject_into_urllib3()
+        self.client = urllib3.PoolManager(ca_certs=ca_file)
+        self.close = self.client.clear
+
+    def request(self, method: str, url: str, content: bytes, timeout: float) -> dict[str, Any]:
+        said = self.client.request(method, url, body=content or None, timeout=timeout)
+        return {"status": said.status, "octets": len(said.data)}
+
+
+class Niquests:
+    packages = ("niquests", "urllib3-future", "jh2")
+
+    def __init__(self, ca_file: str) -> None:
+        import niquests
+
+        self.client = niquests.Session(disable_http3=True)
+        self.client.trust_env = False
+        self.client.verify = ca_file
+        self.close = self.client.close
+
+    def request(self, method: str, url: str, content: bytes, timeout: float) -> dict[str, Any]:
+        said = self.client.request(method, url, data=content or None, timeout=timeout)
+        return {"status": said.status_code, "octets": len(said.content or b"")}
+
+
+CLIENTS = {"httpx": Httpx, "urllib3": Urllib3, "niquests": Niquests}
+
+
+def name_of(error: BaseException) -> str:
+    """Return an exception's class, with that of its reason if it has one."""
+    reason = getattr(error, "reason", None)
+    inner = f"({name_of(reason)})" if isinstance(reason, BaseException) else ""
+    return type(error).__name__ + inner
+
+
+def run_step(client: Any, url: str, step: dict[str, Any]) -> list[dict[str, Any]]:
+    """Make the requests of a step at once; return what became of each."""
+
+    def one(_: int) -> dict[str, Any]:
+        content = bytes(step["size"])
+        started = time.monotonic()
+        try:
+            return client.request(step["method"], url + step["path"], content, step["timeout"])
+        except Exception as error:  # whatever the library raises is what is asked for
+            waited = time.monotonic() - started >= step["timeout"]
+            return {"error": name_of(error)} | ({"note": "its time-out"} if waited else {})
+
+    with ThreadPoolExecutor(step["times"]) as threads:
+        return list(threads.map(one, range(step["times"])))
+
+
+def play(library: Any, orders: dict[str, Any], steps: list[dict[str, Any]], pipe: Any) -> None:
+    """Play one scenario in a process of its own, which can be killed."""
+    client = library(orders["ca_file"])
+    for step in steps:
+        pipe.send(run_step(client, orders["url"], step))
+    with contextlib.suppress(Exception):
+        client.close()
+
+
+def gather(
+    process: Any, pipe: Any, steps: list[dict[str, Any]], started: float
+) -> list[list[dict[str, Any]]]:
+    """Return what a scenario came to, no further than to where the library hangs."""
+    results: list[list[dict[str, Any]]] = []
+    for step in steps:
+        if not pipe.poll(max(0.0, started + step["timeout"] + PATIENCE - time.monotonic())):
+            results.append([{"error": "hangs"}])
+            break
+        results.append(pipe.recv())
+        started = time.monotonic()
+    process.kill()
+    process.join()
+    return results
+
+
+def main() -> None:
+    library = CLIENTS[sys.argv[1]]
+    orders = json.load(sys.stdin)
+    importlib.import_module(library.packages[0])  # once, before the processes part
+    fork = multiprocessing.get_context("fork")
+    running = []
+    for name, steps in orders["scenarios"].items():
+        ours, theirs = fork.Pipe()
+        process = fork.Process(target=play, args=(library, orders, steps, theirs))
+        process.start()
+        theirs.close()
+        running.append((name, process, ours, steps, time.monotonic()))
+    results = {name: gather(*scenario) for name, *scenario in running}
+    versions = {package: importlib.metadata.version(package) for package in library.packages}
+    json.dump({"versions": versions, "results": results}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
