@@ -188,6 +188,27 @@ def test_check_says_that_an_address_is_in_use(refused):
     assert error == f"The address {address} (--bind) is in use."
 
 
+@pytest.mark.parametrize("option", ["--trace-file", "--access-log-file"])
+def test_check_says_that_a_file_cannot_be_written(refused, option):
+    error, _ = refused("web", "--check", "--bind", "localhost:0", option, "nowhere/log")
+    assert error.endswith(f"nowhere/log ({option}) cannot be opened: No such file or directory.")
+
+
+@pytest.mark.parametrize("option", ["--trace-file", "--access-log-file"])
+def test_check_makes_no_file_and_changes_none(folder, option):
+    assert main(["web", "--check", "--bind", "localhost:0", option, "new.log"]) == 0
+    assert not (folder / "new.log").exists()
+    (folder / "old.log").write_text("kept")
+    assert main(["web", "--check", "--bind", "localhost:0", option, "old.log"]) == 0
+    assert (folder / "old.log").read_text() == "kept"
+
+
+def test_help_fits_a_terminal_of_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--help"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 79] == []
+
+
 def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, monkeypatch):
     monkeypatch.setenv("H2WSGI_KEY_PASSWORD", "secret")
     assert main(["--print-config", "--threads", "3"]) == 0

@@ -316,6 +316,8 @@ WRONG = [
     ("reset api", "'api' is neither a path"),
     ("refuse=1", "refuse takes no value"),
     ("stall /a", "stall needs a value, such as stall=2"),
+    ("reset /a /b", "it has two paths, /a and /b; make it two rules"),
+    ("reset * /b", "it has two paths, * and /b; make it two rules"),
     ("stall=-1", "stall: -1 is not from 0 to 3600"),
     ("stall=1 of=conection", "'conection' is not one of stream, connection. Did you mean"),
     ("drop=fine", "'fine' is not one of fin, rst. Did you mean fin?"),

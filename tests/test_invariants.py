@@ -6,6 +6,8 @@ import contextlib
 import logging
 import queue
 import random
+import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -302,6 +304,32 @@ def test_invariant_3_bounded_memory_of_an_upload(serve: Serve, connect: Connect)
     go_on.set()
     peer.upload(stream_id, b"more")
     assert peer.response(stream_id).received == 20_004
+
+
+def test_invariant_3_bounded_memory_of_an_upload_in_tiny_frames(
+    serve: Serve, connect: Connect
+) -> None:
+    go_on = threading.Event()
+
+    def app(environ, start_response):
+        assert go_on.wait(PATIENCE)
+        return read_all(environ, start_response)
+
+    server = serve(app)
+    peer = connect(server)
+    peer.wait_settings()
+    stream_id = peer.request("POST", end_stream=False)
+    # An object for each would take some thirty times what is counted and has credit.
+    tiny = struct.pack("!HBBBL2s", 0, 2, Type.DATA, 0, stream_id, b"ab")
+    peer.send_raw(10_000 * tiny)
+    peer.roundtrip()
+    (protocol,) = server.server._protocols
+    stream = protocol.connection.streams[stream_id]
+    assert stream.buffered == 20_000
+    assert sum(map(sys.getsizeof, stream._chunks)) < 2 * 20_000
+    go_on.set()
+    peer.data(stream_id, b"end", end_stream=True)
+    assert peer.response(stream_id).received == 20_003
 
 
 def test_invariant_3_bounded_memory_whoever_ignores_the_window_is_cut_off(

@@ -6,6 +6,7 @@ import errno
 import gc
 import heapq
 import itertools
+import logging
 import os
 import random
 import socket
@@ -39,6 +40,8 @@ from h2wsgi.http2.frame_meter import FrameMeter
 from h2wsgi.http2.readers import TURNS, Readers
 from h2wsgi.http2.receive_credit import ReceiveCredit
 from h2wsgi.http2.send_queue import Piece, SendQueue
+from h2wsgi.logs import Log
+from h2wsgi.overtime import Overtime
 from h2wsgi.peers import connection_facts
 from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.stream import Stream
@@ -529,6 +532,29 @@ TIMES = {
 @pytest.fixture
 def clocked() -> Clocked:
     return Clocked(Clock(), **TIMES)
+
+
+class CountingClock(Clock):
+    """Fails where the loop would be kept busy."""
+
+    looks = 0
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Clock.Timer:
+        self.looks += 1
+        assert self.looks < 1_000
+        return super().call_later(delay, callback)
+
+
+def test_a_timeout_of_next_to_nothing_does_not_keep_the_loop_busy() -> None:
+    clock = CountingClock()
+    Clocked(clock, read_timeout=1e-9).open()
+    clock.advance(1.0)
+    assert clock.looks > 10
+    clock = CountingClock()
+    overtime = Overtime(Config.build(request_timeout=1e-9), Log(logging.getLogger(), None))
+    overtime.start(clock.call_later)
+    clock.advance(1.0)
+    assert clock.looks > 10
 
 
 def test_the_preface_times_out(clocked: Clocked) -> None:

@@ -14,6 +14,7 @@ import pytest
 import h2wsgi
 from conversations.frames import END_HEADERS, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame
 from conversations.frames import setting as entry
+from h2wsgi.http2.frame_types import PUSH_PROMISE
 from h2wsgi.tools import recorder as limits
 from h2wsgi.tools.field_blocks import Representation
 from h2wsgi.tools.frames import ConnectionInfo, Direction
@@ -418,6 +419,7 @@ def test_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_content_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_BODY", 10)
     monkeypatch.setattr(limits, "MAX_BODIES", 25)
+    monkeypatch.setattr(limits, "_octets", lambda frame: 0)  # of its fields
     recorder, wire = recording()
     for n in (1, 3):
         wire.received(frame(HEADERS, END_HEADERS, n, b"\x83\x87\x84"))
@@ -425,6 +427,41 @@ def test_content_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(r.body, r.body_size) for r in recorder.requests] == [(b"123456789a", 12)] * 2
     wire.received(frame(HEADERS, END_HEADERS, 5, b"\x83\x87\x84"), frame(0, 0, 5, b"12345678"))
     assert [r.stream_id for r in recorder.requests] == [3, 5]
+
+
+def test_fields_are_bounded_however_few_octets_stand_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_FIELDS", 50_000)
+    monkeypatch.setattr(limits, "MAX_BODIES", 20_000)
+    recorder, wire = recording()
+    # A field of 100 octets enters the table; the others are an octet each.
+    block = b"\x82\x87\x84\x40\x01x\x64" + b"v" * 100 + b"\xbe" * 20
+    wire.received(*[frame(HEADERS, END_HEADERS | 1, n, block) for n in range(1, 21, 2)])
+    (connection,) = recorder.connections
+    assert [f.stream_id for f in connection.frames] == [11, 13, 15, 17, 19]
+    assert connection.frames.dropped == 5
+    assert [r.stream_id for r in recorder.requests] == [17, 19]
+    assert recorder.requests.dropped == 8
+
+
+def test_debug_data_of_goaway_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_FIELDS", 10_000)
+    recorder, wire = recording()
+    wire.received(*[frame(GOAWAY, 0, 0, bytes(8) + bytes(4_000))] * 5)
+    (connection,) = recorder.connections
+    assert (len(connection.frames), connection.frames.dropped) == (2, 3)
+
+
+def test_a_request_is_recorded_once_for_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_REQUESTS", 2)
+    recorder, wire = recording()
+    wire.received(frame(HEADERS, END_HEADERS, 1, b"\x82\x87\x84"))
+    wire.received(*[frame(PUSH_PROMISE, END_HEADERS, 1, b"")] * 3)
+    for n in (3, 5, 7):
+        wire.received(frame(HEADERS, END_HEADERS, n, b"\x82\x87\x84"))
+    assert [r.stream_id for r in recorder.requests] == [5, 7]
+    assert recorder.requests.dropped == 2
 
 
 def test_settings_resets_and_goaways_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ line overrides the environment, which overrides the file. Sizes may be written a
 \b
 Examples:
   h2wsgi httpbin:app
-  h2wsgi shop.wsgi:application --bind 0.0.0.0:443 --cert cert.crt --key cert.key
+  h2wsgi shop.wsgi --bind 0.0.0.0:443 --cert cert.crt --key cert.key
   h2wsgi "shop:make_app()" --h2c --bind unix:/run/shop.sock
 """
 
@@ -295,10 +295,14 @@ def check_settings(settings: Settings) -> int:
     """Load everything that serving needs and say that it is well."""
     from .addresses import open_listeners
     from .banner import certificate_lines
-    from .logs import printable
+    from .logs import check_file, printable
     from .tls import resolve
 
     config = settings.config
+    if config.access_log and config.access_log_file not in ("", "-"):
+        check_file(config.access_log_file, "access log", "--access-log-file")
+    if config.trace_file:
+        check_file(config.trace_file, "trace", "--trace-file")
     if config.trace:
         from .tools.filters import parse_filter
 

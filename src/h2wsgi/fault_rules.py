@@ -137,11 +137,14 @@ def _parse(text: str, number: int, seed: int) -> FaultRule:
         {},
         _key(text, number, seed),
     )
+    path = ""
     for word in words[1:]:
         if word.startswith(("/", "*")):
             if not kind.has_path:
                 raise _wrong(text, f"{name} is about connections, which have no path")
-            rule.path = word
+            if path:
+                raise _wrong(text, f"it has two paths, {path} and {word}; make it two rules")
+            path = rule.path = word
         elif word.endswith("%"):
             rule.probability = _percent(text, word)
         else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -18,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from io import FileIO
 from typing import Any, NamedTuple
 
 from .config import Config
@@ -169,8 +171,25 @@ def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) 
     Raises:
         ConfigurationError: the file cannot be opened.
     """
+    return LogWriter(_open_file(path, what, flag), dropped, owned=True)
+
+
+def check_file(path: str, what: str, flag: str) -> None:
+    """Refuse a file that :func:`file_writer` would; one that is not there is not made.
+
+    Raises:
+        ConfigurationError: it cannot be opened.
+    """
+    is_new = not os.path.exists(path)
+    if is_new or os.path.isfile(path) or os.path.isdir(path):  # a pipe would wait for its reader
+        _open_file(path, what, flag).close()
+        if is_new:
+            os.remove(path)
+
+
+def _open_file(path: str, what: str, flag: str) -> FileIO:
     try:
-        return LogWriter(open(path, "ab", buffering=0), dropped, owned=True)
+        return FileIO(path, "ab")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(

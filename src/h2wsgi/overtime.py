@@ -21,7 +21,9 @@ from .stream import Stream
 from .stream_waits import ClientWait
 
 INTERVAL = 1.0
-"""Seconds between looks; shorter where the timeout is shorter."""
+"""Seconds between looks; shorter where the timeout is shorter ..."""
+SHORTEST_INTERVAL = 0.01
+"""... but no less than this, or a timeout of a microsecond would keep the loop busy."""
 LEAK_SHARE = 4
 """The log speaks of a leak when one of so many ``threads`` is stuck ..."""
 LEAST_LEAK = 4
@@ -88,7 +90,7 @@ class Overtime:
 
     def __init__(self, config: Config, log: Log, now: Callable[[], float] = time.monotonic) -> None:
         self._timeout = config.request_timeout
-        self._interval = min(INTERVAL, config.request_timeout / 4)
+        self._interval = max(min(INTERVAL, config.request_timeout / 4), SHORTEST_INTERVAL)
         self._config = config
         self._log = log
         self._now = now

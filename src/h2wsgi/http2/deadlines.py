@@ -18,7 +18,9 @@ from .connection import Connection
 from .outflow import Outflow
 
 INTERVAL = 1.0
-"""Seconds between looks while streams are open; shorter where a timeout is shorter."""
+"""Seconds between looks while streams are open; shorter where a timeout is shorter ..."""
+SHORTEST_INTERVAL = 0.01
+"""... but no less than this, or a timeout of a microsecond would keep the loop busy."""
 
 
 class Timer(Protocol):
@@ -85,7 +87,8 @@ class Deadlines:
             config.fields_timeout,
             config.request_timeout,
         )
-        self._interval = min([INTERVAL, *(t / 4 for t in timeouts if t)])
+        shortest = min([INTERVAL, *(t / 4 for t in timeouts if t)])
+        self._interval = max(shortest, SHORTEST_INTERVAL)
 
     def start(self, connection: Connection) -> None:
         """Begin: the peer owes its preface and SETTINGS."""

@@ -91,7 +91,7 @@ def parse_filter(text: str) -> Filter:
         elif term == "problems":
             problems = True
         elif term != "all":
-            raise _unknown(written)
+            raise _unknown(written, needs_number=key in numbers)
     return Filter(
         frozenset(types),
         frozenset(without),
@@ -102,11 +102,18 @@ def parse_filter(text: str) -> Filter:
     )
 
 
-def _unknown(written: str) -> ConfigurationError:
+def _unknown(written: str, needs_number: bool) -> ConfigurationError:
+    example = (
+        "For example --trace=headers,reset or --trace=all,-window_update or "
+        "--trace=conn=1,stream=5; --trace alone shows every frame."
+    )
+    if needs_number:
+        return ConfigurationError(
+            f"The trace filter (--trace) has {written!r}, which names no number.", example
+        )
     near = difflib.get_close_matches(written.lower().lstrip("-"), _WORDS, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     return ConfigurationError(
         f"The trace filter (--trace) has {written!r}, which is no type of frame and no other term.",
-        hint + "For example --trace=headers,reset or --trace=all,-window_update or "
-        "--trace=conn=1,stream=5; --trace alone shows every frame.",
+        hint + example,
     )

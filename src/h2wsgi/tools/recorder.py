@@ -30,7 +30,14 @@ MAX_REQUESTS = 10_000
 MAX_BODY = 1_048_576
 """Octets kept of the content of one request."""
 MAX_BODIES = 67_108_864
-"""Octets kept of the content of all requests; to keep to it, the oldest requests are dropped."""
+"""Octets kept of the content and fields of all requests; the oldest are dropped to keep to it."""
+MAX_FIELDS = 67_108_864
+"""Octets kept of what frames say, fields above all; the oldest frames are dropped to keep to it.
+
+A field block of 20 octets may stand for 64 KiB, taken from the dynamic table.
+"""
+FIELD_COST = 300
+"""Octets that a field takes beside its name and value."""
 MAX_EVENTS = 1_000
 """RST_STREAM frames, and GOAWAY frames, kept of one connection beside the frames."""
 MAX_SETTINGS = 100
@@ -47,6 +54,12 @@ class _Request:
     body: bytearray = field(default_factory=bytearray)
     body_size: int = 0
     response_size: int = 0
+    field_octets: int = 0
+
+    @property
+    def kept(self) -> int:
+        """Octets that count against MAX_BODIES."""
+        return len(self.body) + self.field_octets
 
     def snapshot(self) -> RequestRecord:
         return replace(
@@ -107,7 +120,8 @@ class Recorder:
         self._requests: deque[tuple[_Connection, _Request]] = deque()
         self._requests_dropped = 0
         self._frames = 0
-        self._body_octets = 0
+        self._frame_octets = 0
+        self._request_octets = 0
 
     # ------------------------------------------------------------- reading, on any thread
 
@@ -196,13 +210,14 @@ class Recorder:
     def _keep(self, connection: _Connection, frame: Frame) -> None:
         connection.frames.append(frame)
         self._frames += 1
+        self._frame_octets += _octets(frame)
         if len(connection.frames) > MAX_FRAMES:
             self._drop_frame(connection)
-        elif self._frames > MAX_FRAMES_IN_ALL:
+        while self._frames > MAX_FRAMES_IN_ALL or self._frame_octets > MAX_FIELDS:
             self._drop_frame(next(c for c in self._connections.values() if c.frames))
 
     def _drop_frame(self, connection: _Connection) -> None:
-        connection.frames.popleft()
+        self._frame_octets -= _octets(connection.frames.popleft())
         connection.frames_dropped += 1
         self._frames -= 1
 
@@ -210,8 +225,9 @@ class Recorder:
         connection = self._connections.pop(number)
         self._connections_dropped += 1
         self._frames -= len(connection.frames)
+        self._frame_octets -= sum(map(_octets, connection.frames))
         for request in connection.requests.values():
-            self._body_octets -= len(request.body)
+            self._request_octets -= request.kept
         before = len(self._requests)
         self._requests = deque(kept for kept in self._requests if kept[0] is not connection)
         self._requests_dropped += before - len(self._requests)
@@ -219,7 +235,7 @@ class Recorder:
     def _drop_request(self) -> None:
         connection, request = self._requests.popleft()
         del connection.requests[request.record.stream_id]
-        self._body_octets -= len(request.body)
+        self._request_octets -= request.kept
         self._requests_dropped += 1
 
     # ------------------------------------------------------------------- frames of streams
@@ -228,7 +244,9 @@ class Recorder:
         if frame.error_code is not None:
             connection.resets_seen += 1
             connection.resets.append(_reset(frame))
-        if frame.section is Section.REQUEST and frame.promised_stream_id is None:
+        # Never twice on a stream, as a broken PUSH_PROMISE would have it.
+        known = frame.promised_stream_id is not None or frame.stream_id in connection.requests
+        if frame.section is Section.REQUEST and not known:
             self._begin(connection, frame)
         if frame.ends_stream and not frame.received:
             connection.requests_served += 1
@@ -241,6 +259,7 @@ class Recorder:
             self._take_content(request, frame, content)
         elif frame.section is not None:
             request.record = _with_section(request.record, frame)
+            self._count(request, _octets(frame))
         if frame.ends_stream:
             request.record = _ended(request.record, frame)
 
@@ -265,9 +284,22 @@ class Recorder:
         request.body_size += len(content)
         kept = content[: MAX_BODY - len(request.body)]
         request.body += kept
-        self._body_octets += len(kept)
-        while self._body_octets > MAX_BODIES:
+        self._keep_to_bodies(len(kept))
+
+    def _count(self, request: _Request, octets: int) -> None:
+        request.field_octets += octets
+        self._keep_to_bodies(octets)
+
+    def _keep_to_bodies(self, more: int) -> None:
+        self._request_octets += more
+        while self._request_octets > MAX_BODIES:
             self._drop_request()
+
+
+def _octets(frame: Frame) -> int:
+    """Return what a frame takes beside what every frame does."""
+    fields = frame.fields or ()
+    return len(frame.debug) + sum(len(f.name) + len(f.value) + FIELD_COST for f in fields)
 
 
 def _take_settings(connection: _Connection, frame: Frame) -> None:
