@@ -6,6 +6,7 @@ import hashlib
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -185,6 +186,30 @@ def test_many_connections_with_many_streams_get_each_its_own_answer(
     for (number, stream_id), body in expected.items():
         assert peers[number].response(stream_id).body == body
     settle(server, connections=10)
+
+
+def test_servers_of_one_process_read_at_once_what_their_own_clients_send(
+    serve: Serve, connect: Connect
+) -> None:
+    def app(environ, start_response):
+        content = environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [hashlib.sha256(content).hexdigest().encode()]
+
+    def upload(peer: Peer, content: bytes) -> bytes:
+        stream_id = peer.request("POST", end_stream=False)
+        peer.upload(stream_id, content)
+        return peer.response(stream_id).body
+
+    servers = [serve(app) for _ in range(2)]
+    peers = [connect(server) for server in servers for _ in range(3)]
+    contents = [bytes([number]) * 3_000_000 for number in range(len(peers))]
+    with ThreadPoolExecutor(len(peers)) as clients:
+        answers = list(clients.map(upload, peers, contents))
+    assert answers == [hashlib.sha256(content).hexdigest().encode() for content in contents]
+    assert servers[0].server.read_buffer.obj is not servers[1].server.read_buffer.obj
+    for server in servers:
+        settle(server, connections=3)
 
 
 # ---------------------------------------------------------------------- growing and shrinking

@@ -65,7 +65,7 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
-class EndingProtocol(asyncio.Protocol, abc.ABC):
+class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
     """One connection, as far as its end is concerned.
 
     Input and output are :class:`~h2wsgi.http2.protocol.H2Protocol`'s, which this is a base of and

@@ -50,7 +50,7 @@ class ObservedProtocol(H2Protocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """See H2Protocol."""
         if self._observer is not None:
             self._tell(self._facts, self._observer.received, data)
         super().data_received(data)

@@ -43,6 +43,8 @@ class ProtocolHost(EndingHost, Protocol):
     """What the protocol needs of the server, beside what its connection and its end do."""
 
     mailbox: Mailbox
+    read_buffer: memoryview
+    """What every transport reads into; it is copied before another one does."""
     observe: ObserverFactory | None
     """Who watches the connections, if anybody; the same for as long as the server runs."""
 
@@ -87,7 +89,7 @@ class H2Protocol(EndingProtocol):
     # ------------------------------------------------------------------ asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BaseProtocol."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._facts = self._make_facts(transport)
@@ -118,8 +120,16 @@ class H2Protocol(EndingProtocol):
             self._announce_end()
         self.connection.transmit()
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See asyncio.BufferedProtocol."""
+        return self._host.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio.BufferedProtocol."""
+        self.data_received(bytes(self._host.read_buffer[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """Take what was read. It may be kept, unlike the buffer."""
         if self._reads:
             self._deadlines.heard = True
             self._gate.feed(data)
