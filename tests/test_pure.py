@@ -23,6 +23,7 @@ from typing import Any, cast
 from unittest.mock import ANY
 
 import pytest
+from h2.errors import ErrorCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -169,6 +170,50 @@ def test_a_field_block_is_refused_once_it_is_too_large(sizes: list[int]) -> None
         gate.feed(encoded(9, 0, 1, bytes(size)))
     with pytest.raises(ConnectionFailed):
         [gate.next_frame() for _ in range(2)]
+
+
+@given(st.lists(st.integers(1, 40_000), max_size=20))
+def test_large_frames_come_whole_in_whatever_pieces(cuts: list[int]) -> None:
+    gate = FrameGate(100_000, 8, FrameMeter(Config()))
+    gate.max_frame_size = 2**24 - 1
+    payloads = [bytes([n]) * size for n, size in enumerate((70_000, 10, 16_384, 100_000, 33_000))]
+    header = struct.Struct("!HBBBL").pack
+    octets = PREFACE + header(0, 0, 4, 0, 0)
+    for payload in payloads:
+        octets += header(len(payload) >> 8, len(payload) & 0xFF, 0, 0, 1) + payload
+    frames, sent = [], 0
+    for size in [*cuts, len(octets)]:
+        gate.feed(octets[sent : sent + size])
+        sent += size
+        while (frame := gate.next_frame()) is not None:
+            frames.append(frame)
+    assert [frame[3] for frame in frames] == [b"", *payloads]
+    assert gate.buffered == 0
+
+
+def test_the_end_of_a_large_frame_may_come_octet_by_octet() -> None:
+    gate = FrameGate(100_000, 8, FrameMeter(Config()))
+    gate.max_frame_size = 2**24 - 1
+    gate.feed(PREFACE + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    assert gate.next_frame() == (4, 0, 0, b"")
+    gate.feed(bytes([0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 1]) + bytes(2**23))
+    assert gate.next_frame() is None
+    kept = gate._data
+    for _ in range(1_000):
+        gate.feed(b"x")
+        assert gate.next_frame() is None
+        assert gate._data is kept  # to copy 8 MiB each time would take seconds
+    assert gate.buffered == 9 + 2**23 + 1_000
+
+
+def test_a_field_block_over_the_limit_is_refused_before_it_has_come() -> None:
+    gate = FrameGate(100_000, 8, FrameMeter(Config()))
+    gate.max_frame_size = 2**24 - 1
+    gate.feed(PREFACE + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]) + bytes([2, 0, 0, 1, 4, 0, 0, 0, 1]))
+    assert gate.next_frame() == (4, 0, 0, b"")
+    with pytest.raises(ConnectionFailed) as failed:
+        gate.next_frame()
+    assert failed.value.code == ErrorCodes.ENHANCE_YOUR_CALM
 
 
 def test_what_was_peeked_stays() -> None:

@@ -140,6 +140,33 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
         assert time.monotonic() - start < 3
 
 
+def test_a_signal_that_comes_twice_at_once_counts_once(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, RECORDING) as server, server.connect() as peer:
+        stream_id = peer.request(path="/wait")
+        peer.wait_data(stream_id, len(b"begun "))
+        # As from ``timeout``: to the process, and to its group.
+        server.signal(signal.SIGTERM)
+        peer.wait_goaway()  # or the system would make one of the two
+        server.signal(signal.SIGTERM)
+        peer.roundtrip()
+        (tmp_path / "go-on").touch()
+        assert peer.response(stream_id).body == b"begun ended /wait"
+        assert server.exit_code(PATIENCE) == 0
+
+
+def test_the_same_signal_a_while_later_ends_the_process_at_once(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, RECORDING) as server, server.connect() as peer:
+        peer.request(path="/stuck")
+        eventually(lambda: recorded(tmp_path), "the request to run")
+
+        def ends() -> bool:
+            server.signal(signal.SIGTERM)
+            return server.process.poll() is not None
+
+        eventually(ends, "the signal to count")
+        assert server.exit_code(PATIENCE) == 128 + signal.SIGTERM
+
+
 @pytest.mark.parametrize("client", ["stays", "left", "reset"])
 def test_an_application_stuck_for_ever_does_not_outlive_the_graceful_timeout(
     tmp_path: Path, client: str

@@ -37,6 +37,9 @@ SWITCH_INTERVAL = 0.0005
 four computing threads then takes 39 ms instead of 338 (CPython's default is 0.005)."""
 HEAP_BUFFER = 1_048_576
 """Octets up to which buffers come from the C library's heap in the command."""
+SAME_SIGNAL = 1.0
+"""Seconds in which a signal may come twice and count once: a supervisor (``timeout``, ``npm``, a
+shell script) hands on what the terminal has sent to the whole group of processes."""
 THREAD_START_TIMEOUT = 30.0
 THREAD_STOP_GRACE = 5.0
 
@@ -115,10 +118,14 @@ def _keep_buffers_on_the_heap() -> None:
 async def _serve_until_signal(server: Server, on_ready: Callable[[list[Endpoint]], None]) -> bool:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    first: list[tuple[int, float]] = []
 
     def on_signal(number: int) -> None:
         name = signal.Signals(number).name
+        first.append((number, loop.time()))
         if stop.is_set():
+            if number == first[0][0] and loop.time() - first[0][1] < SAME_SIGNAL:
+                return
             server.log.events.warning("%s again: ending at once", name)
             server.log.close()
             os._exit(128 + number)

@@ -34,6 +34,8 @@ from .frame_types import (
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_SIZE = 9
+LARGEST_PADDING = 1 + 5 + 255
+"""Octets that HEADERS may have beside a fragment: pad length, priority and padding."""
 # PRIORITY is missing: its wrong size is an error of the stream, not of the connection.
 _EXACT_SIZES = {RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 
@@ -84,6 +86,10 @@ class FrameGate:
         self._data = b""
         self._position = 0
         """Where in it the next frame begins."""
+        self._missing = 0
+        """Octets until a frame over the default size is whole; 0 if none is under way."""
+        self._rest = bytearray()
+        """What has come of it meanwhile."""
         self._block: _FieldBlock | None = None
         self._settings_received = False
         self.preface_received = False
@@ -94,13 +100,21 @@ class FrameGate:
 
     def feed(self, data: bytes) -> None:
         """Take octets off the transport. Bounded by what the transport reads at a time."""
+        if self._missing:
+            # To copy all of a frame of 16 MiB for each octet of its end would stall the loop.
+            self._rest += data
+            if len(self._rest) < self._missing:
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+            self._missing = 0
         self._data = self._data[self._position :] + data if self._data else data
         self._position = 0
 
     @property
     def buffered(self) -> int:
         """Octets fed and not yet returned as frames."""
-        return len(self._data) - self._position
+        return len(self._data) - self._position + len(self._rest)
 
     def peek(self) -> bytes:
         """Return what is buffered, and keep it."""
@@ -124,8 +138,12 @@ class FrameGate:
             length = high << 8 | low
             if type_ > HEADERS or length > MAX_FRAME_SIZE:
                 _check_length(type_, length, self.max_frame_size)
+                if type_ in (HEADERS, CONTINUATION):
+                    self._check_block_size(length - LARGEST_PADDING)
             end = start + length
             if len(data) < end:
+                if end - len(data) > MAX_FRAME_SIZE:
+                    self._missing = end - len(data)  # not counting the rest that came since
                 break
             self._position = end
             frame = type_, flags, stream_id & 0x7FFF_FFFF, data[start:end]
