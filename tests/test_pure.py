@@ -770,6 +770,21 @@ def test_settings_that_are_acknowledged_time_out_no_more(clocked: Clocked) -> No
     assert clocked.told == []
 
 
+def test_later_settings_have_to_be_acknowledged_as_well(clocked: Clocked) -> None:
+    clocked.deadlines.settings_received()
+    for _ in range(3):
+        clocked.deadlines.settings_sent()
+        clocked.clock.advance(4)
+        clocked.deadlines.settings_acknowledged()
+    clocked.deadlines.settings_sent()
+    clocked.clock.advance(6)
+    clocked.deadlines.settings_sent()
+    clocked.clock.advance(3.9)
+    assert clocked.told == []
+    clocked.clock.advance(0.2)
+    assert clocked.told == ["settings"]
+
+
 def test_a_field_section_that_does_not_go_on_times_out_without_a_stream(clocked: Clocked) -> None:
     clocked.deadlines.settings_received()
     clocked.deadlines.fields_begun(clocked.clock.time)

@@ -844,3 +844,20 @@ def test_output_and_commands_of_a_stream_keep_their_order(
     assert queue.pending == {}
     assert not queue.has_ready
     assert not queue.stalled
+
+
+def test_settings_of_an_application_have_to_be_acknowledged_in_time(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    """A client that asks for more and more of them would have them remembered otherwise."""
+
+    def app(environ, start):
+        environ["h2wsgi.stream"].change_settings({"MAX_CONCURRENT_STREAMS": 50})
+        start("200 OK", [])
+        return [b"changed"]
+
+    peer = connect(serve(app, engine=engine, settings_timeout=0.3))
+    peer.wait_settings()
+    peer.auto_ack_settings = False
+    assert peer.get().body == b"changed"
+    assert peer.wait_goaway().error_code == ErrorCode.SETTINGS_TIMEOUT

@@ -85,6 +85,7 @@ class ConnectionCommands:
         if (window := entries.get(INITIAL_WINDOW_SIZE)) is not None:
             self._target.limit_credit_step(window)
         self._engine.change_settings(entries)
+        self._wire.settings_sent()
 
     def settings_acknowledged(self, entries: dict[int, int]) -> None:
         """The client keeps to these settings from here on."""

@@ -70,7 +70,8 @@ class Deadlines:
         self._opened_at = now()
         self._idle_since: float | None = self._opened_at
         self._settings_received = False
-        self._settings_sent_at: float | None = None
+        self._settings_owed: list[float] = []
+        """When those of our SETTINGS were sent that the peer has not acknowledged."""
         self._fields_since: float | None = None
         self._heard_at = self._opened_at
         self._ping_sent_at: float | None = None
@@ -103,13 +104,14 @@ class Deadlines:
 
     def settings_sent(self) -> None:
         """The peer owes the acknowledgement of our SETTINGS."""
-        self._settings_sent_at = self._now()
+        now = self._now()
+        self._settings_owed.append(now)
         if self._connection is not None:
-            self._arm_for_rest(self._settings_sent_at)
+            self._arm_for_rest(now)
 
     def settings_acknowledged(self) -> None:
-        """The peer has our SETTINGS."""
-        self._settings_sent_at = None
+        """The peer has the oldest of our SETTINGS that it owed."""
+        del self._settings_owed[:1]
 
     def hold(self, seconds: float) -> None:
         """We keep back what the peer is to answer, or to take, for so long from now on."""
@@ -193,7 +195,8 @@ class Deadlines:
 
         if not self._settings_received:
             run(config.preface_timeout, self._opened_at, handler.preface_timed_out)
-        run(config.settings_timeout, after_hold(self._settings_sent_at), handler.settings_timed_out)
+        owed_since = self._settings_owed[0] if self._settings_owed else None
+        run(config.settings_timeout, after_hold(owed_since), handler.settings_timed_out)
         run(config.fields_timeout, self._fields_since, handler.fields_timed_out)
         run(config.idle_timeout, self._idle_since, handler.idle_timed_out)
         if config.ping_interval and self._settings_received:

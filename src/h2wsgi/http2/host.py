@@ -68,6 +68,9 @@ class Wire(Protocol):
     def settings_received(self) -> None:
         """The peer's SETTINGS came."""
 
+    def settings_sent(self) -> None:
+        """The peer owes the acknowledgement of SETTINGS that an application sent."""
+
     def settings_acknowledged(self) -> None:
         """The peer acknowledged ours."""
 

@@ -355,6 +355,10 @@ class H2Protocol(EndingProtocol):
         """See Wire."""
         self._gate.max_frame_size = max_frame_size
 
+    def settings_sent(self) -> None:
+        """See Wire."""
+        self._deadlines.settings_sent()
+
     def settings_acknowledged(self) -> None:
         """See Wire."""
         self._deadlines.settings_acknowledged()
