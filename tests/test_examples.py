@@ -26,7 +26,7 @@ from support.peer import Peer
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-DEADLINE = 10.0
+DEADLINE = 60.0
 """Seconds that any one thing may take."""
 CONTENT = bytes(range(256)) * 4_000
 """An upload of a megabyte, larger than what the server or a framework keeps in memory."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -32,7 +33,7 @@ SEND_TIMEOUT = 10.0
 TICK = 0.15
 """Seconds between two messages to a page."""
 SILENCE = 5.0
-"""Seconds after which a page is told that nothing has changed, or is found to be gone."""
+"""Seconds after which a page is told that nothing has changed."""
 PIECE = 65_536
 """Characters sent at once of an export, about."""
 JSON = "application/json"
@@ -169,6 +170,19 @@ class Handler(BaseHTTPRequestHandler):
                 self._send_event("stopped", "{}")
                 return
             stopping.wait(TICK)
+            if self._has_hung_up():
+                return  # its place is another page's now, not only once a write fails
+
+    def _has_hung_up(self) -> bool:
+        self.connection.settimeout(0)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.connection.settimeout(SEND_TIMEOUT)
 
     def _send_event(self, name: str, data: str) -> None:
         self.wfile.write(f"event: {name}\ndata: {data}\n\n".encode())
