@@ -19,9 +19,6 @@ from support.load_client import ANNOUNCED
 from support.peer import Peer, Type
 from support.settled import PATIENCE, eventually, settle
 
-ENOUGH = 3_000
-"""Responses of a load: more than twice as many for each client as a connection may have."""
-
 
 def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     start_response("200 OK", [("content-type", "text/plain")])
@@ -53,7 +50,7 @@ def test_clients_that_keep_asking_while_their_connections_are_ended_lose_nothing
         server = await asyncio.to_thread(serve, app, graceful_timeout=30, **{option: limit})
         load = Load(int(server.url.rstrip("/").rpartition(":")[2]))
         clients = asyncio.create_task(load.run())
-        await load.until_answered(ENOUGH)
+        await load.until_ended(CLIENTS)
         load.over = True
         await asyncio.to_thread(server.stop)
         await clients
@@ -62,8 +59,8 @@ def test_clients_that_keep_asking_while_their_connections_are_ended_lose_nothing
 
     with application() as (app, reached):
         load = asyncio.run(keep_asking(app))
-        # Each client's first connection was ended by the limit, and another by the stop.
-        assert_nothing_lost(load, reached, goaways=2 * CLIENTS)
+        # As many were ended by the limit, however the machine shares itself out among clients.
+        assert_nothing_lost(load, reached, goaways=CLIENTS)
 
 
 def test_the_last_response_comes_before_goaway(serve: Serve, connect: Connect) -> None:

@@ -145,6 +145,12 @@ class Load:
     def answered(self) -> int:
         return sum(exchange.ended for exchange in self.exchanges)
 
+    async def until_ended(self, count: int) -> None:
+        """Wait until so many connections have had their final GOAWAY."""
+        async with asyncio.timeout(PATIENCE):
+            while sum(connection.told_the_end for connection in self.connections) < count:
+                await asyncio.sleep(0.05)
+
     async def until_answered(self, count: int) -> None:
         """Wait until so many requests have their responses."""
         async with asyncio.timeout(PATIENCE):
