@@ -10,17 +10,24 @@ import time
 from typing import Protocol
 
 from ..budget import Budget
-from ..handover import ABORT, END, Handover, Head
+from ..handover import ABORT, END, OPEN, Handover, Head
 from ..stream import Stream
 from ..stream_control import Command
 from .engines.interface import Engine
 from .frame_meter import FrameMeter
 from .host import Wire
-from .send_queue import Piece, SendQueue
+from .send_queue import SendQueue
 
 BATCH = 131_072
 """Octets gathered for one write to the transport."""
-BATCHES_PER_TURN = 8
+LARGEST_BATCH = 524_288
+"""The same once the socket has taken all of several writes.
+
+A download of 10 MiB takes a fifth less CPU time then, most of it the kernel's. But a client that
+stops reading leaves a batch in the transport, where no budget counts it, and TLS keeps a buffer as
+large as the largest write.
+"""
+BATCHES_PER_TURN = 2
 """Writes in a row before other connections get their turn."""
 HEAD_COST = 64
 """What a piece without content counts against a batch, in octets."""
@@ -69,6 +76,7 @@ class Outflow:
         self._whole = 0
         """The same of responses that were sent whole."""
         self._gathered = 0
+        self._batch = BATCH
         self.octets_written = 0
         """Octets of frames given to the transport so far."""
 
@@ -145,8 +153,9 @@ class Outflow:
 
     def transmit(self) -> bool:
         """Write what windows and transport allow; True if there is more to do in another turn."""
+        wire = self._wire
         for _ in range(BATCHES_PER_TURN):
-            more = not self._wire.write_paused and self._gather()
+            more = self._queue.has_ready and not wire.write_paused and self._gather()
             self.write()
             if not more:
                 return False
@@ -172,34 +181,41 @@ class Outflow:
 
     def _gather(self) -> bool:
         """Let the engine frame up to a batch; True if there may be more."""
-        octets = 0
-        while octets < BATCH:
-            piece = self._queue.next()
+        gathered = 0
+        next_piece, send_data = self._queue.next, self._engine.send_data
+        while gathered < self._batch:
+            piece = next_piece()
             if piece is None:
                 return False
-            self._send(piece)
-            octets += len(piece.data) + HEAD_COST
-        return True
-
-    def _send(self, piece: Piece) -> None:
-        stream_id, head, data, mark, command = piece
-        if command is not None:
-            self._handler.run(command)
-            return
-        stream = self._streams[stream_id]
-        ended = mark == END
-        if head is not None:
-            self._engine.send_headers(stream_id, head, ended)
-            stream.status = head.status or stream.status  # trailers have none
-        elif data or ended:
-            self._engine.send_data(stream_id, data, ended)
-            self._meter.data_frames += 1
-            if data:
-                octets = len(data)
+            stream_id, head, data, mark, command = piece
+            octets = len(data)
+            gathered += octets + HEAD_COST
+            if octets:
+                stream = self._streams[stream_id]
+                send_data(stream_id, data, mark == END)
+                self._meter.data_frames += 1
                 stream.octets_sent += octets
                 self._written[stream] = self._written.get(stream, 0) + octets
-        stream.progress_at = time.monotonic()
-        if ended:
+                if mark != OPEN:
+                    self._left(stream, mark)
+            elif command is not None:
+                self._handler.run(command)
+            else:
+                self._send_without_data(self._streams[stream_id], head, mark)
+        return True
+
+    def _send_without_data(self, stream: Stream, head: Head | None, mark: int) -> None:
+        ended = mark == END
+        if head is not None:
+            self._engine.send_headers(stream.stream_id, head, ended)
+            stream.status = head.status or stream.status  # trailers have none
+        elif ended:
+            self._engine.send_data(stream.stream_id, b"", True)
+            self._meter.data_frames += 1
+        self._left(stream, mark)
+
+    def _left(self, stream: Stream, mark: int) -> None:
+        if mark == END:
             self._handler.response_ended(stream)
         elif mark == ABORT:
             self._handler.response_aborted(stream)
@@ -211,10 +227,16 @@ class Outflow:
         if data:
             self.octets_written += len(data)
             self._wire.write(data)
+            if len(data) >= BATCH:
+                taken = not self._wire.unsent
+                self._batch = min(2 * self._batch, LARGEST_BATCH) if taken else BATCH
         if self._whole:
             octets, self._whole = self._whole, 0
             self._handover.released(octets)
         if self._written:
             written, self._written = self._written, {}
+            now = time.monotonic()
+            for stream in written:
+                stream.progress_at = now
             self._budget.release(sum(written.values()))
             self._handover.taken(written)

@@ -221,7 +221,15 @@ class SendQueue:
         return Piece(stream_id, head, b"", OPEN)
 
     def _take_data(self, stream_id: int, pending: _Pending, room: int) -> Piece:
-        data = _cut(pending.data, room)
+        chunks = pending.data
+        first = chunks[0]
+        if len(first) > room:
+            # A view: cutting a large chunk into frames must not copy its rest each time.
+            view = first if type(first) is memoryview else memoryview(first)
+            data: bytes | memoryview = view[:room]
+            chunks[0] = view[room:]
+        else:
+            data = _take_small(chunks, room)
         pending.octets -= len(data)
         if pending.octets or pending.mark in (ABORT, TRAILERS):
             self._ready.append(stream_id)
@@ -258,14 +266,9 @@ def _add(pending: _Pending, head: Head | None, data: bytes | memoryview, mark: i
     pending.mark = mark
 
 
-def _cut(chunks: deque[bytes | memoryview], room: int) -> bytes | memoryview:
-    """Take up to ``room`` octets off the front, joining small chunks into one frame."""
+def _take_small(chunks: deque[bytes | memoryview], room: int) -> bytes | memoryview:
+    """Take chunks off the front, up to ``room`` octets, joined into one; the first of them fits."""
     first = chunks.popleft()
-    if len(first) > room:
-        # A view: cutting a large chunk into frames must not copy its rest each time.
-        view = memoryview(first)
-        chunks.appendleft(view[room:])
-        return view[:room]
     if not chunks or len(first) + len(chunks[0]) > room:
         return first
     parts = [first]

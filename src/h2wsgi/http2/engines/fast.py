@@ -103,7 +103,8 @@ class FastEngine(FrameReceiver[_Stream]):
         """See Engine."""
         if (stream := self._streams.open.get(stream_id)) is None:
             return 0 if stream_id else self._send_window
-        return min(self._send_window, self._send_initial + stream.send_credit)
+        window = self._send_initial + stream.send_credit
+        return window if window < self._send_window else self._send_window
 
     def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
         """See Engine. The octets around the stream's number are the same for each such response."""
