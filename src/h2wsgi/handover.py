@@ -77,13 +77,13 @@ Credit may also come with the whole response, which spares a FINISHED.
 class Handover:
     """The meeting point of one connection's loop side and its application threads.
 
-    ``wake`` schedules a flush on the loop and may be called from any thread; ``ceiling`` is how
+    ``wake_threadsafe`` schedules a flush on the loop, see Wire.flush_threadsafe; ``ceiling`` is how
     many unsent octets the connection holds before hand-overs wait, ``output`` the same for the
     whole process; ``input_`` counts the process's unread content, None if nothing does.
     """
 
-    __slots__ = ("_ceiling", "_input", "_output", "_wake_threadsafe", "ceiling_waiters",
-                 "commands", "lock", "outbox", "scheduled", "unsent")  # fmt: skip
+    __slots__ = ("_ceiling", "_input", "_output", "ceiling_waiters", "commands", "lock", "outbox",
+                 "scheduled", "unsent", "wake_threadsafe")  # fmt: skip
 
     def __init__(
         self,
@@ -93,7 +93,8 @@ class Handover:
         input_: Budget | None = None,
     ) -> None:
         # immutable
-        self._wake_threadsafe = wake_threadsafe
+        self.wake_threadsafe = wake_threadsafe
+        """To be called outside of the lock."""
         self._ceiling = ceiling
         self._output = output
         self._input = input_
@@ -124,17 +125,13 @@ class Handover:
         return self._input is not None and self._input.full
 
     def append_locked(self, output: Output) -> bool:
-        """Append to the outbox; True if the caller must call :meth:`wake` after releasing."""
+        """Append to the outbox; True if ``wake_threadsafe`` must be called afterwards."""
         self.outbox.append(output)
         self.unsent += len(output[2])
         if self.scheduled:
             return False
         self.scheduled = True
         return True
-
-    def wake(self, about_to_wait: bool = False) -> None:
-        """Schedule a flush on the loop; outside the lock. See Wire.flush_threadsafe."""
-        self._wake_threadsafe(about_to_wait)
 
     @loop_thread
     def drain(self) -> list[Output]:

@@ -156,7 +156,7 @@ class Stream(IncomingStream):
         """Wake the loop, if it has to be, and wait for room, if more follows."""
         waits = mark == OPEN and self.unsent >= self.limits.write_limit
         if wake:
-            self._handover.wake(about_to_wait=waits)
+            self._handover.wake_threadsafe(waits)
         if waits:
             with self._handover.lock:
                 self._wait_locked(lambda: self.unsent <= self.limits.write_limit // 4)
@@ -221,7 +221,7 @@ class Stream(IncomingStream):
                 if handover.scheduled:
                     return None
                 handover.scheduled = True
-                return handover.wake
+                return handover.wake_threadsafe
         self.send(head, data, END)
         return None
 
@@ -246,7 +246,7 @@ class Stream(IncomingStream):
                 return False
             wake = self._handover.append_locked((self, head, b"", OPEN, 0))
         if wake:
-            self._handover.wake()
+            self._handover.wake_threadsafe(False)
         return True
 
     @application_thread
@@ -298,7 +298,7 @@ class Stream(IncomingStream):
             if (counted or not self._input_ended) and self._failure is None:
                 wake = handover.append_locked((self, None, b"", FINISHED, 0))
         if wake:
-            handover.wake()
+            handover.wake_threadsafe(False)
 
     # ----------------------------------------------------------------- see StreamControl
 
@@ -320,4 +320,4 @@ class Stream(IncomingStream):
             handover.commands.append(command)
             wake = handover.append_locked((self, None, b"", COMMAND, 0))
         if wake:
-            handover.wake()
+            handover.wake_threadsafe(False)

@@ -67,19 +67,16 @@ class IncomingStream(WaitingStream):
                 self._fail_input_locked(BodyTooLarge(f"the content is over {max_body} octets"))
             if self._input_failure is not None or self.application_done:
                 return False
-            self._append_locked(data)
+            chunks = self._chunks
+            if chunks and octets < SMALL_CHUNK and len(chunks[-1]) < SMALL_CHUNK:
+                # What comes in tiny frames would otherwise cost thirty times its octets.
+                chunks[-1] += data
+            else:
+                chunks.append(data)
             self._buffered += octets
             if self.reading_since is not None:
                 self.reading_since = time.monotonic()
         return True
-
-    def _append_locked(self, data: bytes) -> None:
-        """Keep content; what comes in tiny frames would otherwise cost thirty times its octets."""
-        chunks = self._chunks
-        if chunks and len(data) < SMALL_CHUNK and len(chunks[-1]) < SMALL_CHUNK:
-            chunks[-1] += data
-        else:
-            chunks.append(data)
 
     @loop_thread
     def wake_reader(self) -> None:
@@ -149,20 +146,21 @@ class IncomingStream(WaitingStream):
         """
         handover = self._handover
         with handover.lock:
-            # The peer has the rest of the window to go on with, so that these octets do come.
-            self._wanted = min(minimum, self.limits.credit_step)
-            if not (self._input_ended or self._is_readable_locked()):
-                self.reading_since = time.monotonic()
-                try:
-                    self._wait_locked(self._is_readable_locked)
-                finally:
-                    self.reading_since = None
+            if not self._input_ended:
+                # The peer has the rest of the window to go on with, so these octets do come.
+                self._wanted = min(minimum, self.limits.credit_step)
+                if not self._is_readable_locked():
+                    self.reading_since = time.monotonic()
+                    try:
+                        self._wait_locked(self._is_readable_locked)
+                    finally:
+                        self.reading_since = None
             if self._input_failure is not None:
                 raise again(self._input_failure)
             data = self._pop_locked(wanted)
             wake = self._return_credit_locked(len(data))
         if wake:
-            handover.wake()
+            handover.wake_threadsafe(False)
         return data
 
     def _is_readable_locked(self) -> bool:
@@ -182,13 +180,17 @@ class IncomingStream(WaitingStream):
         chunks = self._chunks
         if not chunks:
             return b""
-        taken = [chunks.popleft()]
-        octets = len(taken[0])
+        first = chunks.popleft()
+        octets = len(first)
+        if not chunks or octets >= wanted:
+            self._buffered -= octets
+            return first
+        taken = [first]
         while chunks and octets < wanted:
             taken.append(chunks.popleft())
             octets += len(taken[-1])
         self._buffered -= octets
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+        return b"".join(taken)
 
     @abc.abstractmethod
     def _return_credit_locked(self, octets: int) -> bool:

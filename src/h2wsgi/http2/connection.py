@@ -61,10 +61,12 @@ class Connection(Streams):
         else:
             self._arrived.append(stream)
         if request.large:
-            was_full = self._host.input_budget.full
+            budget = self._host.input_budget
+            was_full = budget.full
             self._sections[stream_id] = request.large
-            self._host.input_budget.add(request.large)
-            self.inflow.look_at_budget(stream, was_full)
+            budget.add(request.large)
+            if budget.full:
+                self.inflow.budget_is_full(stream, was_full)
 
     def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
         """See EngineHandler."""
@@ -80,7 +82,8 @@ class Connection(Streams):
     def slice_ended(self) -> None:
         """Have the applications run for the requests that came since the last call, a batch, and
         go on for the content that came."""
-        self._readers.slice_ended()
+        if self._readers.heard:
+            self._readers.slice_ended()
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.meter.requests += len(arrived)
@@ -110,7 +113,8 @@ class Connection(Streams):
         if octets < flow_octets:
             self.engine.credit(stream_id, flow_octets - octets)
         self.inflow.taken(flow_octets)
-        self.inflow.look_at_budget(stream, was_full)
+        if budget.full:
+            self.inflow.budget_is_full(stream, was_full)
 
     def data_discarded(self, flow_octets: int) -> None:
         """See EngineHandler."""
@@ -179,7 +183,7 @@ class Connection(Streams):
 
     @loop_thread
     def flush(self) -> bool:
-        """Take what the applications handed over and send what may be sent; see transmit."""
+        """Take what the applications handed over, and send what may be sent as Outflow.transmit."""
         streams, send_whole = self.streams, self.outflow.send_whole
         batch = self._handover.drain()
         # Only then can a stream have more than one piece in it.
@@ -199,7 +203,7 @@ class Connection(Streams):
                 self._application_finished(stream)
             elif mark != CREDIT:
                 self.outflow.push(stream, head, data, mark)
-        return self.transmit()
+        return self.outflow.transmit()
 
     def _take_command(self, stream: Stream) -> None:
         # Not run at once: the rest of the batch has not been counted yet.
@@ -224,11 +228,6 @@ class Connection(Streams):
         for stream in self.streams.values():
             stream.set_limits(self._limits)
         self.inflow.return_credit()
-
-    @loop_thread
-    def transmit(self) -> bool:
-        """Write what windows and transport allow; True if there is more to do in another turn."""
-        return self.outflow.transmit()
 
     def _application_finished(self, stream: Stream) -> None:
         budgeted, stream.budgeted = stream.budgeted, 0

@@ -72,7 +72,8 @@ class Deadlines:
         self._settings_received = False
         self._settings_owed: list[float] = []
         """When those of our SETTINGS were sent that the peer has not acknowledged."""
-        self._fields_since: float | None = None
+        self.fields_since: float | None = None
+        """When the field section began that is not whole, as :meth:`fields_begun` was told."""
         self._heard_at = self._opened_at
         self._ping_sent_at: float | None = None
         self._withheld_until = 0.0
@@ -119,9 +120,9 @@ class Deadlines:
 
     def fields_begun(self, since: float | None) -> None:
         """A field section began to come at ``since``; None: none is under way."""
-        if since is not None and self._fields_since is None and self._config.fields_timeout:
+        if since is not None and self.fields_since is None and self._config.fields_timeout:
             self._look_soon()
-        self._fields_since = since
+        self.fields_since = since
 
     def streams_changed(self, open_streams: int) -> None:
         """The first stream opened, or the last one closed."""
@@ -177,7 +178,7 @@ class Deadlines:
 
     def _arm_for_rest(self, now: float) -> None:
         left = [max(left, 0.001) for _, left in self._clocks(now)]
-        if self._fields_since is not None or (self._connection and self._connection.streams):
+        if self.fields_since is not None or (self._connection and self._connection.streams):
             left.append(self._interval)
         self._arm(min(left, default=0))
 
@@ -197,7 +198,7 @@ class Deadlines:
             run(config.preface_timeout, self._opened_at, handler.preface_timed_out)
         owed_since = self._settings_owed[0] if self._settings_owed else None
         run(config.settings_timeout, after_hold(owed_since), handler.settings_timed_out)
-        run(config.fields_timeout, self._fields_since, handler.fields_timed_out)
+        run(config.fields_timeout, self.fields_since, handler.fields_timed_out)
         run(config.idle_timeout, self._idle_since, handler.idle_timed_out)
         if config.ping_interval and self._settings_received:
             if self._ping_sent_at is None:

@@ -65,6 +65,10 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
+READING = (State.OPEN, State.DRAINING)
+"""The states in which input still means something."""
+
+
 class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
     """One connection, as far as its end is concerned.
 
@@ -193,7 +197,7 @@ class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
             return
         for stream in list(self.connection.streams.values()):
             self.connection.reset(stream, ErrorCodes.CANCEL, "the server stops")
-        self.connection.transmit()
+        self.connection.outflow.transmit()
         self._close()
 
     def abort(self) -> None:

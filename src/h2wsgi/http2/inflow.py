@@ -52,19 +52,18 @@ class Inflow:
 
     def taken(self, flow_octets: int) -> None:
         """Count octets that left the connection's window, and return the credit when it is due."""
-        due = self.credit.taken(flow_octets)
-        if self.budget.full:
-            self.withheld += due
-        elif due:
-            self._engine.credit(0, due)
-
-    def look_at_budget(self, stream: Stream, was_full: bool) -> None:
-        """Refuse what can be refused, if what ``stream`` has just brought was too much."""
-        if self.budget.full:
-            if was_full:
-                self._refuse_if_unstarted(stream)
+        if due := self.credit.taken(flow_octets):
+            if self.budget.full:
+                self.withheld += due
             else:
-                self._host.input_is_full()
+                self._engine.credit(0, due)
+
+    def budget_is_full(self, stream: Stream, was_full: bool) -> None:
+        """The process is full: refuse what can be refused, as ``stream`` brought too much."""
+        if was_full:
+            self._refuse_if_unstarted(stream)
+        else:
+            self._host.input_is_full()
 
     def credit_stream(self, stream: Stream, octets: int) -> None:
         """Return a stream's credit for octets that its application took."""

@@ -153,9 +153,11 @@ class Outflow:
 
     def transmit(self) -> bool:
         """Write what windows and transport allow; True if there is more to do in another turn."""
-        wire = self._wire
+        if not self._queue.pending:  # most often, as whole responses are not queued
+            self.write()
+            return False
         for _ in range(BATCHES_PER_TURN):
-            more = self._queue.has_ready and not wire.write_paused and self._gather()
+            more = not self._wire.write_paused and self._gather()
             self.write()
             if not more:
                 return False

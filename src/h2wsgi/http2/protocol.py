@@ -23,7 +23,7 @@ from ..stream import Stream
 from . import refusal
 from .connection import Connection
 from .deadlines import Deadlines
-from .ending import EndingHost, EndingProtocol, State
+from .ending import READING, EndingHost, EndingProtocol, State
 from .frame_gate import FrameGate, NotHTTP2
 from .observer import ObserverFactory
 from .timeouts import Timeouts
@@ -118,7 +118,7 @@ class H2Protocol(EndingProtocol):
         self._delay("settings")
         if self.state is State.DRAINING:
             self._announce_end()
-        self.connection.transmit()
+        self.connection.outflow.transmit()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio.BufferedProtocol."""
@@ -130,7 +130,7 @@ class H2Protocol(EndingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read. It may be kept, unlike the buffer."""
-        if self._reads:
+        if self.state in READING:
             self._deadlines.heard = True
             self._gate.feed(data)
             if not self._work_scheduled:
@@ -177,7 +177,7 @@ class H2Protocol(EndingProtocol):
     @property
     def _reads(self) -> bool:
         """True while input still means something."""
-        return self.state in (State.OPEN, State.DRAINING)
+        return self.state in READING
 
     @loop_thread
     def _work(self) -> None:
@@ -205,17 +205,17 @@ class H2Protocol(EndingProtocol):
         except ConnectionFailed as error:
             self.fail(error.code, str(error), error.limit)
             return
-        self._deadlines.fields_begun(self._gate.fields_since)
+        deadlines = self._deadlines
+        if (since := self._gate.fields_since) != deadlines.fields_since:
+            deadlines.fields_begun(since)
         self.transmit()
-        self._read_on(more)
-
-    def _read_on(self, more: bool) -> None:
-        """Go on with the input: what is left of it now first, in another turn of the loop."""
-        if self._reads:
+        if self.state in READING:
             if more:
+                # What is left is for another turn of the loop, before anything new.
                 self._work_scheduled = True
                 self._loop.call_soon(self._work)
-            self._pause_reading(more or self._clogged)
+            if (pause := more or self._clogged) != self._read_paused:
+                self._pause_reading(pause)
 
     @property
     def _clogged(self) -> bool:
@@ -227,7 +227,7 @@ class H2Protocol(EndingProtocol):
         gate = self._gate
         receive_frame = self.connection.engine.receive_frame
         stop_at = time.monotonic() + SLICE_SECONDS
-        octets_left = gate.buffered - SLICE_OCTETS
+        octets = 0
         try:
             for _ in range(SLICE_FRAMES):
                 frame = gate.next_frame()
@@ -236,7 +236,8 @@ class H2Protocol(EndingProtocol):
                 if frame is None:
                     return False
                 receive_frame(*frame)
-                if gate.buffered <= octets_left or time.monotonic() >= stop_at:
+                octets += len(frame[3])
+                if octets >= SLICE_OCTETS or time.monotonic() >= stop_at:
                     break
         finally:
             self.connection.slice_ended()
@@ -294,7 +295,7 @@ class H2Protocol(EndingProtocol):
     def transmit(self) -> None:
         """See EndingProtocol."""
         if self.state is not State.CLOSED:
-            self._send(self.connection.transmit)
+            self._send(self.connection.outflow.transmit)
 
     def _send(self, send: Callable[[], bool]) -> None:
         try:

@@ -27,33 +27,33 @@ class Readers:
         self._enough = enough
         self._waiting: dict[Stream, None] = {}
         self._scheduled = False
-        self._heard = False
+        self.heard = False
+        """Whether some came since the last look."""
         self._turns = 0
 
     def received(self, stream: Stream) -> None:
         """Content came for a stream whose application may be waiting for some."""
         self._waiting[stream] = None
-        self._heard = True
+        self.heard = True
 
     def slice_ended(self) -> None:
         """The loop is about to do something else: wake those that have enough."""
-        if self._heard:
-            for stream in [s for s in self._waiting if s.buffered >= self._enough]:
-                del self._waiting[stream]
-                stream.wake_reader()
-            if self._waiting and not self._scheduled:
-                self._turns = 0
-                self._scheduled = True
-                self._call_soon(self._look)
+        for stream in [s for s in self._waiting if s.buffered >= self._enough]:
+            del self._waiting[stream]
+            stream.wake_reader()
+        if self._waiting and not self._scheduled:
+            self._turns = 0
+            self._scheduled = True
+            self._call_soon(self._look)
 
     def _look(self) -> None:
         """Wake all if nothing came in the last turn."""
         self._turns += 1
-        if self._heard and self._turns < TURNS:
-            self._heard = False
+        if self.heard and self._turns < TURNS:
+            self.heard = False
             self._call_soon(self._look)
             return
-        self._scheduled = self._heard = False
+        self._scheduled = self.heard = False
         waiting, self._waiting = self._waiting, {}
         for stream in waiting:
             stream.wake_reader()

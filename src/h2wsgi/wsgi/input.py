@@ -40,17 +40,18 @@ class Input:
             size = -1
         if size == 0:
             return b""
-        parts = []
         left = STEP if size < 0 else size
-        while left:
-            part = self._next(left, left)
-            if not part:
-                break
+        part = self._next(left, left)
+        if self._ended and self._position == len(self._buffer):
+            return part  # as it is for most requests
+        parts = []
+        while part:
             parts.append(part)
-            if self._ended and self._position == len(self._buffer):
-                break  # as it is for most requests after the first part
             if size > 0:
                 left -= len(part)
+                if not left:
+                    break
+            part = self._next(left, left)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read1(self, size: int | None = -1) -> bytes:

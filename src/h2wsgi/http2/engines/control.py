@@ -45,7 +45,6 @@ class FrameReceiver(abc.ABC, Generic[S]):
         """Our SETTINGS frames that the peer has not confirmed yet."""
         self._streams: StreamTable[S] = StreamTable()
         self._receivers = {
-            DATA: self._receive_data,
             PRIORITY: self._receive_priority,
             RST_STREAM: self._receive_rst_stream,
             SETTINGS: self._receive_settings,
@@ -64,6 +63,8 @@ class FrameReceiver(abc.ABC, Generic[S]):
         """See Engine. Frames of unknown type are ignored (section 5.5)."""
         if type_ == HEADERS:
             self._receive_headers(flags, stream_id, payload)
+        elif type_ == DATA:
+            self._receive_data(flags, stream_id, payload)
         elif (receiver := self._receivers.get(type_)) is not None:
             receiver(flags, stream_id, payload)
 

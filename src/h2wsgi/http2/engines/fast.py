@@ -226,6 +226,8 @@ class FastEngine(FrameReceiver[_Stream]):
 
     def data_to_send(self) -> bytes:
         """See Engine."""
+        if not self._out:
+            return b""
         data = b"".join(self._out)
         self._out.clear()
         return data
