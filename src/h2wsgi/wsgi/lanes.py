@@ -145,8 +145,8 @@ class Lanes(abc.ABC, Generic[Job]):
 
     def _next_locked(self) -> Assignment[Job] | None:
         """Take the next job round robin; None if there is none that may run now."""
-        while self._may_start_locked():
-            ring = self._fresh or self._ring
+        # Most often nothing waits, or one job did: what can be seen here is not worth a call.
+        while (ring := self._fresh or self._ring) and self._may_start_locked():
             lane = ring.popleft()
             lane.ring = None
             if ring is self._fresh and lane.running:
@@ -159,7 +159,8 @@ class Lanes(abc.ABC, Generic[Job]):
             lane.running += 1
             self._running += 1
             self._started += 1
-            self._enter_ring_locked(lane)
+            if lane.waiting:
+                self._enter_ring_locked(lane)
             return lane, job
         return None
 

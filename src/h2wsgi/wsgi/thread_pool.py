@@ -110,7 +110,7 @@ class ThreadPool(Lanes[Job]):
 
     def _assign_locked(self) -> None:
         """Give waiting jobs to idle threads, then to new ones as far as those start eagerly."""
-        while self._may_start_locked():
+        while (self._fresh or self._ring) and self._may_start_locked():
             if self._served_soon() or not (self._idle or self._spawn_eagerly_locked()):
                 if not self._watching:
                     self._watching = True
@@ -192,8 +192,10 @@ class ThreadPool(Lanes[Job]):
             worker.turn_began = now
             self._running -= 1
             lane.running -= 1
-            self._enter_ring_locked(lane)
-            self._forget_if_empty_locked(lane)
+            if lane.waiting:
+                self._enter_ring_locked(lane)
+            else:
+                self._forget_if_empty_locked(lane)
             assignment = self._next_locked()
             if assignment is None:
                 self._idle.append(worker)
