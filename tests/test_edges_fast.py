@@ -21,7 +21,7 @@ from h2wsgi.http2.engines import request_blocks
 from h2wsgi.http2.engines.request_blocks import RequestBlocks
 from h2wsgi.mailbox import Mailbox
 from h2wsgi.wsgi import growth, thread_pool
-from support.peer import Peer, Setting
+from support.peer import Peer, Setting, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 
 NO_WINDOW = {Setting.INITIAL_WINDOW_SIZE: 0}
@@ -349,3 +349,70 @@ def test_no_response_gets_the_head_of_another_like_it(serve: Serve, connect: Con
                 length = [] if method == "HEAD" and not number else [str(number)]
                 assert response.headers("content-length") == length
                 assert response.headers("set-cookie") == [f"id={number}"] * (kind == "cookie")
+
+
+# ------------------------------------- content that comes before any thread knows of its request
+
+
+def sizes(environ, start_response):
+    """Answer with how many octets each read returned, and the names of the trailers."""
+    first = environ["wsgi.input"].read(1000)
+    rest = environ["wsgi.input"].read()
+    trailers = [name for name, _ in environ["h2wsgi.trailers"]()]
+    start_response("200 OK", [])
+    return [" ".join([str(len(first)), str(len(rest)), *trailers]).encode()]
+
+
+SHAPES: dict[str, tuple[Callable[[Peer, int], object], str]] = {
+    "whole": (lambda peer, stream: peer.data(stream, bytes(999), True), "999 0"),
+    "more than is asked for": (
+        lambda peer, stream: peer.data(stream, bytes(1024), True),
+        "1000 24",
+    ),
+    "empty": (lambda peer, stream: peer.data(stream, b"", True), "0 0"),
+    "padded": (lambda peer, stream: peer.data(stream, bytes(7), True, padding=9), "7 0"),
+    "in three": (
+        lambda peer, stream: [peer.data(stream, bytes(800), last) for last in (False, False, True)],
+        "1000 1400",
+    ),
+    "with trailers": (
+        lambda peer, stream: [
+            peer.data(stream, bytes(5)),
+            peer.headers(stream, [("checked", "yes")], end_stream=True),
+        ],
+        "5 0 checked",
+    ),
+}
+
+
+@pytest.mark.parametrize("max_body", [0, 2400])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_content_that_comes_with_its_request_is_like_any_other(
+    serve: Serve, connect: Connect, shape: str, max_body: int
+) -> None:
+    server = serve(sizes, h2c=True, max_body=max_body)
+    peer = connect(server)
+    peer.roundtrip()
+    send_content, answer = SHAPES[shape]
+    for _ in range(3):
+        streams = []
+        with one_write(peer):
+            for _ in range(10):
+                streams.append(peer.request("POST", end_stream=False))
+                send_content(peer, streams[-1])
+        assert [peer.response(stream).body.decode() for stream in streams] == [answer] * 10
+    settle(server, connections=1)
+
+
+def test_a_reset_that_comes_with_its_request_leaves_nothing(serve: Serve, connect: Connect) -> None:
+    server = serve(sizes, h2c=True)
+    peer = connect(server)
+    peer.roundtrip()
+
+    with one_write(peer):
+        for number in range(20):
+            stream = peer.request("POST", body=bytes(1024))
+            if number % 2:
+                peer.rst_stream(stream)
+    assert peer.response(stream - 2).body == b"1000 24"
+    settle(server, connections=1)

@@ -29,6 +29,7 @@ from support.peer import (
     Priority,
     Setting,
     Type,
+    one_write,
 )
 
 REQUEST = [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/")]
@@ -84,19 +85,6 @@ def app(serve: Serve) -> Iterator[App]:
 @pytest.fixture
 def peer(app: App, serve: Serve, connect: Connect) -> Peer:
     return connect(serve(app))
-
-
-@contextlib.contextmanager
-def one_write(peer: Peer) -> Iterator[None]:
-    """Send what the block sends all at once, so that the server reads it all at once."""
-    parts: list[bytes] = []
-    send_raw = peer.send_raw
-    peer.send_raw = parts.append  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        peer.send_raw = send_raw  # type: ignore[method-assign]
-    peer.send_raw(b"".join(parts))
 
 
 def frame_header(length: int, type: int, flags: int = 0, stream_id: int = 0) -> bytes:

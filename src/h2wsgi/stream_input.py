@@ -79,6 +79,19 @@ class IncomingStream(WaitingStream):
         return True
 
     @loop_thread
+    def receive_early(self, data: bytes) -> None:
+        """Buffer content before any thread knows of the stream, so that no lock is needed."""
+        octets = len(data)
+        self.octets_received += octets
+        self._buffered += octets
+        self._chunks.append(data)
+
+    @loop_thread
+    def end_early(self) -> None:
+        """The request is complete before any thread knows of it."""
+        self.request_ended = self._input_ended = True
+
+    @loop_thread
     def wake_reader(self) -> None:
         """Let the application go on reading, if there is what it waits for."""
         with self._handover.lock:
@@ -161,6 +174,23 @@ class IncomingStream(WaitingStream):
             wake = self._return_credit_locked(len(data))
         if wake:
             handover.wake_threadsafe(False)
+        return data
+
+    @application_thread
+    def take_whole(self, most: int) -> bytes | None:
+        """Return all the content there will be, if it has come in one piece of ``most`` octets.
+
+        None where that is not so, or nothing is left; then :meth:`take` knows what to do.
+        """
+        with self._handover.lock:
+            chunks = self._chunks
+            if not self._input_ended or len(chunks) != 1 or len(chunks[0]) > most:
+                return None
+            data = chunks.popleft()
+            self._buffered = 0
+            wake = self._return_credit_locked(len(data))
+        if wake:
+            self._handover.wake_threadsafe(False)
         return data
 
     def _is_readable_locked(self) -> bool:

@@ -17,7 +17,7 @@ import ssl
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
@@ -807,6 +807,19 @@ class Peer:
         if self.ended is not None:
             lines.append(f"  then {self.ended}")
         return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def one_write(peer: Peer) -> Iterator[None]:
+    """Send what the block sends all at once, so that the server reads it all at once."""
+    parts: list[bytes] = []
+    send_raw = peer.send_raw
+    peer.send_raw = parts.append  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        peer.send_raw = send_raw  # type: ignore[method-assign]
+    peer.send_raw(b"".join(parts))
 
 
 def _make_socket(family: int, receive_buffer: int | None) -> socket.socket:

@@ -99,6 +99,19 @@ class Connection(Streams):
         budget = self._host.input_budget
         was_full = budget.full
         octets = len(data)
+        if (
+            self._is_new(stream)
+            and octets == flow_octets > 0
+            and not (stream.octets_received or self._limits.max_body)
+        ):
+            # Most small requests: no thread knows of the stream yet, so nothing has to be locked.
+            stream.receive_early(data)
+            stream.budgeted = octets
+            budget.add(octets)
+            self.inflow.taken(octets)
+            if budget.full:
+                self.inflow.budget_is_full(stream, was_full)
+            return
         before = stream.octets_received
         if data and stream.receive(data):
             stream.budgeted += octets
@@ -116,6 +129,10 @@ class Connection(Streams):
         if budget.full:
             self.inflow.budget_is_full(stream, was_full)
 
+    def _is_new(self, stream: Stream) -> bool:
+        """Return True if a stream was opened last, in this slice, and no thread knows of it."""
+        return bool(self._arrived) and self._arrived[-1] is stream
+
     def data_discarded(self, flow_octets: int) -> None:
         """See EngineHandler."""
         self.inflow.taken(flow_octets)
@@ -129,6 +146,9 @@ class Connection(Streams):
         trailers, self._trailers = self._trailers, None
         stream = self.streams.get(stream_id)
         if stream is None or stream.request_ended:
+            return
+        if trailers is None and self._is_new(stream):
+            stream.end_early()
             return
         stream.end_input(trailers)
         if stream.response_ended:
