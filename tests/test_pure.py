@@ -1323,6 +1323,7 @@ class Pool:
         for module in (thread_pool, growth):
             monkeypatch.setattr(module, "time", clock)
         self.scheduled: deque[tuple[float, Callable[[], None]]] = deque()
+        self.idle_looks: deque[tuple[float, Callable[[], None]]] = deque()
         self.order: list[str] = []
         self.exhausted = 0
         self.jobs: list[Job] = []
@@ -1337,11 +1338,16 @@ class Pool:
             limit=limit,
             max_threads=max_threads or limit,
             lane_limit=lane_limit,
-            schedule_threadsafe=lambda delay, callback: self.scheduled.append((delay, callback)),
+            schedule_threadsafe=self.schedule,
             exhausted=self.count_exhausted,
         )
         self.pools.append(pool)
         return pool
+
+    def schedule(self, delay: float, callback: Callable[[], None]) -> None:
+        """Keep the looks at idle threads, which are rare, apart from those at waiting jobs."""
+        looks = self.idle_looks if delay > 0.5 else self.scheduled
+        looks.append((delay, callback))
 
     def count_exhausted(self) -> None:
         self.exhausted += 1
@@ -1661,19 +1667,34 @@ def test_a_closed_pool_starts_nothing_more(pools: Pool) -> None:
     assert pool.threads == 0
 
 
-def test_idle_threads_end(pools: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread_pool, "IDLE_TIMEOUT", 0.01)
+def test_idle_threads_end(pools: Pool) -> None:
     pool = pools.make(4)
-    jobs = [pools.job(free=True) for _ in range(4)]
+    jobs = [pools.job(free=number < 3) for number in range(4)]
     for job in jobs:
         pool.submit(job, [job])
     assert begun(*jobs)
-    for thread in pools.new_threads():
-        thread.join(PATIENCE)
+    eventually(lambda: pool.busy == 1, "three threads to be idle")
+    threads = pools.new_threads()
+    ((delay, look),) = pools.idle_looks
+    pools.idle_looks.clear()
+    pools.now += delay - 1
+    look()
+    assert pool.threads == 4
+    assert pools.idle_looks[0][0] == pytest.approx(1)
+    pools.now += 1
+    pools.idle_looks.popleft()[1]()
+    assert pool.threads == 1
+    eventually(lambda: sum(t.is_alive() for t in threads) == 1, "three threads to end")
+    jobs[3].go_on.set()
+    eventually(lambda: pool.busy == 0, "the last thread to be idle")
+    pools.now += pools.idle_looks[0][0]
+    pools.idle_looks.popleft()[1]()
     assert pool.threads == 0
+    assert not pools.idle_looks
     late = pools.job(free=True)
     pool.submit("late", [late])
     assert begun(late)
+    assert len(pools.idle_looks) == 1
 
 
 # ----------------------------------------------------------------------------- addresses
