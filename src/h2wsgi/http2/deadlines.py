@@ -128,11 +128,14 @@ class Deadlines:
         """The first stream opened, or the last one closed."""
         if open_streams == 0:
             self._idle_since = self._now()
-            self._reads.clear()
-            self._writes.clear()
-        elif self._idle_since is not None:
+            if self._reads or self._writes:
+                self._reads.clear()
+                self._writes.clear()
+        elif (idle_since := self._idle_since) is not None:
             self._idle_since = None
-            self._look_soon()
+            # Requests that follow one another at once find the look that the first arranged.
+            if self._timer is None or self._due > idle_since + self._interval:
+                self._look_soon()
 
     def stop(self) -> None:
         """End every clock."""
