@@ -26,13 +26,13 @@ class Missing(Exception):
 def prepare() -> Path:
     """Return the interpreter of bench/.venv, which is made first if it is not there or is old.
 
+    It is the same as the one that runs the bench, which decides a good part of the figures.
     h2wsgi is installed from this checkout in editable form: what is measured is what is here.
     """
     check_tools()
     python = FOLDER / "bin" / "python"
-    wanted = hashlib.sha256(
-        REQUIREMENTS.read_bytes() + (ROOT / "pyproject.toml").read_bytes()
-    ).hexdigest()
+    parts = REQUIREMENTS.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), sys.version.encode()
+    wanted = hashlib.sha256(b"".join(parts)).hexdigest()
     stamp = FOLDER / "made-of"
     if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
         return python
@@ -88,8 +88,19 @@ def machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{int(total[1]) / 2**20:.0f} GiB" if total else "",
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "python": interpreter(),
     }
+
+
+def interpreter() -> str:
+    """Return which Python this is, and of which distribution, as builds differ a lot in speed."""
+    name = f"{platform.python_implementation()} {platform.python_version()}"
+    if sys.base_prefix != "/usr":
+        return name
+    try:
+        return f"{name} of {platform.freedesktop_os_release()['PRETTY_NAME']}"
+    except (OSError, KeyError):
+        return name
 
 
 def cpus() -> tuple[int, int]:

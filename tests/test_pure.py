@@ -1371,11 +1371,26 @@ class Pool:
     def pass_time(self, steps: int = 1, *, busy: bool = False) -> None:
         """Let the loop run what it was asked to, each after its delay."""
         for _ in range(steps):
+            self.let_begin()
             for _ in range(len(self.scheduled)):
                 delay, callback = self.scheduled.popleft()
                 self.now += delay
                 self.cpu += delay if busy else 0
                 callback()
+        self.let_begin()
+
+    def let_begin(self) -> None:
+        """Wait until each job that was given to a thread has begun.
+
+        Before it, its thread has given the next job to another, if there was one for it.
+        """
+        eventually(
+            lambda: (
+                sum(job.begun.is_set() for job in self.jobs)
+                == sum(pool.started for pool in self.pools)
+            ),
+            "the jobs to begin",
+        )
 
     def new_threads(self) -> list[threading.Thread]:
         return [

@@ -97,8 +97,8 @@ class Lanes(abc.ABC, Generic[Job]):
             return True
 
     @abc.abstractmethod
-    def _assign_locked(self) -> None:
-        """Give jobs that wait and may run to threads."""
+    def _assign_locked(self) -> bool:
+        """Give a job that waits and may run to a thread; False if there is none, or no thread."""
 
     # -------------------------------------------------- waiting on a client, any thread
 

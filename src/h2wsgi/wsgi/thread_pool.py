@@ -114,18 +114,24 @@ class ThreadPool(Lanes[Job]):
 
     # ------------------------------------------------------------------- under the lock
 
-    def _assign_locked(self) -> None:
-        """Give waiting jobs to idle threads, then to new ones as far as those start eagerly."""
-        while (self._fresh or self._ring) and self._may_start_locked():
-            if self._served_soon() or not (self._idle or self._spawn_eagerly_locked()):
-                if not self._watching:
-                    self._watching = True
-                    self._schedule_threadsafe(0.0, self._begin_watch)
-                return
-            if (assignment := self._next_locked()) is None:
-                return
-            self._progress_at = time.monotonic()
-            self._idle.pop().inbox.put(assignment)
+    def _assign_locked(self) -> bool:
+        """Give a job to an idle thread, or to a new one as far as those start eagerly.
+
+        That thread does the same for the next job before it begins its own, and so on: the loop
+        would be busy for a millisecond if it woke a hundred itself. True if there was a job for it.
+        """
+        if not ((self._fresh or self._ring) and self._may_start_locked()):
+            return False
+        if self._served_soon() or not (self._idle or self._spawn_eagerly_locked()):
+            if not self._watching:
+                self._watching = True
+                self._schedule_threadsafe(0.0, self._begin_watch)
+            return False
+        if (assignment := self._next_locked()) is None:
+            return False
+        self._progress_at = time.monotonic()
+        self._idle.pop().inbox.put(assignment)
+        return True
 
     def _served_soon(self) -> bool:
         """Return True if a thread that runs now will come for what waits.
@@ -169,6 +175,9 @@ class ThreadPool(Lanes[Job]):
         set_role("application")
         leave_the_cpu_to_the_loop()
         while (assignment := worker.inbox.get()) is not None:
+            if self._fresh or self._ring:
+                with self._lock:
+                    self._assign_locked()
             current: Assignment[Job] | None = assignment
             del assignment
             worker.began = worker.turn_began = time.monotonic()
@@ -259,10 +268,10 @@ class ThreadPool(Lanes[Job]):
             if busy and not stalled and not (stuck and at_hand):
                 return Step.LEFT_ALONE
             self._slow_lately = SLOW_MEMORY
-            if at_hand:
-                self._assign_locked()
-            else:
+            if not at_hand:
                 self._grow_locked()
+            while self._assign_locked():
+                pass
             return Step.GREW
 
     def _grow_locked(self) -> None:
@@ -274,7 +283,6 @@ class ThreadPool(Lanes[Job]):
         for _ in range(min(waiting, room, max(1, self._threads))):
             if not self._spawn_locked():
                 break
-        self._assign_locked()
 
 
 def _report(error: BaseException) -> None:
