@@ -236,7 +236,9 @@ def test_the_pool_never_exceeds_its_limit_of_running_applications(
     meeting = Meeting()
     server = serve(meeting, threads=6, max_threads=100)
     peers = [connect(server) for _ in range(3)]
-    streams = [(peer, peer.request(path="/x")) for peer in peers for _ in range(10)]
+    streams = [(peers[0], peers[0].request(path="/x")) for _ in range(10)]
+    meeting.wait_for(5)  # the last thread is for a connection that runs nothing yet
+    streams += [(peer, peer.request(path="/x")) for peer in peers[1:] for _ in range(10)]
     meeting.wait_for(6)
     for peer in peers:
         peer.roundtrip()
