@@ -99,21 +99,12 @@ class Connection(Streams):
         budget = self._host.input_budget
         was_full = budget.full
         octets = len(data)
-        if (
-            self._is_new(stream)
-            and octets == flow_octets > 0
-            and not (stream.octets_received or self._limits.max_body)
-        ):
-            # Most small requests: no thread knows of the stream yet, so nothing has to be locked.
-            stream.receive_early(data)
-            stream.budgeted = octets
-            budget.add(octets)
-            self.inflow.taken(octets)
-            if budget.full:
-                self.inflow.budget_is_full(stream, was_full)
-            return
         before = stream.octets_received
-        if data and stream.receive(data):
+        # Most small requests: no thread knows of the stream yet, so nothing has to be locked.
+        early = octets and not (before or self._limits.max_body) and self._is_new(stream)
+        if early:
+            stream.receive_early(data)
+        if early or (data and stream.receive(data)):
             stream.budgeted += octets
             budget.add(octets)
             if stream.has_waited:

@@ -128,9 +128,8 @@ class Deadlines:
         """The first stream opened, or the last one closed."""
         if open_streams == 0:
             self._idle_since = self._now()
-            if self._reads or self._writes:
-                self._reads.clear()
-                self._writes.clear()
+            self._reads.clear()
+            self._writes.clear()
         elif (idle_since := self._idle_since) is not None:
             self._idle_since = None
             # Requests that follow one another at once find the look that the first arranged.

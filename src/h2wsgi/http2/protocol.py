@@ -155,7 +155,7 @@ class H2Protocol(EndingProtocol):
         """Go on with the output, if nothing holds it up any more."""
         self.write_paused = self._transport_full or self._stall is not None
         self.transmit()
-        if self._reads:
+        if self.state in READING:
             self._pause_reading(self._work_scheduled)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -174,16 +174,11 @@ class H2Protocol(EndingProtocol):
 
     # ------------------------------------------------------------------------------- input
 
-    @property
-    def _reads(self) -> bool:
-        """True while input still means something."""
-        return self.state in READING
-
     @loop_thread
     def _work(self) -> None:
         """Process one slice of the input, and arrange for the rest."""
         self._work_scheduled = False
-        if self._reads:
+        if self.state in READING:
             try:
                 self._process_input()
             except Exception:
@@ -214,8 +209,7 @@ class H2Protocol(EndingProtocol):
                 # What is left is for another turn of the loop, before anything new.
                 self._work_scheduled = True
                 self._loop.call_soon(self._work)
-            if (pause := more or self._clogged) != self._read_paused:
-                self._pause_reading(pause)
+            self._pause_reading(more or self._clogged)
 
     @property
     def _clogged(self) -> bool:
@@ -277,7 +271,7 @@ class H2Protocol(EndingProtocol):
         """See Wire."""
 
         def call() -> None:
-            if self._reads:
+            if self.state in READING:
                 callback()
                 self.transmit()
 
@@ -317,7 +311,7 @@ class H2Protocol(EndingProtocol):
     def stall(self, seconds: float) -> None:
         """See Wire. Of several the one that ends last counts."""
         until = self._loop.time() + seconds
-        if not self._reads or (self._stall is not None and self._stall.when() >= until):
+        if self.state not in READING or (self._stall is not None and self._stall.when() >= until):
             return
         if self._stall is not None:
             self._stall.cancel()
