@@ -17,9 +17,10 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi.config import Config
+from h2wsgi.errors import MalformedRequest
 from h2wsgi.http2.engines import request_blocks
 from h2wsgi.http2.engines.request_blocks import RequestBlocks
-from h2wsgi.mailbox import Mailbox
+from h2wsgi.mailbox import LATE, Mailbox
 from h2wsgi.wsgi import growth, thread_pool
 from support.peer import Peer, Setting, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked
@@ -238,6 +239,24 @@ def test_an_idle_thread_keeps_no_connection_alive(serve: Serve, connect: Connect
 # ------------------------------------------------------------------------ waking and starting
 
 
+def test_the_mailbox_tells_when_the_loop_was_woken_and_does_not_come():
+    async def post() -> list[bool]:
+        mailbox = Mailbox(asyncio.get_running_loop())
+        told = [mailbox.is_late_threadsafe()]
+        done = asyncio.Event()
+        mailbox.post_threadsafe(done.set)
+        time.sleep(2 * LATE)
+        told.append(mailbox.is_late_threadsafe())
+        try:
+            await asyncio.wait_for(done.wait(), 2)
+            time.sleep(2 * LATE)
+            return [*told, mailbox.is_late_threadsafe()]
+        finally:
+            mailbox.close()
+
+    assert asyncio.run(post()) == [False, True, False]
+
+
 def test_a_call_that_fails_takes_no_other_out_of_the_mailbox():
     made: list[str] = []
 
@@ -294,6 +313,34 @@ def never_indexed(name: bytes, value: bytes) -> bytes:
     return (
         bytes((0x10, len(name))) + name + bytes((0x7F, length & 0x7F | 0x80, length >> 7)) + value
     )
+
+
+def test_a_path_is_remembered_as_it_reads_and_with_what_asks_for_it():
+    """Of all connections together: one that may stand in a request may not in another."""
+    # GET is in the static table, OPTIONS has to be entered in the dynamic one.
+    for entered, indexed, star_is_a_path in (
+        (b"", b"\x82", False),
+        (b"\x42\x07OPTIONS", b"\xbe", True),
+        (b"", b"\x82", False),
+    ):
+        blocks = RequestBlocks(Config())
+        blocks.decode(entered)
+        before = indexed + b"\x87\x04"
+        blocks.read(blocks.decode(before + b"\x02/a"), before + b"\x02/a", True)
+        for _ in range(2):
+            assert path_of(blocks, before + b"\x03/bc") == b"/bc"
+            assert path_of(blocks, before + b"\x02/\x00") is None
+            assert path_of(blocks, before + b"\x01*") == (b"*" if star_is_a_path else None)
+
+
+def path_of(blocks: RequestBlocks, block: bytes) -> bytes | None:
+    """Return the path of a block that is like one before; None if it is not one."""
+    try:
+        request = blocks.recall(block, True)
+    except MalformedRequest:
+        return None
+    assert request is not None
+    return request.path
 
 
 def test_what_a_connection_remembers_of_long_requests_is_bounded_in_octets():

@@ -99,8 +99,10 @@ class Unpadded:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._handler, name)
 
-    def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
-        self._handler.data_received(stream_id, data, len(data))
+    def data_received(
+        self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
+    ) -> None:
+        self._handler.data_received(stream_id, data, len(data), end_stream)
 
 
 def loses_padding(handler: EngineHandler, config: Config) -> ReferenceEngine:

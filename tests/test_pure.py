@@ -14,7 +14,6 @@ import stat
 import struct
 import threading
 import types
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -1326,9 +1325,17 @@ class Pool:
         self.idle_looks: deque[tuple[float, Callable[[], None]]] = deque()
         self.order: list[str] = []
         self.exhausted = 0
+        self.loop_is_late = False
         self.jobs: list[Job] = []
         self.pools: list[ThreadPool[Job]] = []
         self.before = set(threading.enumerate())
+        self._lanes: dict[object, Lane[Job]] = {}
+
+    def lane(self, pool: ThreadPool[Job], connection: object) -> Lane[Job]:
+        """Return the lane of a connection by whatever stands for it."""
+        if connection not in self._lanes:
+            self._lanes[connection] = pool.lane()
+        return self._lanes[connection]
 
     def make(
         self, limit: int, max_threads: int | None = None, lane_limit: int = 1_000
@@ -1340,6 +1347,7 @@ class Pool:
             lane_limit=lane_limit,
             schedule_threadsafe=self.schedule,
             exhausted=self.count_exhausted,
+            loop_is_late_threadsafe=lambda: self.loop_is_late,
         )
         self.pools.append(pool)
         return pool
@@ -1423,7 +1431,7 @@ def test_the_first_jobs_start_without_delay(pools: Pool) -> None:
     pool = pools.make(8)
     jobs = [pools.job() for _ in range(4)]
     for number, job in enumerate(jobs):
-        pool.submit(number, [job])
+        pool.submit(pools.lane(pool, number), [job])
     assert begun(*jobs)
     assert (pool.threads, pool.busy, len(pools.scheduled)) == (4, 4, 0)
 
@@ -1439,10 +1447,10 @@ def test_a_thread_that_is_idle_is_used_again(pools: Pool, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(pool, "_done", done_and_said)
     first, second = pools.job(free=True), pools.job()
-    pool.submit("a", [first])
+    pool.submit(pools.lane(pool, "a"), [first])
     assert idle.wait(PATIENCE)
     assert (pool.threads, pool.busy) == (1, 0)
-    pool.submit("a", [second])
+    pool.submit(pools.lane(pool, "a"), [second])
     assert begun(second)
     assert (pool.threads, pool.busy) == (1, 1)
 
@@ -1451,7 +1459,7 @@ def test_threads_are_added_while_jobs_wait_and_the_processor_does_not(pools: Poo
     pool = pools.make(64)
     jobs = [pools.job() for _ in range(40)]
     for number, job in enumerate(jobs):
-        pool.submit(number, [job])
+        pool.submit(pools.lane(pool, number), [job])
     assert pool.threads == 4
     pools.pass_time(2)
     assert pool.threads == 8  # doubled
@@ -1466,7 +1474,7 @@ def test_no_threads_are_added_while_the_process_computes_unless_nothing_moves(
     pool = pools.make(64)
     jobs = [pools.job() for _ in range(10)]
     for number, job in enumerate(jobs):
-        pool.submit(number, [job])
+        pool.submit(pools.lane(pool, number), [job])
     pools.pass_time(1 + 9, busy=True)
     assert pool.threads == 4
     pools.pass_time(2, busy=True)
@@ -1478,7 +1486,7 @@ def test_growth_ends_at_the_limit(pools: Pool, limit: int, max_threads: int) -> 
     pool = pools.make(limit, max_threads)
     jobs = [pools.job() for _ in range(limit + 20)]
     for number, job in enumerate(jobs):
-        pool.submit(number, [job])
+        pool.submit(pools.lane(pool, number), [job])
     pools.pass_time(40)
     assert begun(*jobs[:limit])
     assert pool.threads == limit
@@ -1493,13 +1501,13 @@ def test_connections_take_turns(pools: Pool, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(thread_pool, "TURN", 0.0)
     pool = pools.make(1)
     first = pools.job("first")
-    pool.submit("z", [first])
+    pool.submit(pools.lane(pool, "z"), [first])
     assert begun(first)
     jobs = []
     for key, count in (("a", 3), ("b", 1), ("c", 2)):
         for number in range(count):
             jobs.append(pools.job(f"{key}{number}", free=True))
-            pool.submit(key, [jobs[-1]])
+            pool.submit(pools.lane(pool, key), [jobs[-1]])
     first.go_on.set()
     assert all(job.over.wait(PATIENCE) for job in jobs)
     assert pools.order == ["first", "a0", "b0", "c0", "a1", "c1", "a2"]
@@ -1511,11 +1519,11 @@ def test_one_connection_leaves_threads_to_the_others(pools: Pool) -> None:
     assert share == 9
     greedy = [pools.job() for _ in range(20)]
     for job in greedy:
-        pool.submit("greedy", [job])
+        pool.submit(pools.lane(pool, "greedy"), [job])
     pools.pass_time(20)
     assert begun(*greedy[:share])
     other = pools.job(free=True)
-    pool.submit("other", [other])
+    pool.submit(pools.lane(pool, "other"), [other])
     pools.pass_time(20)
     assert other.over.wait(PATIENCE)
     assert sum(job.begun.is_set() for job in greedy) == share
@@ -1535,18 +1543,18 @@ def test_the_last_threads_are_for_connections_that_run_nothing(
         return [sum(j.begun.is_set() and not j.over.is_set() for j in jobs) for jobs in greedy]
 
     for number, jobs in enumerate(greedy):
-        pool.submit(number, jobs)
+        pool.submit(pools.lane(pool, number), jobs)
         pools.pass_time(20)
     eventually(lambda: running() == [9, 1, 1], "all that may run to run")
     late = [pools.job(), pools.job()]
-    pool.submit("late", late)
+    pool.submit(pools.lane(pool, "late"), late)
     pools.pass_time(20)
     assert begun(late[0])
     # Twelve run: a place that becomes free is for a connection that runs nothing.
     greedy[0][0].go_on.set()
     assert greedy[0][0].over.wait(PATIENCE)
     fresh = pools.job()
-    pool.submit("fresh", [fresh])
+    pool.submit(pools.lane(pool, "fresh"), [fresh])
     pools.pass_time(20)
     assert begun(fresh)
     assert running() == [8, 1, 1]
@@ -1565,12 +1573,12 @@ def test_a_connection_has_no_more_applications_than_it_may_have_streams(pools: P
     for job in waiting:
         job.waits.set()
     jobs = [pools.job() for _ in range(6)]
-    pool.submit("a", [*waiting, *jobs])
+    pool.submit(pools.lane(pool, "a"), [*waiting, *jobs])
     pools.pass_time(20)
     assert begun(*waiting, *jobs[:2])
     assert not any(job.begun.is_set() for job in jobs[2:])
     other = pools.job(free=True)
-    pool.submit("b", [other])
+    pool.submit(pools.lane(pool, "b"), [other])
     assert other.over.wait(PATIENCE)
     waiting[0].resume.set()
     waiting[0].go_on.set()
@@ -1591,10 +1599,10 @@ def test_a_job_that_waits_on_its_client_gives_its_place_to_another(pools: Pool) 
     pool = pools.make(1, 8)
     waiting, second, third = pools.job("waiting"), pools.job("second"), pools.job("third")
     waiting.waits.set()
-    pool.submit("a", [waiting])
+    pool.submit(pools.lane(pool, "a"), [waiting])
     assert waiting.waiting.wait(PATIENCE)
-    pool.submit("b", [second])
-    pool.submit("b", [third])
+    pool.submit(pools.lane(pool, "b"), [second])
+    pool.submit(pools.lane(pool, "b"), [third])
     pools.pass_time(5)
     assert begun(second)
     # It comes back without waiting for a place, and new starts wait for two ends.
@@ -1613,10 +1621,10 @@ def test_at_the_ceiling_of_threads_the_server_is_asked_for_one_again_and_again(
     waiting = [pools.job(), pools.job()]
     for job in waiting:
         job.waits.set()
-        pool.submit(job, [job])
+        pool.submit(pools.lane(pool, job), [job])
         assert job.waiting.wait(PATIENCE)
     late = pools.job(free=True)
-    pool.submit("late", [late])
+    pool.submit(pools.lane(pool, "late"), [late])
     pools.pass_time(10)
     assert pool.threads == 2
     assert pools.exhausted > 1
@@ -1626,33 +1634,65 @@ def test_at_the_ceiling_of_threads_the_server_is_asked_for_one_again_and_again(
 
 
 def test_a_job_that_waits_can_be_cancelled_and_leaves_nothing(pools: Pool) -> None:
-    class Key:
-        pass
-
     pool = pools.make(1)
     running, waiting = pools.job(), pools.job()
-    key, other = Key(), Key()
-    pool.submit(key, [running])
+    lane, other = pool.lane(), pool.lane()
+    pool.submit(lane, [running])
     assert begun(running)
     pool.submit(other, [waiting])
     assert pool.cancel(other, waiting)
     assert not pool.cancel(other, waiting)
-    assert not pool.cancel(key, running)
-    assert not pool.cancel("nobody", waiting)
-    gone = weakref.ref(other)
-    del other
+    assert not pool.cancel(lane, running)
+    assert not pool.cancel(pool.lane(), waiting)
+    gc.collect()
+    # A lane that the pool went on holding would keep its connection alive.
+    assert gc.get_referrers(other) == []
     running.go_on.set()
     assert running.over.wait(PATIENCE)
-    gc.collect()
-    assert gone() is None
     assert not waiting.begun.is_set()
+
+
+@pytest.mark.parametrize(
+    ("alone", "late", "running", "yields"),
+    [(True, True, 6, True), (True, True, 5, False), (True, False, 6, False)]
+    + [(False, True, 6, False)],
+)
+def test_a_thread_of_a_crowd_lets_a_late_loop_go_first_where_they_share_a_cpu(
+    pools: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    alone: bool,
+    late: bool,
+    running: int,
+    yields: bool,
+) -> None:
+    yielded = threading.Event()
+    monkeypatch.setattr(thread_pool, "is_alone_on_its_cpu", lambda: alone)
+    monkeypatch.setattr(thread_pool, "let_the_loop_go_first", yielded.set)
+    pool = pools.make(8)
+    jobs = [pools.job() for _ in range(running)]
+    for number, job in enumerate(jobs):
+        pool.submit(pools.lane(pool, number), [job])
+    pools.pass_time(5)
+    assert begun(*jobs)
+    pools.loop_is_late = late
+    jobs[0].go_on.set()
+    if yields:
+        assert yielded.wait(PATIENCE)
+        return
+    pool.close()
+    for job in jobs:
+        job.go_on.set()
+    for thread in pools.new_threads():
+        thread.join(PATIENCE)
+    assert pool.threads == 0
+    assert not yielded.is_set()
 
 
 def test_close_ends_idle_threads_at_once_and_the_others_with_their_job(pools: Pool) -> None:
     pool = pools.make(2)
     running, idle = pools.job(), pools.job(free=True)
-    pool.submit("a", [running])
-    pool.submit("b", [idle])
+    pool.submit(pools.lane(pool, "a"), [running])
+    pool.submit(pools.lane(pool, "b"), [idle])
     assert begun(running, idle)
     assert idle.over.wait(PATIENCE)
     pool.close()
@@ -1669,11 +1709,11 @@ def test_close_ends_idle_threads_at_once_and_the_others_with_their_job(pools: Po
 def test_a_closed_pool_starts_nothing_more(pools: Pool) -> None:
     pool = pools.make(1)
     running, waiting, late = pools.job("running"), pools.job(free=True), pools.job(free=True)
-    pool.submit("a", [running])
+    pool.submit(pools.lane(pool, "a"), [running])
     assert begun(running)
-    pool.submit("b", [waiting])
+    pool.submit(pools.lane(pool, "b"), [waiting])
     pool.close()
-    pool.submit("c", [late])
+    pool.submit(pools.lane(pool, "c"), [late])
     pools.pass_time(5)
     running.go_on.set()
     for thread in pools.new_threads():
@@ -1686,7 +1726,7 @@ def test_idle_threads_end(pools: Pool) -> None:
     pool = pools.make(4)
     jobs = [pools.job(free=number < 3) for number in range(4)]
     for job in jobs:
-        pool.submit(job, [job])
+        pool.submit(pools.lane(pool, job), [job])
     assert begun(*jobs)
     eventually(lambda: pool.busy == 1, "three threads to be idle")
     threads = pools.new_threads()
@@ -1707,7 +1747,7 @@ def test_idle_threads_end(pools: Pool) -> None:
     assert pool.threads == 0
     assert not pools.idle_looks
     late = pools.job(free=True)
-    pool.submit("late", [late])
+    pool.submit(pools.lane(pool, "late"), [late])
     assert begun(late)
     assert len(pools.idle_looks) == 1
 

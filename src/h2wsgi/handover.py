@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .budget import Budget
 from .guards import loop_thread
@@ -82,8 +82,8 @@ class Handover:
     whole process; ``input_`` counts the process's unread content, None if nothing does.
     """
 
-    __slots__ = ("_ceiling", "_input", "_output", "ceiling_waiters", "commands", "lock", "outbox",
-                 "scheduled", "unsent", "wake_threadsafe")  # fmt: skip
+    __slots__ = ("_ceiling", "_input", "_output", "ceiling_waiters", "commands", "lane", "lock",
+                 "outbox", "scheduled", "unsent", "wake_threadsafe")  # fmt: skip
 
     def __init__(
         self,
@@ -99,6 +99,9 @@ class Handover:
         self._output = output
         self._input = input_
         self.lock = threading.Lock()
+        # loop thread only
+        self.lane: Any = None
+        """Where whoever runs the applications keeps the connection's requests that wait."""
         # under the lock
         self.outbox: list[Output] = []
         self.commands: deque[Command] = deque()

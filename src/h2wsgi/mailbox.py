@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
 from .guards import loop_thread
+
+LATE = 0.0002
+"""Seconds after which a loop that was woken and has not come is late."""
 
 
 class Mailbox:
@@ -29,6 +33,8 @@ class Mailbox:
         self._loop = loop
         self._calls: deque[Callable[[], None]] = deque()
         self._scheduled = False
+        self._woken_at = 0.0
+        """When the loop was woken last, by the monotonic clock."""
         self._fd = -1
         self._fd_lock = threading.Lock()
         """Held while writing to it, so that it is never closed, and used for a file, meanwhile."""
@@ -45,6 +51,10 @@ class Mailbox:
         """Return how many calls have not been made."""
         return len(self._calls)
 
+    def is_late_threadsafe(self) -> bool:
+        """Return True if the loop was woken some time ago, and threads keep it from coming."""
+        return self._scheduled and time.monotonic() - self._woken_at > LATE
+
     def post_threadsafe(self, call: Callable[[], None], about_to_wait: bool = False) -> None:
         """Make ``call`` soon; never, if the loop is closed by then.
 
@@ -53,6 +63,7 @@ class Mailbox:
         self._calls.append(call)
         if not self._scheduled:
             self._scheduled = True
+            self._woken_at = time.monotonic()
             if not (about_to_wait and self._write()):
                 self._call_threadsafe(self._deliver)
 

@@ -95,6 +95,7 @@ class Server:
             lane_limit=self.config.max_streams,
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
+            loop_is_late_threadsafe=lambda: self.mailbox.is_late_threadsafe(),
         )
         self._overtime = Overtime(self.config, self.log)
         self.new_stream: Callable[..., Stream] = (
@@ -290,11 +291,13 @@ class Server:
 
     def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
         """See Host."""
-        self._pool.submit(handover, streams)
+        if handover.lane is None:
+            handover.lane = self._pool.lane()
+        self._pool.submit(handover.lane, streams)
 
     def cancel_request(self, handover: Handover, stream: Stream) -> bool:
         """See Host."""
-        return self._pool.cancel(handover, stream)
+        return handover.lane is not None and self._pool.cancel(handover.lane, stream)
 
     @loop_thread
     def _threads_exhausted(self) -> None:

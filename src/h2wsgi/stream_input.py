@@ -79,16 +79,14 @@ class IncomingStream(WaitingStream):
         return True
 
     @loop_thread
-    def receive_early(self, data: bytes) -> None:
-        """Buffer content before any thread knows of the stream, so that no lock is needed."""
-        octets = len(data)
-        self.octets_received += octets
-        self._buffered += octets
-        self._chunks.append(data)
+    def receive_whole(self, data: bytes) -> None:
+        """Buffer all the content there will be, before any thread knows of the stream.
 
-    @loop_thread
-    def end_early(self) -> None:
-        """The request is complete before any thread knows of it."""
+        So no lock is needed.
+        """
+        if data:
+            self.octets_received = self._buffered = len(data)
+            self._chunks.append(data)
         self.request_ended = self._input_ended = True
 
     @loop_thread

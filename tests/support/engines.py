@@ -84,9 +84,11 @@ class Recorder:
         """See EngineHandler."""
         self.events.append(("unacceptable", stream_id, error.status, error.limit, head))
 
-    def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
+    def data_received(
+        self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
+    ) -> None:
         """See EngineHandler."""
-        self.events.append(("data", stream_id, type(data), data, flow_octets))
+        self.events.append(("data", stream_id, type(data), data, flow_octets, end_stream))
         self.owed[0] += flow_octets
         self.owed[stream_id] += flow_octets
         reaction = self._next_reaction()

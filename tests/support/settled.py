@@ -26,7 +26,8 @@ def eventually(condition: Callable[[], object], what: str, timeout: float = PATI
 
 def waiting_on_clients(server: Any) -> int:
     """Return how many application threads wait on their clients now."""
-    return sum(lane.away for lane in list(server.server._pool._lanes.values()))
+    lanes = [p.connection._handover.lane for p in list(server.server._protocols)]
+    return sum(lane.away for lane in lanes if lane is not None)
 
 
 def wait_blocked(server: Any, threads: int = 1) -> None:
@@ -44,7 +45,6 @@ def remains(server: Any) -> dict[str, object]:
     found: dict[str, object] = {
         "busy threads": pool.busy,
         "running": pool._running,
-        "lanes": len(pool._lanes),
         "ring": len(pool._ring) + len(pool._fresh),
         "input budget": inner.input_budget.used,
         "input budget full": inner.input_budget.full,
@@ -67,8 +67,10 @@ def remains(server: Any) -> dict[str, object]:
 
 def handover_remains(handover: Any, name: str) -> dict[str, object]:
     """Return what one connection's meeting point still holds."""
+    lane = handover.lane
     with handover.lock:
         found = {
+            f"{name} lane": lane and len(lane.waiting) + lane.running + lane.away,
             f"{name} unsent": handover.unsent,
             f"{name} outbox": len(handover.outbox),
             f"{name} ceiling waiters": len(handover.ceiling_waiters),

@@ -91,38 +91,49 @@ class Connection(Streams):
             if self.meter.requests >= self._max_requests:
                 self._wire.retire()
 
-    def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
+    def data_received(
+        self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
+    ) -> None:
         """See EngineHandler. The connection's credit returns at once (invariant 4)."""
         if (stream := self.streams.get(stream_id)) is None:
             self.inflow.taken(flow_octets)
             return
         budget = self._host.input_budget
         was_full = budget.full
-        octets = len(data)
-        before = stream.octets_received
         # Most small requests: no thread knows of the stream yet, so nothing has to be locked.
-        early = octets and not (before or self._limits.max_body) and self._is_new(stream)
-        if early:
-            stream.receive_early(data)
-        if early or (data and stream.receive(data)):
-            stream.budgeted += octets
-            budget.add(octets)
-            if stream.has_waited:
-                self._readers.received(stream)
+        whole = (
+            end_stream
+            and self._arrived
+            and self._arrived[-1] is stream
+            and not (stream.octets_received or self._limits.max_body)
+        )
+        if whole:
+            stream.receive_whole(data)
+            kept = len(data)
         else:
-            octets = 0
-            most = self._limits.max_body
-            if most and before <= most < stream.octets_received and not stream.application_done:
-                self.client_log.body_too_large(stream)
-        if octets < flow_octets:
-            self.engine.credit(stream_id, flow_octets - octets)
+            kept = self._receive(stream, data)
+        if kept:
+            stream.budgeted += kept
+            budget.add(kept)
+        if kept < flow_octets:
+            self.engine.credit(stream_id, flow_octets - kept)
         self.inflow.taken(flow_octets)
         if budget.full:
             self.inflow.budget_is_full(stream, was_full)
+        if end_stream and not whole:
+            self.request_ended(stream_id)
 
-    def _is_new(self, stream: Stream) -> bool:
-        """Return True if a stream was opened last, in this slice, and no thread knows of it."""
-        return bool(self._arrived) and self._arrived[-1] is stream
+    def _receive(self, stream: Stream, data: bytes) -> int:
+        """Buffer content; return how many octets were kept, none if nobody will read them."""
+        octets = len(data)
+        if octets and stream.receive(data):
+            if stream.has_waited:
+                self._readers.received(stream)
+            return octets
+        received, most = stream.octets_received, self._limits.max_body
+        if most and received - octets <= most < received and not stream.application_done:
+            self.client_log.body_too_large(stream)
+        return 0
 
     def data_discarded(self, flow_octets: int) -> None:
         """See EngineHandler."""
@@ -137,9 +148,6 @@ class Connection(Streams):
         trailers, self._trailers = self._trailers, None
         stream = self.streams.get(stream_id)
         if stream is None or stream.request_ended:
-            return
-        if trailers is None and self._is_new(stream):
-            stream.end_early()
             return
         stream.end_input(trailers)
         if stream.response_ended:

@@ -65,8 +65,13 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
+# Names of their own for what is looked at with each request: by way of the class it takes four
+# times as long (CPython 3.11).
+OPEN, CLOSED = State.OPEN, State.CLOSED
 READING = (State.OPEN, State.DRAINING)
 """The states in which input still means something."""
+SILENT = (State.LINGERING, State.CLOSED)
+"""The states in which nothing is written any more."""
 
 
 class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
@@ -192,7 +197,7 @@ class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
 
     def stop(self) -> None:
         """Time is up: reset what still runs, then close."""
-        if self.state in (State.LINGERING, State.CLOSED):
+        if self.state in SILENT:
             self.abort()
             return
         for stream in list(self.connection.streams.values()):
@@ -261,7 +266,7 @@ class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
     def linger(self) -> None:
         """Hang up our side, and read on shortly: unread octets would make the kernel send RST,
         which can destroy the last response before the peer has read it."""
-        if self.state in (State.LINGERING, State.CLOSED):
+        if self.state in SILENT:
             return
         self._end_stall()
         if self.state is State.DRAINING:

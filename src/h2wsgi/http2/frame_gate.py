@@ -151,7 +151,8 @@ class FrameGate:
                 self._check_first(frame)
             if length and self._block is None:  # what brings something, most often
                 if type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS:
-                    self._check_block_size(length)
+                    if length > self._max_block:
+                        self._check_block_size(length)
                     return frame
                 if type_ == DATA and not flags & FLAG_PADDED:
                     return frame

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..request import ConnectionFacts
-from .ending import State
+from .ending import SILENT, State
 from .observer import ConnectionObserver, ObserverFactory
 from .protocol import H2Protocol, ProtocolHost
 
@@ -63,7 +63,7 @@ class ObservedProtocol(H2Protocol):
     def write(self, data: bytes) -> None:
         """See Wire."""
         # What a stall keeps back is written again at its end, and seen then.
-        leaves = self._stall is None and self.state not in (State.LINGERING, State.CLOSED)
+        leaves = self._stall is None and self.state not in SILENT
         if leaves and self._observer is not None:
             self._tell(self._facts, self._observer.sent, data)
         super().write(data)

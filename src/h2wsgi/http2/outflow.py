@@ -151,6 +151,11 @@ class Outflow:
         """The window of a stream grew, or with 0 perhaps that of any."""
         self._queue.window_opened(stream_id)
 
+    @property
+    def has_output(self) -> bool:
+        """True if there may be something for :meth:`transmit` to do."""
+        return bool(self._queue.pending) or self._engine.has_output
+
     def transmit(self) -> bool:
         """Write what windows and transport allow; True if there is more to do in another turn."""
         if not self._queue.pending:  # most often, as whole responses are not queued

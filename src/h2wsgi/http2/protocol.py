@@ -23,7 +23,7 @@ from ..stream import Stream
 from . import refusal
 from .connection import Connection
 from .deadlines import Deadlines
-from .ending import READING, EndingHost, EndingProtocol, State
+from .ending import CLOSED, OPEN, READING, SILENT, EndingHost, EndingProtocol, State
 from .frame_gate import FrameGate, NotHTTP2
 from .observer import ObserverFactory
 from .timeouts import Timeouts
@@ -160,7 +160,7 @@ class H2Protocol(EndingProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
-        self.state = State.CLOSED
+        self.state = CLOSED
         self._deadlines.stop()
         for timer in (self._closing_timer, self._stall):
             if timer is not None:
@@ -203,13 +203,16 @@ class H2Protocol(EndingProtocol):
         deadlines = self._deadlines
         if (since := self._gate.fields_since) != deadlines.fields_since:
             deadlines.fields_begun(since)
-        self.transmit()
+        if self.connection.outflow.has_output or self.state is not OPEN:
+            self.transmit()
         if self.state in READING:
             if more:
                 # What is left is for another turn of the loop, before anything new.
                 self._work_scheduled = True
                 self._loop.call_soon(self._work)
-            self._pause_reading(more or self._clogged)
+            pause = more or (self.write_paused and self._clogged)
+            if pause != self._read_paused:
+                self._pause_reading(pause)
 
     @property
     def _clogged(self) -> bool:
@@ -229,8 +232,9 @@ class H2Protocol(EndingProtocol):
                     self._start()
                 if frame is None:
                     return False
-                receive_frame(*frame)
-                octets += len(frame[3])
+                type_, flags, stream_id, payload = frame
+                receive_frame(type_, flags, stream_id, payload)
+                octets += len(payload)
                 if octets >= SLICE_OCTETS or time.monotonic() >= stop_at:
                     break
         finally:
@@ -251,7 +255,7 @@ class H2Protocol(EndingProtocol):
         """See Wire. Credit may come due after the end, by what another connection gives back."""
         if self._stall is not None:
             self._stalled += data
-        elif self.state not in (State.LINGERING, State.CLOSED):
+        elif self.state not in SILENT:
             self._transport.write(data)
 
     @property
@@ -280,7 +284,7 @@ class H2Protocol(EndingProtocol):
     @loop_thread
     def flush(self) -> None:
         """See EndingProtocol."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             self.connection.flush()  # drops what came too late, so that nothing is kept alive
         else:
             self._send(self.connection.flush)
@@ -288,7 +292,7 @@ class H2Protocol(EndingProtocol):
     @loop_thread
     def transmit(self) -> None:
         """See EndingProtocol."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self._send(self.connection.outflow.transmit)
 
     def _send(self, send: Callable[[], bool]) -> None:
@@ -300,7 +304,8 @@ class H2Protocol(EndingProtocol):
         if more:
             self._loop.call_soon(self.transmit)
         elif (
-            not self.connection.streams
+            self.state is not OPEN
+            and not self.connection.streams
             and (self.state is State.FAILED or self._final_goaway_sent)
             and self._stall is None
         ):
@@ -361,7 +366,7 @@ class H2Protocol(EndingProtocol):
     def streams_changed(self, open_streams: int) -> None:
         """See Wire."""
         self._deadlines.streams_changed(open_streams)
-        if self._retiring and open_streams == 0 and self.state is State.OPEN:
+        if self._retiring and open_streams == 0 and self.state is OPEN:
             # Who closed the last stream is about to transmit: GOAWAY comes with the response.
             self.state = State.DRAINING
             self._announce_end()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import abc
 import threading
 from collections import deque
-from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from ..guards import loop_thread
@@ -26,11 +25,10 @@ class Lane(Generic[Job]):
     Handed to each job, which tells it when its thread waits on the client.
     """
 
-    __slots__ = ("_pool", "away", "key", "ring", "running", "waiting")
+    __slots__ = ("_pool", "away", "ring", "running", "waiting")
 
-    def __init__(self, pool: Lanes[Job], key: Hashable) -> None:
+    def __init__(self, pool: Lanes[Job]) -> None:
         self._pool = pool
-        self.key = key
         self.waiting: deque[Job] = deque()
         self.running = 0
         self.away = 0
@@ -64,7 +62,6 @@ class Lanes(abc.ABC, Generic[Job]):
         self._lane_limit = lane_limit
         self._lock = threading.Lock()
         # under the lock
-        self._lanes: dict[Hashable, Lane[Job]] = {}
         self._fresh: deque[Lane[Job]] = deque()
         """Lanes with jobs that wait, and none that runs: they may take the last threads."""
         self._ring: deque[Lane[Job]] = deque()
@@ -73,27 +70,26 @@ class Lanes(abc.ABC, Generic[Job]):
         self._started = 0
         self._closing = False
 
+    def lane(self) -> Lane[Job]:
+        """Return the lane of a new connection."""
+        return Lane(self)
+
     @loop_thread
-    def submit(self, key: Hashable, jobs: list[Job]) -> None:
-        """Run each job on a thread as soon as the share of the connection ``key`` allows it."""
+    def submit(self, lane: Lane[Job], jobs: list[Job]) -> None:
+        """Run each job on a thread as soon as the share of its lane's connection allows it."""
         with self._lock:
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = Lane(self, key)
             lane.waiting.extend(jobs)
             self._enter_ring_locked(lane)
             self._assign_locked()
 
     @loop_thread
-    def cancel(self, key: Hashable, job: Job) -> bool:
+    def cancel(self, lane: Lane[Job], job: Job) -> bool:
         """Forget a job that has not been started; False if it was, or never came."""
         with self._lock:
-            lane = self._lanes.get(key)
-            if lane is None or job not in lane.waiting:
+            if job not in lane.waiting:
                 return False
             lane.waiting.remove(job)
             self._leave_ring_if_empty_locked(lane)
-            self._forget_if_empty_locked(lane)
             return True
 
     @abc.abstractmethod
@@ -153,7 +149,6 @@ class Lanes(abc.ABC, Generic[Job]):
                 self._enter_ring_locked(lane)  # a thread of its came back meanwhile
                 continue
             if not lane.waiting or lane.running + lane.away >= self._lane_limit:
-                self._forget_if_empty_locked(lane)
                 continue
             job = lane.waiting.popleft()
             lane.running += 1
@@ -163,10 +158,6 @@ class Lanes(abc.ABC, Generic[Job]):
                 self._enter_ring_locked(lane)
             return lane, job
         return None
-
-    def _forget_if_empty_locked(self, lane: Lane[Job]) -> None:
-        if not (lane.waiting or lane.running or lane.away or lane.ring is not None):
-            self._lanes.pop(lane.key, None)
 
 
 def shared_threads(limit: int) -> int:

@@ -16,7 +16,12 @@ from typing import Generic
 from ..guards import loop_thread, set_role
 from .growth import GrowthWatch, Step
 from .lanes import Assignment, Job, Lane, Lanes
-from .yielding import SwitchInterval, leave_the_cpu_to_the_loop
+from .yielding import (
+    SwitchInterval,
+    is_alone_on_its_cpu,
+    leave_the_cpu_to_the_loop,
+    let_the_loop_go_first,
+)
 
 IDLE_TIMEOUT = 30.0
 """Seconds after which a thread without work ends."""
@@ -26,6 +31,8 @@ QUICK = 0.001
 """Seconds below which a job was quick: the next one had better wait for its thread."""
 SLOW_MEMORY = 16
 """How many jobs in a row have to be quick, before the next one is taken to be quick as well."""
+CROWD = 4
+"""How many applications run beside a thread before it looks whether the loop is late."""
 TURN = 0.001
 """Seconds that a thread stays with the jobs of one connection while others wait for their turn."""
 
@@ -58,7 +65,7 @@ class ThreadPool(Lanes[Job]):
     be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
     ``schedule_threadsafe(delay, callback)`` arranges a call on the loop's thread. ``exhausted``
     is called there, again and again, while a job waits and every thread there may be waits on a
-    client.
+    client. ``loop_is_late_threadsafe()`` says whether the loop was woken and cannot come.
     """
 
     def __init__(
@@ -70,12 +77,15 @@ class ThreadPool(Lanes[Job]):
         lane_limit: int,
         schedule_threadsafe: Callable[[float, Callable[[], None]], None],
         exhausted: Callable[[], None],
+        loop_is_late_threadsafe: Callable[[], bool],
     ) -> None:
         super().__init__(limit=limit, lane_limit=lane_limit)
         # immutable
         self._run = run
         self._max_threads = max_threads
         self._schedule_threadsafe = schedule_threadsafe
+        self._loop_is_late_threadsafe = loop_is_late_threadsafe
+        self._is_alone = is_alone_on_its_cpu()
         self._begin_watch = GrowthWatch(self, schedule_threadsafe, exhausted).watch
         # under the lock
         self._switch_interval = SwitchInterval()
@@ -104,10 +114,10 @@ class ThreadPool(Lanes[Job]):
         """Start nothing more; idle threads end now, running ones when their job returns."""
         with self._lock:
             self._closing = True
-            for lane in self._lanes.values():
-                lane.waiting.clear()
-                self._leave_ring_if_empty_locked(lane)
-            self._lanes.clear()
+            for ring in (self._fresh, self._ring):
+                for lane in list(ring):
+                    lane.waiting.clear()
+                    self._leave_ring_if_empty_locked(lane)
             self._switch_interval.fit(0)
             while self._idle:
                 self._end_locked(self._idle.pop())
@@ -122,7 +132,8 @@ class ThreadPool(Lanes[Job]):
         """
         if not ((self._fresh or self._ring) and self._may_start_locked()):
             return False
-        if self._served_soon() or not (self._idle or self._spawn_eagerly_locked()):
+        served_soon = self._running > 0 and self._served_soon()
+        if served_soon or not (self._idle or self._spawn_eagerly_locked()):
             if not self._watching:
                 self._watching = True
                 self._schedule_threadsafe(0.0, self._begin_watch)
@@ -139,11 +150,7 @@ class ThreadPool(Lanes[Job]):
         While applications return at once, one thread takes one job after the other: a second one
         would only contend with it for the interpreter.
         """
-        return (
-            self._running > 0
-            and not self._slow_lately
-            and time.monotonic() - self._progress_at < QUICK
-        )
+        return not self._slow_lately and time.monotonic() - self._progress_at < QUICK
 
     def _spawn_eagerly_locked(self) -> bool:
         return self._threads < min(EAGER_THREADS, self._limit) and self._spawn_locked()
@@ -192,6 +199,8 @@ class ThreadPool(Lanes[Job]):
                 current = self._done(worker, lane)
                 if afterwards is not None:
                     afterwards(current is None)
+            if self._is_alone and self._running > CROWD and self._loop_is_late_threadsafe():
+                let_the_loop_go_first()
             del lane, afterwards  # or the connection would
 
     def _done(self, worker: _Worker[Job], lane: Lane[Job]) -> Assignment[Job] | None:
@@ -218,9 +227,7 @@ class ThreadPool(Lanes[Job]):
             lane.running -= 1
             if lane.waiting:
                 self._enter_ring_locked(lane)
-            else:
-                self._forget_if_empty_locked(lane)
-            assignment = self._next_locked()
+            assignment = self._next_locked() if self._fresh or self._ring else None
             if assignment is None:
                 if self._closing:
                     self._end_locked(worker)

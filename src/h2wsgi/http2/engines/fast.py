@@ -224,6 +224,11 @@ class FastEngine(FrameReceiver[_Stream]):
         self._out.append(frame.serialize())
         self._streams.ignore_above = last_stream_id
 
+    @property
+    def has_output(self) -> bool:
+        """See Engine."""
+        return bool(self._out)
+
     def data_to_send(self) -> bytes:
         """See Engine."""
         if not self._out:
@@ -321,15 +326,12 @@ class FastEngine(FrameReceiver[_Stream]):
             raise ConnectionFailed(
                 ErrorCodes.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
             )
-        if not ended:
-            self._handler.data_received(stream_id, data, size)
-            return
-        # Before the handler, which may want to credit what no longer has a window.
-        stream.request_ended = True
-        if stream.response_ended:
-            del streams.open[stream_id]
-        self._handler.data_received(stream_id, data, size)
-        self._handler.request_ended(stream_id)
+        if ended:
+            # Before the handler, which may want to credit what no longer has a window.
+            stream.request_ended = True
+            if stream.response_ended:
+                del streams.open[stream_id]
+        self._handler.data_received(stream_id, data, size, ended)
 
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
         """End one stream (section 5.4.2), open or not."""

@@ -24,8 +24,13 @@ class EngineHandler(Protocol):
     def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
         """A legal request to answer with ``error.status``; ``head`` if its method is HEAD."""
 
-    def data_received(self, stream_id: int, data: bytes, flow_octets: int) -> None:
-        """Content. ``flow_octets`` counts padding too: what both windows shrank by."""
+    def data_received(
+        self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
+    ) -> None:
+        """Content, the last of the request if ``end_stream``.
+
+        ``flow_octets`` counts padding too: what both windows shrank by.
+        """
 
     def data_discarded(self, flow_octets: int) -> None:
         """DATA that belongs to no open stream: only the connection's window shrank."""
@@ -34,7 +39,7 @@ class EngineHandler(Protocol):
         """The trailers of the request, which ends with the next event."""
 
     def request_ended(self, stream_id: int) -> None:
-        """END_STREAM came after the request's field section: nothing more will come."""
+        """END_STREAM came with trailers, or with a request that is unacceptable."""
 
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
         """A stream ended early: the peer reset it, or made the engine do so.
@@ -112,6 +117,10 @@ class Engine(Protocol):
 
     def abandon(self, stream_id: int) -> None:
         """Close an open stream without a frame; what comes of it is treated as after a reset."""
+
+    @property
+    def has_output(self) -> bool:
+        """False only if data_to_send would return nothing."""
 
     def data_to_send(self) -> bytes:
         """Take the octets queued so far."""

@@ -177,6 +177,12 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._streams.reset_by_us(stream_id)
         self._h2.forget(stream_id)
 
+    @property
+    def has_output(self) -> bool:
+        """See Engine."""
+        self._collect()
+        return bool(self._out)
+
     def data_to_send(self) -> bytes:
         """See Engine."""
         self._collect()
@@ -240,9 +246,8 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._request_ended(stream_id)
         for event in events:
             if isinstance(event, DataReceived):
-                self._handler.data_received(stream_id, event.data, event.flow_controlled_length)
-        if ended:
-            self._handler.request_ended(stream_id)
+                octets = event.flow_controlled_length
+                self._handler.data_received(stream_id, event.data, octets, ended)
 
     def _receive_content(self, flags: int, stream_id: int, payload: bytes) -> list[Event]:
         """Give h2 a DATA frame; to one without octets it would apply a window below zero."""
