@@ -209,7 +209,7 @@ ATTACKS = [
         name="many tiny frames in one read",
         run=tiny_frames,
         sees=inside("at most 100 frames at a time", lambda i: i["frames in a slice"] <= 100),
-        limit="protocol:SLICE_FRAMES protocol:SLICE_SECONDS",
+        limit="frame_gate:SLICE_FRAMES frame_gate:SLICE_SECONDS",
         value=None,
         off=10**9,
         options={"max_resets": 0, "max_glitches": 0},

@@ -9,6 +9,7 @@ engine sees them. Pure but for the clock: bytes in, frames out.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from struct import Struct
 
 from h2.errors import ErrorCodes
@@ -34,6 +35,9 @@ from .frame_types import (
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_SIZE = 9
+SLICE_FRAMES = 100
+SLICE_OCTETS = 262_144
+SLICE_SECONDS = 0.005
 LARGEST_PADDING = 1 + 5 + 255
 """Octets that HEADERS may have beside a fragment: pad length, priority and padding."""
 # PRIORITY is missing: its wrong size is an error of the stream, not of the connection.
@@ -81,6 +85,8 @@ class FrameGate:
 
     def __init__(self, max_block: int, max_continuations: int, meter: FrameMeter) -> None:
         self._max_block = max_block
+        self._plain = min(max_block, MAX_FRAME_SIZE)
+        """Octets up to which no frame is too long, whatever it is."""
         self._max_continuations = max_continuations
         self._meter = meter
         self._data = b""
@@ -120,6 +126,47 @@ class FrameGate:
         """Return what is buffered, and keep it."""
         return self._data[self._position :]
 
+    def deliver(self, receive_frame: Callable[[int, int, int, bytes], None]) -> bool:
+        """Give ``receive_frame`` a slice of the frames that are there; True if there may be more.
+
+        Raises: as :meth:`next_frame`, and whatever ``receive_frame`` raises.
+        """
+        stop_at = time.monotonic() + SLICE_SECONDS
+        data, position = self._data, self._position
+        size = len(data)
+        between_blocks = self._settings_received and self._block is None
+        octets = 0
+        for _ in range(SLICE_FRAMES):
+            payload = None
+            # Most frames need no more than to be cut out: HEADERS and DATA with something in them
+            # and nothing around it. (Half the time that next_frame takes.)
+            if between_blocks and (start := position + HEADER_SIZE) < size:
+                high, low, type_, flags, stream_id = _read_header(data, position)
+                length = high << 8 | low
+                end = start + length
+                if (
+                    0 < length <= self._plain
+                    and end <= size
+                    and (
+                        (type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS)
+                        or (type_ == DATA and not flags & FLAG_PADDED)
+                    )
+                ):
+                    self._position = position = end
+                    stream_id &= 0x7FFF_FFFF
+                    payload = data[start:end]
+            if payload is None:
+                if (frame := self.next_frame()) is None:
+                    return False
+                type_, flags, stream_id, payload = frame
+                position = self._position
+                between_blocks = self._settings_received and self._block is None
+            receive_frame(type_, flags, stream_id, payload)
+            octets += len(payload)
+            if octets >= SLICE_OCTETS or time.monotonic() >= stop_at:
+                break
+        return self.buffered > 0
+
     def next_frame(self) -> ReceivedFrame | None:
         """Return the next frame, or None until more octets come.
 
@@ -127,7 +174,7 @@ class FrameGate:
             NotHTTP2: the preface is something else.
             ConnectionFailed: FRAME_SIZE_ERROR, PROTOCOL_ERROR or ENHANCE_YOUR_CALM.
         """
-        if not self.preface_received and not self._take_preface():
+        if not self.preface_received and not self.take_preface():
             return None
         data = self._data
         while True:
@@ -149,13 +196,6 @@ class FrameGate:
             frame = type_, flags, stream_id & 0x7FFF_FFFF, data[start:end]
             if not self._settings_received:
                 self._check_first(frame)
-            if length and self._block is None:  # what brings something, most often
-                if type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS:
-                    if length > self._max_block:
-                        self._check_block_size(length)
-                    return frame
-                if type_ == DATA and not flags & FLAG_PADDED:
-                    return frame
             if not _brings_something(type_, flags, frame[3]):
                 self._meter.count(type_, flags)
             if type_ in (HEADERS, CONTINUATION) or self._block is not None:
@@ -183,7 +223,12 @@ class FrameGate:
         elif self._position or self.fields_since is None:  # frames before it were whole
             self.fields_since = time.monotonic()
 
-    def _take_preface(self) -> bool:
+    def take_preface(self) -> bool:
+        """Take the preface off the octets; False until it is whole.
+
+        Raises:
+            NotHTTP2: it is something else.
+        """
         start = self._data[: len(PREFACE)]
         if not PREFACE.startswith(start):
             raise NotHTTP2(self._data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -28,9 +27,6 @@ from .frame_gate import FrameGate, NotHTTP2
 from .observer import ObserverFactory
 from .timeouts import Timeouts
 
-SLICE_FRAMES = 100
-SLICE_OCTETS = 262_144
-SLICE_SECONDS = 0.005
 WRITE_HIGH_WATER = 65_536
 """Octets the transport may buffer before it pauses us."""
 UNREAD_REPLIES = 1_048_576
@@ -222,24 +218,14 @@ class H2Protocol(EndingProtocol):
     def _process_slice(self) -> bool:
         """Let the engine have some frames; True if there may be more."""
         gate = self._gate
-        receive_frame = self.connection.engine.receive_frame
-        stop_at = time.monotonic() + SLICE_SECONDS
-        octets = 0
+        if not self._started:
+            if not gate.take_preface():
+                return False
+            self._start()
         try:
-            for _ in range(SLICE_FRAMES):
-                frame = gate.next_frame()
-                if not self._started and gate.preface_received:
-                    self._start()
-                if frame is None:
-                    return False
-                type_, flags, stream_id, payload = frame
-                receive_frame(type_, flags, stream_id, payload)
-                octets += len(payload)
-                if octets >= SLICE_OCTETS or time.monotonic() >= stop_at:
-                    break
+            return gate.deliver(self.connection.engine.receive_frame)
         finally:
             self.connection.slice_ended()
-        return gate.buffered > 0
 
     def _pause_reading(self, pause: bool) -> None:
         if pause != self._read_paused:
