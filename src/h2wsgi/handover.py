@@ -82,8 +82,8 @@ class Handover:
     whole process; ``input_`` counts the process's unread content, None if nothing does.
     """
 
-    __slots__ = ("_ceiling", "_input", "_output", "ceiling_waiters", "commands", "lane", "lock",
-                 "outbox", "scheduled", "unsent", "wake_threadsafe")  # fmt: skip
+    __slots__ = ("_input", "ceiling", "ceiling_waiters", "commands", "lane", "lock",
+                 "outbox", "output", "scheduled", "unsent", "wake_threadsafe")  # fmt: skip
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class Handover:
         # immutable
         self.wake_threadsafe = wake_threadsafe
         """To be called outside of the lock."""
-        self._ceiling = ceiling
-        self._output = output
+        self.ceiling = ceiling
+        self.output = output
         self._input = input_
         self.lock = threading.Lock()
         # loop thread only
@@ -115,12 +115,12 @@ class Handover:
     @property
     def full(self) -> bool:
         """True while the connection, or the process, holds all the output it may."""
-        return self.unsent >= self._ceiling or self._output.full
+        return self.unsent >= self.ceiling or self.output.full
 
     @property
     def process_full(self) -> bool:
         """True while the process holds all the output it may."""
-        return self._output.full
+        return self.output.full
 
     @property
     def input_full(self) -> bool:
@@ -158,7 +158,8 @@ class Handover:
         """Account octets of streams on which nobody can wait any more."""
         with self.lock:
             self.unsent -= octets
-            self.notify_ceiling_waiters_locked()
+            if self.ceiling_waiters:
+                self.notify_ceiling_waiters_locked()
 
     def notify_ceiling_waiters_locked(self) -> None:
         """Let those that wait for the ceiling look again, if the octets are below it."""

@@ -64,8 +64,12 @@ class Mailbox:
         if not self._scheduled:
             self._scheduled = True
             self._woken_at = time.monotonic()
-            if not (about_to_wait and self._write()):
-                self._call_threadsafe(self._deliver)
+            if about_to_wait:
+                with self._fd_lock:
+                    if self._fd >= 0:
+                        os.eventfd_write(self._fd, 1)
+                        return
+            self._call_threadsafe(self._deliver)
 
     def call_later_threadsafe(self, delay: float, call: Callable[[], None]) -> None:
         """Make ``call`` after ``delay`` seconds."""
@@ -80,13 +84,6 @@ class Mailbox:
                 os.close(fd)
         if self._scheduled:
             self._call_threadsafe(self._deliver)
-
-    def _write(self) -> bool:
-        with self._fd_lock:
-            if self._fd < 0:
-                return False
-            os.eventfd_write(self._fd, 1)
-        return True
 
     @loop_thread
     def _read(self) -> None:

@@ -209,8 +209,9 @@ class Stream(IncomingStream):
         """
         handover = self._handover
         with handover.lock:
-            if not (self._output_ended or self._failure or (data and handover.full)):
-                # As in _hand_over_locked and append_locked, whose calls would cost as much again.
+            # As full, _hand_over_locked and append_locked, whose calls would cost as much again.
+            full = handover.unsent >= handover.ceiling or handover.output.full
+            if not (self._output_ended or self._failure or (data and full)):
                 self._head_left = self._output_ended = True
                 if self._changed is not None:
                     self._changed.notify_all()

@@ -155,6 +155,12 @@ class FrameGate:
                     self._position = position = end
                     stream_id &= 0x7FFF_FFFF
                     payload = data[start:end]
+            elif position == size and between_blocks:
+                # Nothing is left, of which next_frame would take note.
+                self._data = b""
+                self._position = 0
+                self.fields_since = None
+                return False
             if payload is None:
                 if (frame := self.next_frame()) is None:
                     return False

@@ -154,7 +154,7 @@ class Outflow:
     @property
     def has_output(self) -> bool:
         """True if there may be something for :meth:`transmit` to do."""
-        return bool(self._queue.pending) or self._engine.has_output
+        return len(self._queue.pending) > 0 or len(self._engine.output) > 0
 
     def transmit(self) -> bool:
         """Write what windows and transport allow; True if there is more to do in another turn."""

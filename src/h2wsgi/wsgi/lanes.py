@@ -141,8 +141,10 @@ class Lanes(abc.ABC, Generic[Job]):
 
     def _next_locked(self) -> Assignment[Job] | None:
         """Take the next job round robin; None if there is none that may run now."""
-        # Most often nothing waits, or one job did: what can be seen here is not worth a call.
-        while (ring := self._fresh or self._ring) and self._may_start_locked():
+        while ring := self._fresh or self._ring:
+            # As _may_start_locked, whose call would be one more for each job.
+            if self._closing or self._running >= (self._limit if self._fresh else self._shared):
+                return None
             lane = ring.popleft()
             lane.ring = None
             if ring is self._fresh and lane.running:

@@ -79,7 +79,8 @@ class FastEngine(FrameReceiver[_Stream]):
     def __init__(self, handler: EngineHandler, config: Config) -> None:
         super().__init__(handler, config)
         self._requests = RequestBlocks(config)
-        self._out: list[bytes | memoryview] = []
+        self.output: list[bytes | memoryview] = []
+        """See Engine."""
         # What the peer may still be sent, and may still send.
         self._send_window = DEFAULT_WINDOW
         self._send_initial = DEFAULT_WINDOW
@@ -95,7 +96,7 @@ class FastEngine(FrameReceiver[_Stream]):
         """See Engine."""
         settings = own_settings(self._config)
         self._unacknowledged.append(settings.settings)
-        self._out.append(settings.serialize())
+        self.output.append(settings.serialize())
         if self._config.connection_window > DEFAULT_WINDOW:
             self._update_window(0, self._config.connection_window - DEFAULT_WINDOW)
 
@@ -127,9 +128,9 @@ class FastEngine(FrameReceiver[_Stream]):
         self._send_window -= size
         number = _four_octets(stream_id)
         if size:
-            self._out += (whole[1], number, whole[2], number, data)
+            self.output += (whole[1], number, whole[2], number, data)
         else:
-            self._out += (whole[1], number, whole[2])
+            self.output += (whole[1], number, whole[2])
         if stream.request_ended:
             del self._streams.open[stream_id]
         else:
@@ -163,7 +164,7 @@ class FastEngine(FrameReceiver[_Stream]):
             self._send_long_block(stream_id, block, end_stream)
         else:
             flags = END_HEADERS_AND_STREAM if end_stream else FLAG_END_HEADERS
-            self._out += (_frame_header(size >> 8, size & 0xFF, HEADERS, flags, stream_id), block)
+            self.output += (_frame_header(size >> 8, size & 0xFF, HEADERS, flags, stream_id), block)
         if end_stream:
             self._streams.response_ended(stream_id)
 
@@ -185,7 +186,7 @@ class FastEngine(FrameReceiver[_Stream]):
         self._send_window -= size
         stream.send_credit -= size
         flags = FLAG_END_STREAM if end_stream else 0
-        self._out += (_frame_header(size >> 8, size & 0xFF, DATA, flags, stream_id), data)
+        self.output += (_frame_header(size >> 8, size & 0xFF, DATA, flags, stream_id), data)
         if end_stream:
             self._streams.response_ended(stream_id)
 
@@ -216,25 +217,20 @@ class FastEngine(FrameReceiver[_Stream]):
 
     def ping(self, payload: bytes) -> None:
         """See Engine."""
-        self._out.append(PingFrame(0, payload).serialize())
+        self.output.append(PingFrame(0, payload).serialize())
 
     def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
         """See Engine."""
         frame = GoAwayFrame(0, last_stream_id, code, debug)
-        self._out.append(frame.serialize())
+        self.output.append(frame.serialize())
         self._streams.ignore_above = last_stream_id
-
-    @property
-    def has_output(self) -> bool:
-        """See Engine."""
-        return bool(self._out)
 
     def data_to_send(self) -> bytes:
         """See Engine."""
-        if not self._out:
+        if not self.output:
             return b""
-        data = b"".join(self._out)
-        self._out.clear()
+        data = b"".join(self.output)
+        self.output.clear()
         return data
 
     def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
@@ -244,7 +240,7 @@ class FastEngine(FrameReceiver[_Stream]):
             self._send_window -= size
             if (stream := self._streams.open.get(stream_id)) is not None:
                 stream.send_credit -= size
-        self._out += (_frame_header(size >> 8, size & 0xFF, type_, flags, stream_id), payload)
+        self.output += (_frame_header(size >> 8, size & 0xFF, type_, flags, stream_id), payload)
 
     # -------------------------------------------------------------------------- frames
 
@@ -267,7 +263,10 @@ class FastEngine(FrameReceiver[_Stream]):
                 self._refuse_request(stream_id, fields, ended, error)
             return
         if streams.ignore_above is None or not streams.is_ignored(stream_id):
-            streams.advance(stream_id)
+            if stream_id == streams.highest + 2:
+                streams.highest = stream_id
+            else:
+                streams.advance(stream_id)
             streams.open[stream_id] = _Stream(request.content_length, ended)
             self._handler.request_received(stream_id, request, ended)
 
@@ -356,7 +355,7 @@ class FastEngine(FrameReceiver[_Stream]):
             # What we encode never enters the peer's table. It still wants its new size
             # acknowledged by the next field block (section 4.3.1), and zero fits any.
             self._table_update = size_update(0)
-        self._out.append(_SETTINGS_ACK)
+        self.output.append(_SETTINGS_ACK)
         self._handler.settings_received()
 
     def _answer_ping(self, payload: bytes) -> None:

@@ -7,6 +7,7 @@ whoever wants to send asks it how much.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Protocol
 
 from ...errors import UnacceptableRequest
@@ -119,8 +120,8 @@ class Engine(Protocol):
         """Close an open stream without a frame; what comes of it is treated as after a reset."""
 
     @property
-    def has_output(self) -> bool:
-        """False only if data_to_send would return nothing."""
+    def output(self) -> Sized:
+        """What data_to_send would join; empty if there is nothing."""
 
     def data_to_send(self) -> bytes:
         """Take the octets queued so far."""

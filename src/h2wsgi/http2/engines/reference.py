@@ -178,10 +178,10 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._h2.forget(stream_id)
 
     @property
-    def has_output(self) -> bool:
+    def output(self) -> bytearray:
         """See Engine."""
         self._collect()
-        return bool(self._out)
+        return self._out
 
     def data_to_send(self) -> bytes:
         """See Engine."""
