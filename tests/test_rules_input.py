@@ -617,9 +617,6 @@ class Trickle:
         assert wanted >= minimum > 0
         return self._chunks.popleft() if self._chunks else b""
 
-    def take_whole(self, most: int) -> bytes | None:
-        return None  # nobody knows yet whether more comes
-
 
 def filled_stream(chunks: list[bytes]) -> Stream:
     """Return a stream to which everything has already come."""

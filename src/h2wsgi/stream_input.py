@@ -175,21 +175,14 @@ class IncomingStream(WaitingStream):
         return data
 
     @application_thread
-    def take_whole(self, most: int) -> bytes | None:
-        """Return all the content there will be, if it has come in one piece of ``most`` octets.
-
-        None where that is not so, or nothing is left; then :meth:`take` knows what to do.
-        """
+    def take_whole(self) -> bytes | None:
+        """Return all the content there will be, if it has come in one piece; else None."""
         with self._handover.lock:
-            chunks = self._chunks
-            if not self._input_ended or len(chunks) != 1 or len(chunks[0]) > most:
+            if not self._input_ended or len(self._chunks) != 1:
                 return None
-            data = chunks.popleft()
+            self._credit_due += self._buffered
             self._buffered = 0
-            wake = self._return_credit_locked(len(data))
-        if wake:
-            self._handover.wake_threadsafe(False)
-        return data
+            return self._chunks.popleft()
 
     def _is_readable_locked(self) -> bool:
         return (

@@ -7,7 +7,6 @@ WSGI server.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 
 from ..stream import Stream
@@ -41,12 +40,6 @@ class Input:
             size = -1
         if size == 0:
             return b""
-        if not (self._ended or self._buffer or self._on_first_read):
-            # Most requests with content are read like this, and small.
-            whole = self._stream.take_whole(sys.maxsize if size < 0 else size)
-            if whole is not None:
-                self._ended = True
-                return whole
         left = STEP if size < 0 else size
         part = self._next(left, left)
         parts = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from types import TracebackType
 from typing import Any
 
@@ -71,9 +72,14 @@ class Runner:
             # As build_environ does, for most requests.
             environ = self._environ(stream) if known is None else known.copy()
             if stream.has_content:
-                on_first_read = stream.send_continue if stream.request.expects_continue else None
-                environ["wsgi.input"] = Input(stream, on_first_read)
                 environ["h2wsgi.trailers"] = stream.request_trailers
+                if stream.request_ended and (content := stream.take_whole()) is not None:
+                    # Most requests with content: all of it is there, so nothing has to wait.
+                    environ["wsgi.input"] = BytesIO(content)
+                else:
+                    expected = stream.request.expects_continue
+                    on_first_read = stream.send_continue if expected else None
+                    environ["wsgi.input"] = Input(stream, on_first_read)
             # In place of what the template has there: new keys would make the dict grow.
             environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
             environ["wsgi.ext.http.send_trailers"] = response
