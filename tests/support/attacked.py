@@ -112,7 +112,7 @@ def count_frames() -> None:
     """Have the frames counted that a connection may process before others get their turn."""
     process_slice = H2Protocol._process_slice
 
-    def counted(protocol: H2Protocol) -> bool:
+    def counted(protocol: H2Protocol) -> None:
         engine: Any = protocol.connection.engine
         receive_frame = engine.receive_frame
 
@@ -123,7 +123,7 @@ def count_frames() -> None:
         _frames["now"] = 0
         engine.receive_frame = receive
         try:
-            return process_slice(protocol)
+            process_slice(protocol)
         finally:
             del engine.receive_frame
             _frames["most"] = max(_frames["most"], _frames["now"])

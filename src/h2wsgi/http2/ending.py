@@ -90,6 +90,8 @@ class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
         self._facts: ConnectionFacts
         self._deadlines: Deadlines
         self.connection: Connection
+        self.streams_changed: Callable[[int], None]
+        """See Wire."""
         # loop thread only
         self.state = State.OPEN
         self.advice = advice
@@ -171,8 +173,16 @@ class EndingProtocol(asyncio.BufferedProtocol, abc.ABC):
         self._retiring = True
         if self.connection.streams:
             self._set_closing_timer(RETIRE_WAIT, self.drain)
+            self.streams_changed = self._drain_behind_the_last
         else:
             self.drain()
+
+    def _drain_behind_the_last(self, open_streams: int) -> None:
+        self._deadlines.streams_changed(open_streams)
+        if open_streams == 0 and self.state is State.OPEN:
+            # Who closed the last stream is about to transmit: GOAWAY comes with the response.
+            self.state = State.DRAINING
+            self._announce_end()
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """See Wire."""

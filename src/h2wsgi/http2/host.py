@@ -42,6 +42,14 @@ class Wire(Protocol):
     """The transport's side of a connection."""
 
     write_paused: bool
+    flush_threadsafe: Callable[..., None]
+    """``flush_threadsafe(about_to_wait=False)`` has :meth:`Connection.flush` called soon on the
+    loop's thread.
+
+    ``about_to_wait`` is what the calling thread is: then the loop may as well go on at once.
+    """
+    streams_changed: Callable[[int], None]
+    """Told how many streams are open when the first was opened, or the last one closed."""
 
     def write(self, data: bytes) -> None:
         """Send octets."""
@@ -49,12 +57,6 @@ class Wire(Protocol):
     @property
     def unsent(self) -> int:
         """Octets written that the transport could not send yet."""
-
-    def flush_threadsafe(self, about_to_wait: bool = False) -> None:
-        """Have :meth:`Connection.flush` called soon on the loop's thread.
-
-        ``about_to_wait`` is what the calling thread is: then the loop may as well go on at once.
-        """
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` in the loop's next turn."""
@@ -85,9 +87,6 @@ class Wire(Protocol):
 
     def accept_frames(self, max_frame_size: int) -> None:
         """Take frames of up to so many octets from here on."""
-
-    def streams_changed(self, open_streams: int) -> None:
-        """The first stream opened, or the last one closed."""
 
     def retire(self) -> None:
         """The connection has had as many requests as it may: end it when that hurts least."""

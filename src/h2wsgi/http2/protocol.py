@@ -8,6 +8,7 @@ a connection ends is in ending.py. Loop thread only, except where a name ends in
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -81,6 +82,10 @@ class H2Protocol(EndingProtocol):
         self._stall: asyncio.TimerHandle | None = None
         self._work_scheduled = False
         self._read_paused = False
+        self.flush_threadsafe: Callable[..., None] = functools.partial(
+            host.mailbox.post_threadsafe, self.flush
+        )
+        """See Wire."""
 
     # ------------------------------------------------------------------ asyncio's callbacks
 
@@ -96,6 +101,7 @@ class H2Protocol(EndingProtocol):
         )
         self._deadlines = Deadlines(Timeouts(self, self._host), config, self._loop.call_later)
         self._deadlines.start(self.connection)
+        self.streams_changed = self._deadlines.streams_changed
         if age := config.max_connection_age:
             self._set_closing_timer(age * (1 - AGE_JITTER * random.random()), self.retire)
         self._made(self)
@@ -176,30 +182,31 @@ class H2Protocol(EndingProtocol):
         self._work_scheduled = False
         if self.state in READING:
             try:
-                self._process_input()
+                self._process_slice()
             except Exception:
                 self._crash()
 
-    def _process_input(self) -> None:
+    def _process_slice(self) -> None:
+        """Let the engine have some frames, and send what it and the connection have to say."""
+        connection, gate = self.connection, self._gate
         try:
-            more = not self.advice and self._process_slice()
-            if self.advice:
-                self.refuse(self._gate.peek(), self.advice)
+            if not (self._started or self._may_start()):
                 return
-        except NotHTTP2 as error:
-            if self._started or error.octets.startswith(b"PRI "):
-                # ALPN or the first octets said HTTP/2, so the answer must be frames.
-                self.fail(ErrorCodes.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
-                return
-            self.refuse(error.octets, refusal.advice_for(error.octets))
+            try:
+                more = gate.deliver(connection.engine.receive_frame)
+            finally:
+                connection.slice_ended()
+        except NotHTTP2:
+            # ALPN or the first octets said HTTP/2, so the answer must be frames.
+            self.fail(ErrorCodes.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
             return
         except ConnectionFailed as error:
             self.fail(error.code, str(error), error.limit)
             return
         deadlines = self._deadlines
-        if (since := self._gate.fields_since) != deadlines.fields_since:
+        if (since := gate.fields_since) != deadlines.fields_since:
             deadlines.fields_begun(since)
-        if self.connection.outflow.has_output or self.state is not OPEN:
+        if connection.outflow.has_output or self.state is not OPEN:
             self.transmit()
         if self.state in READING:
             if more:
@@ -210,22 +217,26 @@ class H2Protocol(EndingProtocol):
             if pause != self._read_paused:
                 self._pause_reading(pause)
 
+    def _may_start(self) -> bool:
+        """Start with the preface; False before it is whole, and for one who is refused."""
+        if self.advice:
+            self.refuse(self._gate.peek(), self.advice)
+            return False
+        try:
+            if not self._gate.take_preface():
+                return False
+        except NotHTTP2 as error:
+            if error.octets.startswith(b"PRI "):
+                raise
+            self.refuse(error.octets, refusal.advice_for(error.octets))
+            return False
+        self._start()
+        return True
+
     @property
     def _clogged(self) -> bool:
         """True while the peer makes us answer and reads no answer: they would pile up for ever."""
         return self.write_paused and self.unsent > UNREAD_REPLIES
-
-    def _process_slice(self) -> bool:
-        """Let the engine have some frames; True if there may be more."""
-        gate = self._gate
-        if not self._started:
-            if not gate.take_preface():
-                return False
-            self._start()
-        try:
-            return gate.deliver(self.connection.engine.receive_frame)
-        finally:
-            self.connection.slice_ended()
 
     def _pause_reading(self, pause: bool) -> None:
         if pause != self._read_paused:
@@ -248,10 +259,6 @@ class H2Protocol(EndingProtocol):
     def unsent(self) -> int:
         """See Wire."""
         return self._transport.get_write_buffer_size() + len(self._stalled)
-
-    def flush_threadsafe(self, about_to_wait: bool = False) -> None:
-        """See Wire."""
-        self._host.mailbox.post_threadsafe(self.flush, about_to_wait)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """See Wire."""
@@ -348,14 +355,6 @@ class H2Protocol(EndingProtocol):
     def settings_acknowledged(self) -> None:
         """See Wire."""
         self._deadlines.settings_acknowledged()
-
-    def streams_changed(self, open_streams: int) -> None:
-        """See Wire."""
-        self._deadlines.streams_changed(open_streams)
-        if self._retiring and open_streams == 0 and self.state is OPEN:
-            # Who closed the last stream is about to transmit: GOAWAY comes with the response.
-            self.state = State.DRAINING
-            self._announce_end()
 
     def give_up(self, stream: Stream) -> None:
         """Reset a stream whose client keeps a thread waiting that others need."""
