@@ -98,21 +98,34 @@ def plain_frames(draw: st.DrawFn) -> tuple[bytes, ReceivedFrame]:
 frames_and_octets = st.lists(field_blocks() | plain_frames(), max_size=6)
 
 
+class FrameList:
+    """An engine that only notes the frames it is given."""
+
+    def __init__(self, frames: list[ReceivedFrame]) -> None:
+        self._frames = frames
+
+    def receive_frame(self, *frame: Any) -> None:
+        self._frames.append(frame)
+
+    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+        self._frames.append((frame_types.HEADERS, flags, stream_id, block))
+
+    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._frames.append((frame_types.DATA, flags, stream_id, payload))
+
+
 def received(
     chunks: list[bytes], *, one_by_one: bool = False
 ) -> tuple[list[ReceivedFrame], object]:
     """Return the frames a fresh gate makes of chunks, and the error it ends with."""
     gate, frames = FrameGate(100_000, 8, FrameMeter(Config())), []
 
-    def take(*frame: Any) -> None:
-        frames.append(frame)
-
     try:
         for chunk in chunks:
             gate.feed(chunk)
             while one_by_one and (frame := gate.next_frame()) is not None:
                 frames.append(frame)
-            while gate.deliver(take):
+            while gate.deliver(FrameList(frames)):
                 pass
     except ConnectionFailed as error:
         return frames, (int(error.code), str(error))

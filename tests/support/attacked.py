@@ -14,10 +14,11 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from h2wsgi.handover import Handover
+from h2wsgi.http2.frame_types import DATA, HEADERS
 from h2wsgi.http2.protocol import H2Protocol
 from h2wsgi.server import Server
 from h2wsgi.stream import Stream
@@ -114,18 +115,25 @@ def count_frames() -> None:
 
     def counted(protocol: H2Protocol) -> None:
         engine: Any = protocol.connection.engine
-        receive_frame = engine.receive_frame
+        receivers = ("receive_frame", "receive_headers", "receive_data")
 
-        def receive(*frame: Any) -> None:
-            _frames["now"] += 1
-            receive_frame(*frame)
+        def counting(receive: Callable[..., None], name: str) -> Callable[..., None]:
+            def receive_one(first: int, *rest: Any) -> None:
+                # What receive_frame hands on is counted there.
+                if name != "receive_frame" or first not in (DATA, HEADERS):
+                    _frames["now"] += 1
+                receive(first, *rest)
+
+            return receive_one
 
         _frames["now"] = 0
-        engine.receive_frame = receive
+        for name in receivers:
+            setattr(engine, name, counting(getattr(engine, name), name))
         try:
             process_slice(protocol)
         finally:
-            del engine.receive_frame
+            for name in receivers:
+                delattr(engine, name)
             _frames["most"] = max(_frames["most"], _frames["now"])
 
     H2Protocol._process_slice = counted  # type: ignore[method-assign]

@@ -9,8 +9,8 @@ engine sees them. Pure but for the clock: bytes in, frames out.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from struct import Struct
+from typing import Protocol
 
 from h2.errors import ErrorCodes
 
@@ -38,10 +38,20 @@ HEADER_SIZE = 9
 SLICE_FRAMES = 100
 SLICE_OCTETS = 262_144
 SLICE_SECONDS = 0.005
+LOOK_OCTETS = 1_024
+"""Octets between looks at the clock: what is small is quick, and SLICE_FRAMES bounds it."""
 LARGEST_PADDING = 1 + 5 + 255
 """Octets that HEADERS may have beside a fragment: pad length, priority and padding."""
 # PRIORITY is missing: its wrong size is an error of the stream, not of the connection.
 _EXACT_SIZES = {RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
+
+
+class FrameHandler(Protocol):
+    """What an engine has for frames, see its interface."""
+
+    def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None: ...
+    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None: ...
+    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None: ...
 
 
 class NotHTTP2(Exception):
@@ -126,51 +136,54 @@ class FrameGate:
         """Return what is buffered, and keep it."""
         return self._data[self._position :]
 
-    def deliver(self, receive_frame: Callable[[int, int, int, bytes], None]) -> bool:
-        """Give ``receive_frame`` a slice of the frames that are there; True if there may be more.
+    def deliver(self, engine: FrameHandler) -> bool:
+        """Give an engine a slice of the frames that are there; True if there may be more.
 
-        Raises: as :meth:`next_frame`, and whatever ``receive_frame`` raises.
+        Raises: as :meth:`next_frame`, and whatever the engine raises.
         """
+        receive_headers, receive_data = engine.receive_headers, engine.receive_data
         stop_at = time.monotonic() + SLICE_SECONDS
         data, position = self._data, self._position
         size = len(data)
         between_blocks = self._settings_received and self._block is None
         octets = 0
+        look_at = LOOK_OCTETS
         for _ in range(SLICE_FRAMES):
-            payload = None
+            length = 0
             # Most frames need no more than to be cut out: HEADERS and DATA with something in them
             # and nothing around it. (Half the time that next_frame takes.)
             if between_blocks and (start := position + HEADER_SIZE) < size:
                 high, low, type_, flags, stream_id = _read_header(data, position)
                 length = high << 8 | low
                 end = start + length
-                if (
-                    0 < length <= self._plain
-                    and end <= size
-                    and (
-                        (type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS)
-                        or (type_ == DATA and not flags & FLAG_PADDED)
-                    )
-                ):
+                if not 0 < length <= self._plain or end > size:
+                    length = 0
+                elif type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS:
                     self._position = position = end
-                    stream_id &= 0x7FFF_FFFF
-                    payload = data[start:end]
-            elif position == size and between_blocks:
+                    receive_headers(flags, stream_id & 0x7FFF_FFFF, data[start:end])
+                elif type_ == DATA and not flags & FLAG_PADDED:
+                    self._position = position = end
+                    receive_data(flags, stream_id & 0x7FFF_FFFF, data[start:end])
+                else:
+                    length = 0
+            elif between_blocks and position == size:
                 # Nothing is left, of which next_frame would take note.
                 self._data = b""
                 self._position = 0
                 self.fields_since = None
                 return False
-            if payload is None:
+            if not length:
                 if (frame := self.next_frame()) is None:
                     return False
-                type_, flags, stream_id, payload = frame
                 position = self._position
                 between_blocks = self._settings_received and self._block is None
-            receive_frame(type_, flags, stream_id, payload)
-            octets += len(payload)
-            if octets >= SLICE_OCTETS or time.monotonic() >= stop_at:
-                break
+                length = len(frame[3])
+                engine.receive_frame(*frame)
+            octets += length
+            if octets >= look_at:
+                if octets >= SLICE_OCTETS or time.monotonic() >= stop_at:
+                    break
+                look_at = octets + LOOK_OCTETS
         return self.buffered > 0
 
     def next_frame(self) -> ReceivedFrame | None:

@@ -193,7 +193,7 @@ class H2Protocol(EndingProtocol):
             if not (self._started or self._may_start()):
                 return
             try:
-                more = gate.deliver(connection.engine.receive_frame)
+                more = gate.deliver(connection.engine)
             finally:
                 connection.slice_ended()
         except NotHTTP2:

@@ -68,16 +68,19 @@ class Runner:
         stream.begin(client_wait)
         response = Response(stream, self._heads)
         try:
-            known = stream.request.environ
-            # As build_environ does, for most requests.
-            environ = self._environ(stream) if known is None else known.copy()
+            request = stream.request
+            if (known := request.environ) is not None:
+                environ = known.copy()  # as build_environ does, for most requests
+            else:
+                template = stream.connection.environ_template or self._make_template(stream)
+                environ = build_environ(request, template)
             if stream.has_content:
                 environ["h2wsgi.trailers"] = stream.request_trailers
                 if stream.request_ended and (content := stream.take_whole()) is not None:
                     # Most requests with content: all of it is there, so nothing has to wait.
                     environ["wsgi.input"] = BytesIO(content)
                 else:
-                    expected = stream.request.expects_continue
+                    expected = request.expects_continue
                     on_first_read = stream.send_continue if expected else None
                     environ["wsgi.input"] = Input(stream, on_first_read)
             # In place of what the template has there: new keys would make the dict grow.
@@ -108,22 +111,21 @@ class Runner:
         finally:
             self._close(iterable, stream)
 
-    def _environ(self, stream: Stream) -> dict[str, Any]:
-        template = stream.connection.environ_template
-        if template is None:
-            template = connection_template(
-                stream.connection,
-                root_path=self._root_path,
-                multithread=self._multithread,
-                errors=self._errors,
-                file_wrapper=FileWrapper,
-                empty_input=EmptyInput(),
-            )
-            if self._record is not None:
-                number = stream.connection.number
-                template["h2wsgi.record"] = functools.partial(self._record, number)
-            stream.connection.environ_template = template
-        return build_environ(stream.request, template)
+    def _make_template(self, stream: Stream) -> dict[str, Any]:
+        """Make what the environs of a connection share, and keep it there."""
+        template = connection_template(
+            stream.connection,
+            root_path=self._root_path,
+            multithread=self._multithread,
+            errors=self._errors,
+            file_wrapper=FileWrapper,
+            empty_input=EmptyInput(),
+        )
+        if self._record is not None:
+            number = stream.connection.number
+            template["h2wsgi.record"] = functools.partial(self._record, number)
+        stream.connection.environ_template = template
+        return template
 
     def _close(self, iterable: Any, stream: Stream) -> None:
         close = getattr(iterable, "close", None)

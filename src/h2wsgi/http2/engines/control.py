@@ -62,20 +62,20 @@ class FrameReceiver(abc.ABC, Generic[S]):
     def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
         """See Engine. Frames of unknown type are ignored (section 5.5)."""
         if type_ == HEADERS:
-            self._receive_headers(flags, stream_id, payload)
+            self.receive_headers(flags, stream_id, payload)
         elif type_ == DATA:
-            self._receive_data(flags, stream_id, payload)
+            self.receive_data(flags, stream_id, payload)
         elif (receiver := self._receivers.get(type_)) is not None:
             receiver(flags, stream_id, payload)
 
     # ------------------------------------------------------------------ the engine's own
 
     @abc.abstractmethod
-    def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
         """A whole field block."""
 
     @abc.abstractmethod
-    def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         """Content, padding included."""
 
     @abc.abstractmethod

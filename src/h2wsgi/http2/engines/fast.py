@@ -244,7 +244,7 @@ class FastEngine(FrameReceiver[_Stream]):
 
     # -------------------------------------------------------------------------- frames
 
-    def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
         streams = self._streams
         ended = bool(flags & FLAG_END_STREAM)
         if not stream_id & 1:
@@ -300,7 +300,7 @@ class FastEngine(FrameReceiver[_Stream]):
     def _trailers_accepted(self, stream_id: int) -> None:
         self._streams.request_ended(stream_id)
 
-    def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         streams = self._streams
         stream = streams.open.get(stream_id)
         if stream is None:

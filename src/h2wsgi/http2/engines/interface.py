@@ -82,6 +82,12 @@ class Engine(Protocol):
             ConnectionFailed: a connection error; the caller sends GOAWAY.
         """
 
+    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+        """Process HEADERS as receive_frame does, which need not be asked what they are."""
+
+    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """Process DATA in the same way."""
+
     def send_window(self, stream_id: int) -> int:
         """Return the octets that may be sent now on a stream, or with 0 on all of them together.
 

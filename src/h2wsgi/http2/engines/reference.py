@@ -225,7 +225,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._streams.reset_by_us(stream_id)
         self._handler.stream_reset(stream_id, code, False, reason)
 
-    def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._streams.require_known(stream_id, "DATA")
         data = strip_padding(flags, payload)
         if len(payload) > self._h2.inbound_flow_control_window - self._unseen_by_h2:
@@ -265,7 +265,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._unseen_by_h2 += octets
         super()._discard_data(stream_id, octets, reason)
 
-    def _receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
         if stream_id % 2 == 0:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         # Decoded whatever becomes of it: the dynamic table is the connection's.
