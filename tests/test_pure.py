@@ -119,14 +119,15 @@ def received(
 ) -> tuple[list[ReceivedFrame], object]:
     """Return the frames a fresh gate makes of chunks, and the error it ends with."""
     gate, frames = FrameGate(100_000, 8, FrameMeter(Config())), []
-
     try:
         for chunk in chunks:
             gate.feed(chunk)
-            while one_by_one and (frame := gate.next_frame()) is not None:
-                frames.append(frame)
-            while gate.deliver(FrameList(frames)):
-                pass
+            if one_by_one:
+                while (frame := gate.next_frame()) is not None:
+                    frames.append(frame)
+            else:
+                while gate.deliver(FrameList(frames)):
+                    pass
     except ConnectionFailed as error:
         return frames, (int(error.code), str(error))
     except NotHTTP2:

@@ -158,8 +158,7 @@ class Handover:
         """Account octets of streams on which nobody can wait any more."""
         with self.lock:
             self.unsent -= octets
-            if self.ceiling_waiters:
-                self.notify_ceiling_waiters_locked()
+            self.notify_ceiling_waiters_locked()
 
     def notify_ceiling_waiters_locked(self) -> None:
         """Let those that wait for the ceiling look again, if the octets are below it."""

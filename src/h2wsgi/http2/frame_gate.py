@@ -149,37 +149,36 @@ class FrameGate:
         octets = 0
         look_at = LOOK_OCTETS
         for _ in range(SLICE_FRAMES):
-            length = 0
+            taken = 0
             # Most frames need no more than to be cut out: HEADERS and DATA with something in them
             # and nothing around it. (Half the time that next_frame takes.)
             if between_blocks and (start := position + HEADER_SIZE) < size:
                 high, low, type_, flags, stream_id = _read_header(data, position)
                 length = high << 8 | low
                 end = start + length
-                if not 0 < length <= self._plain or end > size:
-                    length = 0
-                elif type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS:
-                    self._position = position = end
-                    receive_headers(flags, stream_id & 0x7FFF_FFFF, data[start:end])
-                elif type_ == DATA and not flags & FLAG_PADDED:
-                    self._position = position = end
-                    receive_data(flags, stream_id & 0x7FFF_FFFF, data[start:end])
-                else:
-                    length = 0
+                if 0 < length <= self._plain and end <= size:
+                    if type_ == HEADERS and flags & _WHOLE == FLAG_END_HEADERS:
+                        self._position = position = end
+                        receive_headers(flags, stream_id & 0x7FFF_FFFF, data[start:end])
+                        taken = length
+                    elif type_ == DATA and not flags & FLAG_PADDED:
+                        self._position = position = end
+                        receive_data(flags, stream_id & 0x7FFF_FFFF, data[start:end])
+                        taken = length
             elif between_blocks and position == size:
                 # Nothing is left, of which next_frame would take note.
                 self._data = b""
                 self._position = 0
                 self.fields_since = None
                 return False
-            if not length:
+            if not taken:
                 if (frame := self.next_frame()) is None:
                     return False
                 position = self._position
                 between_blocks = self._settings_received and self._block is None
-                length = len(frame[3])
                 engine.receive_frame(*frame)
-            octets += length
+                taken = len(frame[3])
+            octets += taken
             if octets >= look_at:
                 if octets >= SLICE_OCTETS or time.monotonic() >= stop_at:
                     break

@@ -213,9 +213,7 @@ class H2Protocol(EndingProtocol):
                 # What is left is for another turn of the loop, before anything new.
                 self._work_scheduled = True
                 self._loop.call_soon(self._work)
-            pause = more or (self.write_paused and self._clogged)
-            if pause != self._read_paused:
-                self._pause_reading(pause)
+            self._pause_reading(more or self._clogged)
 
     def _may_start(self) -> bool:
         """Start with the preface; False before it is whole, and for one who is refused."""

@@ -141,10 +141,7 @@ class Lanes(abc.ABC, Generic[Job]):
 
     def _next_locked(self) -> Assignment[Job] | None:
         """Take the next job round robin; None if there is none that may run now."""
-        while ring := self._fresh or self._ring:
-            # As _may_start_locked, whose call would be one more for each job.
-            if self._closing or self._running >= (self._limit if self._fresh else self._shared):
-                return None
+        while (ring := self._fresh or self._ring) and self._may_start_locked():
             lane = ring.popleft()
             lane.ring = None
             if ring is self._fresh and lane.running:

@@ -76,7 +76,7 @@ class Runner:
                 environ = build_environ(request, template)
             if stream.has_content:
                 environ["h2wsgi.trailers"] = stream.request_trailers
-                if stream.request_ended and (content := stream.take_whole()) is not None:
+                if (content := stream.take_whole()) is not None:
                     # Most requests with content: all of it is there, so nothing has to wait.
                     environ["wsgi.input"] = BytesIO(content)
                 else:

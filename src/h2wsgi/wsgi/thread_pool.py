@@ -130,9 +130,15 @@ class ThreadPool(Lanes[Job]):
         That thread does the same for the next job before it begins its own, and so on: the loop
         would be busy for a millisecond if it woke a hundred itself. True if there was a job for it.
         """
-        if not ((self._fresh or self._ring) and self._may_start_locked()):
+        if not self._may_start_locked():
             return False
-        served_soon = self._running > 0 and self._served_soon()
+        # While applications return at once, one thread takes one job after the other: a second one
+        # would only contend with it for the interpreter.
+        served_soon = (
+            self._running > 0
+            and not self._slow_lately
+            and time.monotonic() - self._progress_at < QUICK
+        )
         if served_soon or not (self._idle or self._spawn_eagerly_locked()):
             if not self._watching:
                 self._watching = True
@@ -143,14 +149,6 @@ class ThreadPool(Lanes[Job]):
         self._progress_at = time.monotonic()
         self._idle.pop().inbox.put(assignment)
         return True
-
-    def _served_soon(self) -> bool:
-        """Return True if a thread that runs now will come for what waits.
-
-        While applications return at once, one thread takes one job after the other: a second one
-        would only contend with it for the interpreter.
-        """
-        return not self._slow_lately and time.monotonic() - self._progress_at < QUICK
 
     def _spawn_eagerly_locked(self) -> bool:
         return self._threads < min(EAGER_THREADS, self._limit) and self._spawn_locked()

@@ -263,10 +263,7 @@ class FastEngine(FrameReceiver[_Stream]):
                 self._refuse_request(stream_id, fields, ended, error)
             return
         if streams.ignore_above is None or not streams.is_ignored(stream_id):
-            if stream_id == streams.highest + 2:
-                streams.highest = stream_id
-            else:
-                streams.advance(stream_id)
+            streams.advance(stream_id)
             streams.open[stream_id] = _Stream(request.content_length, ended)
             self._handler.request_received(stream_id, request, ended)
 

@@ -1,8 +1,8 @@
 """The engine seam: frames in, events out; commands in, octets out.
 
-The frame gate calls ``receive_frame`` with one checked frame at a time, field blocks whole. The
-engine calls its handler back before it returns. It owns flow-control windows and HPACK state;
-whoever wants to send asks it how much.
+The frame gate gives it one checked frame at a time, field blocks whole: most HEADERS and DATA by
+their own methods, all others by ``receive_frame``. The engine calls its handler back before it
+returns. It owns flow-control windows and HPACK state; whoever wants to send asks it how much.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ class Engine(Protocol):
         """
 
     def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
-        """Process HEADERS as receive_frame does, which need not be asked what they are."""
+        """Process HEADERS: what receive_frame does with them, for who knows what they are."""
 
     def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """Process DATA in the same way."""
+        """Process DATA: the same."""
 
     def send_window(self, stream_id: int) -> int:
         """Return the octets that may be sent now on a stream, or with 0 on all of them together.

@@ -21,7 +21,7 @@ REMEMBERED_OCTETS = 8_192
 RECENT_PATHS = 8
 """Requests remembered with their ``:path``, which is of up to 126 octets as it was sent."""
 REMEMBERED_PATHS = 4_096
-"""Paths remembered as they were sent and as they read, for all connections: 1.4 MiB at most.
+"""Paths remembered as they were sent and as they read, for all connections: 2 MB at most.
 
 Clients ask for the same paths, mostly. (Reading one of 46 octets from its Huffman code takes 2.1
 us, remembering one read before 0.1; half of a request with a path of its own.)
