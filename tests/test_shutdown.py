@@ -198,6 +198,11 @@ def test_a_signal_without_any_connection_ends_the_process(tmp_path: Path) -> Non
         assert time.monotonic() - start < 3
 
 
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 def test_standard_error_that_nobody_reads_stalls_nothing(tmp_path: Path) -> None:
     """A terminal stopped with Ctrl-S; here a pipe, full after a few hundred lines."""
     unread, blocked = os.pipe()
@@ -211,7 +216,8 @@ def test_standard_error_that_nobody_reads_stalls_nothing(tmp_path: Path) -> None
                     tmp_path, RECORDING, "--h2c", f"--bind=unix:{address}", stderr=blocked
                 )
             )
-        eventually(lambda: os.path.exists(address), "the socket", 30)
+        # Not the file: it is there from bind() on, and refuses whoever connects until listen().
+        eventually(lambda: _accepts(address), "the server to accept", 30)
         peer = stack.enter_context(Peer.connect(address, tls=False))
         path = "/" + "x" * 500
         for _ in range(40):
