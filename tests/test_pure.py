@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import ANY
 
@@ -37,8 +38,8 @@ from h2wsgi.http2 import frame_types
 from h2wsgi.http2.deadlines import Deadlines
 from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
 from h2wsgi.http2.frame_meter import FrameMeter
+from h2wsgi.http2.inflow import Inflow
 from h2wsgi.http2.readers import TURNS, Readers
-from h2wsgi.http2.receive_credit import ReceiveCredit
 from h2wsgi.http2.send_queue import Piece, SendQueue
 from h2wsgi.logs import Log
 from h2wsgi.overtime import Overtime
@@ -107,11 +108,14 @@ class FrameList:
     def receive_frame(self, *frame: Any) -> None:
         self._frames.append(frame)
 
-    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+    def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        flags = frame_types.FLAG_END_HEADERS | (end_stream and frame_types.FLAG_END_STREAM)
         self._frames.append((frame_types.HEADERS, flags, stream_id, block))
 
-    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._frames.append((frame_types.DATA, flags, stream_id, payload))
+    def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
+        assert flow_octets == len(data), "padding was stripped by the gate"
+        flags = end_stream and frame_types.FLAG_END_STREAM
+        self._frames.append((frame_types.DATA, flags, stream_id, data))
 
 
 def received(
@@ -437,14 +441,18 @@ def test_small_chunks_share_a_frame_and_large_ones_are_cut() -> None:
 @patient
 @given(st.integers(1, 2_000), st.lists(st.integers(0, 1_500), max_size=50))
 def test_credit_is_returned_in_steps_and_never_lost(window: int, taken: list[int]) -> None:
-    credit = ReceiveCredit(window)
-    announced = 0
+    announced: list[int] = []
+    engine = SimpleNamespace(credit=lambda stream_id, octets: announced.append(octets))
+    host = SimpleNamespace(
+        config=SimpleNamespace(connection_window=window), input_budget=Budget(1, lambda: None)
+    )
+    inflow = Inflow(ANY, engine, host, ANY, {})  # type: ignore[arg-type]
+    step = max(1, window // 2)
     for octets in taken:
-        due = credit.taken(octets)
-        assert due == 0 or due >= credit.step
-        announced += due
-        assert 0 <= credit.owed < credit.step <= max(1, window // 2)
-    assert announced + credit.owed == sum(taken)
+        inflow.taken(octets)
+        assert 0 <= inflow.owed < step
+    assert all(due >= step for due in announced)
+    assert sum(announced) + inflow.owed == sum(taken)
 
 
 @patient
@@ -964,7 +972,7 @@ class Seam:
 
     def stream(self, stream_id: int = 1, **options: int) -> Stream:
         options = {"write_limit": 100, "credit_step": 50, "max_body": 0} | options
-        stream = Stream(stream_id, REQUEST, FACTS, self.handover, Limits(**options))
+        stream = Stream(stream_id, REQUEST, FACTS, self.handover, Limits(**options), 0.0)
         stream.begin(Waits())
         stream._thread = ANY  # every thread of a test counts as the application's own
         return stream

@@ -447,7 +447,7 @@ def test_a_share_is_given_away_once_and_not_while_its_thread_waits_on_the_client
     handover = Handover(lambda _: None, 1_000, nothing)
     request = RequestFields("POST", b"https", b"localhost", b"/", (), None, False)
     facts = ConnectionFacts("https", "localhost", "8443", "127.0.0.1", "40000", {})
-    stream = TimedStream(running, 1, request, facts, handover, Limits(1_000, 250, 0))
+    stream = TimedStream(running, 1, request, facts, handover, Limits(1_000, 250, 0), 0.0)
     share = Share()
     told, go_on = threading.Event(), threading.Event()
 

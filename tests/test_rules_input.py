@@ -623,7 +623,8 @@ def filled_stream(chunks: list[bytes]) -> Stream:
     request = RequestFields("POST", b"https", b"localhost", b"/", (), None, False)
     facts = ConnectionFacts("https", "localhost", "443", "", "", {})
     handover = Handover(lambda _: None, 1_000_000, Budget(1_000_000, lambda: None))
-    stream = Stream(1, request, facts, handover, Limits(write_limit=1, credit_step=7, max_body=0))
+    limits = Limits(write_limit=1, credit_step=7, max_body=0)
+    stream = Stream(1, request, facts, handover, limits, 0.0)
     for chunk in chunks:
         stream.receive(chunk)
     stream.end_input()

@@ -9,8 +9,6 @@ connection's :class:`~h2wsgi.handover.Handover` lock. What is handed over leaves
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -44,6 +42,7 @@ class Stream(IncomingStream):
         connection: ConnectionFacts,
         handover: Handover,
         limits: Limits,
+        started_at: float,
         request_ended: bool = False,
     ) -> None:
         # The fields of the other layers too: a call for each would cost every request.
@@ -54,13 +53,15 @@ class Stream(IncomingStream):
         self.has_content = not request_ended
         """Whether content, or the end of none, was still to come behind the field section."""
         self._handover = handover
-        self.started_at = time.monotonic()
+        self.started_at = started_at
+        """By the monotonic clock."""
         # set before the application starts
         self._client_wait = None
         self._thread = 0
+        self._whole = None
         # under the lock
         self.limits = limits
-        self._chunks = NO_CHUNKS if request_ended else deque()
+        self._chunks = NO_CHUNKS
         self._buffered = 0
         self._wanted = 1
         self._credit_due = 0
@@ -83,7 +84,7 @@ class Stream(IncomingStream):
         self.response_ended = False
         self.status = 0
         self.octets_sent = 0
-        self.progress_at = self.started_at
+        self.progress_at = started_at
         """When response content last moved, by the monotonic clock."""
 
     # ------------------------------------------------------------------ the loop's thread
@@ -208,7 +209,9 @@ class Stream(IncomingStream):
             ClientDisconnected: nobody will get it.
         """
         handover = self._handover
-        with handover.lock:
+        lock = handover.lock
+        lock.acquire()  # "with" takes twice as long, 0.06 us
+        try:
             # As full, _hand_over_locked and append_locked, whose calls would cost as much again.
             full = handover.unsent >= handover.ceiling or handover.output.full
             if not (self._output_ended or self._failure or (data and full)):
@@ -223,6 +226,8 @@ class Stream(IncomingStream):
                     return None
                 handover.scheduled = True
                 return handover.wake_threadsafe
+        finally:
+            lock.release()
         self.send(head, data, END)
         return None
 

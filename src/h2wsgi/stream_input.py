@@ -18,7 +18,7 @@ from .handover import Limits
 from .stream_waits import WaitingStream, again
 
 NO_CHUNKS: deque[bytes] = deque(maxlen=0)
-"""What waits for the application in all the streams without content."""
+"""What waits for the application in a stream that has no content, or none yet."""
 SMALL_CHUNK = 512
 """Octets of content below which a piece of it is put to the one before: an object has some 50."""
 
@@ -28,9 +28,12 @@ class IncomingStream(WaitingStream):
 
     __slots__ = (
         "_buffered", "_chunks", "_credit_due", "_input_ended", "_input_failure", "_wanted",
-        "limits", "octets_received", "reading_since", "request_ended", "trailers",
+        "_whole", "limits", "octets_received", "reading_since", "request_ended", "trailers",
     )  # fmt: skip
 
+    # set before the application starts
+    _whole: bytes | None
+    """All the content there will be, if it came that early."""
     # under the lock
     limits: Limits
     _chunks: deque[bytes]
@@ -68,6 +71,8 @@ class IncomingStream(WaitingStream):
             if self._input_failure is not None or self.application_done:
                 return False
             chunks = self._chunks
+            if chunks is NO_CHUNKS:
+                chunks = self._chunks = deque()
             if chunks and octets < SMALL_CHUNK and len(chunks[-1]) < SMALL_CHUNK:
                 # What comes in tiny frames would otherwise cost thirty times its octets.
                 chunks[-1] += data
@@ -84,9 +89,8 @@ class IncomingStream(WaitingStream):
 
         So no lock is needed.
         """
-        if data:
-            self.octets_received = self._buffered = len(data)
-            self._chunks.append(data)
+        self._whole = data
+        self.octets_received = len(data)
         self.request_ended = self._input_ended = True
 
     @loop_thread
@@ -176,7 +180,15 @@ class IncomingStream(WaitingStream):
 
     @application_thread
     def take_whole(self) -> bytes | None:
-        """Return all the content there will be, if it has come in one piece; else None."""
+        """Return all the content there will be, if it has come in one piece; else None.
+
+        To be called first, and once.
+        """
+        if (whole := self._whole) is not None:
+            self._whole = None
+            # Without the lock: only this thread adds, and nobody adds to it who took it.
+            self._credit_due = len(whole)
+            return whole
         with self._handover.lock:
             if not self._input_ended or len(self._chunks) != 1:
                 return None

@@ -115,7 +115,7 @@ def _credit(session: Session) -> None:
     unread = session.transport.get_write_buffer_size()
     if unread or session.reader.reads_half:
         return  # some of the credit is still on its way
-    owed = connection.inflow.credit.owed + connection.inflow.withheld
+    owed = connection.inflow.owed + connection.inflow.withheld
     announced = max(0, session.config.connection_window - DEFAULT_WINDOW)
     outstanding = ledger.flow - (ledger.credit - announced)
     require(outstanding == owed, "the connection's credit is lost", (outstanding, owed))

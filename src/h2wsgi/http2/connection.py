@@ -47,6 +47,7 @@ class Connection(Streams):
         """Those of the request that ends next."""
         self._readers = Readers(wire.call_soon, enough=config.stream_window // 2)
         self._settings_acknowledged = False
+        self._max_body = config.max_body
         self._max_requests: float = config.max_requests_per_connection or math.inf
 
     # ---------------------------------------------------------------- events of the engine
@@ -55,13 +56,13 @@ class Connection(Streams):
         """See EngineHandler."""
         stream = self._open(stream_id, request, end_stream)
         declared = request.content_length
-        if declared is not None and 0 < self._limits.max_body < declared:
+        if declared is not None and 0 < self._max_body < declared:
             self.client_log.body_too_large(stream)
             self.answer(stream, 413)
         else:
             self._arrived.append(stream)
         if request.large:
-            budget = self._host.input_budget
+            budget = self._input_budget
             was_full = budget.full
             self._sections[stream_id] = request.large
             budget.add(request.large)
@@ -98,29 +99,28 @@ class Connection(Streams):
         if (stream := self.streams.get(stream_id)) is None:
             self.inflow.taken(flow_octets)
             return
-        budget = self._host.input_budget
+        budget = self._input_budget
         was_full = budget.full
-        # Most small requests: no thread knows of the stream yet, so nothing has to be locked.
-        whole = (
+        # Most small requests: no thread knows of the stream yet, so nothing has to be locked. (A
+        # client may send the field sections of many requests first, as nghttp2 does.)
+        if (
             end_stream
             and self._arrived
-            and self._arrived[-1] is stream
-            and not (stream.octets_received or self._limits.max_body)
-        )
-        if whole:
+            and stream_id >= self._arrived[0].stream_id
+            and not (stream.octets_received or stream.application_done or self._max_body)
+        ):
             stream.receive_whole(data)
-            kept = len(data)
+            kept = stream.budgeted = len(data)
         else:
             kept = self._receive(stream, data)
-        if kept:
             stream.budgeted += kept
-            budget.add(kept)
+        budget.add(kept)
         if kept < flow_octets:
             self.engine.credit(stream_id, flow_octets - kept)
         self.inflow.taken(flow_octets)
         if budget.full:
             self.inflow.budget_is_full(stream, was_full)
-        if end_stream and not whole:
+        if end_stream and not stream.request_ended:
             self.request_ended(stream_id)
 
     def _receive(self, stream: Stream, data: bytes) -> int:
@@ -130,7 +130,7 @@ class Connection(Streams):
             if stream.has_waited:
                 self._readers.received(stream)
             return octets
-        received, most = stream.octets_received, self._limits.max_body
+        received, most = stream.octets_received, self._max_body
         if most and received - octets <= most < received and not stream.application_done:
             self.client_log.body_too_large(stream)
         return 0
@@ -250,7 +250,7 @@ class Connection(Streams):
 
     def _application_finished(self, stream: Stream) -> None:
         budgeted, stream.budgeted = stream.budgeted, 0
-        self._host.input_budget.release(budgeted)
+        self._input_budget.release(budgeted)
         if stream.response_ended:
             self.refuse_rest(stream)
 

@@ -2,7 +2,9 @@
 
 The connection's credit returns when octets come (invariant 4), unless the process is full: then
 requests that no application has seen are refused, as far as they hold something, and the credit
-is withheld until there is room (invariant 3). RFC 9113 sections 5.2 and 8.7. Loop thread only.
+is withheld until there is room (invariant 3). It returns in steps of half the window: few frames,
+and the peer always has the other half to go on with. RFC 9113 sections 5.2 and 8.7. Loop thread
+only.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from h2.errors import ErrorCodes
 from ..stream import Stream
 from .engines.interface import Engine
 from .host import Host, Wire
-from .receive_credit import ReceiveCredit
 from .streams import Streams
 
 
@@ -28,9 +29,10 @@ class Inflow:
         "_engine",
         "_host",
         "_sections",
+        "_step",
         "_wire",
         "budget",
-        "credit",
+        "owed",
         "withheld",
     )
 
@@ -43,20 +45,24 @@ class Inflow:
         self._host = host
         self._wire = wire
         self.budget = host.input_budget
+        self._step = max(1, host.config.connection_window // 2)
         # loop thread only
-        self.credit = ReceiveCredit(host.config.connection_window)
-        """What the peer is owed for the connection's window."""
+        self.owed = 0
+        """Octets of the connection's window that were taken and are not announced yet."""
         self.withheld = 0
         """Octets of credit that are kept back until the process has room again."""
         self._sections = sections
 
     def taken(self, flow_octets: int) -> None:
         """Count octets that left the connection's window, and return the credit when it is due."""
-        if due := self.credit.taken(flow_octets):
-            if self.budget.full:
-                self.withheld += due
-            else:
-                self._engine.credit(0, due)
+        self.owed += flow_octets
+        if self.owed < self._step:
+            return
+        due, self.owed = self.owed, 0
+        if self.budget.full:
+            self.withheld += due
+        else:
+            self._engine.credit(0, due)
 
     def budget_is_full(self, stream: Stream, was_full: bool) -> None:
         """The process is full: refuse what can be refused, as ``stream`` brought too much."""

@@ -8,6 +8,8 @@ thread only.
 
 from __future__ import annotations
 
+import time
+
 from h2.errors import ErrorCodes
 
 from ..codes import code_name
@@ -38,6 +40,7 @@ class Streams:
         self._facts = facts
         self._log = host.log
         self._new_stream = host.new_stream
+        self._input_budget = host.input_budget
         self._handover = Handover(
             wire.flush_threadsafe, config.connection_buffer, host.output_budget, host.input_budget
         )
@@ -50,17 +53,22 @@ class Streams:
         """Octets of large field sections that count as buffered, by stream."""
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
+        self._arrived_at = 0.0
+        """When the first of them came, by the monotonic clock: one look for all of them."""
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
         )
 
     def _open(self, stream_id: int, request: RequestFields, request_ended: bool) -> Stream:
+        if not self._arrived:
+            self._arrived_at = time.monotonic()
         stream = self._new_stream(
             stream_id,
             request,
             self._facts,
             self._handover,
             self._limits,
+            self._arrived_at,
             request_ended,
         )
         if not self.streams:
@@ -91,7 +99,7 @@ class Streams:
 
         What that one still hands over is dropped, as it is for any stream that is not in the table.
         """
-        self._host.input_budget.release(stream.budgeted)
+        self._input_budget.release(stream.budgeted)
         stream.budgeted = 0
         stand_in = Stream(
             stream.stream_id,
@@ -99,9 +107,9 @@ class Streams:
             self._facts,
             self._handover,
             self._limits,
+            stream.started_at,
             stream.request_ended,
         )
-        stand_in.started_at = stream.started_at
         self.streams[stream.stream_id] = stand_in
         return stand_in
 
@@ -155,7 +163,7 @@ class Streams:
         """Take a stream out of the table; ``outcome`` says why, if it did not end as it should."""
         del self.streams[stream.stream_id]
         if stream.budgeted:
-            self._host.input_budget.release(stream.budgeted)
+            self._input_budget.release(stream.budgeted)
             stream.budgeted = 0
         if self._sections:
             self.forget_section(stream)
@@ -166,7 +174,7 @@ class Streams:
 
     def forget_section(self, stream: Stream) -> None:
         """Count a large field section no more."""
-        self._host.input_budget.release(self._sections.pop(stream.stream_id, 0))
+        self._input_budget.release(self._sections.pop(stream.stream_id, 0))
 
     def lose_incomplete(self, reason: str) -> None:
         """No more input will be read: end the streams whose request is not whole."""

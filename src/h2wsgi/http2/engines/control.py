@@ -15,9 +15,11 @@ from h2.errors import ErrorCodes
 from ...config import Config
 from ...errors import ConnectionFailed
 from ..fields import FieldList
+from ..frame_gate import strip_padding
 from ..frame_types import (
     DATA,
     FLAG_ACK,
+    FLAG_END_STREAM,
     GOAWAY,
     HEADERS,
     PING,
@@ -62,21 +64,22 @@ class FrameReceiver(abc.ABC, Generic[S]):
     def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
         """See Engine. Frames of unknown type are ignored (section 5.5)."""
         if type_ == HEADERS:
-            self.receive_headers(flags, stream_id, payload)
+            self.receive_headers(stream_id, payload, flags & FLAG_END_STREAM != 0)
         elif type_ == DATA:
-            self.receive_data(flags, stream_id, payload)
+            data = strip_padding(flags, payload)
+            self.receive_data(stream_id, data, len(payload), flags & FLAG_END_STREAM != 0)
         elif (receiver := self._receivers.get(type_)) is not None:
             receiver(flags, stream_id, payload)
 
     # ------------------------------------------------------------------ the engine's own
 
     @abc.abstractmethod
-    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
-        """A whole field block."""
+    def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        """See Engine."""
 
     @abc.abstractmethod
-    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """Content, padding included."""
+    def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
+        """See Engine."""
 
     @abc.abstractmethod
     def _trailers_accepted(self, stream_id: int) -> None:

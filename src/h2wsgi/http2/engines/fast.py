@@ -22,14 +22,12 @@ from ...config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from ...handover import Head
 from ..fields import FieldList
-from ..frame_gate import strip_padding
 from ..frame_types import (
     CONTINUATION,
     DATA,
     FLAG_ACK,
     FLAG_END_HEADERS,
     FLAG_END_STREAM,
-    FLAG_PADDED,
     HEADERS,
     MAX_FRAME_SIZE,
     PING,
@@ -114,7 +112,8 @@ class FastEngine(FrameReceiver[_Stream]):
         if (
             stream is None
             or size > MAX_FRAME_SIZE
-            or (size and size > min(self._send_window, self._send_initial + stream.send_credit))
+            or (size > self._send_window and size)
+            or (size > self._send_initial + stream.send_credit and size)
         ):
             return False
         whole = head.whole
@@ -244,28 +243,31 @@ class FastEngine(FrameReceiver[_Stream]):
 
     # -------------------------------------------------------------------------- frames
 
-    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+    def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        """See Engine."""
         streams = self._streams
-        ended = bool(flags & FLAG_END_STREAM)
         if not stream_id & 1:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         if stream_id <= streams.highest or len(streams.open) >= self._max_streams:
-            self._receive_other_headers(stream_id, block, ended)
+            self._receive_other_headers(stream_id, block, end_stream)
             return
         fields: FieldList = []
         try:
-            request = self._requests.recall(block, ended)
+            request = self._requests.recall(block, end_stream)
             if request is None:
                 fields = self._requests.decode(block)
-                request = self._requests.read(fields, block, ended)
+                request = self._requests.read(fields, block, end_stream)
         except (MalformedRequest, UnacceptableRequest) as error:
             if not streams.is_ignored(stream_id):
-                self._refuse_request(stream_id, fields, ended, error)
+                self._refuse_request(stream_id, fields, end_stream, error)
             return
         if streams.ignore_above is None or not streams.is_ignored(stream_id):
-            streams.advance(stream_id)
-            streams.open[stream_id] = _Stream(request.content_length, ended)
-            self._handler.request_received(stream_id, request, ended)
+            if stream_id == streams.highest + 2:
+                streams.highest = stream_id  # as advance does, whose call would cost as much again
+            else:
+                streams.advance(stream_id)
+            streams.open[stream_id] = _Stream(request.content_length, end_stream)
+            self._handler.request_received(stream_id, request, end_stream)
 
     def _refuse_request(
         self,
@@ -297,37 +299,36 @@ class FastEngine(FrameReceiver[_Stream]):
     def _trailers_accepted(self, stream_id: int) -> None:
         self._streams.request_ended(stream_id)
 
-    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
+        """See Engine."""
         streams = self._streams
         stream = streams.open.get(stream_id)
         if stream is None:
             streams.require_known(stream_id, "DATA")
-        data = strip_padding(flags, payload) if flags & FLAG_PADDED else payload
-        size = len(payload)
-        self._receive_window -= size
-        if self._receive_window < 0:
+        if flow_octets > self._receive_window:
             raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "DATA beyond our window")
+        self._receive_window -= flow_octets
         if stream is None or stream.request_ended:
-            self._discard_data(stream_id, size)
+            self._discard_data(stream_id, flow_octets)
             return
-        ended = bool(flags & FLAG_END_STREAM)
-        if stream.content_left is not None:
-            stream.content_left -= len(data)
-            if stream.content_left < 0 or (ended and stream.content_left):
-                self._discard_data(stream_id, size, "content-length does not fit")
+        if (left := stream.content_left) is not None:
+            stream.content_left = left = left - len(data)
+            if left < 0 or (end_stream and left):
+                self._discard_data(stream_id, flow_octets, "content-length does not fit")
                 return
-        stream.receive_credit -= size
         # A smaller initial window makes it negative, and what has no content needs none.
-        if size and self._receive_initial + stream.receive_credit < 0:
+        if flow_octets > self._receive_initial + stream.receive_credit and flow_octets:
             raise ConnectionFailed(
                 ErrorCodes.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
             )
-        if ended:
+        if not end_stream:
+            stream.receive_credit -= flow_octets
+        else:
             # Before the handler, which may want to credit what no longer has a window.
             stream.request_ended = True
             if stream.response_ended:
                 del streams.open[stream_id]
-        self._handler.data_received(stream_id, data, size, ended)
+        self._handler.data_received(stream_id, data, flow_octets, end_stream)
 
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
         """End one stream (section 5.4.2), open or not."""

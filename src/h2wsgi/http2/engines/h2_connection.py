@@ -101,15 +101,21 @@ class Connection(H2Connection):
         super().__init__(config)
         self._frame_dispatch_table[QuietDataFrame] = self._receive_data_frame
 
-    def receive_content(self, flags: int, stream_id: int, payload: bytes) -> list[Event]:
+    def receive_content(
+        self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
+    ) -> list[Event]:
         """Receive one DATA frame, as receive_data would, past h2's buffer.
 
         Raises:
             ProtocolError: FLOW_CONTROL_ERROR.
         """
-        frame = QuietDataFrame(stream_id)
-        frame.parse_flags(flags)
-        frame.parse_body(memoryview(payload))
+        frame = QuietDataFrame(stream_id, data)
+        frame.body_len = flow_octets
+        if end_stream:
+            frame.flags.add("END_STREAM")
+        if padding := flow_octets - len(data):
+            frame.flags.add("PADDED")
+            frame.pad_length = padding - 1
         return self._receive_frame(frame)
 
     @property

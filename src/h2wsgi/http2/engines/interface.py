@@ -82,11 +82,11 @@ class Engine(Protocol):
             ConnectionFailed: a connection error; the caller sends GOAWAY.
         """
 
-    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+    def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         """Process HEADERS: what receive_frame does with them, for who knows what they are."""
 
-    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """Process DATA: the same."""
+    def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
+        """Process DATA: the same. ``flow_octets`` counts the padding too."""
 
     def send_window(self, stream_id: int) -> int:
         """Return the octets that may be sent now on a stream, or with 0 on all of them together.

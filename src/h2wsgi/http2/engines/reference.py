@@ -33,7 +33,7 @@ from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from ...handover import Head
 from ...request import RequestFields
 from .. import fields as field_rules
-from ..frame_gate import PREFACE, strip_padding
+from ..frame_gate import PREFACE
 from ..frame_types import (
     DATA,
     FLAG_ACK,
@@ -204,8 +204,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         """Give h2 one frame."""
         header = len(payload).to_bytes(3, "big") + bytes((type_, flags))
         try:
-            if type_ == DATA:
-                return self._h2.receive_content(flags, stream_id, payload)
             return self._h2.receive_data(header + stream_id.to_bytes(4, "big") + payload)
         except ProtocolError as error:
             raise ConnectionFailed(error.error_code, str(error)) from error
@@ -225,35 +223,39 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._streams.reset_by_us(stream_id)
         self._handler.stream_reset(stream_id, code, False, reason)
 
-    def receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
+        """See Engine."""
         self._streams.require_known(stream_id, "DATA")
-        data = strip_padding(flags, payload)
-        if len(payload) > self._h2.inbound_flow_control_window - self._unseen_by_h2:
+        if flow_octets > self._h2.inbound_flow_control_window - self._unseen_by_h2:
             raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "DATA beyond our window")
         stream = self._streams.open.get(stream_id)
         if stream is None or stream.request_ended:
-            self._discard_data(stream_id, len(payload))
+            self._discard_data(stream_id, flow_octets)
             return
-        ended = bool(flags & FLAG_END_STREAM)
         if stream.content_left is not None:
             stream.content_left -= len(data)
-            if stream.content_left < 0 or (ended and stream.content_left):
-                self._discard_data(stream_id, len(payload), "content-length does not fit")
+            if stream.content_left < 0 or (end_stream and stream.content_left):
+                self._discard_data(stream_id, flow_octets, "content-length does not fit")
                 return
-        events = self._receive_content(flags, stream_id, payload)
-        if ended:
+        events = self._receive_content(stream_id, data, flow_octets, end_stream)
+        if end_stream:
             # Before the handler, which may want to credit what no longer has a window.
             self._request_ended(stream_id)
         for event in events:
             if isinstance(event, DataReceived):
                 octets = event.flow_controlled_length
-                self._handler.data_received(stream_id, event.data, octets, ended)
+                self._handler.data_received(stream_id, event.data, octets, end_stream)
 
-    def _receive_content(self, flags: int, stream_id: int, payload: bytes) -> list[Event]:
+    def _receive_content(
+        self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
+    ) -> list[Event]:
         """Give h2 a DATA frame; to one without octets it would apply a window below zero."""
-        if payload or self._h2.remote_flow_control_window(stream_id) >= 0:
-            return self._feed(DATA, flags, stream_id, payload)
-        if flags & FLAG_END_STREAM:
+        if flow_octets or self._h2.remote_flow_control_window(stream_id) >= 0:
+            try:
+                return self._h2.receive_content(stream_id, data, flow_octets, end_stream)
+            except ProtocolError as error:
+                raise ConnectionFailed(error.error_code, str(error)) from error
+        if end_stream:
             self._tell_h2(stream_id, [], True)
         return [DataReceived(stream_id=stream_id, data=b"", flow_controlled_length=0)]
 
@@ -265,14 +267,14 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._unseen_by_h2 += octets
         super()._discard_data(stream_id, octets, reason)
 
-    def receive_headers(self, flags: int, stream_id: int, block: bytes) -> None:
+    def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        """See Engine."""
         if stream_id % 2 == 0:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         # Decoded whatever becomes of it: the dynamic table is the connection's.
         fields = self._decoder.decode(block)
-        ended = bool(flags & FLAG_END_STREAM)
         if stream_id <= self._streams.highest:
-            self._receive_trailers(stream_id, fields, ended)
+            self._receive_trailers(stream_id, fields, end_stream)
             return
         if self._streams.is_ignored(stream_id):
             return
@@ -280,7 +282,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         if len(self._streams.open) >= self._max_streams:
             self._reset_unopened(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
             return
-        self._open_stream(stream_id, fields, ended)
+        self._open_stream(stream_id, fields, end_stream)
 
     def _open_stream(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
         try:
