@@ -50,10 +50,11 @@ class TimedStream(Stream):
         """Whether the thread gave away its share of the pool because its application is late."""
 
     @application_thread
-    def begin(self, client_wait: ClientWait) -> None:
+    def begin(self, client_wait: ClientWait) -> bytes | None:
         """See Stream."""
-        super().begin(client_wait)
+        content = super().begin(client_wait)
         self._running[self] = None
+        return content
 
     @application_thread
     def finished(self) -> None:

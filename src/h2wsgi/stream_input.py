@@ -9,13 +9,14 @@ later, by :meth:`IncomingStream.wake_reader` (see http2/readers.py).
 from __future__ import annotations
 
 import abc
+import threading
 import time
 from collections import deque
 
 from .errors import BodyTooLarge, ClientDisconnected
 from .guards import application_thread, loop_thread
 from .handover import Limits
-from .stream_waits import WaitingStream, again
+from .stream_waits import ClientWait, WaitingStream, again
 
 NO_CHUNKS: deque[bytes] = deque(maxlen=0)
 """What waits for the application in a stream that has no content, or none yet."""
@@ -150,6 +151,20 @@ class IncomingStream(WaitingStream):
     # ------------------------------------------------------------ the application's thread
 
     @application_thread
+    def begin(self, client_wait: ClientWait) -> bytes | None:
+        """The application is about to be called on this thread, which has a share of the pool.
+
+        Returns all the content there will be, if it came before; it is taken then.
+        """
+        self._client_wait = client_wait
+        self._thread = threading.get_ident()
+        if (whole := self._whole) is not None:
+            self._whole = None
+            # Without the lock: nobody else adds to it before the application has begun.
+            self._credit_due = len(whole)
+        return whole
+
+    @application_thread
     def take(self, wanted: int, minimum: int = 1) -> bytes:
         """Return content as it is there, waiting for the first octet; ``b""`` only at the end.
 
@@ -180,15 +195,7 @@ class IncomingStream(WaitingStream):
 
     @application_thread
     def take_whole(self) -> bytes | None:
-        """Return all the content there will be, if it has come in one piece; else None.
-
-        To be called first, and once.
-        """
-        if (whole := self._whole) is not None:
-            self._whole = None
-            # Without the lock: only this thread adds, and nobody adds to it who took it.
-            self._credit_due = len(whole)
-            return whole
+        """Return all the content there will be, if it has come in one piece; else None."""
         with self._handover.lock:
             if not self._input_ended or len(self._chunks) != 1:
                 return None

@@ -68,12 +68,6 @@ class WaitingStream(StreamControl):
 
     # ------------------------------------------------------------ the application's thread
 
-    @application_thread
-    def begin(self, client_wait: ClientWait) -> None:
-        """The application is about to be called on this thread, which has a share of the pool."""
-        self._client_wait = client_wait
-        self._thread = threading.get_ident()
-
     def require_client(self) -> None:
         """Raise ClientDisconnected if the client can no longer be reached on this stream."""
         if self._failure is not None:

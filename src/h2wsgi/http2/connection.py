@@ -48,6 +48,8 @@ class Connection(Streams):
         self._readers = Readers(wire.call_soon, enough=config.stream_window // 2)
         self._settings_acknowledged = False
         self._max_body = config.max_body
+        self._uncounted = 0
+        """Octets of content in this slice's requests that the budget does not know of yet."""
         self._max_requests: float = config.max_requests_per_connection or math.inf
 
     # ---------------------------------------------------------------- events of the engine
@@ -85,6 +87,8 @@ class Connection(Streams):
         go on for the content that came."""
         if self._readers.heard:
             self._readers.slice_ended()
+        if self._uncounted:
+            self._count_arrived()
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.meter.requests += len(arrived)
@@ -99,29 +103,41 @@ class Connection(Streams):
         if (stream := self.streams.get(stream_id)) is None:
             self.inflow.taken(flow_octets)
             return
-        budget = self._input_budget
-        was_full = budget.full
-        # Most small requests: no thread knows of the stream yet, so nothing has to be locked. (A
-        # client may send the field sections of many requests first, as nghttp2 does.)
         if (
             end_stream
             and self._arrived
             and stream_id >= self._arrived[0].stream_id
             and not (stream.octets_received or stream.application_done or self._max_body)
         ):
+            # Most small requests: no thread knows of the stream yet, so nothing has to be locked,
+            # and the octets are counted with those of the other requests of the slice. (A client
+            # may send the field sections of many requests first, as nghttp2 does.)
             stream.receive_whole(data)
-            kept = stream.budgeted = len(data)
-        else:
-            kept = self._receive(stream, data)
-            stream.budgeted += kept
+            stream.budgeted = len(data)
+            self._uncounted += len(data)
+            self.inflow.taken(flow_octets)
+            return
+        budget = self._input_budget
+        was_full = budget.full
+        kept = self._receive(stream, data)
+        stream.budgeted += kept
         budget.add(kept)
         if kept < flow_octets:
             self.engine.credit(stream_id, flow_octets - kept)
         self.inflow.taken(flow_octets)
         if budget.full:
             self.inflow.budget_is_full(stream, was_full)
-        if end_stream and not stream.request_ended:
+        if end_stream:
             self.request_ended(stream_id)
+
+    def _count_arrived(self) -> None:
+        budget = self._input_budget
+        was_full = budget.full
+        octets, self._uncounted = self._uncounted, 0
+        budget.add(octets)
+        if budget.full:
+            for stream in self._arrived.copy():
+                self.inflow.budget_is_full(stream, was_full)
 
     def _receive(self, stream: Stream, data: bytes) -> int:
         """Buffer content; return how many octets were kept, none if nobody will read them."""
@@ -214,7 +230,10 @@ class Connection(Streams):
             if streams.get(stream.stream_id) is not stream:
                 continue  # closed meanwhile; its octets were given up then
             if mark == END and head is not None and send_whole(stream, head, data):
-                self.response_ended(stream)
+                if stream.request_ended:
+                    self.close(stream, "")  # as response_ended does, for most streams
+                else:
+                    self.response_ended(stream)
                 continue
             if credit:
                 self.inflow.credit_stream(stream, credit)

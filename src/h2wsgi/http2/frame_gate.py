@@ -152,7 +152,7 @@ class FrameGate:
         Raises: as :meth:`next_frame`, and whatever the engine raises.
         """
         receive_headers, receive_data = engine.receive_headers, engine.receive_data
-        stop_at = time.monotonic() + SLICE_SECONDS
+        stop_at = None  # the time begins with the first look: most slices need none
         data, position = self._data, self._position
         size, plain = len(data), self._plain
         last = position + SLICE_OCTETS
@@ -176,6 +176,12 @@ class FrameGate:
                     position = end
                     ended = kind == _LAST_CONTENT
                     receive_data(stream_id & 0x7FFF_FFFF, data[start:end], length, ended)
+                elif position == size and between_blocks:
+                    # Nothing is left, of which next_frame would take note.
+                    self._data = b""
+                    position = 0
+                    self.fields_since = None
+                    return False
                 else:
                     self._position = position
                     frame = self.next_frame()
@@ -185,7 +191,10 @@ class FrameGate:
                     between_blocks = self._settings_received and self._block is None
                     engine.receive_frame(*frame)
                 if position >= look_at:
-                    if position >= last or time.monotonic() >= stop_at:
+                    now = time.monotonic()
+                    if stop_at is None:
+                        stop_at = now + SLICE_SECONDS
+                    if position >= last or now >= stop_at:
                         break
                     look_at = position + LOOK_OCTETS
         finally:

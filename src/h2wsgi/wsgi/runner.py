@@ -65,7 +65,7 @@ class Runner:
         ``client_wait`` is told while the thread waits on its client. Returns what the thread has
         to call before it waits (True) or runs anything else (False), or None.
         """
-        stream.begin(client_wait)
+        content = stream.begin(client_wait)
         response = Response(stream, self._heads)
         try:
             request = stream.request
@@ -75,8 +75,10 @@ class Runner:
                 template = stream.connection.environ_template or self._make_template(stream)
                 environ = build_environ(request, template)
             if stream.has_content:
-                environ["h2wsgi.trailers"] = stream.request_trailers
-                if (content := stream.take_whole()) is not None:
+                if content is None:
+                    content = stream.take_whole()
+                    environ["h2wsgi.trailers"] = stream.request_trailers
+                if content is not None:
                     # Most requests with content: all of it is there, so nothing has to wait.
                     environ["wsgi.input"] = BytesIO(content)
                 else:

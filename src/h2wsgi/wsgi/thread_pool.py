@@ -204,7 +204,9 @@ class ThreadPool(Lanes[Job]):
     def _done(self, worker: _Worker[Job], lane: Lane[Job]) -> Assignment[Job] | None:
         began, now = worker.began, time.monotonic()
         worker.began = self._progress_at = now
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # "with" takes twice as long, 0.06 us
+        try:
             if now - began >= QUICK:
                 self._slow_lately = SLOW_MEMORY
             elif self._slow_lately:
@@ -232,6 +234,8 @@ class ThreadPool(Lanes[Job]):
                 else:
                     self._idle.append(worker)
             return assignment
+        finally:
+            lock.release()
 
     # --------------------------------------------------- growth and its end, loop thread
 
