@@ -13,7 +13,7 @@ from h2.errors import ErrorCodes
 from ..codes import code_name
 from ..errors import UnacceptableRequest
 from ..guards import loop_thread
-from ..handover import COMMAND, CREDIT, END, FINISHED
+from ..handover import COMMAND, CREDIT, FINISHED, Output
 from ..request import ConnectionFacts, RequestFields
 from ..stream import Stream
 from ..stream_control import Command
@@ -27,7 +27,7 @@ from .inflow import Inflow
 from .joining import joined
 from .outflow import Outflow
 from .readers import Readers
-from .streams import Streams
+from .streams import NO_STREAM, Streams
 
 
 class Connection(Streams):
@@ -57,8 +57,7 @@ class Connection(Streams):
     def request_received(self, stream_id: int, request: RequestFields, end_stream: bool) -> None:
         """See EngineHandler."""
         stream = self._open(stream_id, request, end_stream)
-        declared = request.content_length
-        if declared is not None and 0 < self._max_body < declared:
+        if self._max_body and (request.content_length or 0) > self._max_body:
             self.client_log.body_too_large(stream)
             self.answer(stream, 413)
         else:
@@ -89,6 +88,7 @@ class Connection(Streams):
             self._readers.slice_ended()
         if self._uncounted:
             self._count_arrived()
+        self._arrives_from = NO_STREAM
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.meter.requests += len(arrived)
@@ -105,8 +105,7 @@ class Connection(Streams):
             return
         if (
             end_stream
-            and self._arrived
-            and stream_id >= self._arrived[0].stream_id
+            and stream_id >= self._arrives_from
             and not (stream.octets_received or stream.application_done or self._max_body)
         ):
             # Most small requests: no thread knows of the stream yet, so nothing has to be locked,
@@ -219,29 +218,27 @@ class Connection(Streams):
     @loop_thread
     def flush(self) -> bool:
         """Take what the applications handed over, and send what may be sent as Outflow.transmit."""
-        streams, send_whole = self.streams, self.outflow.send_whole
         batch = self._handover.drain()
         # Only then can a stream have more than one piece in it.
-        outputs = joined(batch) if len(batch) > len(streams) else batch
-        for stream, head, data, mark, credit in outputs:
-            if mark == COMMAND:
-                self._take_command(stream)
-                continue
-            if streams.get(stream.stream_id) is not stream:
-                continue  # closed meanwhile; its octets were given up then
-            if mark == END and head is not None and send_whole(stream, head, data):
-                if stream.request_ended:
-                    self.close(stream, "")  # as response_ended does, for most streams
-                else:
-                    self.response_ended(stream)
-                continue
-            if credit:
-                self.inflow.credit_stream(stream, credit)
-            if mark == FINISHED:
-                self._application_finished(stream)
-            elif mark != CREDIT:
-                self.outflow.push(stream, head, data, mark)
+        outputs = joined(batch) if len(batch) > len(self.streams) else iter(batch)
+        while (output := self.outflow.send_whole(outputs)) is not None:
+            self._take(output)
         return self.outflow.transmit()
+
+    def _take(self, output: Output) -> None:
+        """Take what is not a whole response that may leave at once."""
+        stream, head, data, mark, credit = output
+        if mark == COMMAND:
+            self._take_command(stream)
+            return
+        if self.streams.get(stream.stream_id) is not stream:
+            return  # closed meanwhile; its octets were given up then
+        if credit:
+            self.inflow.credit_stream(stream, credit)
+        if mark == FINISHED:
+            self._application_finished(stream)
+        elif mark != CREDIT:
+            self.outflow.push(stream, head, data, mark)
 
     def _take_command(self, stream: Stream) -> None:
         # Not run at once: the rest of the batch has not been counted yet.

@@ -167,7 +167,7 @@ class FrameGate:
                     high, low, kind, stream_id = _read_kind(data, position)
                     length = high << 8 | low
                     end = start + length
-                    if not 0 < length <= plain or end > size:
+                    if end > size or length > plain or not length:
                         kind = _OTHER
                 if kind | FLAG_END_STREAM == _FIELDS:
                     position = end

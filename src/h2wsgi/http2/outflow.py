@@ -7,10 +7,11 @@ Loop thread only.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 from ..budget import Budget
-from ..handover import ABORT, END, OPEN, Handover, Head
+from ..handover import ABORT, END, OPEN, Handover, Head, Output
 from ..stream import Stream
 from ..stream_control import Command
 from .engines.interface import Engine
@@ -38,6 +39,9 @@ class OutflowHandler(Protocol):
 
     def response_ended(self, stream: Stream) -> None:
         """END_STREAM was handed to the engine."""
+
+    def close(self, stream: Stream, outcome: str) -> None:
+        """END_STREAM was handed to the engine, and both sides have ended."""
 
     def response_aborted(self, stream: Stream) -> None:
         """The application failed in the middle: what it sent has left, the end never will."""
@@ -88,28 +92,43 @@ class Outflow:
             stream.progress_at = time.monotonic()
         self._queue.push(stream.stream_id, head, data, mark)
 
-    def send_whole(self, stream: Stream, head: Head, data: bytes) -> bool:
-        """Frame a complete response at once; False if it has to go through the queue.
+    def send_whole(self, outputs: Iterator[Output]) -> Output | None:
+        """Frame complete responses at once, until one has to go through the queue, or is something
+        else; return that one, or None at the end.
 
         Most responses are like this. They leave in the order in which they were handed over, and
         no octet of them waits, so that none needs to be counted.
         """
-        size = len(data)
-        queue = self._queue
-        if self._wire.write_paused:
-            return False
-        if queue.pending and (queue.has_ready or stream.stream_id in queue.pending):
-            return False
-        if not self._engine.send_response(stream.stream_id, head, data):
-            return False
-        stream.status = head.status
-        stream.octets_sent = size
-        stream.unsent = 0  # no thread adds to it behind END
-        self._whole += size
-        self._gathered += size + HEAD_COST
-        if self._gathered >= BATCH:
-            self.write()
-        return True
+        streams, pending = self._streams, self._queue.pending
+        send_response, handler, wire = self._engine.send_response, self._handler, self._wire
+        if wire.write_paused or (pending and self._queue.has_ready):
+            return next(outputs, None)
+        for output in outputs:
+            stream, head, data, mark, _ = output
+            stream_id = stream.stream_id
+            if (
+                mark != END
+                or head is None
+                or streams.get(stream_id) is not stream
+                or (pending and stream_id in pending)
+                or not send_response(stream_id, head, data)
+            ):
+                return output
+            size = len(data)
+            stream.status = head.status
+            stream.octets_sent = size
+            stream.unsent = 0  # no thread adds to it behind END
+            self._whole += size
+            self._gathered += size + HEAD_COST
+            if stream.request_ended:
+                handler.close(stream, "")  # as response_ended does, for most streams
+            else:
+                handler.response_ended(stream)
+            if self._gathered >= BATCH:
+                self.write()
+                if self._wire.write_paused:
+                    return next(outputs, None)
+        return None
 
     def push_command(self, stream: Stream, command: Command) -> None:
         """Have a command run behind what its stream has to send."""

@@ -22,6 +22,8 @@ from .engines.interface import Engine
 from .host import Host, Wire
 from .outflow import Outflow
 
+NO_STREAM = 1 << 31
+"""Above the number of any stream."""
 REFUSAL_DELAY = 0.25
 """Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
 
@@ -53,14 +55,17 @@ class Streams:
         """Octets of large field sections that count as buffered, by stream."""
         self._arrived: list[Stream] = []
         """Requests that came in this slice of the input."""
+        self._arrives_from = NO_STREAM
+        """The stream of the first of them; those below are with their applications."""
         self._arrived_at = 0.0
-        """When the first of them came, by the monotonic clock: one look for all of them."""
+        """When it came, by the monotonic clock: one look for all of them."""
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
         )
 
     def _open(self, stream_id: int, request: RequestFields, request_ended: bool) -> Stream:
-        if not self._arrived:
+        if stream_id < self._arrives_from:
+            self._arrives_from = stream_id
             self._arrived_at = time.monotonic()
         stream = self._new_stream(
             stream_id,

@@ -79,12 +79,12 @@ class RequestBlocks:
             ConnectionFailed: COMPRESSION_ERROR.
             MalformedRequest: ``:path`` is not one.
         """
-        if (found := self._whole[end_stream].get(block)) is not None:
-            return found[0]
         recent = self._recent[end_stream]
         if (request := recent.get(block)) is not None:
             request.repeated = True
             return request
+        if (found := self._whole[end_stream].get(block)) is not None:
+            return found[0]
         if (cut := _cut_path(block)) is None:
             return None
         rest, path, huffman_coded = cut
