@@ -69,14 +69,12 @@ ReceivedFrame = tuple[int, int, int, bytes]
 
 # Length (24 bits, in two parts), type, flags, stream (section 4.1).
 _read_header = Struct("!HBBBL").unpack_from
-# The same with type and flags as one number, which tells the most frequent frames in one look.
-_read_kind = Struct("!HBHL").unpack_from
-_FIELDS = HEADERS << 8 | FLAG_END_HEADERS | FLAG_END_STREAM
-"""HEADERS that are a field block and nothing else, the last of the message."""
-_LAST_CONTENT = DATA << 8 | FLAG_END_STREAM
-"""DATA without padding, the last of the message."""
-_OTHER = -1
-"""Any other frame, or none."""
+# The same with length and type as one number.
+_read_length_and_type = Struct("!LBL").unpack_from
+_LAST_FIELDS = FLAG_END_HEADERS | FLAG_END_STREAM
+"""The flags of HEADERS that are a field block and nothing else, the last of the message."""
+_SMALL_ID = (1 << 30) - 1
+"""Up to which a stream's number needs no look at its reserved bit, and is quickly compared."""
 _HEADERS_TYPE = bytes((HEADERS,))
 _WHOLE = FLAG_END_HEADERS | FLAG_PADDED | FLAG_PRIORITY
 """The flags that tell whether HEADERS is a field block and nothing else: END_HEADERS alone."""
@@ -161,21 +159,27 @@ class FrameGate:
         try:
             for _ in range(SLICE_FRAMES):
                 # Most frames need no more than to be cut out: HEADERS and DATA with something in
-                # them and nothing around it. (Half the time that next_frame takes.)
-                kind = _OTHER
+                # them and nothing around it. (A third of the time that next_frame takes.)
+                type_ = -1
                 if between_blocks and (start := position + HEADER_SIZE) < size:
-                    high, low, kind, stream_id = _read_kind(data, position)
-                    length = high << 8 | low
+                    length, flags, stream_id = _read_length_and_type(data, position)
+                    type_ = length & 0xFF
+                    length >>= 8
                     end = start + length
-                    if end > size or length > plain or not length:
-                        kind = _OTHER
-                if kind | FLAG_END_STREAM == _FIELDS:
+                    if end > size or length > plain or not length or stream_id > _SMALL_ID:
+                        type_ = -1
+                if type_ == HEADERS and flags == _LAST_FIELDS:
                     position = end
-                    receive_headers(stream_id & 0x7FFF_FFFF, data[start:end], kind == _FIELDS)
-                elif kind | FLAG_END_STREAM == _LAST_CONTENT:
+                    receive_headers(stream_id, data[start:end], True)
+                elif type_ == DATA and flags == FLAG_END_STREAM:
                     position = end
-                    ended = kind == _LAST_CONTENT
-                    receive_data(stream_id & 0x7FFF_FFFF, data[start:end], length, ended)
+                    receive_data(stream_id, data[start:end], length, True)
+                elif type_ == HEADERS and flags == FLAG_END_HEADERS:
+                    position = end
+                    receive_headers(stream_id, data[start:end], False)
+                elif type_ == DATA and not flags:
+                    position = end
+                    receive_data(stream_id, data[start:end], length, False)
                 elif position == size and between_blocks:
                     # Nothing is left, of which next_frame would take note.
                     self._data = b""

@@ -88,7 +88,8 @@ class Runner:
             # In place of what the template has there: new keys would make the dict grow.
             environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
             environ["wsgi.ext.http.send_trailers"] = response
-            iterable = self._app(environ, response.start_response)
+            app = self._app  # a call of an attribute takes twice as long, 0.04 us
+            iterable = app(environ, response.start_response)
             if type(iterable) is list:
                 response.send_complete(iterable)
             else:

@@ -179,6 +179,7 @@ class ThreadPool(Lanes[Job]):
     def _work(self, worker: _Worker[Job]) -> None:
         set_role("application")
         leave_the_cpu_to_the_loop()
+        run = self._run
         while (assignment := worker.inbox.get()) is not None:
             if self._fresh or self._ring:
                 with self._lock:
@@ -190,7 +191,7 @@ class ThreadPool(Lanes[Job]):
                 lane, job = current
                 afterwards = None
                 try:
-                    afterwards = self._run(job, lane)
+                    afterwards = run(job, lane)
                 except BaseException as error:
                     _report(error)
                 del job, current  # or the request would live until the next one comes
