@@ -1757,10 +1757,12 @@ def test_a_closed_pool_starts_nothing_more(pools: Pool) -> None:
 
 def test_idle_threads_end(pools: Pool) -> None:
     pool = pools.make(4)
-    jobs = [pools.job(free=number < 3) for number in range(4)]
+    jobs = [pools.job() for _ in range(4)]
     for job in jobs:
         pool.submit(pools.lane(pool, job), [job])
     assert begun(*jobs)
+    for job in jobs[:3]:
+        job.go_on.set()
     eventually(lambda: pool.busy == 1, "three threads to be idle")
     threads = pools.new_threads()
     ((delay, look),) = pools.idle_looks
