@@ -158,7 +158,8 @@ class Handover:
         """Account octets of streams on which nobody can wait any more."""
         with self.lock:
             self.unsent -= octets
-            self.notify_ceiling_waiters_locked()
+            if self.ceiling_waiters:
+                self.notify_ceiling_waiters_locked()
 
     def notify_ceiling_waiters_locked(self) -> None:
         """Let those that wait for the ceiling look again, if the octets are below it."""

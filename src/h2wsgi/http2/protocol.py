@@ -208,7 +208,7 @@ class H2Protocol(EndingProtocol):
             deadlines.fields_begun(since)
         if connection.outflow.has_output or self.state is not OPEN:
             self.transmit()
-        if self.state in READING:
+        if (more or self.write_paused or self._read_paused) and self.state in READING:
             if more:
                 # What is left is for another turn of the loop, before anything new.
                 self._work_scheduled = True

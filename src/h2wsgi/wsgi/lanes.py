@@ -141,7 +141,8 @@ class Lanes(abc.ABC, Generic[Job]):
 
     def _next_locked(self) -> Assignment[Job] | None:
         """Take the next job round robin; None if there is none that may run now."""
-        while (ring := self._fresh or self._ring) and self._may_start_locked():
+        while self._may_start_locked():
+            ring = self._fresh or self._ring
             lane = ring.popleft()
             lane.ring = None
             if ring is self._fresh and lane.running:
