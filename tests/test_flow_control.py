@@ -13,7 +13,8 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi.http2.frame_types import MAX_FRAME_SIZE
 from h2wsgi.http2.outflow import LARGEST_BATCH
-from support.peer import Code, Peer, Setting, StreamReset, Type
+from h2wsgi.stream import Stream
+from support.peer import Code, Peer, Setting, StreamReset, Type, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked, waiting_on_clients
 
 LARGE = 1 << 30
@@ -426,6 +427,63 @@ def test_at_the_process_limit_unstarted_uploads_are_refused_and_running_ones_fin
     seen = {started.get() for _ in kept}
     assert started.empty(), "a refused request reached the application"
     assert len(seen) == len(kept)
+
+
+def post_together(peer: Peer, requests: int, content: bytes) -> list[int]:
+    """Send the field sections of all requests, then the content of each, as nghttp2 does."""
+    with one_write(peer):
+        streams = [peer.request("POST", f"/{n}", end_stream=False) for n in range(requests)]
+        for stream_id in streams:
+            peer.data(stream_id, content, end_stream=True)
+    return streams
+
+
+def test_content_that_comes_with_its_requests_counts_at_the_process_limit(
+    serve: Serve, connect: Connect
+) -> None:
+    """It is counted a slice at a time; what no application has seen is refused all the same."""
+    go_on, started = threading.Event(), queue.SimpleQueue[str]()
+    server = serve(
+        blocked_then_digest(go_on, started), max_buffered=1_048_576, threads=2, max_threads=2
+    )
+    peer = connect(server)
+    peer.roundtrip()  # its window is open
+    content = pattern(15_000)
+    streams: list[int] = []
+    while len(streams) < 90 and peer.connection_send_window > 10 * len(content):
+        streams += post_together(peer, 10, content)
+        peer.roundtrip()
+    peer.roundtrip()  # what is refused when a slice ends may come behind the answer to its PING
+    refused = [s for s in streams if s in peer.responses]  # nothing is answered yet
+    assert refused
+    assert {peer.responses[s].reset for s in refused} == {Code.REFUSED_STREAM}
+    assert 40 * len(content) < server.server.input_budget.used < 1_048_576 + 10 * len(content)
+    go_on.set()
+    kept = [s for s in streams if s not in refused]
+    expected = hashlib.sha256(content).hexdigest().encode()
+    assert [peer.response(stream_id).body for stream_id in kept] == [expected] * len(kept)
+    settle(server, connections=1)
+    assert started.qsize() == len(kept), "a refused request reached the application"
+
+
+def test_content_that_comes_behind_many_requests_is_taken_without_a_lock(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bytes] = []
+    receive_whole = Stream.receive_whole
+
+    def counted(stream: Stream, data: bytes) -> None:
+        taken.append(data)
+        receive_whole(stream, data)
+
+    monkeypatch.setattr(Stream, "receive_whole", counted)
+    peer = connect(serve(digest))
+    peer.wait_settings()
+    content = pattern(600)  # all in one TLS record
+    streams = post_together(peer, 20, content)
+    expected = hashlib.sha256(content).hexdigest().encode()
+    assert [peer.response(stream_id).body for stream_id in streams] == [expected] * 20
+    assert taken == [content] * 20
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -68,7 +68,7 @@ class Connection(Streams):
             self._sections[stream_id] = request.large
             budget.add(request.large)
             if budget.full:
-                self.inflow.budget_is_full(stream, was_full)
+                self.inflow.budget_is_full(was_full, (stream,))
 
     def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
         """See EngineHandler."""
@@ -125,18 +125,18 @@ class Connection(Streams):
             self.engine.credit(stream_id, flow_octets - kept)
         self.inflow.taken(flow_octets)
         if budget.full:
-            self.inflow.budget_is_full(stream, was_full)
+            self.inflow.budget_is_full(was_full, (stream,))
         if end_stream:
             self.request_ended(stream_id)
 
     def _count_arrived(self) -> None:
+        """Tell the budget of the content that came whole, before any application starts."""
         budget = self._input_budget
         was_full = budget.full
         octets, self._uncounted = self._uncounted, 0
         budget.add(octets)
         if budget.full:
-            for stream in self._arrived.copy():
-                self.inflow.budget_is_full(stream, was_full)
+            self.inflow.budget_is_full(was_full, self._arrived.copy())
 
     def _receive(self, stream: Stream, data: bytes) -> int:
         """Buffer content; return how many octets were kept, none if nobody will read them."""

@@ -159,7 +159,7 @@ class FrameGate:
         try:
             for _ in range(SLICE_FRAMES):
                 # Most frames need no more than to be cut out: HEADERS and DATA with something in
-                # them and nothing around it. (A third of the time that next_frame takes.)
+                # them and nothing around it. (0.3 us for HEADERS; next_frame takes 1.3.)
                 type_ = -1
                 if between_blocks and (start := position + HEADER_SIZE) < size:
                     length, flags, stream_id = _read_length_and_type(data, position)

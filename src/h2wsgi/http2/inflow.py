@@ -9,6 +9,8 @@ only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from h2.errors import ErrorCodes
 
 from ..stream import Stream
@@ -64,12 +66,13 @@ class Inflow:
         else:
             self._engine.credit(0, due)
 
-    def budget_is_full(self, stream: Stream, was_full: bool) -> None:
-        """The process is full: refuse what can be refused, as ``stream`` brought too much."""
-        if was_full:
-            self._refuse_if_unstarted(stream)
-        else:
+    def budget_is_full(self, was_full: bool, streams: Iterable[Stream]) -> None:
+        """The process is full: refuse what can be refused, as ``streams`` brought too much."""
+        if not was_full:
             self._host.input_is_full()
+            return
+        for stream in streams:
+            self._refuse_if_unstarted(stream)
 
     def credit_stream(self, stream: Stream, octets: int) -> None:
         """Return a stream's credit for octets that its application took."""
