@@ -38,7 +38,7 @@ HEADER_SIZE = 9
 SLICE_FRAMES = 100
 SLICE_OCTETS = 262_144
 SLICE_SECONDS = 0.005
-LOOK_OCTETS = 8_192
+LOOK_OCTETS = 4_096
 """Octets between looks at the clock: what is small is quick, and SLICE_FRAMES bounds it."""
 LARGEST_PADDING = 1 + 5 + 255
 """Octets that HEADERS may have beside a fragment: pad length, priority and padding."""
