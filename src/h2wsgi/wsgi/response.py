@@ -126,9 +126,7 @@ class Response:
         # Headers that are refused replace nothing: up to here nothing was changed.
         self._checked = checked
         self._remaining = -1 if checked.length is None else checked.length
-        self._without_content = False
-        if checked.without_content or self._stream.request.method == "HEAD":
-            self._without_content = True
+        self._without_content = checked.without_content or self._stream.request.method == "HEAD"
         if checked.announces_trailers and self._trailers is None:
             self._trailers = []
         return self.write
