@@ -176,16 +176,17 @@ def test_invariant_1_every_wait_ends_for_a_thousand_resets_in_a_race(
     serve: Serve, connect: Connect
 ) -> None:
     """The reset meets the application at every step of its start, its wait and its end."""
-    calls: Counter[str] = Counter()
+    begun: list[None] = []  # appended to, as threads that add at once may lose what one adds
+    ended: list[None] = []
 
     def app(environ, start_response):
-        calls["begun"] += 1
+        begun.append(None)
         try:
             environ["wsgi.input"].read()
             start_response("200 OK", [])
             return [b"x"]
         finally:
-            calls["ended"] += 1
+            ended.append(None)
 
     server = serve(app, threads=4)
     peer = connect(server)
@@ -197,7 +198,7 @@ def test_invariant_1_every_wait_ends_for_a_thousand_resets_in_a_race(
         peer.rst_stream(stream_id)
     peer.roundtrip()
     settle(server, connections=1)
-    assert calls["begun"] == calls["ended"]
+    assert len(begun) == len(ended) > 0
 
 
 # --------------------------------------------------------------- 2. one stream, one order

@@ -44,8 +44,8 @@ class Body:
         return self._chunks
 
     def close(self) -> None:
-        self._app.closed.release()
         self._app.closings += 1
+        self._app.closed.release()
 
 
 class App:
