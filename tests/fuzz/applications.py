@@ -72,17 +72,20 @@ class Lock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.acquire = self._lock.acquire
         self.release = self._lock.release
 
-    def __enter__(self) -> None:
+    def acquire(self) -> bool:
+        """See threading.Lock."""
         actor = threading.current_thread()
         if isinstance(actor, Actor) and actor.script.races:
             actor.halt()
-        self._lock.acquire()
+        return self._lock.acquire()
+
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.release()
 
 
 class Halt:
