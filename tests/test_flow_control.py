@@ -399,6 +399,20 @@ def blocked_then_digest(go_on: threading.Event, started: queue.SimpleQueue[str])
     return app
 
 
+def refused_by_the_limit(peer: Peer, streams: list[int]) -> list[int]:
+    """Return those of the streams that were refused: some, and with the code for it."""
+    resets = {s: peer.responses[s].reset for s in streams if s in peer.responses}
+    refused = [s for s, reset in resets.items() if reset is not None]
+    assert refused
+    assert {resets[s] for s in refused} == {Code.REFUSED_STREAM}
+    return refused
+
+
+def require_digests(peer: Peer, streams: list[int], content: bytes) -> None:
+    expected = hashlib.sha256(content).hexdigest().encode()
+    assert [peer.response(stream_id).body for stream_id in streams] == [expected] * len(streams)
+
+
 def test_at_the_process_limit_unstarted_uploads_are_refused_and_running_ones_finish(
     serve: Serve, connect: Connect
 ) -> None:
@@ -414,15 +428,12 @@ def test_at_the_process_limit_unstarted_uploads_are_refused_and_running_ones_fin
         with contextlib.suppress(StreamReset):
             peer.upload(stream_id, content, end_stream=False)
     peer.roundtrip()
-    refused = [s for s in streams if peer.responses[s].reset is not None]
-    assert refused
-    assert {peer.responses[s].reset for s in refused} == {Code.REFUSED_STREAM}
+    refused = refused_by_the_limit(peer, streams)
     go_on.set()
     kept = [s for s in streams if s not in refused]
     for stream_id in kept:
         peer.data(stream_id, b"", end_stream=True)
-    expected = hashlib.sha256(content).hexdigest().encode()
-    assert [peer.response(stream_id).body for stream_id in kept] == [expected] * len(kept)
+    require_digests(peer, kept, content)
     settle(server, connections=1)
     seen = {started.get() for _ in kept}
     assert started.empty(), "a refused request reached the application"
@@ -454,14 +465,11 @@ def test_content_that_comes_with_its_requests_counts_at_the_process_limit(
         streams += post_together(peer, 10, content)
         peer.roundtrip()
     peer.roundtrip()  # what is refused when a slice ends may come behind the answer to its PING
-    refused = [s for s in streams if s in peer.responses]  # nothing is answered yet
-    assert refused
-    assert {peer.responses[s].reset for s in refused} == {Code.REFUSED_STREAM}
+    refused = refused_by_the_limit(peer, streams)
     assert 40 * len(content) < server.server.input_budget.used < 1_048_576 + 10 * len(content)
     go_on.set()
     kept = [s for s in streams if s not in refused]
-    expected = hashlib.sha256(content).hexdigest().encode()
-    assert [peer.response(stream_id).body for stream_id in kept] == [expected] * len(kept)
+    require_digests(peer, kept, content)
     settle(server, connections=1)
     assert started.qsize() == len(kept), "a refused request reached the application"
 
@@ -481,8 +489,7 @@ def test_content_that_comes_behind_many_requests_is_taken_without_a_lock(
     peer.wait_settings()
     content = pattern(600)  # all in one TLS record
     streams = post_together(peer, 20, content)
-    expected = hashlib.sha256(content).hexdigest().encode()
-    assert [peer.response(stream_id).body for stream_id in streams] == [expected] * 20
+    require_digests(peer, streams, content)
     assert taken == [content] * 20
 
 
@@ -520,8 +527,7 @@ def test_credit_withheld_at_the_process_limit_returns_when_the_application_reads
     go_on.set()
     for stream_id in streams:
         peer.upload(stream_id, content[sent[stream_id] :])
-    expected = hashlib.sha256(content).hexdigest().encode()
-    assert [peer.response(stream_id).body for stream_id in streams] == [expected] * 8
+    require_digests(peer, streams, content)
     settle(server, connections=1)
 
 

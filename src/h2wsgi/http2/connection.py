@@ -63,12 +63,8 @@ class Connection(Streams):
         else:
             self._arrived.append(stream)
         if request.large:
-            budget = self._input_budget
-            was_full = budget.full
             self._sections[stream_id] = request.large
-            budget.add(request.large)
-            if budget.full:
-                self.inflow.budget_is_full(was_full, (stream,))
+            self.inflow.count(request.large, (stream,))
 
     def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
         """See EngineHandler."""
@@ -87,7 +83,9 @@ class Connection(Streams):
         if self._readers.heard:
             self._readers.slice_ended()
         if self._uncounted:
-            self._count_arrived()
+            # Before any application starts, so that what is too much can be refused.
+            uncounted, self._uncounted = self._uncounted, 0
+            self.inflow.count(uncounted, self._arrived.copy())
         self._arrives_from = NO_STREAM
         if self._arrived:
             arrived, self._arrived = self._arrived, []
@@ -116,27 +114,14 @@ class Connection(Streams):
             self._uncounted += len(data)
             self.inflow.taken(flow_octets)
             return
-        budget = self._input_budget
-        was_full = budget.full
         kept = self._receive(stream, data)
         stream.budgeted += kept
-        budget.add(kept)
         if kept < flow_octets:
             self.engine.credit(stream_id, flow_octets - kept)
+        self.inflow.count(kept, (stream,))
         self.inflow.taken(flow_octets)
-        if budget.full:
-            self.inflow.budget_is_full(was_full, (stream,))
         if end_stream:
             self.request_ended(stream_id)
-
-    def _count_arrived(self) -> None:
-        """Tell the budget of the content that came whole, before any application starts."""
-        budget = self._input_budget
-        was_full = budget.full
-        octets, self._uncounted = self._uncounted, 0
-        budget.add(octets)
-        if budget.full:
-            self.inflow.budget_is_full(was_full, self._arrived.copy())
 
     def _receive(self, stream: Stream, data: bytes) -> int:
         """Buffer content; return how many octets were kept, none if nobody will read them."""

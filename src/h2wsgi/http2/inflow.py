@@ -66,8 +66,13 @@ class Inflow:
         else:
             self._engine.credit(0, due)
 
-    def budget_is_full(self, was_full: bool, streams: Iterable[Stream]) -> None:
-        """The process is full: refuse what can be refused, as ``streams`` brought too much."""
+    def count(self, octets: int, streams: Iterable[Stream]) -> None:
+        """Count what ``streams`` brought; refuse what can be refused, if the process is full."""
+        budget = self.budget
+        was_full = budget.full
+        budget.add(octets)
+        if not budget.full:
+            return
         if not was_full:
             self._host.input_is_full()
             return
