@@ -5,6 +5,7 @@ Each is seen by a raw client; afterwards the server serves another connection, a
 
 from __future__ import annotations
 
+import queue
 import socket
 import struct
 import threading
@@ -16,7 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Connect, Serve
-from h2wsgi import ApplicationError, ClientDisconnected, ErrorCode, Setting, StreamControl
+from h2wsgi import (
+    ApplicationError,
+    ClientDisconnected,
+    ErrorCode,
+    Setting,
+    StreamControl,
+    StreamGivenUp,
+)
 from h2wsgi.handover import ABORT, END, OPEN, TRAILERS, Head
 from h2wsgi.http2.send_queue import SendQueue
 from h2wsgi.stream_control import Command
@@ -229,13 +237,18 @@ def test_a_command_behind_the_end_of_a_response_comes_behind_it(
     whole(server, connect)
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "once it is done"])
 def test_what_is_about_the_connection_is_done_behind_a_reset(
-    serve: Serve, connect: Connect, engine: str
+    serve: Serve, connect: Connect, engine: str, waits: bool
 ) -> None:
     def act(stream: StreamControl) -> None:
         pings.append(stream.ping())
         stream.reset("CANCEL")
+        if waits:
+            assert stream.disconnected.wait(PATIENCE)
         pings.append(stream.ping())
+        stream.reset("REFUSED_STREAM")  # like a stall, nothing to a stream that has ended
+        stream.stall(60)
         stream.goaway("NO_ERROR")
 
     pings: list[Any] = []
@@ -246,6 +259,41 @@ def test_what_is_about_the_connection_is_done_behind_a_reset(
         assert peer.wait_goaway().error_code == ErrorCode.NO_ERROR
         peer.wait_closed()
         assert len([f for f in kinds(peer, Type.PING) if not f.ack]) == 2
+        assert len(kinds(peer, Type.RST_STREAM)) == 1
+    whole(server, connect)
+
+
+@pytest.mark.parametrize("give_up", [StreamControl.reset, StreamControl.abandon])
+def test_the_application_hears_that_it_gave_up_its_stream_itself(
+    serve: Serve, connect: Connect, engine: str, give_up: Control
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        write = start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/act":
+            stream = environ["h2wsgi.stream"]
+            give_up(stream)
+            assert stream.disconnected.wait(PATIENCE)
+            for call in (
+                lambda: write(b"more"),
+                environ["wsgi.input"].read,
+                lambda: stream.send_informational(103),
+            ):
+                with pytest.raises(StreamGivenUp, match=r"the application asked|raw frames"):
+                    call()
+            peers.get(timeout=PATIENCE).close()
+            with pytest.raises(ClientDisconnected):
+                stream.ping().wait(PATIENCE)
+            over.set()
+        return [b"well"]
+
+    peers: queue.Queue[Peer] = queue.Queue()
+    over = threading.Event()
+    server = serve(app, engine=engine)
+    peer = connect(server)
+    peer.request("POST", "/act", end_stream=False)
+    peer.roundtrip()
+    peers.put(peer)
+    assert over.wait(PATIENCE)
     whole(server, connect)
 
 

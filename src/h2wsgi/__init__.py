@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         LoadError,
         ReadTimeout,
         RequestTimeout,
+        StreamGivenUp,
     )
     from .running import ServerThread, serve, serve_in_thread
     from .server import Server
@@ -46,6 +47,7 @@ __all__ = [
     "ServerThread",
     "Setting",
     "StreamControl",
+    "StreamGivenUp",
     "__version__",
     "serve",
     "serve_in_thread",

@@ -8,7 +8,8 @@
     ├── ClientDisconnected      the peer is gone (also an OSError): raised into the application
     │   ├── BodyTooLarge        the request's content is over max_body
     │   ├── ReadTimeout         the client sent nothing for read_timeout seconds
-    │   └── RequestTimeout      the answer was not whole within request_timeout seconds
+    │   ├── RequestTimeout      the answer was not whole within request_timeout seconds
+    │   └── StreamGivenUp       the application itself has reset or abandoned the stream
     └── PeerError               the peer broke a rule of RFC 9113 (loop thread only)
         ├── ConnectionFailed    ... and the connection ends with GOAWAY
         ├── MalformedRequest    ... and the stream ends with RST_STREAM
@@ -67,6 +68,13 @@ class RequestTimeout(ClientDisconnected):
     """The application took too long: the client has got a 503, or a reset, in place of the answer.
 
     The client is there, but lost to this request all the same: nothing reaches it any more.
+    """
+
+
+class StreamGivenUp(ClientDisconnected):
+    """The application has ended the stream with ``reset`` or ``abandon``, and reads or writes on.
+
+    The connection is still there: what StreamControl does to it is not refused.
     """
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .errors import ApplicationError, ClientDisconnected
+from .errors import ApplicationError, ClientDisconnected, StreamGivenUp
 from .field_rules import informational_fields
 from .guards import application_thread, loop_thread
 from .handover import COMMAND, CREDIT, END, FINISHED, OPEN, Handover, Head, Limits
@@ -326,7 +326,8 @@ class Stream(IncomingStream):
     def _command(self, command: Command) -> None:
         handover = self._handover
         with handover.lock:
-            self.require_client()
+            if type(self._failure) is not StreamGivenUp:
+                self.require_client()
             handover.commands.append(command)
             wake = handover.append_locked((self, None, b"", COMMAND, 0))
         if wake:

@@ -109,7 +109,10 @@ class StreamControl(abc.ABC):
     """``environ["h2wsgi.stream"]``: one request's stream, and its connection.
 
     Every method but the properties raises ClientDisconnected if the client is gone from the
-    stream, and TypeError or ValueError for what makes no sense.
+    stream, and TypeError or ValueError for what makes no sense. Behind the application's own
+    ``reset`` or ``abandon`` what is about the connection still works, and what is about the stream
+    does nothing; ``send_informational`` raises StreamGivenUp, a ClientDisconnected, as ``write``
+    does.
     """
 
     __slots__ = ()

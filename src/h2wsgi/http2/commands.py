@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..errors import ClientDisconnected, StreamGivenUp
 from ..stream import Stream
 from ..stream_control import Ping
 from .engines.interface import Engine
@@ -21,11 +22,13 @@ class Target(Protocol):
 
     streams: dict[int, Stream]
 
-    def reset(self, stream: Stream, code: int, outcome: str) -> None:
-        """End a stream from our side."""
+    def reset(
+        self, stream: Stream, code: int, outcome: str, kind: type[ClientDisconnected]
+    ) -> None:
+        """End a stream from our side; its application's reads and writes raise ``kind``."""
 
-    def abandon(self, stream: Stream, outcome: str) -> None:
-        """Give up a stream that the engine does not know any more."""
+    def abandon(self, stream: Stream, outcome: str, kind: type[ClientDisconnected]) -> None:
+        """Give up a stream that the engine does not know any more; ``kind`` as of reset."""
 
     def limit_credit_step(self, window: int) -> None:
         """Return credit in steps that fit a window of so many octets."""
@@ -56,7 +59,7 @@ class ConnectionCommands:
     def reset(self, stream: Stream, code: int) -> None:
         """See Commands. A stream that has ended already cannot be reset any more."""
         if self._is_open(stream):
-            self._target.reset(stream, code, "the application asked for it")
+            self._target.reset(stream, code, "the application asked for it", StreamGivenUp)
 
     def go_away(self, code: int, last_stream_id: int | None, debug: bytes) -> None:
         """See Commands."""
@@ -73,7 +76,7 @@ class ConnectionCommands:
         """See Commands."""
         if self._is_open(stream):
             self._engine.abandon(stream.stream_id)
-            self._target.abandon(stream, "left to raw frames")
+            self._target.abandon(stream, "left to raw frames", StreamGivenUp)
 
     def close_transport(self, abort: bool) -> None:
         """See Commands."""

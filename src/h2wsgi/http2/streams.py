@@ -13,6 +13,7 @@ import time
 from h2.errors import ErrorCodes
 
 from ..codes import code_name
+from ..errors import ClientDisconnected
 from ..handover import END, Handover, Limits
 from ..request import ConnectionFacts, RequestFields
 from ..stream import Stream
@@ -145,8 +146,14 @@ class Streams:
             REFUSAL_DELAY, lambda: self.engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
         )
 
-    def reset(self, stream: Stream, code: int, outcome: str) -> None:
-        """End a stream from our side.
+    def reset(
+        self,
+        stream: Stream,
+        code: int,
+        outcome: str,
+        kind: type[ClientDisconnected] = ClientDisconnected,
+    ) -> None:
+        """End a stream from our side; its application's reads and writes raise ``kind``.
 
         A client may drop even a whole response because of it, unless the code is NO_ERROR (section
         8.1). So that is the code where only the rest of the request is given up.
@@ -157,12 +164,14 @@ class Streams:
             outcome = f"reset by server: {code_name(code)}, {outcome}"
         self.engine.reset_stream(stream.stream_id, code)
         self.cancel(stream)
-        self.abandon(stream, outcome)
+        self.abandon(stream, outcome, kind)
 
-    def abandon(self, stream: Stream, outcome: str) -> None:
+    def abandon(
+        self, stream: Stream, outcome: str, kind: type[ClientDisconnected] = ClientDisconnected
+    ) -> None:
         """Give up a stream whose response is not whole, and which the engine has closed."""
         self.outflow.give_up(stream)
-        stream.fail(outcome or "the stream was reset")
+        stream.fail(outcome or "the stream was reset", kind)
         self.close(stream, outcome)
 
     def close(self, stream: Stream, outcome: str) -> None:
