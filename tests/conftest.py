@@ -29,6 +29,14 @@ Serve = Callable[..., ServerThread]
 Connect = Callable[..., Peer]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, or one worker is left with them in the end."""
+    first = {
+        i.path for i in items if i.get_closest_marker("heavy") or i.get_closest_marker("client")
+    }
+    items.sort(key=lambda item: item.path not in first)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keep the development certificate of the tests out of the user's cache folder."""
