@@ -247,8 +247,6 @@ def test_what_is_about_the_connection_is_done_behind_a_reset(
         if waits:
             assert stream.disconnected.wait(PATIENCE)
         pings.append(stream.ping())
-        stream.reset("REFUSED_STREAM")  # like a stall, nothing to a stream that has ended
-        stream.stall(60)
         stream.goaway("NO_ERROR")
 
     pings: list[Any] = []
@@ -259,7 +257,40 @@ def test_what_is_about_the_connection_is_done_behind_a_reset(
         assert peer.wait_goaway().error_code == ErrorCode.NO_ERROR
         peer.wait_closed()
         assert len([f for f in kinds(peer, Type.PING) if not f.ack]) == 2
-        assert len(kinds(peer, Type.RST_STREAM)) == 1
+    whole(server, connect)
+
+
+@pytest.mark.parametrize("give_up", [StreamControl.reset, StreamControl.abandon])
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "once it is done"])
+def test_no_command_is_refused_behind_the_end_that_the_application_made(
+    serve: Serve, connect: Connect, engine: str, waits: bool, give_up: Control
+) -> None:
+    def act(stream: StreamControl) -> None:
+        give_up(stream)
+        if waits:
+            assert stream.disconnected.wait(PATIENCE)
+        stream.reset("REFUSED_STREAM")  # like the next two, nothing to a stream that has ended
+        stream.abandon()
+        stream.stall(60)
+        stream.stall(0.01, connection=True)
+        stream.change_settings({"MAX_CONCURRENT_STREAMS": 7})
+        stream.send_raw_frame(0xFA)
+        stream.ping(b"12345678")
+        stream.goaway("NO_ERROR")
+
+    app = App(act)
+    server = serve(app, engine=engine)
+    with connect(server) as peer:
+        peer.request(path="/act")
+        peer.wait_goaway()
+        peer.wait_closed()
+        assert app.over.wait(PATIENCE)
+        # Closed where it yields at the latest, as nobody gets that.
+        assert app.error is None or type(app.error) is GeneratorExit
+        assert len(kinds(peer, Type.RST_STREAM)) == (give_up is StreamControl.reset)
+        settings = b"\x00\x03\x00\x00\x00\x07"
+        behind = [f for f in peer.log if f.type in (0xFA, Type.PING) or f.payload == settings]
+        assert [f.type for f in behind] == [Type.SETTINGS, 0xFA, Type.PING]
     whole(server, connect)
 
 
