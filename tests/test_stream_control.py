@@ -373,6 +373,20 @@ def test_a_whole_response_does_not_pass_a_stall(
     whole(server, connect)
 
 
+def test_a_stalled_response_ends_after_an_error_of_the_connection(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    server = serve(App(lambda stream: stream.stall(0.3), before=b"before"), engine=engine)
+    with connect(server) as peer:
+        stream_id = peer.request(path="/act")
+        peer.wait_data(stream_id, len(b"before"))
+        peer.data(0, b"on no stream")
+        assert peer.wait_goaway().error_code == ErrorCode.PROTOCOL_ERROR
+        assert peer.response(stream_id).body == b"beforeafter"
+        peer.wait_closed()
+    whole(server, connect)
+
+
 def test_a_stalled_stream_can_be_reset_by_its_client(
     serve: Serve, connect: Connect, engine: str
 ) -> None:

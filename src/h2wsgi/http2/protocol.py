@@ -266,7 +266,7 @@ class H2Protocol(EndingProtocol):
         """See Wire."""
 
         def call() -> None:
-            if self.state in READING:
+            if self.state not in SILENT:
                 callback()
                 self.transmit()
 
