@@ -21,6 +21,8 @@ from .finding import Finding
 
 PATIENCE = 20.0
 """Seconds after which a thread that does not stop is stuck."""
+STALL = 1.5
+"""Seconds for which an application holds its own output up."""
 PATTERN = random.Random(7540).randbytes(1 << 18) * 2
 
 
@@ -43,6 +45,8 @@ class Script:
     """Whether it stops between its pieces, so that others may go on."""
     races: bool = False
     """Whether it also stops wherever it is about to take the connection's lock."""
+    commands: tuple[str, ...] = ()
+    """What it asks of its stream before each piece, one for one: ping, stall, reset or nothing."""
 
 
 class ApplicationFailed(Exception):
@@ -131,6 +135,8 @@ class Actor(threading.Thread):
         """Whether all content was produced."""
         self.failed = False
         """Whether it raised, or lost its client."""
+        self.has_reset = False
+        """Whether it asked for the reset of its stream."""
         self.opens = self.closes = 0
         self.waits_begun = self.waits_ended = 0
         self._runner = runner
@@ -233,6 +239,7 @@ class Actor(threading.Thread):
             for number, size in enumerate(self.script.sizes):
                 if number:
                     self._fail_if("middle")
+                self._command(*self.script.commands[number : number + 1])
                 if self.script.halts:
                     self.halt()
                 yield self._piece(size)
@@ -243,6 +250,16 @@ class Actor(threading.Thread):
         except (ApplicationFailed, ClientDisconnected):
             self.failed = True
             raise
+
+    def _command(self, command: str = "") -> None:
+        match command:
+            case "ping":
+                self.stream.ping()
+            case "stall":
+                self.stream.stall(STALL)
+            case "reset":
+                self.stream.reset()
+                self.has_reset = True
 
     def _piece(self, size: int) -> bytes:
         start = (self.stream.stream_id * 7_919 + len(self.produced)) % (1 << 18)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from h2wsgi.handover import ABORT
+from h2wsgi.handover import ABORT, COMMAND
 from h2wsgi.http2.ending import State
 from h2wsgi.stream import Stream
 from support.settled import handover_remains
@@ -47,7 +47,12 @@ def balances(session: Session) -> None:
     handover = connection._handover
     pending = connection.outflow._queue.pending
     unsent = {stream_id: stream.unsent for stream_id, stream in streams.items()}
-    queued = {stream_id: entry.octets for stream_id, entry in pending.items()}
+    queued = {
+        stream_id: entry.octets + sum(len(piece.data) for piece in entry.behind or ())
+        for stream_id, entry in pending.items()
+        # Commands of a stream that has ended may be about the connection.
+        if entry.octets or {piece.mark for piece in entry.behind or ()} != {COMMAND}
+    }
     for stream_id, octets in unsent.items():
         counted = queued.get(stream_id, 0)
         require(octets == counted, "unsent octets do not add up", (stream_id, octets, counted))
@@ -80,6 +85,7 @@ def _live(session: Session) -> None:
         for stream_id, entry in connection.outflow._queue.pending.items():
             window = connection.engine.send_window(stream_id)
             idle = entry.heads or not entry.octets or window > 0 or entry.mark == ABORT
+            idle = idle and stream_id not in connection.outflow._queue.stalled
             require(not idle, "output waits although its window is open", (stream_id, window))
     for stream_id, stream in connection.streams.items():
         over = stream.application_done and stream.response_ended

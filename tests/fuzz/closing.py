@@ -131,7 +131,8 @@ def _check_answered_before_failing(session: Session) -> None:
         return
     for stream_id in ledger.whole_before:
         exchange = ledger.exchanges[stream_id]
-        blocked = ledger.send_window(exchange) <= 0
+        stalled = session.protocol.connection.outflow._queue.stalled
+        blocked = ledger.send_window(exchange) <= 0 or stream_id in stalled
         sound = not (exchange.over or exchange.foul or _ignored(session, exchange))
         require(not sound or blocked, "a connection error lost a request", stream_id)
 

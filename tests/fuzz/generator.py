@@ -328,4 +328,9 @@ class Mind:
             fails=fails,
             halts=rng.random() < 0.7,
             races=rng.random() < 0.3,
+            commands=self._commands(len(sizes)) if rng.random() < 0.2 else (),
         )
+
+    def _commands(self, pieces: int) -> tuple[str, ...]:
+        choices = ("", "", "ping", "ping", "stall", "reset")
+        return tuple(self._rng.choice(choices) for _ in range(pieces))

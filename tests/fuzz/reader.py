@@ -198,7 +198,7 @@ class Reader:
             NO_ERROR: exchange.response_ended,
             INTERNAL_ERROR: actor is not None and _fell_short(actor),
             REFUSED_STREAM: exchange.crowded or excuses.was_full(),
-            CANCEL: excuses.stopped or excuses.waited,
+            CANCEL: excuses.stopped or excuses.waited or (actor is not None and actor.has_reset),
             ENHANCE_YOUR_CALM: True,
         }.get(code, False)
         require(
