@@ -9,6 +9,7 @@ import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -434,6 +435,24 @@ def test_no_clock_of_the_client_runs_while_the_connection_is_stalled(
     with connect(server) as peer:
         assert peer.response(peer.request(path="/act")).body == b"beforeafter"
         assert peer.get("/").body == b"well"
+    whole(server, connect)
+
+
+def test_what_comes_behind_a_command_has_the_whole_write_timeout(
+    serve: Serve, connect: Connect
+) -> None:
+    def act(stream: StreamControl) -> None:
+        time.sleep(3.2)  # more than the timeout, in which nothing waited for the client
+        stream.ping()
+
+    server = serve(App(act, after=bytes(1000)), write_timeout=3)
+    with connect(server, settings={Setting.INITIAL_WINDOW_SIZE: 0}) as peer:
+        peer.auto_window = False
+        stream_id = peer.request(path="/act")
+        peer.wait_for(lambda frame: frame.type == Type.HEADERS)
+        time.sleep(1.2)  # the server looks every 0.75 s
+        peer.window_update(stream_id, 1000)
+        assert peer.response(stream_id).received == 1000
     whole(server, connect)
 
 

@@ -132,6 +132,8 @@ class Outflow:
 
     def push_command(self, stream: Stream, command: Command) -> None:
         """Have a command run behind what its stream has to send."""
+        if stream.stream_id not in self._queue.pending:
+            stream.progress_at = time.monotonic()  # what is pushed behind it waits since then
         self._queue.push_command(stream.stream_id, command)
 
     def take_commands(self) -> list[Command]:
