@@ -46,7 +46,7 @@ class Script:
     races: bool = False
     """Whether it also stops wherever it is about to take the connection's lock."""
     commands: tuple[str, ...] = ()
-    """What it asks of its stream before each piece, one for one: ping, stall, reset or nothing."""
+    """Before each piece, one for one, what it asks for: ping, stall, goaway, reset or nothing."""
 
 
 class ApplicationFailed(Exception):
@@ -257,6 +257,8 @@ class Actor(threading.Thread):
                 self.stream.ping()
             case "stall":
                 self.stream.stall(STALL)
+            case "goaway":
+                self.stream.goaway()
             case "reset":
                 self.stream.reset()
                 self.has_reset = True

@@ -332,5 +332,5 @@ class Mind:
         )
 
     def _commands(self, pieces: int) -> tuple[str, ...]:
-        choices = ("", "", "ping", "ping", "stall", "reset")
+        choices = ("", "", "ping", "ping", "stall", "reset", "goaway")
         return tuple(self._rng.choice(choices) for _ in range(pieces))
