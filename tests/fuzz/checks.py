@@ -82,10 +82,11 @@ def _live(session: Session) -> None:
     protocol, ledger = session.protocol, session.ledger
     connection = protocol.connection
     if not protocol.write_paused:
-        for stream_id, entry in connection.outflow._queue.pending.items():
+        queue = connection.outflow._queue
+        for stream_id, entry in queue.pending.items():
             window = connection.engine.send_window(stream_id)
-            idle = entry.heads or not entry.octets or window > 0 or entry.mark == ABORT
-            idle = idle and stream_id not in connection.outflow._queue.stalled
+            may_leave = entry.heads or not entry.octets or window > 0 or entry.mark == ABORT
+            idle = may_leave and stream_id not in queue.stalled
             require(not idle, "output waits although its window is open", (stream_id, window))
     for stream_id, stream in connection.streams.items():
         over = stream.application_done and stream.response_ended

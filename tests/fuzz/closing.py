@@ -129,9 +129,9 @@ def _check_answered_before_failing(session: Session) -> None:
     excused = session.excuses.stopped or full or not ledger.windows_are_known
     if session.protocol.state is not State.FAILED or session.gone or excused:
         return
+    stalled = session.protocol.connection.outflow._queue.stalled
     for stream_id in ledger.whole_before:
         exchange = ledger.exchanges[stream_id]
-        stalled = session.protocol.connection.outflow._queue.stalled
         blocked = ledger.send_window(exchange) <= 0 or stream_id in stalled
         sound = not (exchange.over or exchange.foul or _ignored(session, exchange))
         require(not sound or blocked, "a connection error lost a request", stream_id)

@@ -88,8 +88,7 @@ class Outflow:
         """Queue output that an application handed over."""
         if data:
             self._budget.add(len(data))
-        if stream.stream_id not in self._queue.pending:
-            stream.progress_at = time.monotonic()
+        self._begin_to_wait(stream)
         self._queue.push(stream.stream_id, head, data, mark)
 
     def send_whole(self, outputs: Iterator[Output]) -> Output | None:
@@ -132,9 +131,13 @@ class Outflow:
 
     def push_command(self, stream: Stream, command: Command) -> None:
         """Have a command run behind what its stream has to send."""
-        if stream.stream_id not in self._queue.pending:
-            stream.progress_at = time.monotonic()  # what is pushed behind it waits since then
+        self._begin_to_wait(stream)
         self._queue.push_command(stream.stream_id, command)
+
+    def _begin_to_wait(self, stream: Stream) -> None:
+        """Note since when a stream waits for its client, if nothing of it is queued yet."""
+        if stream.stream_id not in self._queue.pending:
+            stream.progress_at = time.monotonic()
 
     def take_commands(self) -> list[Command]:
         """Take the commands that were not run; no stream is left."""
