@@ -79,6 +79,13 @@ def whole(server: Any, connect: Connect) -> None:
     settle(server)
 
 
+def begin(peer: Peer) -> int:
+    """Ask for /act; return its stream once what comes before the act is there."""
+    stream_id = peer.request(path="/act")
+    peer.wait_data(stream_id, len(b"before"))
+    return stream_id
+
+
 def read_to_the_end(sock: socket.socket) -> None:
     while socket.socket.recv(sock, 65_536):
         continue
@@ -348,8 +355,7 @@ def test_stall_holds_the_stream_up_and_no_other(
 ) -> None:
     server = serve(App(lambda stream: stream.stall(0.3), before=b"before"), engine=engine)
     with connect(server) as peer:
-        stream_id = peer.request(path="/act")
-        peer.wait_data(stream_id, len(b"before"))
+        stream_id = begin(peer)
         assert peer.get("/").body == b"well"
         assert not peer.responses[stream_id].ended
         assert peer.response(stream_id).body == b"beforeafter"
@@ -379,8 +385,7 @@ def test_a_stalled_response_ends_after_an_error_of_the_connection(
 ) -> None:
     server = serve(App(lambda stream: stream.stall(0.3), before=b"before"), engine=engine)
     with connect(server) as peer:
-        stream_id = peer.request(path="/act")
-        peer.wait_data(stream_id, len(b"before"))
+        stream_id = begin(peer)
         peer.data(0, b"on no stream")
         assert peer.wait_goaway().error_code == ErrorCode.PROTOCOL_ERROR
         assert peer.response(stream_id).body == b"beforeafter"
@@ -394,8 +399,7 @@ def test_a_stalled_stream_can_be_reset_by_its_client(
     app = App(lambda stream: stream.stall(1.0), before=b"before", after=bytes(100_000))
     server = serve(app, engine=engine)
     with connect(server) as peer:
-        stream_id = peer.request(path="/act")
-        peer.wait_data(stream_id, len(b"before"))
+        stream_id = begin(peer)
         peer.rst_stream(stream_id)
         peer.roundtrip()
         settle(server, connections=1)
@@ -413,8 +417,7 @@ def test_a_stalled_connection_sends_nothing_and_reads_on(
     stalled = threading.Event()
     server = serve(App(act, before=b"before"), engine=engine)
     with connect(server) as peer:
-        stream_id = peer.request(path="/act")
-        peer.wait_data(stream_id, len(b"before"))
+        stream_id = begin(peer)
         assert stalled.wait(PATIENCE)
         peer.ping(b"12345678")
         other = peer.request(path="/")
