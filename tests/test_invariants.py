@@ -19,6 +19,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi import BodyTooLarge, ClientDisconnected, ReadTimeout
 from h2wsgi.http2 import streams
+from h2wsgi.running import ServerThread
 from support.peer import (
     Code,
     ConnectionEnded,
@@ -199,6 +200,50 @@ def test_invariant_1_every_wait_ends_for_a_thousand_resets_in_a_race(
     peer.roundtrip()
     settle(server, connections=1)
     assert len(begun) == len(ended) > 0
+
+
+class SlowAccessLog(logging.Handler):
+    """Holds the loop's thread up after each stream that ends, so that others get to run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if threading.current_thread().name == "h2wsgi-loop":
+            time.sleep(0.02)
+
+
+ENDS_OF_A_CONNECTION: dict[str, Callable[[ServerThread, Peer], object]] = {
+    "the client closed it": lambda server, peer: peer.close(),
+    "a connection error": lambda server, peer: peer.data(0, b"x"),
+    "the server stopped": lambda server, peer: server.stop(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS_OF_A_CONNECTION)
+def test_invariant_1_what_ends_with_its_connection_does_not_begin_first(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    """The thread of the stream that ends first is free while the others are still to end."""
+    called: list[str] = []
+
+    def app(environ, start_response):
+        called.append(environ["PATH_INFO"])
+        environ["wsgi.input"].read()
+
+    server = serve(app, threads=1, max_threads=1, graceful_timeout=0)
+    peer = connect(server)
+    for number in range(5):
+        peer.request("POST", path=f"/{number}", end_stream=False)
+    peer.roundtrip()
+    wait_blocked(server)
+    logger, slow = logging.getLogger("h2wsgi.access"), SlowAccessLog()
+    logger.addHandler(slow)
+    try:
+        with caplog.at_level(logging.INFO, "h2wsgi.access"):
+            ENDS_OF_A_CONNECTION[end](server, peer)
+            settle(server)
+    finally:
+        logger.removeHandler(slow)
+    assert called == ["/0"]
+    assert len([r for r in caplog.records if r.name == "h2wsgi.access"]) == 5
 
 
 # --------------------------------------------------------------- 2. one stream, one order

@@ -165,6 +165,8 @@ class Server:
         for protocol in list(self._protocols):
             protocol.drain()
         await self._wait_all_closed(graceful_timeout)
+        # First, or a thread whose stream is reset would take the next request, to be reset as well.
+        self._pool.close()
         for protocol in list(self._protocols):
             protocol.stop()
             # Whoever waited on its client is told only now, and has a close() to run.
@@ -176,7 +178,6 @@ class Server:
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
-        self._pool.close()
         self.mailbox.close()
         self._toolbox.close()
         set_role("")  # the thread is the caller's again

@@ -193,12 +193,19 @@ class Streams:
 
     def lose_incomplete(self, reason: str) -> None:
         """No more input will be read: end the streams whose request is not whole."""
-        for stream in list(self.streams.values()):
-            if not stream.request_ended:
-                self.reset(stream, ErrorCodes.CANCEL, reason)
+        lost = [stream for stream in self.streams.values() if not stream.request_ended]
+        self._cancel_all(lost)
+        for stream in lost:
+            self.reset(stream, ErrorCodes.CANCEL, reason)
 
     def lose_all(self, reason: str) -> None:
         """The transport is gone: end every stream."""
-        for stream in list(self.streams.values()):
-            self.cancel(stream)
+        lost = list(self.streams.values())
+        self._cancel_all(lost)
+        for stream in lost:
             self.abandon(stream, reason)
+
+    def _cancel_all(self, streams: list[Stream]) -> None:
+        # Before the first of them ends: its thread, woken, would take the next of those that wait.
+        for stream in streams:
+            self.cancel(stream)
