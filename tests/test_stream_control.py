@@ -638,7 +638,10 @@ def test_content_beyond_a_new_window_is_legal_until_it_is_acknowledged(
     settle(server)
 
 
-def test_a_larger_window_can_be_used_at_once(serve: Serve, connect: Connect, engine: str) -> None:
+@pytest.mark.parametrize("configured", [16_384, 65_535, 262_144])
+def test_a_larger_window_can_be_used_at_once(
+    serve: Serve, connect: Connect, engine: str, configured: int
+) -> None:
     window = 1_000_000
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -649,7 +652,7 @@ def test_a_larger_window_can_be_used_at_once(serve: Serve, connect: Connect, eng
         return [b"%d" % len(content)]
 
     received = {"octets": 0}
-    server = serve(app, engine=engine)
+    server = serve(app, engine=engine, stream_window=configured)
     with connect(server) as peer:
         stream_id = peer.request("POST", "/", end_stream=False)
         peer.wait_until(lambda: peer.send_window(stream_id) == window, "the new window")

@@ -158,13 +158,11 @@ def make_connection(config: Config) -> Connection:
         initial_values={
             # Above ours, so that the stream over the limit is refused by us, as a stream.
             SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams + 1_000,
-            # Until it has acknowledged a smaller one, the peer may use the default (section 6.9.3).
+            # Until it has acknowledged a smaller one, the peer may use the default (section 6.9.3);
+            # the engine sets it then.
             SettingCodes.INITIAL_WINDOW_SIZE: max(config.stream_window, DEFAULT_WINDOW),
         },
     )
-    if config.stream_window < DEFAULT_WINDOW:
-        # h2 holds it back until the acknowledgement comes.
-        connection.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = config.stream_window
     return connection
 
 
