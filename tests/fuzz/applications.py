@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from conversations.frames import RST_STREAM
 from h2wsgi.errors import ClientDisconnected
 from h2wsgi.guards import set_role
 from h2wsgi.stream import Stream
@@ -23,6 +24,11 @@ PATIENCE = 20.0
 """Seconds after which a thread that does not stop is stuck."""
 STALL = 1.5
 """Seconds for which an application holds its own output up."""
+LEFT = 0xF0F0
+"""The code of a reset that an application makes itself of a raw frame."""
+UNKNOWN = 0xEE
+"""The type of a frame that means nothing to anybody."""
+HINT = [("link", "</style.css>")]
 PATTERN = random.Random(7540).randbytes(1 << 18) * 2
 
 
@@ -46,7 +52,9 @@ class Script:
     races: bool = False
     """Whether it also stops wherever it is about to take the connection's lock."""
     commands: tuple[str, ...] = ()
-    """Before each piece, one for one, what it asks for: ping, stall, goaway, reset or nothing."""
+    """Before each piece, one for one, what it asks for; see `Actor._command`. Empty for nothing."""
+    trailers: bool = False
+    """Whether fields follow the content."""
 
 
 class ApplicationFailed(Exception):
@@ -136,7 +144,9 @@ class Actor(threading.Thread):
         self.failed = False
         """Whether it raised, or lost its client."""
         self.has_reset = False
-        """Whether it asked for the reset of its stream."""
+        """Whether it asked for the reset of its stream, or told of one in a raw frame."""
+        self.hints = 0
+        """How many 103 responses it asked for."""
         self.opens = self.closes = 0
         self.waits_begun = self.waits_ended = 0
         self._runner = runner
@@ -222,6 +232,8 @@ class Actor(threading.Thread):
             self.declared = max(0, sum(script.sizes) + script.declared)
             headers.append(("content-length", str(self.declared)))
         write = start_response(script.status, headers)
+        if script.trailers:
+            self.environ["wsgi.ext.http.send_trailers"](self.trailers)
         if script.form == "write":
             for piece in self._pieces():
                 write(piece)
@@ -251,17 +263,40 @@ class Actor(threading.Thread):
             self.failed = True
             raise
 
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The fields of its trailer section."""
+        return [("x-trailer", str(self.stream.stream_id))]
+
     def _command(self, command: str = "") -> None:
-        match command:
-            case "ping":
-                self.stream.ping()
-            case "stall":
-                self.stream.stall(STALL)
-            case "goaway":
-                self.stream.goaway()
-            case "reset":
-                self.stream.reset()
+        stream = self.stream
+        match command.split():
+            case ["ping"]:
+                stream.ping()
+            case ["stall"]:
+                stream.stall(STALL)
+            case ["stall", "all"]:
+                stream.stall(STALL, connection=True)
+            case ["goaway"]:
+                stream.goaway()
+            case ["reset"]:
                 self.has_reset = True
+                stream.reset()
+            case ["leave"]:
+                self.has_reset = True
+                stream.send_raw_frame(RST_STREAM, 0, LEFT.to_bytes(4, "big"))
+                stream.abandon()
+            case ["hint"]:
+                self.hints += 1
+                stream(HINT)
+            case ["frame"]:
+                stream.send_raw_frame(UNKNOWN, 0xFF, b"to be ignored")
+            case ["window", octets]:
+                stream.change_settings({"INITIAL_WINDOW_SIZE": int(octets)})
+            case ["close"]:
+                stream.close_transport()
+            case ["abort"]:
+                stream.close_transport(abort=True)
 
     def _piece(self, size: int) -> bytes:
         start = (self.stream.stream_id * 7_919 + len(self.produced)) % (1 << 18)

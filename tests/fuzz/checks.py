@@ -72,7 +72,8 @@ def balances(session: Session) -> None:
         require(budget.full or budget.used < budget.limit, "a budget overflows", budget.used)
     for actor in host.actors:
         waits = actor.waits_begun - actor.waits_ended
-        require(waits == actor.waits, "waits on the client are miscounted", (actor.name, waits))
+        away = actor.waits or getattr(actor.stream, "is_stuck", False)
+        require(waits == away, "waits on the client are miscounted", (actor.name, waits))
     if protocol.state in (State.OPEN, State.DRAINING):
         _live(session)
 
@@ -97,7 +98,7 @@ def _live(session: Session) -> None:
     require(not ledger.fatal, "a connection error went unnoticed", ledger.fatal)
     for stream_id, exchange in ledger.exchanges.items():
         if exchange.reset and exchange.silent_from is None:
-            exchange.silent_from = session.transport.written
+            exchange.silent_from = session.transport.written + len(protocol._stalled)
             require(stream_id not in connection.streams, "a reset stream lives on", stream_id)
     if not ledger.foul and not session.transport.closing and protocol._started:
         _credit(session)
@@ -120,7 +121,7 @@ def _credit(session: Session) -> None:
     """What was received is in a buffer, held back for the next step, or was credited."""
     connection, ledger = session.protocol.connection, session.ledger
     unread = session.transport.get_write_buffer_size()
-    if unread or session.reader.reads_half:
+    if unread or session.protocol._stalled or session.reader.reads_half:
         return  # some of the credit is still on its way
     owed = connection.inflow.owed + connection.inflow.withheld
     announced = max(0, session.config.connection_window - DEFAULT_WINDOW)

@@ -22,7 +22,7 @@ from conversations.frames import (
 from h2wsgi.http2.ending import State
 
 from . import checks
-from .applications import Script
+from .applications import STALL, Script
 from .exchanges import Exchange
 from .finding import Finding, require
 from .ledger import DEFAULT_WINDOW, MAX_WINDOW
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 60
 """Times the client goes on before it gives a response up for lost."""
+MOST_STALLS = 3
+"""Of a connection that has failed: what applications hold up for longer is lost."""
 AMPLE = 1 << 20
 """Octets of window that no response of a script needs."""
 ANSWER = b"\x00\x00\x05\x00\x01\x00\x00\x00\x01"
@@ -50,13 +52,17 @@ def complete(session: Session) -> None:
         session.settle()
         session.look()
         if not _lives(session):
+            for _ in range(MOST_STALLS):
+                session.do_advance(STALL)
+                session.settle()
+                session.look()
             _check_answered_before_failing(session)
             return
         session.do_answer()
         exchanges = session.ledger.exchanges.values()
         # An application may read on behind its response: the rest of the request is owed to it.
         waiting = [e for e in exchanges if not e.over or e.uploading]
-        if not waiting:
+        if not waiting and not session.protocol._stalled:
             session.settle()
             session.look()
             session.answered = True
@@ -126,13 +132,14 @@ def _check_answered_before_failing(session: Session) -> None:
     """A connection error does not lose the requests that came before it."""
     ledger = session.ledger
     full = session.host.was_full or session.host.output_budget.full
-    excused = session.excuses.stopped or full or not ledger.windows_are_known
+    commands = [command for actor in session.started.values() for command in actor.script.commands]
+    held_up = sum(command.startswith("stall") for command in commands) > MOST_STALLS
+    excused = session.excuses.stopped or full or held_up or not ledger.windows_are_known
     if session.protocol.state is not State.FAILED or session.gone or excused:
         return
-    stalled = session.protocol.connection.outflow._queue.stalled
     for stream_id in ledger.whole_before:
         exchange = ledger.exchanges[stream_id]
-        blocked = ledger.send_window(exchange) <= 0 or stream_id in stalled
+        blocked = ledger.send_window(exchange) <= 0
         sound = not (exchange.over or exchange.foul or _ignored(session, exchange))
         require(not sound or blocked, "a connection error lost a request", stream_id)
 
@@ -155,7 +162,8 @@ def close(session: Session) -> None:
             break
         session.do_advance(1.0)
     require(session.transport.lost, "the connection never ends", session.protocol.state)
-    kind = closing or session.transport.aborts == aborts
+    asked = any("abort" in actor.script.commands for actor in session.started.values())
+    kind = closing or session.transport.aborts == aborts or asked
     require(kind, "a connection is cut off although its client reads", session.protocol.state)
     session.settle()
     session.do_advance(200.0)
@@ -179,6 +187,9 @@ def _see_it_end_by_itself(session: Session) -> None:
     session.do_answer()
     session.do_advance(0.3)
     session.settle()
+    while session.protocol._stall is not None:
+        session.do_advance(STALL)
+        session.settle()
     ends = session.protocol.state in (State.LINGERING, State.CLOSED)
     require(ends, "an idle or drained connection does not end", session.protocol.state)
 

@@ -41,8 +41,12 @@ class Exchange:
     declared: int | None = None
     received: bytearray = field(default_factory=bytearray)
     received_flow: int = 0
+    trailers: bool = False
+    """Whether they came."""
     response_ended: bool = False
     response_reset: int | None = None
+    abandoned: bool = False
+    """Whether the application has told of a reset itself, in a raw frame."""
     credit: int = 0
     silent_from: int | None = None
     """Octets of the server behind which it knew that the client had reset the stream."""
@@ -55,12 +59,14 @@ class Exchange:
     @property
     def over(self) -> bool:
         """Whether nothing more has to come."""
-        return self.reset or self.response_ended or self.response_reset is not None
+        ended = self.response_ended or self.response_reset is not None
+        return self.reset or self.abandoned or ended
 
     @property
     def uploading(self) -> bool:
         """Whether the client may send more content."""
-        return not (self.ended or self.reset or self.response_reset is not None)
+        over = self.ended or self.reset or self.abandoned
+        return not over and self.response_reset is None
 
 
 def foul_in(fields: Fields, ended: bool, max_octets: int, max_fields: int) -> str:

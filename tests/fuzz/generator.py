@@ -48,6 +48,11 @@ CODES = (0, 2, 5, 7, 8, 8, 8, 11, 0xFFFF_FFFF)
 SECONDS = (0.01, 0.1, 0.25, 0.3, 1.0)
 LONG = (5.0, 11.0, 31.0, 61.0, 121.0)
 ENDS = ("drain", "drain", "drain", "stop", "hang_up", "vanish")
+COMMANDS = (
+    "", "", "", "ping", "ping", "stall", "stall", "stall all", "reset", "goaway", "leave", "hint",
+    "hint", "frame", "frame", "window 1000", "window 16384", "window 65535", "window 1048576",
+    "close", "abort",
+)  # fmt: skip
 STATUSES = ("200 OK",) * 6 + ("404 Not Found", "204 No Content", "304 Not Modified")
 RECORDINGS = [split(octets) for octets in load().values()]
 
@@ -65,6 +70,8 @@ def setting_of(rng: random.Random, engine: str) -> Setting:
         options |= {"max_field_section": rng.choice((1_024, 4_096)), "max_fields": 12}
     if rng.random() < 0.1:
         options["max_body"] = rng.choice((1, 5_000, 40_000))
+    if rng.random() < 0.3:
+        options["request_timeout"] = rng.choice((1, 1, 2))
     buffered = rng.choice((30_000, 100_000, 1 << 28, 1 << 28))
     return Setting(engine, rng.random() < 0.7, buffered, **options)
 
@@ -192,6 +199,13 @@ class Mind:
         stream_id = self._pick(uploading)
         exchange = ledger.exchanges.get(stream_id)
         if exchange is None and rng.random() >= self._odd:
+            return
+        for _ in range(rng.choice((1, 1, 1, 5))):
+            yield from self._content(stream_id, exchange)
+
+    def _content(self, stream_id: int, exchange: Exchange | None) -> Iterator[Step]:
+        rng, ledger = self._rng, self._session.ledger
+        if exchange is not None and not exchange.uploading and rng.random() >= self._odd:
             return
         room = 16_384 if exchange is None else min(16_384, ledger.receive_window(exchange))
         octets = min(rng.choice((*SIZES[:9], 16_384)), room)
@@ -329,8 +343,8 @@ class Mind:
             halts=rng.random() < 0.7,
             races=rng.random() < 0.3,
             commands=self._commands(len(sizes)) if rng.random() < 0.2 else (),
+            trailers=rng.random() < 0.15,
         )
 
     def _commands(self, pieces: int) -> tuple[str, ...]:
-        choices = ("", "", "ping", "ping", "stall", "reset", "goaway")
-        return tuple(self._rng.choice(choices) for _ in range(pieces))
+        return tuple(self._rng.choice(COMMANDS) for _ in range(pieces))

@@ -16,6 +16,7 @@ from h2wsgi.config import Config
 from h2wsgi.handover import Handover
 from h2wsgi.http2.protocol import H2Protocol
 from h2wsgi.logs import AccessRecord, Log
+from h2wsgi.overtime import Overtime
 from h2wsgi.request import ConnectionFacts
 from h2wsgi.stream import Stream
 from h2wsgi.wsgi.runner import Runner
@@ -58,7 +59,8 @@ class Host:
         self.input_budget = Budget(buffered, self._input_relieved)
         self.output_budget = Budget(buffered, self._output_relieved)
         self.mailbox = cast(Any, Mailbox(loop))
-        self.new_stream = Stream
+        self.overtime = Overtime(config, self.log, now=lambda: loop.now)
+        self.new_stream = self.overtime.new_stream if config.request_timeout else Stream
         self.observe = None
         self.protocols: list[H2Protocol] = []
         self.actors: list[Actor] = []

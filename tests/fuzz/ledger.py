@@ -70,6 +70,10 @@ class Ledger:
         """Octets of WINDOW_UPDATE that came for the connection."""
         self.initial_window = DEFAULT_WINDOW
         """For what the server sends, as far as it has acknowledged it."""
+        self.stream_window = config.stream_window
+        """For what the client sends, as far as it has acknowledged it."""
+        self.server_settings: deque[dict[int, int]] = deque()
+        """Those that came, and that the client has not acknowledged."""
         self.received_flow = 0
         self.lenient = False
         """Whether the server may be past caring: it goes away, and ignores newer streams."""
@@ -104,7 +108,7 @@ class Ledger:
 
     def receive_window(self, exchange: Exchange) -> int:
         """Return how much content the client may send, by what it was told."""
-        stream = min(self._config.stream_window + exchange.credit - exchange.flow, 1 << 30)
+        stream = min(self.stream_window + exchange.credit - exchange.flow, 1 << 30)
         return min(stream, DEFAULT_WINDOW + self.credit - self.flow)
 
     # ---------------------------------------------------------------------------- octets
@@ -120,6 +124,8 @@ class Ledger:
                 self._fail(f"a frame of type {type_} with {length} octets")
                 return
             if len(self._octets) < 9 + length:
+                if type_ in (HEADERS, CONTINUATION):
+                    self._count_block(length)  # the server may count what is only announced
                 return
             stream_id = int.from_bytes(self._octets[5:9], "big") & MAX_WINDOW
             payload = bytes(self._octets[9 : 9 + length])
@@ -200,7 +206,7 @@ class Ledger:
             exchange.foul = exchange.foul or "DATA behind the end"
             return
         exchange.flow += len(payload)
-        if exchange.flow > self._config.stream_window + exchange.credit:
+        if payload and exchange.flow > self.stream_window + exchange.credit:
             self.foul = self.foul or "DATA beyond the stream's window"
         exchange.content += data
         exchange.ended = bool(flags & END_STREAM)
@@ -226,12 +232,16 @@ class Ledger:
         else:
             block_of, ended, octets, count = self._block
             self._block = (block_of, ended, octets + payload, count + 1)
-        _, ended, octets, count = self._block
-        if count > 8 or len(octets) > 2 * self._config.max_field_section:
-            self.foul = self.foul or "a field block is too long"
+        _, ended, octets, _ = self._block
+        self._count_block(0)
         if flags & END_HEADERS:
             self._block = None
             self._section(stream_id, ended, bytes(octets))
+
+    def _count_block(self, more: int) -> None:
+        _, _, octets, count = self._block or (0, False, b"", 0)
+        if count > 8 or len(octets) + more > 2 * self._config.max_field_section:
+            self.foul = self.foul or "a field block is too long"
 
     def _section(self, stream_id: int, ended: bool, block: bytes) -> None:
         if stream_id % 2 == 0:
@@ -256,7 +266,10 @@ class Ledger:
         foul = foul_in(fields, ended, *limits)
         length = dict(fields).get(b"content-length", b"")
         self.highest = stream_id
-        unfinished = sum(not (e.over and (e.ended or e.reset)) for e in self.exchanges.values())
+        # One that is abandoned may count until the server has done it.
+        unfinished = sum(
+            not (e.over and (e.ended or e.reset)) or e.abandoned for e in self.exchanges.values()
+        )
         self.exchanges[stream_id] = Exchange(
             stream_id,
             fields,
@@ -311,6 +324,8 @@ class Ledger:
             self.pings.append(payload)
         elif type_ == SETTINGS and flags & ACK:
             self._acks += 1
+            if self.server_settings:
+                self.stream_window = self.server_settings.popleft().get(4, self.stream_window)
             if payload:
                 self._fail("SETTINGS ACK with content")
         elif type_ == SETTINGS:
@@ -329,8 +344,10 @@ class Ledger:
                 self._fail("MAX_FRAME_SIZE")
             elif code == 4 and value > MAX_WINDOW:
                 self._fail("INITIAL_WINDOW_SIZE")
-            elif code == 4 and value > MAX_WINDOW // 2:
-                self.foul = self.foul or "a large INITIAL_WINDOW_SIZE may overflow windows"
+            elif code == 4:
+                updates = max((e.updates for e in self.exchanges.values()), default=0)
+                if value > MAX_WINDOW // 2 or value + updates > MAX_WINDOW:
+                    self.foul = self.foul or "a large INITIAL_WINDOW_SIZE may overflow windows"
 
 
 def _is_wrong(type_: int, length: int) -> bool:

@@ -26,9 +26,10 @@ Call = Callable[[], object]
 class Timer:
     """What ``call_later`` returns."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, when: float) -> None:
         self.call = call
         self.cancelled = False
+        self.when = lambda: when
 
     def cancel(self) -> None:
         """See asyncio.TimerHandle."""
@@ -51,15 +52,20 @@ class Loop:
             if name.startswith("h2wsgi.") and getattr(module, "time", None) is time
         ]
 
+    def time(self) -> float:
+        """See asyncio."""
+        return self.now
+
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """See asyncio."""
         self.ready.append(functools.partial(callback, *args))
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
         """See asyncio."""
-        timer = Timer(functools.partial(callback, *args))
+        when = self.now + delay
+        timer = Timer(functools.partial(callback, *args), when)
         self._count += 1
-        heapq.heappush(self._timers, (self.now + delay, self._count, timer))
+        heapq.heappush(self._timers, (when, self._count, timer))
         return timer
 
     def turn(self) -> None:

@@ -12,18 +12,20 @@ from collections.abc import Callable
 from conversations.frames import WINDOW_UPDATE
 from support.engine_output import BrokenOutput, ClientView, settings_of
 
-from .applications import Actor
+from .applications import HINT, LEFT, UNKNOWN, Actor
 from .exchanges import Exchange
 from .finding import require
 from .ledger import DEFAULT_WINDOW, Ledger
 
-NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 2, 7, 8, 11
+NO_ERROR, INTERNAL_ERROR, SETTINGS_TIMEOUT, REFUSED_STREAM, CANCEL = 0, 2, 4, 7, 8
+ENHANCE_YOUR_CALM = 11
 OWN_ANSWERS = {
     408: b"Request Timeout\n",
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
     500: b"Internal Server Error\n",
     501: b"Not Implemented\n",
+    503: b"Service Unavailable\n",
 }
 """Responses that the server gives in place of an application, by status."""
 _NAME = re.compile(rb":status|[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
@@ -37,6 +39,8 @@ class Excuses:
         self.stopped = False
         self.waited = False
         self.was_full: Callable[[], bool] = lambda: False
+        self.is_late: Callable[[Actor], bool] = lambda actor: False
+        """Whether an application has taken longer than it may."""
 
 
 class Reader:
@@ -82,6 +86,9 @@ class Reader:
         view = self._view
         credit = dict(view.credit)
         stream_id = int.from_bytes(frame[5:9], "big")
+        if frame[3] == UNKNOWN:
+            self._on_unknown(stream_id)
+            return
         try:
             view.take(frame)
         except BrokenOutput as broken:
@@ -97,6 +104,10 @@ class Reader:
         require(exchange is not None, "a frame on an idle stream", f"{what} on {stream_id}")
         assert exchange is not None
         require(exchange.response_reset is None, "a frame after RST_STREAM", f"{what} {stream_id}")
+        # Its threads may be late between the raw frame and the end of the stream that it tells of.
+        late = (actor := self._actor_of(stream_id)) is None or self._excuses.is_late(actor)
+        left = exchange.abandoned and what in ("HEADERS", "DATA") and not late
+        require(not left, "a frame behind a reset by raw frame", f"{what} {stream_id}")
         silent = exchange.silent_from
         require(
             silent is None or self._read < silent or self._ledger.foul or exchange.foul,
@@ -111,13 +122,18 @@ class Reader:
 
     def _on_headers(self, stream_id: int, fields: list[tuple[bytes, bytes]], ended: bool) -> None:
         exchange = self._exchange(stream_id, "HEADERS")
-        require(not exchange.status, "HEADERS behind the final response", stream_id)
+        if exchange.status:
+            self._on_trailers(exchange, fields, ended)
+            return
         require(fields and fields[0][0] == b":status", "a response without a status", fields)
         for name, value in fields:
             require(_NAME(name) and _VALUE(value), "an illegal response field", (name, value))
         status = int(fields[0][1])
         if status < 200:
             require(not ended, "END_STREAM on an informational response", stream_id)
+            if status == 103:
+                self._on_hint(stream_id, fields)
+                return
             require(status == 100, "an informational response nobody made", status)
             expects = (b"expect", b"100-continue") in exchange.fields
             require(expects or self._ledger.foul, "100 without Expect", stream_id)
@@ -130,6 +146,33 @@ class Reader:
         if ended:
             self._ended(exchange)
 
+    def _on_trailers(
+        self, exchange: Exchange, fields: list[tuple[bytes, bytes]], ended: bool
+    ) -> None:
+        actor = self._actor_of(exchange.stream_id)
+        wanted = actor is not None and actor.script.trailers and exchange.status not in OWN_ANSWERS
+        require(wanted, "HEADERS behind the final response", exchange.stream_id)
+        assert actor is not None
+        require(ended, "trailers that do not end the response", exchange.stream_id)
+        sent = [(name.decode(), value.decode()) for name, value in fields]
+        require(sent == actor.trailers, "another stream's trailers", sent)
+        exchange.trailers = True
+        self._ended(exchange)
+
+    def _on_hint(self, stream_id: int, fields: list[tuple[bytes, bytes]]) -> None:
+        actor = self._actor_of(stream_id)
+        require(actor is not None and actor.hints, "a 103 response that nobody made", stream_id)
+        assert actor is not None
+        actor.hints -= 1
+        sent = [(name.decode(), value.decode()) for name, value in fields[1:]]
+        require(sent == HINT, "other hints", sent)
+
+    def _on_unknown(self, stream_id: int) -> None:
+        actor = self._actor_of(stream_id)
+        wanted = actor is not None and "frame" in actor.script.commands
+        require(wanted, "a frame of a type that nobody knows", stream_id)
+        require(not self._view.in_a_block, "a raw frame interrupts a field block", stream_id)
+
     def _check_head(self, exchange: Exchange, known: dict[bytes, bytes]) -> None:
         actor, status = self._actor_of(exchange.stream_id), exchange.status
         if status in OWN_ANSWERS:
@@ -139,6 +182,7 @@ class Reader:
                 431: exchange.foul,
                 500: actor is not None and actor.failed,
                 501: exchange.foul,
+                503: actor is not None and self._excuses.is_late(actor),
             }[status]
             require(own or self._ledger.foul, "an answer without a reason", (exchange, status))
             return
@@ -185,18 +229,25 @@ class Reader:
             whole = actor.returned or len(actor.produced) >= (actor.declared or 1 << 60)
             whole = whole or actor.declared == 0
             require(whole, "END_STREAM although the application failed", short)
+        if exchange.status not in OWN_ANSWERS and not bodiless and actor is not None:
+            lost = actor.script.trailers and not exchange.trailers
+            require(not lost, "the trailers are lost", exchange.stream_id)
 
     def _on_rst_stream(self, stream_id: int, code: int) -> None:
         ledger = self._ledger
         if stream_id not in ledger.exchanges and stream_id in ledger.skipped:
             return  # closed, though it never was open
+        actor = self._actor_of(stream_id)
+        if code == LEFT:
+            require(actor is not None and actor.has_reset, "a raw frame that nobody made", actor)
+            ledger.exchanges[stream_id].abandoned = True
+            return
         exchange = self._exchange(stream_id, "RST_STREAM")
         exchange.response_reset = code
-        actor = self._actor_of(stream_id)
         excuses = self._excuses
         reason = {
             NO_ERROR: exchange.response_ended,
-            INTERNAL_ERROR: actor is not None and _fell_short(actor),
+            INTERNAL_ERROR: actor is not None and (_fell_short(actor) or excuses.is_late(actor)),
             REFUSED_STREAM: exchange.crowded or excuses.was_full(),
             CANCEL: excuses.stopped or excuses.waited or (actor is not None and actor.has_reset),
             ENHANCE_YOUR_CALM: True,
@@ -221,7 +272,8 @@ class Reader:
 
     # ------------------------------------------------------------------------ connection
 
-    def _on_settings(self, _stream_id: int, _values: dict[int, int]) -> None:
+    def _on_settings(self, _stream_id: int, values: dict[int, int]) -> None:
+        self._ledger.server_settings.append(values)
         self.settings_to_acknowledge += 1
 
     def _on_settings_ack(self, _stream_id: int) -> None:
@@ -246,6 +298,8 @@ class Reader:
         require(last <= before, "GOAWAY's last stream grew", (before, last))
         truth = last <= ledger.highest or (last == 2**31 - 1 and code == NO_ERROR)
         require(truth, "GOAWAY names a stream that never was", (last, ledger.highest))
+        if code == SETTINGS_TIMEOUT and self.settings_to_acknowledge:
+            self._excuses.waited = ledger.lenient = True
         excuse = ledger.foul or self._excuses.waited
         require(code in (NO_ERROR, ENHANCE_YOUR_CALM) or excuse, "GOAWAY without a reason", code)
         self.goaways.append((last, code))

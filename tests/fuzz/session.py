@@ -27,6 +27,8 @@ from .reader import Excuses, Reader
 Step = tuple[Any, ...]
 TURNS = 2_000
 """Turns after which what goes on is taken for endless."""
+LENIENT = frozenset({"goaway", "close", "abort"})
+"""Commands of an application behind which the server may be past caring."""
 PATIENT = 4.0
 """Seconds of silence for which no deadline of the server has anything to say."""
 
@@ -60,6 +62,7 @@ class Session:
         self.host.on_start = self._request_started
         self.excuses = Excuses()
         self.excuses.was_full = lambda: self.host.was_full
+        self.excuses.is_late = self._is_late
         self.ledger = Ledger(self.config)
         self.reader = Reader(self.ledger, self.actor_of, self.excuses)
         self.started: dict[int, Actor] = {}
@@ -70,6 +73,8 @@ class Session:
         self._silent_for = 0.0
         set_role("loop")
         with self.loop.installed():
+            if self.config.request_timeout:
+                self.host.overtime.start(self.loop.call_later)
             self.transport = self.host.connect(setting.tls)
         self.protocol = self.transport.protocol
 
@@ -242,13 +247,17 @@ class Session:
         """Return the application call of a stream."""
         return self.started.get(stream_id)
 
+    def _is_late(self, actor: Actor) -> bool:
+        limit = self.config.request_timeout
+        return bool(limit) and self.loop.now - actor.stream.started_at >= limit
+
     def _request_started(self, stream: Stream) -> None:
         if self.transport.protocol.connection is not self._connection_of(stream):
             return
         stream_id = stream.stream_id
         require(stream_id not in self.started, "an application was called twice", stream_id)
         actor = self.started[stream_id] = self.host.actors[-1]
-        if "goaway" in actor.script.commands:
+        if LENIENT.intersection(actor.script.commands):
             self.ledger.lenient = True
         exchange = self.ledger.exchanges.get(stream_id)
         require(exchange is not None, "a request that was never sent", stream_id)

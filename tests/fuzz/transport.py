@@ -17,6 +17,13 @@ class NegotiatedTLS:
         return "h2"
 
 
+class Socket:
+    """What the protocol asks of a socket."""
+
+    def setsockopt(self, *_: object) -> None:
+        """See socket."""
+
+
 class Transport:
     """Between a protocol and a client that may not read, or vanish.
 
@@ -51,7 +58,7 @@ class Transport:
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See asyncio."""
-        return self._tls if name == "ssl_object" else default
+        return {"ssl_object": self._tls, "socket": Socket()}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """See asyncio."""

@@ -56,6 +56,11 @@ class ClientView:
         """The client sent SETTINGS; they count once they are acknowledged."""
         self._unacknowledged.append(payload)
 
+    @property
+    def in_a_block(self) -> bool:
+        """Whether a field block has come in part."""
+        return self._block is not None
+
     def clear(self) -> None:
         """Forget the journal."""
         self.journal = {}
