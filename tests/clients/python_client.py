@@ -8,7 +8,6 @@ support.misbehaving. Each scenario has a client of its own; all are played side 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
 import json
 import multiprocessing
@@ -20,6 +19,8 @@ from typing import Any
 
 PATIENCE = 10.0
 """Seconds beyond its own timeout after which a client is said to hang."""
+START_PATIENCE = 30.0
+"""Seconds that a process may take to begin."""
 
 
 class Httpx:
@@ -96,25 +97,29 @@ def run_step(client: Any, url: str, step: dict[str, Any]) -> list[dict[str, Any]
 
 
 def play(library: Any, orders: dict[str, Any], steps: list[dict[str, Any]], pipe: Any) -> None:
-    """Play one scenario in a process of its own, which can be killed."""
+    """Play one scenario in a process of its own, which can be killed.
+
+    Sends for each step when it begins, by the monotonic clock, and what came of it.
+    """
     client = library(orders["ca_file"])
     for step in steps:
+        pipe.send(time.monotonic())
         pipe.send(run_step(client, orders["url"], step))
     with contextlib.suppress(Exception):
         client.close()
 
 
-def gather(
-    process: Any, pipe: Any, steps: list[dict[str, Any]], started: float
-) -> list[list[dict[str, Any]]]:
+def gather(process: Any, pipe: Any, steps: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Return what a scenario came to, no further than to where the library hangs."""
     results: list[list[dict[str, Any]]] = []
     for step in steps:
-        if not pipe.poll(max(0.0, started + step["timeout"] + PATIENCE - time.monotonic())):
+        if not pipe.poll(START_PATIENCE):
+            raise TimeoutError("a process did not begin")
+        ends = pipe.recv() + step["timeout"] + PATIENCE
+        if not pipe.poll(max(0.0, ends - time.monotonic())):
             results.append([{"error": "hangs"}])
             break
         results.append(pipe.recv())
-        started = time.monotonic()
     process.kill()
     process.join()
     return results
@@ -123,7 +128,7 @@ def gather(
 def main() -> None:
     library = CLIENTS[sys.argv[1]]
     orders = json.load(sys.stdin)
-    importlib.import_module(library.packages[0])  # once, before the processes part
+    library(orders["ca_file"]).close()  # which imports all there is, before the processes part
     fork = multiprocessing.get_context("fork")
     running = []
     for name, steps in orders["scenarios"].items():
@@ -131,7 +136,7 @@ def main() -> None:
         process = fork.Process(target=play, args=(library, orders, steps, theirs))
         process.start()
         theirs.close()
-        running.append((name, process, ours, steps, time.monotonic()))
+        running.append((name, process, ours, steps))
     results = {name: gather(*scenario) for name, *scenario in running}
     versions = {package: importlib.metadata.version(package) for package in library.packages}
     json.dump({"versions": versions, "results": results}, sys.stdout)
