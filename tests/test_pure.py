@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import gc
 import heapq
 import itertools
@@ -13,6 +15,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -1990,6 +1993,73 @@ def test_a_unix_socket_that_is_served_is_left_alone(opened: Opened, tmp_path: Pa
         open_listeners((f"unix:{path}",), tls=True)
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
+
+
+def test_a_unix_socket_whose_server_accepts_nothing_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:  # until its backlog is full
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        with pytest.raises(ConfigurationError, match="in use"):
+            open_listeners((f"unix:{path}",), tls=True)
+
+
+def test_the_unix_socket_of_another_server_is_not_removed(opened: Opened, tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    (before,) = opened(f"unix:{path}")
+    path.unlink()
+    opened(f"unix:{path}")
+    before.close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_of_servers_that_start_on_one_unix_socket_at_once_one_does(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "server.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    bound = addresses._bound
+
+    def slowly(*address: Any) -> socket.socket:
+        time.sleep(0.05)  # in which the others would look
+        return bound(*address)
+
+    monkeypatch.setattr(addresses, "_bound", slowly)
+
+    def start(_: int) -> str:
+        try:
+            (listener,) = opened(f"unix:{path}")
+        except ConfigurationError as error:
+            return str(error)
+        return listener.unix_path
+
+    with ThreadPoolExecutor(4) as threads:
+        said = list(threads.map(start, range(4)))
+    assert said.count(str(path)) == 1
+    assert sum("in use" in words for words in said) == 3
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_a_folder_that_another_process_has_locked_is_no_obstacle(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "LOCK_TRIES", 3)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        (listener,) = opened(f"unix:{tmp_path}/server.sock")
+        assert Path(listener.unix_path).exists()
+    finally:
+        os.close(descriptor)
 
 
 def test_a_file_in_the_way_of_a_unix_socket_is_left_alone(tmp_path: Path) -> None:

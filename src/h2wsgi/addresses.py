@@ -1,6 +1,7 @@
 """``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N`` -> listening sockets.
 
-Called by the thread that starts the server; blocks only in name resolution.
+Called by the thread that starts the server; blocks in name resolution, and for a second at most
+where another server starts on a Unix socket in the same folder.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 import re
 import socket
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from .errors import ConfigurationError
@@ -19,6 +22,8 @@ from .errors import ConfigurationError
 BACKLOG = 1024
 PORT_TRIES = 20
 """How often to look for a free port that both address families of localhost have."""
+LOCK_TRIES = 100
+"""How often to ask for a lock that another holds, a hundredth of a second apart."""
 
 
 @dataclass(slots=True)
@@ -29,6 +34,8 @@ class Listener:
     tls: bool
     name: str
     unix_path: str = ""
+    unix_file: tuple[int, int] | None = None
+    """Device and inode of the socket file at ``unix_path``."""
 
     @property
     def port(self) -> int:
@@ -46,11 +53,14 @@ class Listener:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}/"
 
     def close(self) -> None:
-        """Close the socket and remove its file, if it has one of ours."""
-        self.sock.close()
-        if self.unix_path:
+        """Close the socket and remove its file, if it has one of ours.
+
+        The file first: once the socket is closed, another server may put its own in that place.
+        """
+        if self.unix_path and _file_at(self.unix_path) == self.unix_file:
             with suppress(OSError):
                 os.unlink(self.unix_path)
+        self.sock.close()
 
 
 def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
@@ -238,10 +248,48 @@ def _open_unix(path: str, tls: bool) -> Listener:
     if not path:
         raise ConfigurationError("The address unix: (--bind) names no path.")
     try:
-        _remove_stale(path)
-        return Listener(_bound(socket.AF_UNIX, path), tls, "localhost", unix_path=path)
+        with _one_at_a_time(os.path.dirname(path) or "."):
+            _remove_stale(path)
+            sock = _bound(socket.AF_UNIX, path)
     except OSError as error:
         raise _bind_error(f"unix:{path}", 0, error) from None
+    return Listener(sock, tls, "localhost", unix_path=path, unix_file=_file_at(path))
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of what is there, or None."""
+    with suppress(OSError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return None
+
+
+@contextmanager
+def _one_at_a_time(folder: str) -> Iterator[None]:
+    """Have servers that start at once look at a path, and bind to it, one after the other.
+
+    Otherwise one may find the socket of another that does not listen yet, and take it for stale.
+    The folder's lock does it. It is not waited for long, as anybody may hold it, and not needed:
+    some file systems have none.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # without a folder to open: bind will say what is wrong with it
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            _lock(descriptor)
+        yield
+
+
+def _lock(descriptor: int) -> None:
+    import fcntl  # which Windows has not
+
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _remove_stale(path: str) -> None:
@@ -256,10 +304,13 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+        except BlockingIOError:
+            return  # its server is so busy that nobody can connect now
 
 
 def _open_descriptor(address: str, tls: bool) -> Listener:
