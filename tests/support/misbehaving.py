@@ -27,6 +27,8 @@ PATIENCE = 10.0
 """Seconds a client waits for what does come."""
 IMPATIENCE = 3.0
 """Seconds a client waits for what does not."""
+HELD_BACK = 0.5
+"""Seconds for which frames are collected that have to leave together."""
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 Want = Literal["response", "error", "either"]
@@ -348,7 +350,11 @@ def goaway_below(environ: dict[str, Any], start_response: Callable[..., Any]) ->
 @handles("goaway-graceful", "goaway-error")
 def goaway(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     is_error = environ["PATH_INFO"] == "/goaway-error"
-    environ["h2wsgi.stream"].goaway("ENHANCE_YOUR_CALM" if is_error else "NO_ERROR")
+    stream = environ["h2wsgi.stream"]
+    # Or it would depend on the threads whether a client reads the two together, and httpx fails in
+    # another way if it does not.
+    stream.stall(HELD_BACK, connection=True)
+    stream.goaway("ENHANCE_YOUR_CALM" if is_error else "NO_ERROR")
     return answer(environ, start_response)
 
 
