@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import gc
 import heapq
 import itertools
@@ -1967,6 +1966,11 @@ def test_an_ipv6_address_is_in_brackets(opened: Opened) -> None:
     assert listener.url == f"https://[::1]:{listener.port}/"
 
 
+def connect_once(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
 def test_a_unix_socket_comes_and_goes(opened: Opened, tmp_path: Path) -> None:
     path = tmp_path / "server.sock"
     (listener,) = opened(f"unix:{path}")
@@ -1981,8 +1985,7 @@ def test_a_stale_unix_socket_is_replaced(opened: Opened, tmp_path: Path) -> None
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     (listener,) = opened(f"unix:{path}")
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
+    connect_once(path)
     assert listener.unix_path == str(path)
 
 
@@ -1991,8 +1994,7 @@ def test_a_unix_socket_that_is_served_is_left_alone(opened: Opened, tmp_path: Pa
     opened(f"unix:{path}")
     with pytest.raises(ConfigurationError, match="in use"):
         open_listeners((f"unix:{path}",), tls=True)
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
+    connect_once(path)
 
 
 def test_a_unix_socket_whose_server_accepts_nothing_is_left_alone(tmp_path: Path) -> None:
@@ -2016,8 +2018,7 @@ def test_the_unix_socket_of_another_server_is_not_removed(opened: Opened, tmp_pa
     path.unlink()
     opened(f"unix:{path}")
     before.close()
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
+    connect_once(path)
 
 
 def test_of_servers_that_start_on_one_unix_socket_at_once_one_does(
@@ -2045,13 +2046,14 @@ def test_of_servers_that_start_on_one_unix_socket_at_once_one_does(
         said = list(threads.map(start, range(4)))
     assert said.count(str(path)) == 1
     assert sum("in use" in words for words in said) == 3
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
+    connect_once(path)
 
 
 def test_a_folder_that_another_process_has_locked_is_no_obstacle(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import fcntl  # which Windows has not
+
     monkeypatch.setattr(addresses, "LOCK_TRIES", 3)
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:

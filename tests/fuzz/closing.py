@@ -132,8 +132,7 @@ def _check_answered_before_failing(session: Session) -> None:
     """A connection error does not lose the requests that came before it."""
     ledger = session.ledger
     full = session.host.was_full or session.host.output_budget.full
-    commands = [command for actor in session.started.values() for command in actor.script.commands]
-    held_up = sum(command.startswith("stall") for command in commands) > MOST_STALLS
+    held_up = sum(command.startswith("stall") for command in session.commands) > MOST_STALLS
     excused = session.excuses.stopped or full or held_up or not ledger.windows_are_known
     if session.protocol.state is not State.FAILED or session.gone or excused:
         return
@@ -162,8 +161,7 @@ def close(session: Session) -> None:
             break
         session.do_advance(1.0)
     require(session.transport.lost, "the connection never ends", session.protocol.state)
-    asked = any("abort" in actor.script.commands for actor in session.started.values())
-    kind = closing or session.transport.aborts == aborts or asked
+    kind = closing or session.transport.aborts == aborts or "abort" in session.commands
     require(kind, "a connection is cut off although its client reads", session.protocol.state)
     session.settle()
     session.do_advance(200.0)

@@ -29,7 +29,11 @@ class Timer:
     def __init__(self, call: Call, when: float) -> None:
         self.call = call
         self.cancelled = False
-        self.when = lambda: when
+        self._when = when
+
+    def when(self) -> float:
+        """See asyncio.TimerHandle."""
+        return self._when
 
     def cancel(self) -> None:
         """See asyncio.TimerHandle."""

@@ -154,7 +154,7 @@ class Reader:
         require(wanted, "HEADERS behind the final response", exchange.stream_id)
         assert actor is not None
         require(ended, "trailers that do not end the response", exchange.stream_id)
-        sent = [(name.decode(), value.decode()) for name, value in fields]
+        sent = _text(fields)
         require(sent == actor.trailers, "another stream's trailers", sent)
         exchange.trailers = True
         self._ended(exchange)
@@ -164,7 +164,7 @@ class Reader:
         require(actor is not None and actor.hints, "a 103 response that nobody made", stream_id)
         assert actor is not None
         actor.hints -= 1
-        sent = [(name.decode(), value.decode()) for name, value in fields[1:]]
+        sent = _text(fields[1:])
         require(sent == HINT, "other hints", sent)
 
     def _on_unknown(self, stream_id: int) -> None:
@@ -229,7 +229,6 @@ class Reader:
             whole = actor.returned or len(actor.produced) >= (actor.declared or 1 << 60)
             whole = whole or actor.declared == 0
             require(whole, "END_STREAM although the application failed", short)
-        if exchange.status not in OWN_ANSWERS and not bodiless and actor is not None:
             lost = actor.script.trailers and not exchange.trailers
             require(not lost, "the trailers are lost", exchange.stream_id)
 
@@ -315,6 +314,10 @@ class Reader:
         """Whether the connection's credit is more than was used."""
         announced = max(0, config_window - DEFAULT_WINDOW)
         return self._ledger.credit - announced > self._ledger.flow
+
+
+def _text(fields: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode(), value.decode()) for name, value in fields]
 
 
 def _fell_short(actor: Actor) -> bool:

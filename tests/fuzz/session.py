@@ -247,6 +247,11 @@ class Session:
         """Return the application call of a stream."""
         return self.started.get(stream_id)
 
+    @property
+    def commands(self) -> list[str]:
+        """What the applications of this connection ask for."""
+        return [command for actor in self.started.values() for command in actor.script.commands]
+
     def _is_late(self, actor: Actor) -> bool:
         limit = self.config.request_timeout
         return bool(limit) and self.loop.now - actor.stream.started_at >= limit
