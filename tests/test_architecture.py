@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"config", "addresses", "budget", "field_rules", "issuing", "mailbox", "settings"},
     {"stream_control"},
     {"logs", "handover", "devcert", "request"},
-    {"stream", "stream_input", "stream_waits", "tls"},
+    {"stream", "tls"},
     {"peers", "http2", "wsgi", "loading", "banner", "overtime"},
     {"accept", "tools"},
     {"server", "toolbox"},
@@ -220,7 +220,8 @@ def test_what_wakes_the_loop_says_so_in_its_name() -> None:
 
 def test_what_the_applications_side_is_given_of_the_loop_says_so_in_its_name() -> None:
     """A callable handed to the seam or the pool is called on any thread, unless named here."""
-    others = {"run", "exhausted"}  # on an application thread; on the loop, by what it scheduled
+    # On an application thread; on the loop, by what it scheduled.
+    others = {"run", "exhausted", "failed"}
     checked = set()
     pool = [ROOT / "wsgi" / name for name in ("thread_pool.py", "growth.py")]
     for path in (ROOT / "handover.py", ROOT / "stream.py", *pool):

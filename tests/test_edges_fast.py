@@ -20,7 +20,7 @@ from h2wsgi.config import Config
 from h2wsgi.errors import MalformedRequest
 from h2wsgi.http2.engines import request_blocks
 from h2wsgi.http2.engines.request_blocks import RequestBlocks
-from h2wsgi.mailbox import LATE, Mailbox
+from h2wsgi.mailbox import Mailbox
 from h2wsgi.wsgi import growth, thread_pool
 from support.peer import Peer, Setting, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked
@@ -186,7 +186,7 @@ def test_no_client_is_given_up_while_no_request_waits(serve: Serve, connect: Con
         peer = connect(server, settings=NO_WINDOW)
         _, large = batch(peer, "/small", "/large")
         wait_blocked(server, 2)
-        if pool._ring or pool._fresh:
+        if pool._lanes.any_wait:
             break
         peer.rst_stream(large)
         wait_blocked(server, 1)
@@ -237,24 +237,6 @@ def test_an_idle_thread_keeps_no_connection_alive(serve: Serve, connect: Connect
 
 
 # ------------------------------------------------------------------------ waking and starting
-
-
-def test_the_mailbox_tells_when_the_loop_was_woken_and_does_not_come():
-    async def post() -> list[bool]:
-        mailbox = Mailbox(asyncio.get_running_loop())
-        told = [mailbox.is_late_threadsafe()]
-        done = asyncio.Event()
-        mailbox.post_threadsafe(done.set)
-        time.sleep(2 * LATE)
-        told.append(mailbox.is_late_threadsafe())
-        try:
-            await asyncio.wait_for(done.wait(), 2)
-            time.sleep(2 * LATE)
-            return [*told, mailbox.is_late_threadsafe()]
-        finally:
-            mailbox.close()
-
-    assert asyncio.run(post()) == [False, True, False]
 
 
 def test_a_call_that_fails_takes_no_other_out_of_the_mailbox():

@@ -35,7 +35,7 @@ from h2wsgi.addresses import open_listeners, parse_host_port
 from h2wsgi.budget import Budget
 from h2wsgi.config import Config
 from h2wsgi.errors import ClientDisconnected, ConfigurationError, ConnectionFailed, ReadTimeout
-from h2wsgi.handover import ABORT, CREDIT, END, FINISHED, OPEN, Handover, Limits
+from h2wsgi.handover import ABORT, CREDIT, END, FINISHED, MORE, Handover, Limits
 from h2wsgi.http2 import frame_types
 from h2wsgi.http2.deadlines import Deadlines
 from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
@@ -50,7 +50,7 @@ from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.stream import Stream
 from h2wsgi.wsgi import growth, thread_pool
 from h2wsgi.wsgi.lanes import Lane, shared_threads
-from h2wsgi.wsgi.thread_pool import ThreadPool
+from h2wsgi.wsgi.thread_pool import ThreadPool, Worker
 from support.settled import eventually
 
 PATIENCE = 10.0
@@ -268,13 +268,13 @@ class Sending:
         self.pushed = bytearray()
         self.sent = 0
         self.head = "none"
-        self.mark = OPEN
+        self.mark = MORE
         self.over = False
 
     @property
     def owes(self) -> bool:
         unsent = self.head == "pushed" or self.sent < len(self.pushed)
-        return not self.over and (unsent or self.mark != OPEN)
+        return not self.over and (unsent or self.mark != MORE)
 
 
 class SendQueueMachine(RuleBasedStateMachine):
@@ -293,14 +293,14 @@ class SendQueueMachine(RuleBasedStateMachine):
     @rule(
         stream_id=st.sampled_from(STREAMS),
         size=st.integers(0, 350),
-        mark=st.sampled_from([OPEN, OPEN, OPEN, END, ABORT]),
+        mark=st.sampled_from([MORE, MORE, MORE, END, ABORT]),
     )
     def push(self, stream_id: int, size: int, mark: int) -> None:
         stream = self.streams[stream_id]
         if (
             stream.over
-            or stream.mark != OPEN
-            or (stream.head != "none" and mark == OPEN and not size)
+            or stream.mark != MORE
+            or (stream.head != "none" and mark == MORE and not size)
         ):
             return
         head = HEAD if stream.head == "none" else None
@@ -350,11 +350,11 @@ class SendQueueMachine(RuleBasedStateMachine):
         stream.sent += len(data)
         self.windows[piece.stream_id] -= len(data)
         self.connection -= len(data)
-        if piece.mark == END:
+        if piece.kind == END:
             assert (stream.mark, stream.sent) == (END, len(stream.pushed))
-        if piece.mark == ABORT:
+        if piece.kind == ABORT:
             assert stream.mark == ABORT
-        stream.over = piece.mark != OPEN
+        stream.over = piece.kind != MORE
 
     @invariant()
     def the_queue_knows_who_has_something_to_send(self) -> None:
@@ -382,7 +382,7 @@ class SendQueueMachine(RuleBasedStateMachine):
             self.check(piece)
         assert len(self.queue.pending) == 0
         for stream in self.streams.values():
-            assert stream.over or (stream.sent == len(stream.pushed) and stream.mark == OPEN)
+            assert stream.over or (stream.sent == len(stream.pushed) and stream.mark == MORE)
 
 
 TestSendQueue = SendQueueMachine.TestCase
@@ -418,8 +418,8 @@ def test_a_connection_window_that_opens_a_frame_at_a_time_serves_every_stream() 
 
 def test_a_stream_that_failed_does_not_wait_for_its_window() -> None:
     queue = queue_with(lambda _: 0)
-    queue.push(1, HEAD, b"content", OPEN)
-    assert queue.next() == Piece(1, HEAD, b"", OPEN)
+    queue.push(1, HEAD, b"content", MORE)
+    assert queue.next() == Piece(1, HEAD, b"", MORE)
     assert queue.next() is None
     queue.push(1, None, b"", ABORT)
     assert queue.next() == Piece(1, None, b"", ABORT)
@@ -429,7 +429,7 @@ def test_a_stream_that_failed_does_not_wait_for_its_window() -> None:
 def test_small_chunks_share_a_frame_and_large_ones_are_cut() -> None:
     queue = queue_with(lambda _: 10_000)
     for data in (b"a" * 30, b"b" * 30, b"c" * 250):
-        queue.push(1, None, data, OPEN)
+        queue.push(1, None, data, MORE)
     queue.push(1, None, b"", END)
     sizes = []
     while (piece := queue.next()) is not None:
@@ -546,6 +546,7 @@ class Clocked:
         stream = types.SimpleNamespace(
             stream_id=stream_id,
             reading_since=None,
+            received_at=0.0,
             progress_at=self.clock.time,
             started_at=self.clock.time,
             status=0,
@@ -963,7 +964,7 @@ class Seam:
     def __init__(self, *, ceiling: int = 1_000_000, budget: int = 1_000_000) -> None:
         self.wakes = threading.Semaphore(0)
         self.budget = Budget(budget, self.relieved)
-        self.handover = Handover(lambda _: self.wakes.release(), ceiling, self.budget)
+        self.handover = Handover(lambda _: self.wakes.release() and None, ceiling, self.budget)
         self.output: dict[int, bytearray] = {}
         self.marks: dict[int, list[int]] = {}
         self.credit: dict[int, int] = {}
@@ -982,7 +983,8 @@ class Seam:
     def drain(self, *, take: bool = True) -> int:
         """Take what was handed over, as a loop whose windows are wide open; return its octets."""
         counts: dict[Stream, int] = {}
-        for stream, _, data, mark, credit in self.handover.drain():
+        for output in self.handover.drain():
+            stream, data, mark, credit = output.stream, output.data, output.kind, output.credit
             name = stream.stream_id
             self.output.setdefault(name, bytearray()).extend(data)
             self.marks.setdefault(name, []).append(mark)
@@ -1005,6 +1007,13 @@ def waits_of(stream: Stream) -> Waits:
     return stream._client_wait
 
 
+def take(stream: Stream, wanted: int, minimum: int = 1) -> bytes:
+    """Return content as the application takes it."""
+    parts: list[bytes] = []
+    stream.take(parts, wanted, minimum)
+    return b"".join(parts)
+
+
 def feed(stream: Stream, data: bytes) -> None:
     """Have content come, and nothing behind it."""
     stream.receive(data)
@@ -1024,7 +1033,7 @@ def test_a_waiting_read_is_released_once(
     threads: ThreadPoolExecutor, wake: Callable[[Stream], None], outcome: object
 ) -> None:
     stream = Seam().stream()
-    reading = threads.submit(stream.take, 100)
+    reading = threads.submit(take, stream, 100)
     assert waits_of(stream).begins.wait(PATIENCE)
     assert stream.reading_since is not None
     wake(stream)
@@ -1088,7 +1097,7 @@ def test_what_a_failed_stream_held_is_given_back() -> None:
         with pytest.raises(ClientDisconnected):
             stream.send(None, write)
     with pytest.raises(ClientDisconnected):
-        stream.take(10)
+        take(stream, 10)
 
 
 def test_one_batch_wakes_the_loop_once() -> None:
@@ -1120,7 +1129,7 @@ def test_content_over_max_body_ends_the_reads_but_not_the_writes() -> None:
     assert stream.receive(bytes(10))
     assert not stream.receive(b"x")
     with pytest.raises(ClientDisconnected, match="10"):
-        stream.take(1)
+        take(stream, 1)
     stream.send(HEAD, b"too large", END)
     assert seam.drain() == 9
 
@@ -1139,7 +1148,7 @@ def test_a_reader_gets_the_octets_in_order_and_their_credit_returns(
 
     def read() -> None:
         turn = 0
-        while data := stream.take(sizes[turn % len(sizes)]):
+        while data := take(stream, sizes[turn % len(sizes)]):
             got.extend(data)
             turn += 1
 
@@ -1218,9 +1227,8 @@ def test_the_end_of_a_connection_releases_every_waiter_once(kinds: list[str]) ->
             filler.send(None, bytes(100)) if not seam.handover.full else None
             stream.unsent += 1
             seam.handover.unsent += 1
-        call = stream.take if kind == "read" else stream.send
-        args = (1,) if kind == "read" else (None, b"x")
-        thread = threading.Thread(target=run, args=(call, *args))
+        call = (take, stream, 1) if kind == "read" else (stream.send, None, b"x")
+        thread = threading.Thread(target=run, args=call)
         thread.start()
         assert waits_of(stream).begins.wait(PATIENCE)
         waiting.append((stream, thread))
@@ -1324,7 +1332,7 @@ def test_credit_is_handed_back_in_steps() -> None:
     stream = seam.stream(credit_step=50)
     for _ in range(7):
         stream.receive(bytes(20))
-        stream.take(20)
+        take(stream, 20)
     seam.drain()
     assert seam.marks[1] == [CREDIT, CREDIT]
     assert seam.credit[1] == 120
@@ -1360,7 +1368,7 @@ class Pool:
         self.idle_looks: deque[tuple[float, Callable[[], None]]] = deque()
         self.order: list[str] = []
         self.exhausted = 0
-        self.loop_is_late = False
+        self.failed: list[Job] = []
         self.jobs: list[Job] = []
         self.pools: list[ThreadPool[Job]] = []
         self.before = set(threading.enumerate())
@@ -1382,7 +1390,7 @@ class Pool:
             lane_limit=lane_limit,
             schedule_threadsafe=self.schedule,
             exhausted=self.count_exhausted,
-            loop_is_late_threadsafe=lambda: self.loop_is_late,
+            failed=self.failed.append,
         )
         self.pools.append(pool)
         return pool
@@ -1400,14 +1408,14 @@ class Pool:
         self.jobs.append(job)
         return job
 
-    def run(self, job: Job, lane: Lane[Job]) -> None:
+    def run(self, job: Job, worker: Worker[Job]) -> None:
         self.order.append(job.name)
         job.begun.set()
         if job.waits.is_set():
-            lane.wait_begins()
+            worker.wait_begins()
             job.waiting.set()
             assert job.resume.wait(PATIENCE)
-            lane.wait_ended()
+            worker.wait_ended()
         assert job.go_on.wait(PATIENCE)
         job.over.set()
 
@@ -1685,42 +1693,6 @@ def test_a_job_that_waits_can_be_cancelled_and_leaves_nothing(pools: Pool) -> No
     running.go_on.set()
     assert running.over.wait(PATIENCE)
     assert not waiting.begun.is_set()
-
-
-@pytest.mark.parametrize(
-    ("alone", "late", "running", "yields"),
-    [(True, True, 6, True), (True, True, 5, False), (True, False, 6, False)]
-    + [(False, True, 6, False)],
-)
-def test_a_thread_of_a_crowd_lets_a_late_loop_go_first_where_they_share_a_cpu(
-    pools: Pool,
-    monkeypatch: pytest.MonkeyPatch,
-    alone: bool,
-    late: bool,
-    running: int,
-    yields: bool,
-) -> None:
-    yielded = threading.Event()
-    monkeypatch.setattr(thread_pool, "is_alone_on_its_cpu", lambda: alone)
-    monkeypatch.setattr(thread_pool, "let_the_loop_go_first", yielded.set)
-    pool = pools.make(8)
-    jobs = [pools.job() for _ in range(running)]
-    for number, job in enumerate(jobs):
-        pool.submit(pools.lane(pool, number), [job])
-    pools.pass_time(5)
-    assert begun(*jobs)
-    pools.loop_is_late = late
-    jobs[0].go_on.set()
-    if yields:
-        assert yielded.wait(PATIENCE)
-        return
-    pool.close()
-    for job in jobs:
-        job.go_on.set()
-    for thread in pools.new_threads():
-        thread.join(PATIENCE)
-    assert pool.threads == 0
-    assert not yielded.is_set()
 
 
 def test_close_ends_idle_threads_at_once_and_the_others_with_their_job(pools: Pool) -> None:

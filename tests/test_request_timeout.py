@@ -454,7 +454,7 @@ def test_a_share_is_given_away_once_and_not_while_its_thread_waits_on_the_client
     def application() -> None:
         stream.begin(share)
         with contextlib.suppress(h2wsgi.RequestTimeout):
-            stream.take(1)
+            stream.take([], 1)
         told.set()
         assert go_on.wait(PATIENCE)
         stream.finished()

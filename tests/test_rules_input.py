@@ -613,9 +613,12 @@ class Trickle:
     def input_exhausted(self) -> bool:
         return not self._chunks
 
-    def take(self, wanted: int, minimum: int = 1) -> bytes:
+    def take(self, parts: list[bytes], wanted: int, minimum: int = 1) -> int:
         assert wanted >= minimum > 0
-        return self._chunks.popleft() if self._chunks else b""
+        if not self._chunks:
+            return 0
+        parts.append(self._chunks.popleft())
+        return len(parts[-1])
 
 
 def filled_stream(chunks: list[bytes]) -> Stream:
@@ -678,11 +681,11 @@ def test_input_asks_for_nothing_that_it_does_not_need(chunks, sequence):
     class Counting(Trickle):
         taken = 0
 
-        def take(self, wanted: int, minimum: int = 1) -> bytes:
-            data = super().take(wanted, minimum)
-            self.taken += len(data)
-            self.last = len(data)
-            return data
+        def take(self, parts: list[bytes], wanted: int, minimum: int = 1) -> int:
+            octets = super().take(parts, wanted, minimum)
+            self.taken += octets
+            self.last = octets
+            return octets
 
     stream = Counting(chunks)
     source = Input(stream)

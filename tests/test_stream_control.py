@@ -26,7 +26,7 @@ from h2wsgi import (
     StreamControl,
     StreamGivenUp,
 )
-from h2wsgi.handover import ABORT, END, OPEN, TRAILERS, Head
+from h2wsgi.handover import ABORT, END, MORE, TRAILERS, Head
 from h2wsgi.http2.send_queue import SendQueue
 from h2wsgi.stream_control import Command
 from support.peer import Frame, Peer, Type
@@ -923,8 +923,8 @@ class Taken:
                 piece.command(None)  # type: ignore[arg-type]
                 continue
             self.items += bytes(piece.data)
-            if piece.mark != OPEN:
-                self.items.append("abort" if piece.mark == ABORT else "end")
+            if piece.kind != MORE:
+                self.items.append("abort" if piece.kind == ABORT else "end")
             if piece.head is TRAILER_SECTION:
                 self.items.append("with trailers")
 
@@ -940,7 +940,7 @@ def test_output_and_commands_of_a_stream_keep_their_order(
     for number, (what, count) in enumerate(steps):
         if what == "data":
             given_ += bytes([number]) * count
-            queue.push(1, None, bytes([number]) * count, OPEN)
+            queue.push(1, None, bytes([number]) * count, MORE)
         elif what == "command":
             given_.append(1000 + number)
             queue.push_command(1, taken.command(1000 + number))

@@ -9,7 +9,9 @@
     │   ├── BodyTooLarge        the request's content is over max_body
     │   ├── ReadTimeout         the client sent nothing for read_timeout seconds
     │   ├── RequestTimeout      the answer was not whole within request_timeout seconds
-    │   └── StreamGivenUp       the application itself has reset or abandoned the stream
+    │   ├── StreamGivenUp       the application itself has reset or abandoned the stream
+    │   └── StreamBroken        something was raised in the middle of a hand-over
+    ├── WouldBlock              a finalizer wanted to wait where nobody may
     └── PeerError               the peer broke a rule of RFC 9113 (loop thread only)
         ├── ConnectionFailed    ... and the connection ends with GOAWAY
         ├── MalformedRequest    ... and the stream ends with RST_STREAM
@@ -75,6 +77,22 @@ class StreamGivenUp(ClientDisconnected):
     """The application has ended the stream with ``reset`` or ``abandon``, and reads or writes on.
 
     The connection is still there: what StreamControl does to it is not refused.
+    """
+
+
+class StreamBroken(ClientDisconnected):
+    """An exception was raised while the stream handed something over: nobody knows how much.
+
+    By another thread (``PyThreadState_SetAsyncExc``) or for want of memory. The stream ends with
+    RST_STREAM(INTERNAL_ERROR); its connection goes on.
+    """
+
+
+class WouldBlock(H2WSGIError, RuntimeError):
+    """A call that would have to wait was made where nobody may wait.
+
+    That is the event loop's thread, or any thread in the middle of the server's own work: a
+    finalizer (``__del__``) runs wherever the garbage collector happens to start.
     """
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable
+from types import CodeType, FrameType
 from typing import Any, ParamSpec, TypeVar
+
+from .errors import WouldBlock
 
 ACTIVE = os.environ.get("H2WSGI_THREAD_GUARD") == "1"
 
@@ -27,6 +31,42 @@ class WrongThread(AssertionError):
 def set_role(role: str) -> None:
     """Say what the current thread is: ``"loop"``, ``"application"`` or ``""`` for neither."""
     _role.name = role
+
+
+_LOCKING: set[str] = set()
+_OUTERMOST: set[CodeType] = set()
+
+
+def may_hold_locks(file: str) -> None:
+    """Say that functions of this file hold locks that others need to get on."""
+    _LOCKING.add(file)
+
+
+def outermost(function: Callable[P, T]) -> Callable[P, T]:
+    """Mark a function of such a file that applications are called below, and that holds none."""
+    _OUTERMOST.add(function.__code__)
+    return function
+
+
+def require_may_wait() -> None:
+    """Refuse to let the calling thread wait where that would stop others for good.
+
+    A finalizer runs wherever the garbage collector starts: on the loop's thread, or on a thread
+    that holds a lock of the server. In an ordinary wait the functions that may hold one are the
+    innermost. Any behind the application's frames means that one of them was interrupted.
+
+    Raises:
+        WouldBlock: the thread may not wait.
+    """
+    if getattr(_role, "name", "") == "loop":
+        raise WouldBlock("the event loop's thread cannot wait (a finalizer ran on it?)")
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename in (__file__, *_LOCKING):
+        frame = frame.f_back
+    while frame is not None:
+        if frame.f_code.co_filename in _LOCKING and frame.f_code not in _OUTERMOST:
+            raise WouldBlock("a finalizer that interrupted the server's own work cannot wait")
+        frame = frame.f_back
 
 
 def loop_thread(method: Callable[P, T]) -> Callable[P, T]:

@@ -2,8 +2,10 @@
 
 Application threads append finished output; the loop thread drains it in batches. One lock per
 connection guards this object *and* the shared fields of its streams, so that a hand-over costs
-one acquisition and a batch on the loop costs one too. The loop is woken once per batch: only by
-the hand-over that finds no flush scheduled.
+one acquisition and a batch on the loop costs one too. The loop is woken once per batch.
+
+An exception may strike between any two lines of an application's thread, and a finalizer of the
+application's may run there; the rules that make both harmless are at the top of stream.py.
 """
 
 from __future__ import annotations
@@ -11,14 +13,19 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import guards
 from .budget import Budget
 from .guards import loop_thread
 
 if TYPE_CHECKING:
     from .stream import Stream
     from .stream_control import Command
+
+
+guards.may_hold_locks(__file__)
 
 
 class Head:
@@ -39,21 +46,30 @@ class Head:
         """Octets of content, and what stands around the stream's number in such a response."""
 
 
-# How one hand-over leaves its stream.
-OPEN = 0
-"""More follows."""
-END = 1
-"""The response is complete: END_STREAM."""
-ABORT = 2
-"""The application failed: RST_STREAM(INTERNAL_ERROR) after what precedes it."""
-FINISHED = 3
-"""Not output: the application call is over, and it left content unread or its request open."""
-CREDIT = 4
-"""Not output: the application took octets; they go back to the stream's window."""
-TRAILERS = 5
-"""The response is complete: trailers, which come in the place of a head, with END_STREAM."""
-COMMAND = 6
-"""Not output: the next of :attr:`Handover.commands`, behind what its stream has handed over."""
+class Kind(IntEnum):
+    """What one hand-over is, and how it leaves its stream."""
+
+    MORE = 0
+    """Part of a response; more follows."""
+    END = 1
+    """The response is complete: END_STREAM."""
+    ABORT = 2
+    """The application failed: RST_STREAM(INTERNAL_ERROR) after what precedes it."""
+    TRAILERS = 3
+    """The response is complete: trailers, which come in the place of a head, with END_STREAM."""
+    COMMAND = 4
+    """No output: what the application asks for, behind what its stream has handed over."""
+    CREDIT = 5
+    """No output: the application took octets; they go back to the stream's window."""
+    FINISHED = 6
+    """No output: the application call is over, and it left content unread or its request open."""
+    BROKEN = 7
+    """No output: an exception struck in the middle of a hand-over of this stream."""
+
+
+# Names of their own: by way of the class each look takes four times as long (CPython 3.11).
+MORE, END, ABORT, TRAILERS = Kind.MORE, Kind.END, Kind.ABORT, Kind.TRAILERS
+COMMAND, CREDIT, FINISHED, BROKEN = Kind.COMMAND, Kind.CREDIT, Kind.FINISHED, Kind.BROKEN
 
 
 class Limits(NamedTuple):
@@ -67,23 +83,41 @@ class Limits(NamedTuple):
     """Content that a request may have; 0 for any."""
 
 
-Output = tuple["Stream", Head | None, bytes, int, int]
-"""One hand-over: stream, head or None, content, one of the marks above, octets of credit.
+class Output:
+    """One hand-over of an application's thread to the loop's."""
 
-Credit may also come with the whole response, which spares a FINISHED.
-"""
+    __slots__ = ("command", "credit", "data", "head", "kind", "stream")
+
+    def __init__(
+        self,
+        stream: Stream,
+        kind: Kind,
+        head: Head | None = None,
+        data: bytes = b"",
+        credit: int = 0,
+        command: Command | None = None,
+    ) -> None:
+        self.stream = stream
+        self.kind = kind
+        self.head = head
+        self.data = data
+        self.credit = credit
+        """Octets to return to the stream's window. With END they come too: it spares a FINISHED."""
+        self.command = command
+        """What to do, of a COMMAND."""
 
 
 class Handover:
     """The meeting point of one connection's loop side and its application threads.
 
-    ``wake_threadsafe`` schedules a flush on the loop, see Wire.flush_threadsafe; ``ceiling`` is how
-    many unsent octets the connection holds before hand-overs wait, ``output`` the same for the
-    whole process; ``input_`` counts the process's unread content, None if nothing does.
+    ``wake_threadsafe(about_to_wait)`` has the outbox drained soon on the loop's thread;
+    ``about_to_wait`` is what the calling thread is. ``ceiling`` is how many unsent octets the
+    connection holds before hand-overs wait, ``output`` the same for the whole process; ``input_``
+    counts the process's unread content, None if nothing does.
     """
 
-    __slots__ = ("_input", "ceiling", "ceiling_waiters", "commands", "lane", "lock",
-                 "outbox", "output", "scheduled", "unsent", "wake_threadsafe")  # fmt: skip
+    __slots__ = ("_input", "_wake_threadsafe", "ceiling", "ceiling_waiters", "lane", "lock",
+                 "outbox", "output", "scheduled", "unsent")  # fmt: skip
 
     def __init__(
         self,
@@ -93,24 +127,23 @@ class Handover:
         input_: Budget | None = None,
     ) -> None:
         # immutable
-        self.wake_threadsafe = wake_threadsafe
-        """To be called outside of the lock."""
+        self._wake_threadsafe = wake_threadsafe
         self.ceiling = ceiling
         self.output = output
         self._input = input_
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        """Re-entrant, as a finalizer that interrupts a thread inside may take it as well."""
         # loop thread only
         self.lane: Any = None
         """Where whoever runs the applications keeps the connection's requests that wait."""
+        # any thread: a deque's append and popleft need no lock
+        self.outbox: deque[Output] = deque()
+        self.scheduled = False
+        """Whether the loop will drain the outbox without being told again."""
         # under the lock
-        self.outbox: list[Output] = []
-        self.commands: deque[Command] = deque()
-        """One for each COMMAND in the outbox, in the same order."""
         self.unsent = 0
         """Octets handed over and not yet taken towards the transport, all streams together."""
         self.ceiling_waiters: set[Stream] = set()
-        self.scheduled = False
-        """Whether the loop will drain the outbox without being told again."""
 
     @property
     def full(self) -> bool:
@@ -118,31 +151,27 @@ class Handover:
         return self.unsent >= self.ceiling or self.output.full
 
     @property
-    def process_full(self) -> bool:
-        """True while the process holds all the output it may."""
-        return self.output.full
-
-    @property
     def input_full(self) -> bool:
         """True while the process holds all the content it may."""
         return self._input is not None and self._input.full
 
-    def append_locked(self, output: Output) -> bool:
-        """Append to the outbox; True if ``wake_threadsafe`` must be called afterwards."""
-        self.outbox.append(output)
-        self.unsent += len(output[2])
+    def wake(self, about_to_wait: bool = False) -> None:
+        """Have the loop drain the outbox, unless it will anyway. Call it outside of the lock."""
         if self.scheduled:
-            return False
-        self.scheduled = True
-        return True
+            return
+        try:
+            self.scheduled = True
+            self._wake_threadsafe(about_to_wait)
+        except BaseException:
+            self.scheduled = False  # or whatever is handed over next would wake nobody
+            raise
 
     @loop_thread
     def drain(self) -> list[Output]:
         """Take everything handed over so far, in order."""
-        with self.lock:
-            self.scheduled = False
-            batch, self.outbox = self.outbox, []
-        return batch
+        self.scheduled = False  # first: what comes from here on wakes the loop anew
+        outbox = self.outbox
+        return [outbox.popleft() for _ in range(len(outbox))]
 
     @loop_thread
     def taken(self, counts: dict[Stream, int]) -> None:
@@ -168,5 +197,5 @@ class Handover:
 
     def wake_ceiling_waiters_locked(self) -> None:
         """Let those that wait for the ceiling look again."""
-        for stream in self.ceiling_waiters:
+        for stream in list(self.ceiling_waiters):
             stream.notify_locked()

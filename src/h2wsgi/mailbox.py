@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
+from . import guards
 from .guards import loop_thread
 
-LATE = 0.0002
-"""Seconds after which a loop that was woken and has not come is late."""
+guards.may_hold_locks(__file__)
 
 
 class Mailbox:
@@ -33,10 +32,8 @@ class Mailbox:
         self._loop = loop
         self._calls: deque[Callable[[], None]] = deque()
         self._scheduled = False
-        self._woken_at = 0.0
-        """When the loop was woken last, by the monotonic clock."""
         self._fd = -1
-        self._fd_lock = threading.Lock()
+        self._fd_lock = threading.RLock()
         """Held while writing to it, so that it is never closed, and used for a file, meanwhile."""
         if hasattr(os, "eventfd"):
             fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -51,25 +48,30 @@ class Mailbox:
         """Return how many calls have not been made."""
         return len(self._calls)
 
-    def is_late_threadsafe(self) -> bool:
-        """Return True if the loop was woken some time ago, and threads keep it from coming."""
-        return self._scheduled and time.monotonic() - self._woken_at > LATE
-
     def post_threadsafe(self, call: Callable[[], None], about_to_wait: bool = False) -> None:
         """Make ``call`` soon; never, if the loop is closed by then.
 
         ``about_to_wait`` is what the calling thread is.
         """
         self._calls.append(call)
-        if not self._scheduled:
+        if self._scheduled:
+            return
+        try:
             self._scheduled = True
-            self._woken_at = time.monotonic()
-            if about_to_wait:
-                with self._fd_lock:
-                    if self._fd >= 0:
-                        os.eventfd_write(self._fd, 1)
-                        return
-            self._call_threadsafe(self._deliver)
+            self._wake_threadsafe(about_to_wait)
+        except BaseException:
+            # Whoever posts next has to wake the loop, or nobody ever does again. (An application
+            # that is near its recursion limit gets here.)
+            self._scheduled = False
+            raise
+
+    def _wake_threadsafe(self, about_to_wait: bool) -> None:
+        if about_to_wait:
+            with self._fd_lock:
+                if self._fd >= 0:
+                    os.eventfd_write(self._fd, 1)
+                    return
+        self._call_threadsafe(self._deliver)
 
     def call_later_threadsafe(self, delay: float, call: Callable[[], None]) -> None:
         """Make ``call`` after ``delay`` seconds."""
@@ -97,8 +99,10 @@ class Mailbox:
         try:
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:
-            # The loop is closed: the server has stopped, and every stream was told so.
-            return
+            # A loop that is closed: the server has stopped, and every stream was told so. Any other
+            # RuntimeError, such as a RecursionError, is an error.
+            if not self._loop.is_closed():
+                raise
 
     @loop_thread
     def _deliver(self) -> None:

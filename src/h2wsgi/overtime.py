@@ -17,8 +17,7 @@ from typing import Any, Protocol
 from .config import Config
 from .guards import application_thread, loop_thread
 from .logs import Log
-from .stream import Stream
-from .stream_waits import ClientWait
+from .stream import ClientWait, Stream
 
 INTERVAL = 1.0
 """Seconds between looks; shorter where the timeout is shorter ..."""
@@ -61,7 +60,7 @@ class TimedStream(Stream):
         """See Stream. A share that was given away is taken back without waiting for it."""
         super().finished()
         with self._handover.lock:
-            del self._running[self]
+            self._running.pop(self, None)
             if self.is_stuck and self._client_wait is not None:
                 self.is_stuck = False
                 self._client_wait.wait_ended()
@@ -74,7 +73,7 @@ class TimedStream(Stream):
         then. One that waits now was told that it ends, and comes back to a share of its own.
         """
         with self._handover.lock:
-            is_over = self._failure is not None or (self._output_ended and self._input_ended)
+            is_over = self._failure is not None or (self.output_ended and self._input_ended)
             if (
                 is_over
                 and not self.is_stuck

@@ -95,7 +95,7 @@ class Server:
             lane_limit=self.config.max_streams,
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
-            loop_is_late_threadsafe=lambda: self.mailbox.is_late_threadsafe(),
+            failed=self._runner.failed,
         )
         self._overtime = Overtime(self.config, self.log)
         self.new_stream: Callable[..., Stream] = (

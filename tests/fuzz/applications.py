@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from conversations.frames import RST_STREAM
 from h2wsgi.errors import ClientDisconnected
@@ -83,7 +83,7 @@ class Lock:
     """Stands in for a connection's lock; never held while a thread stops."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.release = self._lock.release
 
     def acquire(self) -> bool:
@@ -101,31 +101,46 @@ class Lock:
 
 
 class Halt:
-    """Stands in for the condition on which a stream's thread waits."""
+    """Stands in for the lock that a thread waits for: held from the start, until it is released."""
 
-    def __init__(self, lock: Any, actor: Actor) -> None:
-        self._lock = lock
+    def __init__(self, actor: Actor) -> None:
         self._actor = actor
+        self._is_mine = False
         self.notified = False
 
-    def notify_all(self) -> None:
-        """See threading.Condition."""
+    def locked(self) -> bool:
+        """See threading.Lock."""
+        return not self.notified
+
+    def release(self) -> None:
+        """See threading.Lock."""
         self.notified = True
 
-    def wait(self) -> None:
-        """See threading.Condition."""
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """See threading.Lock."""
+        if not self._is_mine:
+            self._is_mine = True
+            return True
         self._actor.waits = True
-        self._lock.release()
-        self._actor.halt()
-        self._lock.acquire()
+        while not self.notified:
+            self._actor.halt()
         self._actor.waits = False
-        self.notified = False
+        return True
+
+
+def new_wait() -> Any:
+    """Return what a thread waits for, in place of `_thread.allocate_lock`."""
+    actor = threading.current_thread()
+    if not isinstance(actor, Actor):
+        return threading.Lock()
+    actor.halts = Halt(actor)
+    return actor.halts
 
 
 class Actor(threading.Thread):
     """One application call, and what came of it."""
 
-    def __init__(self, runner: Runner, stream: Stream, lock: Any, script: Script):
+    def __init__(self, runner: Runner, stream: Stream, script: Script):
         super().__init__(daemon=True, name=f"fuzz-{stream.stream_id}")
         self.stream = stream
         self.script = script
@@ -152,15 +167,19 @@ class Actor(threading.Thread):
         self._runner = runner
         self._go_on = threading.Semaphore(0)
         self._stopped = threading.Semaphore(0)
-        self._halt = Halt(lock, self)
-        stream._changed = cast(Any, self._halt)
+        self.halts: Halt | None = None
+        """What it waits for, or has waited for last."""
 
     # ------------------------------------------------------------------ the session's thread
 
     @property
     def may_run(self) -> bool:
         """Whether there is something for it to do."""
-        return not self.ended and (not self.waits or self._halt.notified)
+        return not self.ended and (not self.waits or self._is_notified)
+
+    @property
+    def _is_notified(self) -> bool:
+        return self.halts is not None and self.halts.notified
 
     def step(self) -> None:
         """Let it run until it stops."""
@@ -179,8 +198,10 @@ class Actor(threading.Thread):
 
     def poke(self) -> bool:
         """Wake it without a reason; True if it had one to go on that nobody told it of."""
-        if not self.waits or self._halt.notified:
+        if not self.waits or self._is_notified or self.halts is None:
             return False
+        before = self.halts
+        before.release()
         self.step()
         return not self.waits
 

@@ -51,7 +51,7 @@ def balances(session: Session) -> None:
         stream_id: entry.octets + sum(len(piece.data) for piece in entry.behind or ())
         for stream_id, entry in pending.items()
         # Commands of a stream that has ended may be about the connection.
-        if entry.octets or {piece.mark for piece in entry.behind or ()} != {COMMAND}
+        if entry.octets or {piece.kind for piece in entry.behind or ()} != {COMMAND}
     }
     for stream_id, octets in unsent.items():
         counted = queued.get(stream_id, 0)
@@ -86,7 +86,7 @@ def _live(session: Session) -> None:
         queue = connection.outflow._queue
         for stream_id, entry in queue.pending.items():
             window = connection.engine.send_window(stream_id)
-            may_leave = entry.heads or not entry.octets or window > 0 or entry.mark == ABORT
+            may_leave = entry.heads or not entry.octets or window > 0 or entry.kind == ABORT
             idle = may_leave and stream_id not in queue.stalled
             require(not idle, "output waits although its window is open", (stream_id, window))
     for stream_id, stream in connection.streams.items():

@@ -90,7 +90,7 @@ class Host:
         """See Host."""
         for stream in streams:
             script = self.scripts.popleft() if self.scripts else Script()
-            self.actors.append(Actor(self._runner, stream, handover.lock, script))
+            self.actors.append(Actor(self._runner, stream, script))
             self.on_start(stream)
 
     def cancel_request(self, handover: Handover, stream: Stream) -> bool:

@@ -11,12 +11,16 @@ import functools
 import heapq
 import sys
 import time
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from h2wsgi import stream
 from h2wsgi.http2 import protocol
 from h2wsgi.http2.deadlines import Deadlines
+
+from .applications import new_wait
 
 EPOCH = 1_800_000_000
 """What the clock of the date begins with, in seconds since 1970."""
@@ -93,6 +97,7 @@ class Loop:
         """Be the running loop of this thread, and every clock of the server, for a while."""
         for module in self._modules:
             module.time = self._clock
+        stream.allocate_lock = new_wait  # type: ignore[assignment]
         # Its clock is a default argument.
         protocol.Deadlines = self._deadlines  # type: ignore[misc]
         asyncio._set_running_loop(self)  # type: ignore[arg-type]
@@ -101,6 +106,7 @@ class Loop:
         finally:
             asyncio._set_running_loop(None)
             protocol.Deadlines = Deadlines  # type: ignore[misc]
+            stream.allocate_lock = allocate_lock
             for module in self._modules:
                 module.time = time
 

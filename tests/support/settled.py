@@ -27,7 +27,7 @@ def eventually(condition: Callable[[], object], what: str, timeout: float = PATI
 def waiting_on_clients(server: Any) -> int:
     """Return how many application threads wait on their clients now."""
     lanes = [p.connection._handover.lane for p in list(server.server._protocols)]
-    return sum(lane.away for lane in lanes if lane is not None)
+    return sum(len(lane.away) for lane in lanes if lane is not None)
 
 
 def wait_blocked(server: Any, threads: int = 1) -> None:
@@ -44,8 +44,8 @@ def remains(server: Any) -> dict[str, object]:
     pool = inner._pool
     found: dict[str, object] = {
         "busy threads": pool.busy,
-        "running": pool._running,
-        "ring": len(pool._ring) + len(pool._fresh),
+        "running": len(pool._lanes.running),
+        "ring": len(pool._lanes.ring) + len(pool._lanes.fresh),
         "input budget": inner.input_budget.used,
         "input budget full": inner.input_budget.full,
         "output budget": inner.output_budget.used,
@@ -70,7 +70,7 @@ def handover_remains(handover: Any, name: str) -> dict[str, object]:
     lane = handover.lane
     with handover.lock:
         found = {
-            f"{name} lane": lane and len(lane.waiting) + lane.running + lane.away,
+            f"{name} lane": lane and len(lane.waiting) + len(lane.running) + len(lane.away),
             f"{name} unsent": handover.unsent,
             f"{name} outbox": len(handover.outbox),
             f"{name} ceiling waiters": len(handover.ceiling_waiters),

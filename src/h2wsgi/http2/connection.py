@@ -13,9 +13,9 @@ from h2.errors import ErrorCodes
 from ..codes import code_name
 from ..errors import UnacceptableRequest
 from ..guards import loop_thread
-from ..handover import COMMAND, CREDIT, FINISHED, Output
+from ..handover import BROKEN, CREDIT, FINISHED, Output
 from ..request import ConnectionFacts, RequestFields
-from ..stream import Stream
+from ..stream import BROKEN_HERE, Stream
 from ..stream_control import Command
 from .answers import unreadable_request
 from .commands import ConnectionCommands
@@ -212,26 +212,39 @@ class Connection(Streams):
 
     def _take(self, output: Output) -> None:
         """Take what is not a whole response that may leave at once."""
-        stream, head, data, mark, credit = output
-        if mark == COMMAND:
-            self._take_command(stream)
+        stream, kind = output.stream, output.kind
+        if output.command is not None:
+            self._take_command(stream, output.command)
+            return
+        if kind is BROKEN:
+            self._repair(stream)
             return
         if self.streams.get(stream.stream_id) is not stream:
             return  # closed meanwhile; its octets were given up then
-        if credit:
-            self.inflow.credit_stream(stream, credit)
-        if mark == FINISHED:
+        if output.credit:
+            self.inflow.credit_stream(stream, output.credit)
+        if kind is FINISHED:
             self._application_finished(stream)
-        elif mark != CREDIT:
-            self.outflow.push(stream, head, data, mark)
+        elif kind is not CREDIT:
+            self.outflow.push(stream, output.head, output.data, kind)
 
-    def _take_command(self, stream: Stream) -> None:
+    def _take_command(self, stream: Stream, command: Command) -> None:
         # Not run at once: the rest of the batch has not been counted yet.
-        command = self._handover.commands.popleft()
         if self._commands.closed:
             self.run(command)
         else:
             self.outflow.push_command(stream, command)
+
+    def _repair(self, stream: Stream) -> None:
+        """Count anew what is unsent, and end a stream that nobody knows the state of."""
+        self._log.events.error("%s: %s: %s", self._facts.peer, stream.name, BROKEN_HERE)
+        is_open = self.streams.get(stream.stream_id) is stream
+        with self._handover.lock:
+            stream.unsent = 0
+            unsent = sum(other.unsent for other in self.streams.values())
+            self._handover.unsent = unsent + self.outflow.whole_unwritten
+        if is_open:
+            self.reset(stream, ErrorCodes.INTERNAL_ERROR, "an exception struck in a hand-over")
 
     def run(self, command: Command) -> None:
         """See OutflowHandler."""

@@ -221,8 +221,8 @@ class Deadlines:
             for stream_id in paces.keys() - connection.streams.keys():
                 del paces[stream_id]
         for stream in list(connection.streams.values()):
-            if stream.reading_since is not None:
-                self._check_read(stream, stream.reading_since, now)
+            if (since := stream.reading_since) is not None:
+                self._check_read(stream, max(since, stream.received_at), now)
             else:
                 self._reads.pop(stream.stream_id, None)
             if connection.outflow.is_waiting(stream):

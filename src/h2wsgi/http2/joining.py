@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..handover import ABORT, OPEN, Output
+from ..handover import ABORT, MORE, Kind, Output
 from .frame_types import MAX_FRAME_SIZE
 
 SMALL_PIECE = 4_096
@@ -22,23 +22,24 @@ def joined(batch: list[Output]) -> Iterator[Output]:
     pending = iter(batch)
     output = next(pending, None)
     while output is not None:
-        stream, head, data, mark, credit = output
+        first = output
         output = next(pending, None)
-        if mark == OPEN and len(data) < SMALL_PIECE:
-            pieces = [data]
-            octets = len(data)
+        if first.kind is MORE and len(first.data) < SMALL_PIECE:
+            kind: Kind = MORE
+            pieces = [first.data]
+            octets = len(first.data)
             while (
                 output is not None
-                and output[0] is stream
-                and output[1] is None
-                and output[3] <= ABORT
-                and mark == OPEN
-                and octets + len(output[2]) <= MAX_FRAME_SIZE
+                and output.stream is first.stream
+                and output.head is None
+                and output.kind <= ABORT
+                and kind is MORE
+                and octets + len(output.data) <= MAX_FRAME_SIZE
             ):
-                pieces.append(output[2])
-                octets += len(output[2])
-                mark = output[3]
+                pieces.append(output.data)
+                octets += len(output.data)
+                kind = output.kind
                 output = next(pending, None)
             if len(pieces) > 1:
-                data = b"".join(pieces)
-        yield stream, head, data, mark, credit
+                first = Output(first.stream, kind, first.head, b"".join(pieces))
+        yield first

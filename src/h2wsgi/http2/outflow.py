@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ..budget import Budget
-from ..handover import ABORT, END, OPEN, Handover, Head, Output
+from ..handover import ABORT, END, MORE, Handover, Head, Kind, Output
 from ..stream import Stream
 from ..stream_control import Command
 from .engines.interface import Engine
@@ -75,21 +75,22 @@ class Outflow:
         self._meter = meter
         self._streams = streams
         self._queue = SendQueue(engine.send_window)
+        self.whole_unwritten = 0
+        """Octets of responses that were sent whole, given to the engine since the last write."""
         self._written: dict[Stream, int] = {}
         """Octets given to the engine since the last write to the transport."""
-        self._whole = 0
-        """The same of responses that were sent whole."""
         self._gathered = 0
         self._batch = BATCH
         self.octets_written = 0
         """Octets of frames given to the transport so far."""
 
-    def push(self, stream: Stream, head: Head | None, data: bytes, mark: int) -> None:
+    def push(self, stream: Stream, head: Head | None, data: bytes, kind: Kind) -> None:
         """Queue output that an application handed over."""
         if data:
             self._budget.add(len(data))
+            stream.queued += len(data)
         self._begin_to_wait(stream)
-        self._queue.push(stream.stream_id, head, data, mark)
+        self._queue.push(stream.stream_id, head, data, kind)
 
     def send_whole(self, outputs: Iterator[Output]) -> Output | None:
         """Frame complete responses at once, until one has to go through the queue, or is something
@@ -103,10 +104,10 @@ class Outflow:
         if wire.write_paused or (pending and self._queue.has_ready):
             return next(outputs, None)
         for output in outputs:
-            stream, head, data, mark, _ = output
+            stream, head, data = output.stream, output.head, output.data
             stream_id = stream.stream_id
             if (
-                mark != END
+                output.kind is not END
                 or head is None
                 or streams.get(stream_id) is not stream
                 or (pending and stream_id in pending)
@@ -117,7 +118,7 @@ class Outflow:
             stream.status = head.status
             stream.octets_sent = size
             stream.unsent = 0  # no thread adds to it behind END
-            self._whole += size
+            self.whole_unwritten += size
             self._gathered += size + HEAD_COST
             if stream.request_ended:
                 handler.close(stream, "")  # as response_ended does, a call (0.06 us) sooner
@@ -199,9 +200,7 @@ class Outflow:
         """
         self._written.pop(stream, None)
         self._queue.discard(stream.stream_id)
-        with self._handover.lock:
-            undrained = sum(len(o[2]) for o in self._handover.outbox if o[0] is stream)
-            octets = stream.unsent - undrained
+        octets, stream.queued = stream.queued, 0
         self._budget.release(octets)
 
     def relieved(self) -> None:
@@ -218,37 +217,37 @@ class Outflow:
             piece = next_piece()
             if piece is None:
                 return False
-            stream_id, head, data, mark, command = piece
+            stream_id, head, data, kind, command = piece
             octets = len(data)
             gathered += octets + HEAD_COST
             if octets:
                 stream = self._streams[stream_id]
-                send_data(stream_id, data, mark == END)
+                send_data(stream_id, data, kind is END)
                 self._meter.data_frames += 1
                 stream.octets_sent += octets
                 self._written[stream] = self._written.get(stream, 0) + octets
-                if mark != OPEN:
-                    self._left(stream, mark)
+                if kind is not MORE:
+                    self._left(stream, kind)
             elif command is not None:
                 self._handler.run(command)
             else:
-                self._send_without_data(self._streams[stream_id], head, mark)
+                self._send_without_data(self._streams[stream_id], head, kind)
         return True
 
-    def _send_without_data(self, stream: Stream, head: Head | None, mark: int) -> None:
-        ended = mark == END
+    def _send_without_data(self, stream: Stream, head: Head | None, kind: Kind) -> None:
+        ended = kind is END
         if head is not None:
             self._engine.send_headers(stream.stream_id, head, ended)
             stream.status = head.status or stream.status  # trailers have none
         elif ended:
             self._engine.send_data(stream.stream_id, b"", True)
             self._meter.data_frames += 1
-        self._left(stream, mark)
+        self._left(stream, kind)
 
-    def _left(self, stream: Stream, mark: int) -> None:
-        if mark == END:
+    def _left(self, stream: Stream, kind: Kind) -> None:
+        if kind is END:
             self._handler.response_ended(stream)
-        elif mark == ABORT:
+        elif kind is ABORT:
             self._handler.response_aborted(stream)
 
     def write(self) -> None:
@@ -261,13 +260,14 @@ class Outflow:
             if len(data) >= BATCH:
                 taken = not self._wire.unsent
                 self._batch = min(2 * self._batch, LARGEST_BATCH) if taken else BATCH
-        if self._whole:
-            octets, self._whole = self._whole, 0
+        if self.whole_unwritten:
+            octets, self.whole_unwritten = self.whole_unwritten, 0
             self._handover.released(octets)
         if self._written:
             written, self._written = self._written, {}
             now = time.monotonic()
-            for stream in written:
+            for stream, octets in written.items():
                 stream.progress_at = now
+                stream.queued -= octets
             self._budget.release(sum(written.values()))
             self._handover.taken(written)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..handover import ABORT, COMMAND, END, OPEN, TRAILERS, Head
+from ..handover import ABORT, COMMAND, END, MORE, TRAILERS, Head, Kind
 from ..stream_control import Command
 from .frame_types import MAX_FRAME_SIZE
 
@@ -19,26 +19,26 @@ from .frame_types import MAX_FRAME_SIZE
 class Piece(NamedTuple):
     """What to send next for one stream: a head, or content and how it leaves the stream.
 
-    Or, with the mark COMMAND, what to do next.
+    Or, with the kind COMMAND, what to do next.
     """
 
     stream_id: int
     head: Head | None
     data: bytes | memoryview
-    mark: int
+    kind: Kind
     command: Command | None = None
 
 
 class _Pending:
     """One stream's output that has not been sent."""
 
-    __slots__ = ("behind", "data", "heads", "mark", "octets", "trailers")
+    __slots__ = ("behind", "data", "heads", "kind", "octets", "trailers")
 
     def __init__(self) -> None:
         self.heads: deque[Head] = deque()
         self.data: deque[bytes | memoryview] = deque()
         self.octets = 0
-        self.mark = OPEN
+        self.kind: Kind = MORE
         self.trailers: Head | None = None
         self.behind: deque[Piece] | None = None
         """What came since the first command that has not had its turn; it is the first in here."""
@@ -47,7 +47,7 @@ class _Pending:
     def empty(self) -> bool:
         """True if there is nothing to send or to do."""
         nothing = not (self.heads or self.octets or self.behind)
-        return nothing and self.mark == OPEN
+        return nothing and self.kind is MORE
 
 
 class SendQueue:
@@ -80,19 +80,19 @@ class SendQueue:
         if (pending := self.pending.get(stream_id)) is None:
             return False
         behind = pending.behind or ()
-        return pending.mark != OPEN or any(p.mark not in (OPEN, COMMAND) for p in behind)
+        return pending.kind is not MORE or any(p.kind not in (MORE, COMMAND) for p in behind)
 
-    def push(self, stream_id: int, head: Head | None, data: bytes, mark: int) -> None:
+    def push(self, stream_id: int, head: Head | None, data: bytes, kind: Kind) -> None:
         """Append output of one stream. A head always precedes the content pushed after it."""
         pending = self.pending.get(stream_id)
         if pending is None:
             pending = self.pending[stream_id] = _Pending()
             self._ready.append(stream_id)
         if pending.behind is not None:
-            pending.behind.append(Piece(stream_id, head, data, mark))
+            pending.behind.append(Piece(stream_id, head, data, kind))
             return
-        _add(pending, head, data, mark)
-        if mark == ABORT:
+        _add(pending, head, data, kind)
+        if kind is ABORT:
             self._unblock(stream_id)
 
     def push_command(self, stream_id: int, command: Command) -> None:
@@ -122,12 +122,12 @@ class SendQueue:
             pending = self.pending[stream_id]
             if pending.heads:
                 return self._take_head(stream_id, pending)
-            if not pending.octets and pending.mark == OPEN and pending.behind is not None:
+            if not pending.octets and pending.kind is MORE and pending.behind is not None:
                 return self._take_command(stream_id, pending, pending.behind)
             if not pending.octets:
                 return self._take_end(stream_id, pending)
             room = min(self._window(stream_id), self._max_frame_size)
-            if room <= 0 and pending.mark == ABORT:
+            if room <= 0 and pending.kind is ABORT:
                 # The rest would only delay the news that the response failed.
                 pending.data.clear()
                 pending.octets = 0
@@ -154,7 +154,7 @@ class SendQueue:
         if pending is None:
             return
         self._leave(stream_id)
-        commands = [piece for piece in pending.behind or () if piece.mark == COMMAND]
+        commands = [piece for piece in pending.behind or () if piece.kind is COMMAND]
         if commands:
             self.pending[stream_id] = kept = _Pending()
             kept.behind = deque(commands)
@@ -191,9 +191,9 @@ class SendQueue:
     def _take_command(self, stream_id: int, pending: _Pending, behind: deque[Piece]) -> Piece:
         """Take the command that is next, and what follows it into the queue, up to another."""
         piece = behind.popleft()
-        while behind and behind[0].mark != COMMAND:
-            _, head, data, mark, _ = behind.popleft()
-            _add(pending, head, data, mark)
+        while behind and behind[0].kind is not COMMAND:
+            _, head, data, kind, _ = behind.popleft()
+            _add(pending, head, data, kind)
         if not behind:
             pending.behind = None
         if pending.empty:
@@ -210,7 +210,7 @@ class SendQueue:
     def _take_head(self, stream_id: int, pending: _Pending) -> Piece:
         head = pending.heads.popleft()
         only = not pending.heads and not pending.octets
-        if only and pending.mark == END:
+        if only and pending.kind is END:
             self._finish(stream_id, pending)
             return Piece(stream_id, head, b"", END)
         if only and pending.empty:
@@ -218,7 +218,7 @@ class SendQueue:
         else:
             # The stream keeps its turn: content usually fits behind the head in one record.
             self._ready.appendleft(stream_id)
-        return Piece(stream_id, head, b"", OPEN)
+        return Piece(stream_id, head, b"", MORE)
 
     def _take_data(self, stream_id: int, pending: _Pending, room: int) -> Piece:
         chunks = pending.data
@@ -231,39 +231,39 @@ class SendQueue:
         else:
             data = _take_small(chunks, room)
         pending.octets -= len(data)
-        if pending.octets or pending.mark in (ABORT, TRAILERS):
+        if pending.octets or pending.kind in (ABORT, TRAILERS):
             self._ready.append(stream_id)
-            return Piece(stream_id, None, data, OPEN)
-        mark = pending.mark
+            return Piece(stream_id, None, data, MORE)
+        kind = pending.kind
         self._finish(stream_id, pending)
-        return Piece(stream_id, None, data, mark)
+        return Piece(stream_id, None, data, kind)
 
     def _take_end(self, stream_id: int, pending: _Pending) -> Piece:
         """Take how a stream ends whose content was taken before."""
-        mark, trailers = pending.mark, pending.trailers
+        kind, trailers = pending.kind, pending.trailers
         self._finish(stream_id, pending)
-        if mark == TRAILERS:
+        if kind is TRAILERS:
             return Piece(stream_id, trailers, b"", END)
-        return Piece(stream_id, None, b"", mark)
+        return Piece(stream_id, None, b"", kind)
 
     def _finish(self, stream_id: int, pending: _Pending) -> None:
         """What came before the first command was taken, and perhaps there is none."""
         if pending.behind is None:
             del self.pending[stream_id]
         else:
-            pending.mark = OPEN
+            pending.kind = MORE
             self._ready.appendleft(stream_id)
 
 
-def _add(pending: _Pending, head: Head | None, data: bytes | memoryview, mark: int) -> None:
-    if mark == TRAILERS:
+def _add(pending: _Pending, head: Head | None, data: bytes | memoryview, kind: Kind) -> None:
+    if kind is TRAILERS:
         pending.trailers = head
     elif head is not None:
         pending.heads.append(head)
     if data:
         pending.data.append(data)
         pending.octets += len(data)
-    pending.mark = mark
+    pending.kind = kind
 
 
 def _take_small(chunks: deque[bytes | memoryview], room: int) -> bytes | memoryview:

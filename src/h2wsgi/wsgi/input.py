@@ -1,7 +1,8 @@
 """``wsgi.input``: a request's content as a file that blocks until the client has sent enough.
 
-Octets taken from the stream and not yet asked for stay in a buffer here, so nothing is lost
-between mixed calls. Runs on the application's thread; not meant for several at once, as in any
+Octets taken from the stream and not yet asked for stay in a buffer here, so nothing is lost between
+mixed calls, nor by a call that raises: whatever it needs is gathered first, and leaves the buffer
+as the very last thing. Runs on the application's thread; not meant for several at once, as in any
 WSGI server.
 """
 
@@ -25,38 +26,34 @@ class Input:
     or sends too much; the end of the content is only ever the real end.
     """
 
-    __slots__ = ("_buffer", "_ended", "_on_first_read", "_position", "_stream")
+    __slots__ = ("_buffer", "_ended", "_on_first_read", "_stream")
 
     def __init__(self, stream: Stream, on_first_read: Callable[[], None] | None = None) -> None:
         self._stream = stream
         self._on_first_read = on_first_read
-        self._buffer = b""
-        self._position = 0
+        self._buffer: tuple[bytes, int, list[bytes]] = (b"", 0, [])
+        """Octets, how many of them were returned, and the parts that follow. One object, so that
+        nothing that strikes can leave half of a change."""
         self._ended = False
 
     def read(self, size: int | None = -1) -> bytes:
         """Return ``size`` octets, fewer only at the end; all that remains without a size."""
-        if size is None or size < 0:
-            size = -1
-        if size == 0:
-            return b""
-        left = STEP if size < 0 else size
-        part = self._next(left, left)
-        parts = []
-        while part:
-            parts.append(part)
-            if size > 0:
-                left -= len(part)
-                if not left:
-                    break
-            part = self._next(left, left)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        left = -1 if size is None or size < 0 else size
+        have = self._have()
+        while left < 0 or have < left:
+            missing = STEP if left < 0 else left - have
+            if not (octets := self._fill(missing, missing)):
+                break
+            have += octets
+        return self._take(have if left < 0 else min(have, left))
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return what is there, at most ``size`` octets, waiting only for the first of them."""
-        if size == 0:
-            return b""
-        return self._next(STEP if size is None or size < 0 else size)
+        size = STEP if size is None or size < 0 else size
+        have = self._have()
+        if size and not have:
+            have = self._fill(size)
+        return self._take(min(have, size))
 
     def readinto(self, target: bytearray | memoryview) -> int:
         """Fill ``target`` and return how many octets it got; 0 only at the end."""
@@ -68,21 +65,24 @@ class Input:
     def readline(self, size: int | None = -1) -> bytes:
         """Return up to and including the next newline, at most ``size`` octets."""
         limit = -1 if size is None or size < 0 else size
-        parts = []
         have = 0
+        index = -1  # of the next of the parts to search, behind the octets that stand before them
         while limit < 0 or have < limit:
-            if not self._fill(STEP):
+            data, position, parts = self._buffer
+            if index < 0:
+                piece, start = data, position
+            elif index < len(parts):
+                piece, start = parts[index], 0
+            elif self._fill(STEP):
+                continue
+            else:
                 break
-            stop = self._buffer.find(b"\n", self._position) + 1 or len(self._buffer)
-            if limit >= 0:
-                stop = min(stop, self._position + limit - have)
-            part = self._buffer[self._position : stop]
-            self._position = stop
-            parts.append(part)
-            have += len(part)
-            if part.endswith(b"\n"):
+            index += 1
+            if stop := piece.find(b"\n", start) + 1:
+                have += stop - start
                 break
-        return b"".join(parts)
+            have += len(piece) - start
+        return self._take(have if limit < 0 else min(have, limit))
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """Return whole lines: all, or as many as first reach ``hint`` octets."""
@@ -99,32 +99,38 @@ class Input:
         while line := self.readline():
             yield line
 
-    def _next(self, size: int, minimum: int = 1) -> bytes:
-        """Return 1 to ``size`` octets from the buffer, filling it when it is empty.
+    def _have(self) -> int:
+        """Return how many octets the buffer holds."""
+        data, position, parts = self._buffer
+        return len(data) - position + sum(map(len, parts))
+
+    def _fill(self, wanted: int, minimum: int = 1) -> int:
+        """Have more octets in the buffer, and return how many; 0 at the end of the content.
 
         Less than ``minimum`` is of no use to the caller, who comes back for the rest.
         """
-        if not self._fill(size, minimum):
-            return b""
-        start, stop = self._position, min(self._position + size, len(self._buffer))
-        self._position = stop
-        if start == 0 and stop == len(self._buffer):
-            return self._buffer
-        return self._buffer[start:stop]
-
-    def _fill(self, wanted: int, minimum: int = 1) -> bool:
-        """Make sure the buffer holds an octet; False at the end of the content."""
-        if self._position < len(self._buffer):
-            return True
         if self._ended:
-            return False
+            return 0
         if self._on_first_read is not None:
-            on_first_read, self._on_first_read = self._on_first_read, None
-            on_first_read()
-        self._buffer = self._stream.take(wanted, minimum)
-        self._position = 0
-        self._ended = not self._buffer or self._stream.input_exhausted
-        return bool(self._buffer)
+            self._on_first_read()
+            self._on_first_read = None
+        octets = self._stream.take(self._buffer[2], wanted, minimum)
+        self._ended = not octets or self._stream.input_exhausted
+        return octets
+
+    def _take(self, octets: int) -> bytes:
+        """Take so many octets, which are there, out of the buffer."""
+        data, position, parts = self._buffer
+        stop = position + octets
+        if stop > len(data):
+            data = data[position:] + b"".join(parts) if data else b"".join(parts)
+            position, stop, parts = 0, octets, []
+        taken = data if octets == len(data) else data[position:stop]
+        rest = (data, stop, parts) if stop < len(data) else (b"", 0, parts)
+        try:
+            return taken
+        finally:  # the last thing that is done: what raises before it takes nothing
+            self._buffer = rest
 
 
 class EmptyInput(Input):
@@ -134,6 +140,5 @@ class EmptyInput(Input):
 
     def __init__(self) -> None:
         self._on_first_read = None
-        self._buffer = b""
-        self._position = 0
+        self._buffer = (b"", 0, [])
         self._ended = True

@@ -1,125 +1,81 @@
 """Which request runs next: one lane per connection, taken round robin.
 
-The base of :class:`~h2wsgi.wsgi.thread_pool.ThreadPool`. Lanes that run nothing come first: the
-last threads are theirs alone, however many connections keep the others busy. A thread that waits on
-its client gives its share of ``limit`` to another and takes it back without waiting for it, so an
-application lock held across ``write`` cannot deadlock. Any thread; what ends in _locked holds the
-pool's lock.
+A part of :class:`~h2wsgi.wsgi.thread_pool.ThreadPool`, without a lock of its own: whoever calls
+holds the pool's. Lanes that run nothing come first: the last threads are theirs alone, however many
+connections keep the others busy. A thread that waits on its client gives its share of ``limit`` to
+another and takes it back without waiting for it, so an application lock held across ``write``
+cannot deadlock.
+
+Who runs is kept in sets of threads, not in counts: to enter or leave a second time changes nothing,
+so whatever was interrupted can be done again.
 """
 
 from __future__ import annotations
 
-import abc
-import threading
 from collections import deque
-from typing import Generic, TypeVar
-
-from ..guards import loop_thread
+from collections.abc import Hashable, Iterable
+from typing import Generic, Protocol, TypeVar
 
 Job = TypeVar("Job")
 
 
 class Lane(Generic[Job]):
-    """One connection's share of the pool. Guarded by the pool's lock.
+    """One connection's share of the pool."""
 
-    Handed to each job, which tells it when its thread waits on the client.
-    """
+    __slots__ = ("__weakref__", "away", "ring", "running", "waiting")
 
-    __slots__ = ("_pool", "away", "ring", "running", "waiting")
-
-    def __init__(self, pool: Lanes[Job]) -> None:
-        self._pool = pool
+    def __init__(self) -> None:
         self.waiting: deque[Job] = deque()
-        self.running = 0
-        self.away = 0
-        """Threads inside the application that gave their share away."""
+        self.running: set[Hashable] = set()
+        """Threads that run one of its jobs."""
+        self.away: set[Hashable] = set()
+        """The same of threads that gave their share away."""
         self.ring: deque[Lane[Job]] | None = None
-        """The one of the pool's rings that it is in."""
-
-    def wait_begins(self) -> None:
-        """A thread is about to wait on its client, or given up: let another run meanwhile."""
-        self._pool.wait_begins(self)
-
-    def wait_ended(self) -> None:
-        """It goes on. May overshoot the limit: new starts then wait instead."""
-        self._pool.wait_ended(self)
+        """The one of the rings that it is in."""
 
 
-Assignment = tuple[Lane[Job], Job]
+class Runs(Hashable, Protocol[Job]):
+    """A thread that runs jobs."""
+
+    lane: Lane[Job] | None
+    job: Job | None
 
 
-class Lanes(abc.ABC, Generic[Job]):
-    """The lanes of all connections, and how many of their jobs run.
+class Lanes(Generic[Job]):
+    """The lanes of all connections, and who runs their jobs.
 
     ``limit`` is how many may run at once, ``lane_limit`` how many of one connection, those that
     wait on their client counted.
     """
 
     def __init__(self, *, limit: int, lane_limit: int) -> None:
-        # immutable
-        self._limit = limit
-        self._shared = shared_threads(limit)
+        self.limit = limit
+        self.shared = shared_threads(limit)
+        """How many of them are for connections that run something already."""
         self._lane_limit = lane_limit
-        self._lock = threading.Lock()
-        # under the lock
-        self._fresh: deque[Lane[Job]] = deque()
+        self.fresh: deque[Lane[Job]] = deque()
         """Lanes with jobs that wait, and none that runs: they may take the last threads."""
-        self._ring: deque[Lane[Job]] = deque()
+        self.ring: deque[Lane[Job]] = deque()
         """Other lanes with jobs that wait and may run."""
-        self._running = 0
-        self._started = 0
-        self._closing = False
+        self.running: set[Hashable] = set()
+        """Threads that have a share of ``limit``."""
 
-    def lane(self) -> Lane[Job]:
-        """Return the lane of a new connection."""
-        return Lane(self)
+    @property
+    def any_wait(self) -> bool:
+        """True if a job waits, whether it may run now or not."""
+        return bool(self.fresh or self.ring)
 
-    @loop_thread
-    def submit(self, lane: Lane[Job], jobs: list[Job]) -> None:
-        """Run each job on a thread as soon as the share of its lane's connection allows it."""
-        with self._lock:
-            lane.waiting.extend(jobs)
-            self._enter_ring_locked(lane)
-            self._assign_locked()
+    def may_start(self) -> bool:
+        """Return True if a job waits that may run now."""
+        if self.fresh:
+            return len(self.running) < self.limit
+        return bool(self.ring) and len(self.running) < self.shared
 
-    @loop_thread
-    def cancel(self, lane: Lane[Job], job: Job) -> bool:
-        """Forget a job that has not been started; False if it was, or never came."""
-        with self._lock:
-            if job not in lane.waiting:
-                return False
-            lane.waiting.remove(job)
-            self._leave_ring_if_empty_locked(lane)
-            return True
-
-    @abc.abstractmethod
-    def _assign_locked(self) -> bool:
-        """Give a job that waits and may run to a thread; False if there is none, or no thread."""
-
-    # -------------------------------------------------- waiting on a client, any thread
-
-    def wait_begins(self, lane: Lane[Job]) -> None:
-        """See :meth:`Lane.wait_begins`."""
-        with self._lock:
-            self._running -= 1
-            lane.running -= 1
-            lane.away += 1
-            self._enter_ring_locked(lane)
-            self._assign_locked()
-
-    def wait_ended(self, lane: Lane[Job]) -> None:
-        """See :meth:`Lane.wait_ended`."""
-        with self._lock:
-            self._running += 1
-            lane.running += 1
-            lane.away -= 1
-
-    # ------------------------------------------------------------------- under the lock
-
-    def _enter_ring_locked(self, lane: Lane[Job]) -> None:
-        if not lane.waiting or lane.running + lane.away >= self._lane_limit:
+    def enter(self, lane: Lane[Job]) -> None:
+        """Put a lane where it waits for its turn, if it has jobs that may run."""
+        if not lane.waiting or len(lane.running) + len(lane.away) >= self._lane_limit:
             return
-        ring = self._ring if lane.running else self._fresh
+        ring = self.ring if lane.running else self.fresh
         if lane.ring is not None:
             if lane.running or lane.ring is ring:
                 return  # one that runs something by now is moved when its turn comes
@@ -127,37 +83,68 @@ class Lanes(abc.ABC, Generic[Job]):
         lane.ring = ring
         ring.append(lane)
 
-    def _leave_ring_if_empty_locked(self, lane: Lane[Job]) -> None:
-        # An empty lane in the ring would be kept for good, and its connection with it.
+    def leave_if_empty(self, lane: Lane[Job]) -> None:
+        """Take a lane without jobs out of the rings, or it would be kept for good."""
         if lane.ring is not None and not lane.waiting:
             lane.ring.remove(lane)
             lane.ring = None
 
-    def _may_start_locked(self) -> bool:
-        """Return True if a job waits that may run now."""
-        if self._fresh:
-            return self._running < self._limit and not self._closing
-        return bool(self._ring) and self._running < self._shared and not self._closing
-
-    def _next_locked(self) -> Assignment[Job] | None:
-        """Take the next job round robin; None if there is none that may run now."""
-        while self._may_start_locked():
-            ring = self._fresh or self._ring
+    def next(self, thread: Runs[Job]) -> bool:
+        """Write the next job, round robin, on ``thread``; False if none may run now."""
+        while self.may_start():
+            ring = self.fresh or self.ring
             lane = ring.popleft()
             lane.ring = None
-            if ring is self._fresh and lane.running:
-                self._enter_ring_locked(lane)  # a thread of its came back meanwhile
+            if ring is self.fresh and lane.running:
+                self.enter(lane)  # a thread of its came back meanwhile
                 continue
-            if not lane.waiting or lane.running + lane.away >= self._lane_limit:
+            if not lane.waiting or len(lane.running) + len(lane.away) >= self._lane_limit:
                 continue
-            job = lane.waiting.popleft()
-            lane.running += 1
-            self._running += 1
-            self._started += 1
+            lane.running.add(thread)
+            self.running.add(thread)
+            thread.lane = lane
+            thread.job = lane.waiting[0]
+            lane.waiting.popleft()  # only now: a job is always somewhere
             if lane.waiting:
-                self._enter_ring_locked(lane)
-            return lane, job
-        return None
+                self.enter(lane)
+            return True
+        return False
+
+    def give_away(self, thread: Hashable, lane: Lane[Job]) -> None:
+        """A thread waits on its client, or was given up: another may run meanwhile."""
+        self.running.discard(thread)
+        lane.running.discard(thread)
+        lane.away.add(thread)
+        self.enter(lane)
+
+    def take_back(self, thread: Hashable, lane: Lane[Job]) -> None:
+        """It goes on. May overshoot the limit: new starts then wait instead."""
+        self.running.add(thread)
+        lane.running.add(thread)
+        lane.away.discard(thread)
+
+    def end(self, thread: Hashable, lane: Lane[Job]) -> None:
+        """A thread runs nothing of the lane any more."""
+        self.running.discard(thread)
+        lane.running.discard(thread)
+        lane.away.discard(thread)
+        if lane.waiting:
+            self.enter(lane)
+
+    def waiting(self) -> int:
+        """Return how many jobs wait that may run, if there were threads enough."""
+        lanes = [*self.fresh, *self.ring] if len(self.running) < self.shared else self.fresh
+        if lanes is self.fresh:
+            return len(lanes)
+        return sum(len(lane.waiting) for lane in lanes)
+
+    def rebuild(self, lanes: Iterable[Lane[Job]]) -> None:
+        """Sort all lanes there are into the rings anew."""
+        self.fresh.clear()
+        self.ring.clear()
+        for lane in lanes:
+            lane.ring = None
+            self.enter(lane)
 
 
 def shared_threads(limit: int) -> int:

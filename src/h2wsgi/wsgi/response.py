@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ..errors import ApplicationError
 from ..field_rules import Fields, trailer_fields
-from ..handover import ABORT, END, OPEN, TRAILERS, Head
+from ..handover import ABORT, END, MORE, TRAILERS, Head, Kind
 from ..stream import Stream
 from .head import CheckedHead, HeadMemory
 
@@ -62,25 +62,26 @@ class FileWrapper:
 
 
 class Response:
-    """One response, from ``start_response`` to the last octet."""
+    """One response, from ``start_response`` to the last octet.
 
-    __slots__ = ("_checked", "_excess", "_head_sent", "_heads", "_missing", "_remaining", "_stream",
-                 "_trailers", "_without_content", "clean", "ended", "wake")  # fmt: skip
+    How far it got, the stream knows alone: a second count would be wrong once an exception strikes
+    between the two.
+    """
+
+    __slots__ = ("_checked", "_excess", "_heads", "_length", "_missing", "_stream", "_trailers",
+                 "_without_content", "clean", "wake")  # fmt: skip
 
     def __init__(self, stream: Stream, heads: HeadMemory) -> None:
         self._stream = stream
         self._heads = heads
         self._checked: CheckedHead | None = None
-        self._head_sent = False
-        self._remaining = -1
-        """Octets of the declared content still to come; -1 if none was declared."""
+        self._length = -1
+        """Octets of content that were declared; -1 if none were."""
         self._without_content = False
         self._trailers: Fields | None = None
         """What follows the content; None if nothing does, so that its last octets end it."""
         self._excess = 0
         self._missing = 0
-        self.ended = False
-        """END_STREAM was handed over: nothing more can be sent."""
         self.clean = False
         """There are no notes."""
         self.wake: Callable[[bool], None] | None = None
@@ -98,7 +99,12 @@ class Response:
     @property
     def head_sent(self) -> bool:
         """True once the head was handed over: the status can no longer change."""
-        return self._head_sent
+        return self._stream.head_left
+
+    @property
+    def ended(self) -> bool:
+        """True once the end was handed over, good or bad: nothing more can be sent."""
+        return self._stream.output_ended
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
@@ -114,7 +120,7 @@ class Response:
             if not isinstance(exc_info, tuple) or len(exc_info) != 3:
                 raise TypeError(f"exc_info must be what sys.exc_info() returns, not {exc_info!r}")
             try:
-                if self._head_sent:
+                if self._stream.head_left:
                     raise _error_in(exc_info)
             finally:
                 exc_info = None  # breaks the reference cycle through this frame
@@ -125,7 +131,7 @@ class Response:
         checked = self._heads.checked(status, headers)
         # Headers that are refused replace nothing: up to here nothing was changed.
         self._checked = checked
-        self._remaining = -1 if checked.length is None else checked.length
+        self._length = -1 if checked.length is None else checked.length
         self._without_content = checked.without_content or self._stream.request.method == "HEAD"
         if checked.announces_trailers and self._trailers is None:
             self._trailers = []
@@ -159,31 +165,34 @@ class Response:
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if data and self._head_sent and self._remaining < 0 and not self.ended:
-            self._stream.send(None, data)
+        stream = self._stream
+        if data and stream.head_left and self._length < 0 and not stream.output_ended:
+            stream.send(None, data)
             return
         if not data:
             # Some poll like this: without news of the client's end they would do so for ever.
-            self._stream.require_client()
+            stream.require_client()
             return
         if self._checked is None:
             raise ApplicationError("the application sent content before start_response")
-        if self.ended:
+        if stream.output_ended:
             self._excess += len(data)
-            return
-        if self._without_content:
+        elif self._without_content:
             self._hand_over(b"", END)
-            return
-        if self._remaining < 0:
-            self._hand_over(data, OPEN)
-            return
-        if len(data) > self._remaining:
-            self._excess += len(data) - self._remaining
-            data = data[: self._remaining]
-        self._remaining -= len(data)
-        if data or not self._head_sent:
-            ends = not self._remaining and self._trailers is None
-            self._hand_over(data, END if ends else OPEN)
+        elif self._length < 0:
+            self._hand_over(data, MORE)
+        else:
+            self._write_declared(data)
+
+    def _write_declared(self, data: bytes) -> None:
+        """Send ``data`` as far as Content-Length allows; the last of it ends the response."""
+        remaining = self._length - self._stream.handed_over
+        if len(data) > remaining:
+            self._excess += len(data) - remaining
+            data = data[:remaining]
+        if data or not self._stream.head_left:
+            ends = len(data) == remaining and self._trailers is None
+            self._hand_over(data, END if ends else MORE)
 
     def send_iterable(self, iterable: Iterable[bytes]) -> None:
         """Send what the application returned, if it is not a list. Does not close it.
@@ -222,42 +231,42 @@ class Response:
             content = chunks[0]
         else:
             content = b"".join([c if type(c) is bytes else _as_bytes(c) for c in chunks])
-        if self._remaining < 0:
+        if self._length < 0:
             self._declare_single(content)
         checked = self._checked
         if (
             checked is None
-            or self._head_sent
+            or self._stream.head_left
             or self._without_content
             or self._trailers is not None
-            or len(content) != self._remaining
+            or len(content) != self._length
         ):
             self.write(content)
             self.end()
             return
-        self._head_sent = self.ended = True
         self.clean = not checked.notes
         self.wake = self._stream.send_whole(checked.head, content)
 
     def _send_file(self, file: FileWrapper) -> None:
         """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent."""
         for block in file:
-            self.write(block[: self._remaining] if self._remaining >= 0 else block)
-            if self.ended or not self._remaining:
+            left = self._length - self._stream.handed_over
+            self.write(block[:left] if self._length >= 0 else block)
+            if self.ended or self._length == self._stream.handed_over:
                 break
         self.end()
 
     def _declare_single(self, content: bytes) -> None:
         """Give a response whose whole content is known its Content-Length."""
         checked = self._checked
-        if checked is None or self._head_sent or checked.length is not None:
+        if checked is None or self._stream.head_left or checked.length is not None:
             return
         length = len(_as_bytes(content))
         # An empty answer to HEAD says nothing about the length that GET would have.
         if checked.without_content or (self._without_content and not length):
             return
         self._checked = checked.with_length(length)
-        self._remaining = length
+        self._length = length
 
     def end(self) -> None:
         """End the response, or reset the stream where content is missing (invariant 5).
@@ -270,16 +279,16 @@ class Response:
             return
         if self._checked is None:
             raise ApplicationError("the application never called start_response")
-        if self._remaining > 0 and not self._without_content:
-            self._missing = self._remaining
+        missing = self._length - self._stream.handed_over
+        if missing > 0 and not self._without_content:
+            self._missing = missing
             self.abort()
             return
         if not self._trailers or self._without_content:
             self._hand_over(b"", END)
             return
-        if not self._head_sent:
-            self._hand_over(b"", OPEN)
-        self.ended = True
+        if not self.head_sent:
+            self._hand_over(b"", MORE)
         self._stream.send(Head(0, self._trailers), b"", TRAILERS)
 
     def abort(self) -> None:
@@ -288,7 +297,6 @@ class Response:
         Raises:
             ClientDisconnected: the client is gone already.
         """
-        self.ended = True
         self._stream.send(None, b"", ABORT)
 
     def replace(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
@@ -303,13 +311,8 @@ class Response:
             wake, self.wake = self.wake, None
             wake(False)
 
-    def _hand_over(self, data: bytes, mark: int) -> None:
-        head = None
-        if not self._head_sent and self._checked is not None:
-            head = self._checked.head
-            self._head_sent = True
-        self.ended = mark == END
-        self._stream.send(head, data, mark)
+    def _hand_over(self, data: bytes, kind: Kind) -> None:
+        self._stream.send(None if self._checked is None else self._checked.head, data, kind)
 
 
 def _error_in(exc_info: ExcTriple) -> BaseException:

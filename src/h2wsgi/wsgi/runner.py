@@ -7,6 +7,7 @@ exactly once, always (invariant 7), and nothing an application raises ends its t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable
@@ -16,9 +17,9 @@ from typing import Any
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..guards import application_thread
+from ..handover import ABORT
 from ..logs import ErrorStream, Log
-from ..stream import Stream
-from ..stream_waits import ClientWait
+from ..stream import ClientWait, Stream
 from .environ import build_environ, connection_template
 from .head import HeadMemory
 from .input import EmptyInput, Input
@@ -57,6 +58,14 @@ class Runner:
         self._heads = HeadMemory()
         self._noted: set[str] = set()
         self._noted_lock = threading.Lock()
+
+    @application_thread
+    def failed(self, stream: Stream) -> None:
+        """Something was raised in :meth:`run` where it must not: end the request all the same."""
+        if not stream.application_done:
+            with contextlib.suppress(ClientDisconnected):
+                stream.send(None, b"", ABORT)
+            stream.finished()
 
     @application_thread
     def run(self, stream: Stream, client_wait: ClientWait) -> Callable[[bool], None] | None:

@@ -3,6 +3,11 @@
 Whose turn it is, lanes.py knows; when there are to be more threads, growth.py. While applications
 return at once, one thread takes one job after the other. ``max_threads`` is never exceeded. What
 ends in _locked holds the pool's lock.
+
+Whatever is raised in a thread, wherever it strikes: what a worker has is written on the worker
+itself (``lane``, ``job``), so that it can be found and finished, and who runs is a set. The first
+thing in each section under the lock is ``_torn = True``, the last ``_torn = False``: who finds it
+True sorts the lanes and the idle threads anew.
 """
 
 from __future__ import annotations
@@ -10,18 +15,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import traceback
+import weakref
 from collections.abc import Callable
 from typing import Generic
 
+from .. import guards
 from ..guards import loop_thread, set_role
 from .growth import GrowthWatch, Step
-from .lanes import Assignment, Job, Lane, Lanes
-from .yielding import (
-    SwitchInterval,
-    is_alone_on_its_cpu,
-    leave_the_cpu_to_the_loop,
-    let_the_loop_go_first,
-)
+from .lanes import Job, Lane, Lanes
+from .yielding import SwitchInterval, leave_the_cpu_to_the_loop
 
 IDLE_TIMEOUT = 30.0
 """Seconds after which a thread without work ends."""
@@ -31,66 +34,96 @@ QUICK = 0.001
 """Seconds below which a job was quick: the next one had better wait for its thread."""
 SLOW_MEMORY = 16
 """How many jobs in a row have to be quick, before the next one is taken to be quick as well."""
-CROWD = 4
-"""How many applications run beside a thread before it looks whether the loop is late."""
 TURN = 0.001
 """Seconds that a thread stays with the jobs of one connection while others wait for their turn."""
 
+guards.may_hold_locks(__file__)
 
-class _Worker(Generic[Job]):
-    """A thread and where it gets its next job; None is the end.
+
+class Worker(Generic[Job]):
+    """A thread of the pool, and the share of it that the thread has: see ClientWait.
 
     SimpleQueue waits in C without a lock of ours, and here without a timeout, which would cost each
-    wait a timer of the kernel's. (A request at a time, on one CPU: 5 %.)
+    wait a timer of the kernel's. (A request at a time, on one CPU: 5 %.) What comes out of it says
+    only to look; what there is to do stands in the fields.
     """
 
-    __slots__ = ("began", "inbox", "turn_began")
+    __slots__ = (
+        "_pool", "afterwards", "began", "begun", "ends", "error", "inbox", "job", "lane",
+        "turn_began",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.inbox: queue.SimpleQueue[Assignment[Job] | None] = queue.SimpleQueue()
+    def __init__(self, pool: ThreadPool[Job]) -> None:
+        self._pool = pool
+        self.inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # under the pool's lock
+        self.lane: Lane[Job] | None = None
+        """Whose job it runs; None while it is idle."""
+        self.job: Job | None = None
+        self.begun = False
+        """Whether it was called with the job."""
+        self.ends = False
+        # the thread's own
+        self.afterwards: Callable[[bool], None] | None = None
+        """What is to be called before it waits (True) or runs another job (False)."""
+        self.error: BaseException | None = None
+        """What struck, until what it left half done is in order."""
         # by the monotonic clock
         self.began = time.monotonic()
         """When its present job began, or when it became idle."""
         self.turn_began = 0.0
         """When it began with the jobs of its present lane."""
 
+    def wait_begins(self) -> None:
+        """The thread is about to wait on its client, or was given up: let another run meanwhile."""
+        self._pool.wait_begins(self)
 
-class ThreadPool(Lanes[Job]):
-    """Runs jobs for connections: ``run(job, lane)``, which must not raise.
+    def wait_ended(self) -> None:
+        """It goes on. May overshoot the limit: new starts then wait instead."""
+        self._pool.wait_ended(self)
+
+
+class ThreadPool(Generic[Job]):
+    """Runs jobs for connections: ``run(job, worker)``.
 
     What it returns, if not None, is called before the thread waits (True) or runs another job
-    (False).
+    (False). ``failed(job)`` is called for a job that raised, and again if that raises too.
 
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
     be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
     ``schedule_threadsafe(delay, callback)`` arranges a call on the loop's thread. ``exhausted``
     is called there, again and again, while a job waits and every thread there may be waits on a
-    client. ``loop_is_late_threadsafe()`` says whether the loop was woken and cannot come.
+    client.
     """
 
     def __init__(
         self,
-        run: Callable[[Job, Lane[Job]], Callable[[bool], None] | None],
+        run: Callable[[Job, Worker[Job]], Callable[[bool], None] | None],
         *,
         limit: int,
         max_threads: int,
         lane_limit: int,
         schedule_threadsafe: Callable[[float, Callable[[], None]], None],
         exhausted: Callable[[], None],
-        loop_is_late_threadsafe: Callable[[], bool],
+        failed: Callable[[Job], None],
     ) -> None:
-        super().__init__(limit=limit, lane_limit=lane_limit)
         # immutable
         self._run = run
+        self._failed = failed
         self._max_threads = max_threads
         self._schedule_threadsafe = schedule_threadsafe
-        self._loop_is_late_threadsafe = loop_is_late_threadsafe
-        self._is_alone = is_alone_on_its_cpu()
         self._begin_watch = GrowthWatch(self, schedule_threadsafe, exhausted).watch
+        self._lock = threading.RLock()
         # under the lock
+        self._lanes: Lanes[Job] = Lanes(limit=limit, lane_limit=lane_limit)
+        self._all_lanes: weakref.WeakSet[Lane[Job]] = weakref.WeakSet()
+        self._workers: dict[Worker[Job], threading.Thread] = {}
+        self._idle: list[Worker[Job]] = []
+        self._torn = False
+        """Whether something struck in a section: see above."""
+        self._closing = False
+        self._started = 0
         self._switch_interval = SwitchInterval()
-        self._idle: list[_Worker[Job]] = []
-        self._threads = 0
         self._slow_lately = SLOW_MEMORY
         """How many more jobs have to be quick until the next one is taken to be."""
         self._progress_at = 0.0
@@ -103,163 +136,64 @@ class ThreadPool(Lanes[Job]):
     @property
     def threads(self) -> int:
         """Threads alive."""
-        return self._threads
+        return len(self._workers)
 
     @property
     def busy(self) -> int:
         """Threads that are inside an application, waiting on a client or not."""
-        return self._threads - len(self._idle)
-
-    def close(self) -> None:
-        """Start nothing more; idle threads end now, running ones when their job returns."""
-        with self._lock:
-            self._closing = True
-            for ring in (self._fresh, self._ring):
-                for lane in list(ring):
-                    lane.waiting.clear()
-                    self._leave_ring_if_empty_locked(lane)
-            self._switch_interval.fit(0)
-            while self._idle:
-                self._end_locked(self._idle.pop())
-
-    # ------------------------------------------------------------------- under the lock
-
-    def _assign_locked(self) -> bool:
-        """Give a job to an idle thread, or to a new one as far as those start eagerly.
-
-        That thread does the same for the next job before it begins its own, and so on: the loop
-        would be busy for a millisecond if it woke a hundred itself. True if there was a job for it.
-        """
-        if not self._may_start_locked():
-            return False
-        # While applications return at once, one thread takes one job after the other: a second one
-        # would only contend with it for the interpreter.
-        served_soon = (
-            self._running > 0
-            and not self._slow_lately
-            and time.monotonic() - self._progress_at < QUICK
-        )
-        if served_soon or not (self._idle or self._spawn_eagerly_locked()):
-            if not self._watching:
-                self._watching = True
-                self._schedule_threadsafe(0.0, self._begin_watch)
-            return False
-        if (assignment := self._next_locked()) is None:
-            return False
-        self._progress_at = time.monotonic()
-        self._idle.pop().inbox.put(assignment)
-        return True
-
-    def _spawn_eagerly_locked(self) -> bool:
-        return self._threads < min(EAGER_THREADS, self._limit) and self._spawn_locked()
-
-    def _spawn_locked(self) -> bool:
-        """Start a thread, idle at first; False if the system has none to give."""
-        worker: _Worker[Job] = _Worker()
-        name = f"h2wsgi-app-{self._threads + 1}"
-        try:
-            threading.Thread(target=self._work, args=(worker,), name=name, daemon=True).start()
-        except RuntimeError:
-            return False
-        self._threads += 1
-        self._switch_interval.fit(self._threads)
-        self._idle.append(worker)
-        if not self._looks_at_idle:
-            self._looks_at_idle = True
-            self._schedule_threadsafe(IDLE_TIMEOUT, self._end_idle)
-        return True
-
-    def _end_locked(self, worker: _Worker[Job]) -> None:
-        """End a thread that has no job and gets none any more."""
-        self._threads -= 1
-        worker.inbox.put(None)
-
-    # ------------------------------------------------------------------ a worker thread
-
-    def _work(self, worker: _Worker[Job]) -> None:
-        set_role("application")
-        leave_the_cpu_to_the_loop()
-        run = self._run
-        while (assignment := worker.inbox.get()) is not None:
-            if self._fresh or self._ring:
-                with self._lock:
-                    self._assign_locked()
-            current: Assignment[Job] | None = assignment
-            del assignment
-            worker.began = worker.turn_began = time.monotonic()
-            while current is not None:
-                lane, job = current
-                afterwards = None
-                try:
-                    afterwards = run(job, lane)
-                except BaseException as error:
-                    _report(error)
-                del job, current  # or the request would live until the next one comes
-                current = self._done(worker, lane)
-                if afterwards is not None:
-                    afterwards(current is None)
-            if self._is_alone and self._running > CROWD and self._loop_is_late_threadsafe():
-                let_the_loop_go_first()
-            del lane, afterwards  # or the connection would
-
-    def _done(self, worker: _Worker[Job], lane: Lane[Job]) -> Assignment[Job] | None:
-        began, now = worker.began, time.monotonic()
-        worker.began = self._progress_at = now
-        lock = self._lock
-        lock.acquire()  # "with" takes twice as long, 0.06 us
-        try:
-            if now - began >= QUICK:
-                self._slow_lately = SLOW_MEMORY
-            elif self._slow_lately:
-                self._slow_lately -= 1
-            if (
-                lane.waiting
-                and now - worker.turn_began < TURN
-                and self._running <= self._limit
-                and not self._closing
-            ):
-                self._started += 1
-                job = lane.waiting.popleft()
-                if not lane.waiting:
-                    self._leave_ring_if_empty_locked(lane)
-                return lane, job
-            worker.turn_began = now
-            self._running -= 1
-            lane.running -= 1
-            if lane.waiting:
-                self._enter_ring_locked(lane)
-            assignment = self._next_locked() if self._fresh or self._ring else None
-            if assignment is None:
-                if self._closing:
-                    self._end_locked(worker)
-                else:
-                    self._idle.append(worker)
-            return assignment
-        finally:
-            lock.release()
-
-    # --------------------------------------------------- growth and its end, loop thread
-
-    @loop_thread
-    def _end_idle(self) -> None:
-        """End the threads that have been idle for long, and look again while there are others."""
-        with self._lock:
-            if self._closing:
-                return
-            now = time.monotonic()
-            # A thread takes its place behind those that were idle before it.
-            while self._idle and self._idle[0].began <= now - IDLE_TIMEOUT:
-                self._end_locked(self._idle.pop(0))
-            self._switch_interval.fit(self._threads)
-            self._looks_at_idle = self._threads > 0
-            if self._looks_at_idle:
-                since = self._idle[0].began if self._idle else now
-                self._schedule_threadsafe(since + IDLE_TIMEOUT - now, self._end_idle)
+        return len(self._workers) - len(self._idle)
 
     @property
     def started(self) -> int:
         """Jobs given to a thread so far."""
         return self._started
+
+    # ------------------------------------------------------------------ the loop's thread
+
+    @loop_thread
+    def lane(self) -> Lane[Job]:
+        """Return the lane of a new connection."""
+        lane: Lane[Job] = Lane()
+        self._all_lanes.add(lane)
+        return lane
+
+    @loop_thread
+    def submit(self, lane: Lane[Job], jobs: list[Job]) -> None:
+        """Run each job on a thread as soon as the share of its lane's connection allows it."""
+        with self._lock:
+            self._begin_locked()
+            lane.waiting.extend(jobs)
+            self._lanes.enter(lane)
+            self._assign_locked()
+            self._torn = False
+
+    @loop_thread
+    def cancel(self, lane: Lane[Job], job: Job) -> bool:
+        """Forget a job that has not been started; False if it was, or never came."""
+        with self._lock:
+            if job not in lane.waiting:
+                return False
+            self._begin_locked()
+            lane.waiting.remove(job)
+            self._lanes.leave_if_empty(lane)
+            self._torn = False
+            return True
+
+    @loop_thread
+    def close(self) -> None:
+        """Start nothing more; idle threads end now, running ones when their job returns."""
+        with self._lock:
+            self._begin_locked()
+            self._closing = True
+            for ring in (self._lanes.fresh, self._lanes.ring):
+                for lane in list(ring):
+                    lane.waiting.clear()
+                    self._lanes.leave_if_empty(lane)
+            self._switch_interval.fit(0)
+            while self._idle:
+                self._end_locked(self._idle[-1])
+                self._idle.pop()
+            self._torn = False
 
     @loop_thread
     def grow(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
@@ -269,30 +203,244 @@ class ThreadPool(Lanes[Job]):
         ``stalled``, for long.
         """
         with self._lock:
-            if not self._may_start_locked():
-                self._watching = False
-                return Step.NOTHING_WAITS
-            if self._threads >= self._max_threads and not self._idle:
-                return Step.AT_CEILING
-            at_hand = self._idle or self._threads < min(EAGER_THREADS, self._limit)
-            if busy and not stalled and not (stuck and at_hand):
-                return Step.LEFT_ALONE
-            self._slow_lately = SLOW_MEMORY
-            if not at_hand:
-                self._grow_locked()
-            while self._assign_locked():
-                pass
-            return Step.GREW
+            self._begin_locked()
+            step = self._grow_locked(busy=busy, stalled=stalled, stuck=stuck)
+            self._torn = False
+            return step
 
-    def _grow_locked(self) -> None:
-        # Doubling reaches the limit in a few steps and does not overshoot a short queue.
-        waiting = len(self._fresh)
-        if self._running < self._shared:
-            waiting = sum(len(lane.waiting) for lane in (*self._fresh, *self._ring))
-        room = min(self._limit - self._running, self._max_threads - self._threads)
-        for _ in range(min(waiting, room, max(1, self._threads))):
-            if not self._spawn_locked():
-                break
+    def _grow_locked(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
+        if self._closing or not self._lanes.may_start():
+            self._watching = False
+            return Step.NOTHING_WAITS
+        if len(self._workers) >= self._max_threads and not self._idle:
+            return Step.AT_CEILING
+        at_hand = self._idle or len(self._workers) < min(EAGER_THREADS, self._lanes.limit)
+        if busy and not stalled and not (stuck and at_hand):
+            return Step.LEFT_ALONE
+        self._slow_lately = SLOW_MEMORY
+        if not at_hand:
+            # Doubling reaches the limit in a few steps and does not overshoot a short queue.
+            threads = len(self._workers)
+            room = min(self._lanes.limit - len(self._lanes.running), self._max_threads - threads)
+            for _ in range(min(self._lanes.waiting(), room, max(1, threads))):
+                if not self._spawn_locked():
+                    break
+        while self._assign_locked():
+            pass
+        return Step.GREW
+
+    @loop_thread
+    def _end_idle(self) -> None:
+        """End the threads that have been idle for long, and look again while there are others."""
+        with self._lock:
+            if self._closing:
+                return
+            self._begin_locked()
+            now = time.monotonic()
+            # A thread takes its place behind those that were idle before it.
+            while self._idle and self._idle[0].began <= now - IDLE_TIMEOUT:
+                self._end_locked(self._idle[0])
+                self._idle.pop(0)
+            self._switch_interval.fit(len(self._workers))
+            self._looks_at_idle = bool(self._workers)
+            if self._looks_at_idle:
+                since = self._idle[0].began if self._idle else now
+                self._schedule_threadsafe(since + IDLE_TIMEOUT - now, self._end_idle)
+            self._torn = False
+
+    # ------------------------------------------------------------------- under the lock
+
+    def _begin_locked(self) -> None:
+        """Begin to change something; first put in order what somebody else left half done."""
+        if self._torn:
+            self._repair_locked()
+        self._torn = True
+
+    def _repair_locked(self) -> None:
+        """Derive the rings and the idle threads from the lanes and from the workers."""
+        for worker, thread in list(self._workers.items()):
+            if not thread.is_alive():
+                del self._workers[worker]
+                continue
+            waiting = () if worker.lane is None else worker.lane.waiting
+            if waiting and waiting[0] is worker.job:
+                waiting.popleft()
+            worker.inbox.put(None)  # it may not have been told
+        self._idle[:] = [w for w in self._workers if w.lane is None and not w.ends]
+        self._lanes.rebuild(self._all_lanes)
+
+    def _assign_locked(self) -> bool:
+        """Give a job to an idle thread, or to a new one as far as those start eagerly.
+
+        That thread does the same for the next job before it begins its own, and so on: the loop
+        would be busy for a millisecond if it woke a hundred itself. True if there was a job for it.
+        """
+        if self._closing or not self._lanes.may_start():
+            return False
+        # While applications return at once, one thread takes one job after the other: a second one
+        # would only contend with it for the interpreter.
+        served_soon = (
+            self._lanes.running
+            and not self._slow_lately
+            and time.monotonic() - self._progress_at < QUICK
+        )
+        if served_soon or not (self._idle or self._spawn_eagerly_locked()):
+            if not self._watching:
+                self._schedule_threadsafe(0.0, self._begin_watch)
+                self._watching = True
+            return False
+        worker = self._idle[-1]
+        if not self._next_locked(worker):
+            return False
+        self._progress_at = time.monotonic()
+        self._idle.pop()
+        worker.inbox.put(None)
+        return True
+
+    def _next_locked(self, worker: Worker[Job]) -> bool:
+        """Write the next job on a worker; False if there is none for it."""
+        if self._closing or not self._lanes.next(worker):
+            return False
+        self._started += 1
+        return True
+
+    def _spawn_eagerly_locked(self) -> bool:
+        few = min(EAGER_THREADS, self._lanes.limit)
+        return len(self._workers) < few and self._spawn_locked()
+
+    def _spawn_locked(self) -> bool:
+        """Start a thread, idle at first; False if the system has none to give."""
+        worker: Worker[Job] = Worker(self)
+        name = f"h2wsgi-app-{len(self._workers) + 1}"
+        thread = threading.Thread(target=self._live, args=(worker,), name=name, daemon=True)
+        self._workers[worker] = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            del self._workers[worker]
+            return False
+        self._idle.append(worker)
+        self._switch_interval.fit(len(self._workers))
+        if not self._looks_at_idle:
+            self._schedule_threadsafe(IDLE_TIMEOUT, self._end_idle)
+            self._looks_at_idle = True
+        return True
+
+    def _end_locked(self, worker: Worker[Job]) -> None:
+        """End a thread that has no job and gets none any more."""
+        worker.ends = True
+        self._workers.pop(worker, None)
+        worker.inbox.put(None)
+
+    # ------------------------------------------------------------------ a worker's thread
+
+    @guards.outermost
+    def _live(self, worker: Worker[Job]) -> None:
+        """Be the thread of a worker, whatever is raised in it: it ends where it is told to."""
+        while not worker.ends:
+            try:
+                if worker.error is not None:
+                    self._recover(worker)
+                self._serve(worker)
+            except BaseException as error:
+                worker.error = error
+
+    @guards.outermost
+    def _serve(self, worker: Worker[Job]) -> None:
+        set_role("application")
+        leave_the_cpu_to_the_loop()
+        run = self._run
+        while not worker.ends:
+            if worker.job is None:
+                worker.inbox.get()
+                continue
+            if self._lanes.any_wait:
+                with self._lock:
+                    self._begin_locked()
+                    self._assign_locked()
+                    self._torn = False
+            worker.began = worker.turn_began = time.monotonic()
+            while (job := worker.job) is not None:
+                worker.begun = True
+                worker.afterwards = run(job, worker)
+                del job  # or the request would live until the next one comes
+                self._done(worker)
+                if worker.afterwards is not None:
+                    worker.afterwards(worker.job is None)
+                    worker.afterwards = None
+
+    @guards.outermost
+    def _recover(self, worker: Worker[Job]) -> None:
+        """Put in order what an exception has left half done; done again if it raises as well."""
+        if worker.afterwards is not None:
+            worker.afterwards(False)
+            worker.afterwards = None
+        if worker.begun and worker.job is not None:
+            self._failed(worker.job)
+        if worker.lane is not None and (worker.begun or worker.job is None):
+            self._done(worker)
+        else:
+            with self._lock:
+                self._begin_locked()
+                self._torn = False
+        error, worker.error = worker.error, None
+        if error is not None:
+            _report(error)
+
+    def _done(self, worker: Worker[Job]) -> None:
+        """A job is over: go on with the next one of its lane, or of another, or become idle."""
+        began, now = worker.began, time.monotonic()
+        worker.began = self._progress_at = now
+        with self._lock:
+            if self._torn:
+                self._repair_locked()
+            self._torn = True
+            if now - began >= QUICK:
+                self._slow_lately = SLOW_MEMORY
+            elif self._slow_lately:
+                self._slow_lately -= 1
+            lane = worker.lane
+            if lane is None:
+                pass  # it was taken back already, and is idle
+            elif (
+                lane.waiting
+                and now - worker.turn_began < TURN
+                and len(self._lanes.running) <= self._lanes.limit
+                and not self._closing
+            ):
+                worker.begun = False
+                worker.job = lane.waiting[0]
+                lane.waiting.popleft()
+                self._started += 1
+                if not lane.waiting:
+                    self._lanes.leave_if_empty(lane)
+            else:
+                worker.turn_began = now
+                worker.job, worker.begun = None, False
+                self._lanes.end(worker, lane)
+                worker.lane = None
+                if self._closing:
+                    self._end_locked(worker)
+                elif not (self._lanes.any_wait and self._next_locked(worker)):
+                    self._idle.append(worker)
+            self._torn = False
+
+    def wait_begins(self, worker: Worker[Job]) -> None:
+        """See :meth:`Worker.wait_begins`. Any thread."""
+        with self._lock:
+            self._begin_locked()
+            if worker.lane is not None:
+                self._lanes.give_away(worker, worker.lane)
+                self._assign_locked()
+            self._torn = False
+
+    def wait_ended(self, worker: Worker[Job]) -> None:
+        """See :meth:`Worker.wait_ended`. Any thread."""
+        with self._lock:
+            self._begin_locked()
+            if worker.lane is not None:
+                self._lanes.take_back(worker, worker.lane)
+            self._torn = False
 
 
 def _report(error: BaseException) -> None:
@@ -300,6 +448,8 @@ def _report(error: BaseException) -> None:
 
     The thread goes on: ending it would lose its share of the pool for good.
     """
-    thread = threading.current_thread()
-    details = (type(error), error, error.__traceback__, thread)
-    threading.excepthook(threading.ExceptHookArgs(details))
+    details = (type(error), error, error.__traceback__, threading.current_thread())
+    try:
+        threading.excepthook(threading.ExceptHookArgs(details))
+    except Exception:
+        traceback.print_exc()

@@ -25,26 +25,6 @@ def leave_the_cpu_to_the_loop() -> None:
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def is_alone_on_its_cpu() -> bool:
-    """Return True if the process has but one CPU, so that loop and threads take turns on it."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) == 1
-    return os.cpu_count() == 1
-
-
-def let_the_loop_go_first() -> None:
-    """Have the calling thread, which is about to wait, step behind the others on its CPU.
-
-    The kernel shares a CPU fairly, so of a hundred threads that come out of a sleep together the
-    loop, woken by the first, has its turn behind the last: answers leave in bunches and the next
-    requests come in bunches. (A hundred sleeps of 50 ms at a time: 1,910 a second instead of
-    1,860, and 60 us of CPU time each instead of 45. With a second CPU the loop is there at once,
-    and the same costs 1 %.)
-    """
-    if hasattr(os, "sched_yield"):
-        os.sched_yield()
-
-
 class SwitchInterval:
     """The interpreter's switch interval, longer the more threads there are.
 
