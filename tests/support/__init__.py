@@ -1,1 +1,4 @@
-"""What the tests share: no test lives here. Only what compares the engines imports the server."""
+"""What the tests share. Only what compares the engines imports the server.
+
+The only tests here are those of the raw client, `peer.py`, itself.
+"""

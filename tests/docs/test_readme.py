@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h2wsgi
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 

@@ -24,7 +24,7 @@ import pytest
 
 from support.peer import Peer
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
 DEADLINE = 60.0
 """Seconds that any one thing may take."""

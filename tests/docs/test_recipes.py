@@ -15,7 +15,7 @@ from support.clients import find
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.client
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 DOCUMENT = (ROOT / "docs" / "testing-clients.md").read_text("utf-8")
 RECIPES: dict[str, str] = dict(

@@ -1,6 +1,6 @@
 """The engines against each other: the same conversation must look the same on both.
 
-``ENGINE_EXAMPLES=20000 pytest tests/test_engines.py`` hunts for longer, at random.
+``ENGINE_EXAMPLES=20000 pytest tests/engines/test_conversations.py`` hunts for longer, at random.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from support.clients import (
     trust_in_browser,
 )
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parent
 CONTENT = random.Random(2).randbytes(8 * 1024 * 1024)
 
 pytestmark = pytest.mark.client

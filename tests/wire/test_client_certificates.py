@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from conftest import Serve
 from h2wsgi import CertificateError
-from test_tls import pem_of, self_signed
+from unit.test_context import pem_of, self_signed
 
 
 def show_tls(environ, start_response):

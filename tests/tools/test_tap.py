@@ -262,7 +262,7 @@ print([module for module in sys.modules if any(name in module for name in names)
 
 
 def test_without_the_options_that_need_them_no_tool_is_even_imported() -> None:
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    path = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=os.environ | {"PYTHONPATH": path},

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from conversations.recordings import load
 from conversations.strategies import made_up
+from engines.test_edges import EDGES
 from h2wsgi.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.handover import Head
@@ -23,7 +24,6 @@ from h2wsgi.http2.frame_types import (
 )
 from support.engine_script import Conversation, Script, compare
 from support.engines import Differs, MakeEngine
-from test_engines_edges import EDGES
 
 INTERNAL_ERROR = 2
 

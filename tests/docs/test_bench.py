@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench import apps, chart, document, goals, h2load, instructions, loads, proc, servers, tables
 from bench.results import Results, Sample, read, save

@@ -15,7 +15,7 @@ from soak.__main__ import Outcome, Span, failures
 from soak.tally import Latencies, Tally
 from soak.watch import MIB, Look, average, look
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 PATIENCE = 100.0
 OPTIONS = Namespace(idle=40.0, growth=16.0)
 

@@ -158,8 +158,8 @@ def test_transfers_of_vanished_clients_leave_no_thread_behind(
 BOUNDS = {"stream_window", "connection_window", "stream_buffer", "connection_buffer"}
 """What is kept for a client at most: whoever has as much waits, and nothing ends."""
 POLICIES = {"request_timeout", "max_requests_per_connection", "max_connection_age"}
-"""No limits on what a client may do: tests/test_request_timeout.py, tests/test_rotation.py."""
-SECURITY = (Path(__file__).parent.parent / "docs" / "security.md").read_text("utf-8")
+"""No limits on what a client may do: test_request_timeout.py and test_rotation.py in tests/wire."""
+SECURITY = (Path(__file__).parent.parent.parent / "docs" / "security.md").read_text("utf-8")
 
 
 def test_every_limit_has_an_attack() -> None:

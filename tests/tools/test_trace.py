@@ -560,7 +560,7 @@ def test_the_trace_goes_to_a_terminal_in_colour(tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------------- the page
 
-TRACING = (Path(__file__).parent.parent / "docs" / "tracing.md").read_text("utf-8")
+TRACING = (Path(__file__).parent.parent.parent / "docs" / "tracing.md").read_text("utf-8")
 
 
 def test_the_page_lists_the_keys_that_frames_have() -> None:
