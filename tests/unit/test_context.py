@@ -5,74 +5,22 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given
-from hypothesis import strategies as st
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from h2wsgi.config import Config
 from h2wsgi.devcert import MadeCertificate, make_certificates
 from h2wsgi.errors import CertificateError, ConfigurationError
 from h2wsgi.tls import describe, is_local, resolve, server_context
-from h2wsgi.x509 import read_certificate
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeCertificate:
-    return make_certificates(tmp_path_factory.mktemp("made"))
+from support.certificates import pem_of, self_signed
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> MadeCertificate:
     return make_certificates(tmp_path_factory.mktemp("other"))
-
-
-@pytest.fixture(scope="module")
-def rsa_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``self.crt`` by RSA with 2048 bits, ``weak.crt`` with 1024, each with its key."""
-    folder = tmp_path_factory.mktemp("rsa")
-    for stem, bits in (("self", 2048), ("weak", 1024)):
-        key = rsa.generate_private_key(65537, bits)
-        (folder / f"{stem}.key").write_bytes(pem_of(key))
-        (folder / f"{stem}.crt").write_bytes(self_signed(key))
-    return folder
-
-
-def pem_of(key: Any, password: bytes | None = None) -> bytes:
-    encryption = (
-        serialization.BestAvailableEncryption(password)
-        if password
-        else serialization.NoEncryption()
-    )
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, encryption
-    )
-
-
-def self_signed(
-    key: Any, begins: datetime | None = None, names: list[x509.GeneralName] | None = None
-) -> bytes:
-    """A certificate without a single extension, as old tools make them, unless it has names."""
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "old")])
-    begins = begins or datetime.now(UTC) - timedelta(days=1)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(days=2))
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def client_context(ca: str, *protocols: str) -> ssl.SSLContext:
@@ -226,73 +174,6 @@ def test_a_damaged_file_is_refused(made, tmp_path):
     assert describe(str(broken)) is None
 
 
-def test_the_facts_of_a_certificate_are_what_cryptography_says(made, rsa_files, tmp_path):
-    facts = describe(made.cert)
-    read = x509.load_pem_x509_certificate(Path(made.cert).read_bytes())
-    assert facts.names == ("localhost", "127.0.0.1", "::1")
-    assert facts.not_after == read.not_valid_after_utc
-    assert (facts.subject, facts.issuer) == (
-        read.subject.public_bytes()[2:],
-        read.issuer.public_bytes()[2:],
-    )
-    assert (facts.expired, facts.self_signed) == (False, False)
-    old = describe(str(rsa_files / "self.crt"))
-    assert (old.names, old.self_signed) == ((), True)
-
-
-@pytest.mark.parametrize("year", [1975, 2030, 2080])
-def test_both_forms_of_time_are_read(tmp_path, year):
-    key = ec.generate_private_key(ec.SECP256R1())
-    (tmp_path / "c.crt").write_bytes(self_signed(key, datetime(year, 5, 6, 7, 8, 9, tzinfo=UTC)))
-    facts = describe(str(tmp_path / "c.crt"))
-    assert facts.not_after == datetime(year, 5, 8, 7, 8, 9, tzinfo=UTC)
-    assert facts.expired is (year == 1975)
-
-
-def test_facts_of_what_is_no_certificate_are_none(tmp_path):
-    assert describe(str(tmp_path)) is None
-    (tmp_path / "x").write_text("hello")
-    assert describe(str(tmp_path / "x")) is None
-
-
-@given(at=st.integers(0, 600), octet=st.integers(0, 255), cut=st.integers(0, 700))
-def test_damaged_octets_raise_value_error_and_nothing_else(made, at, octet, cut):
-    der = bytearray(ssl.PEM_cert_to_DER_cert(Path(made.cert).read_text()))
-    der[at % len(der)] = octet
-    for damaged in (bytes(der), bytes(der[:cut])):
-        try:
-            read_certificate(damaged)
-        except ValueError:
-            continue
-
-
-FIELDS = ("020101", "3000", "3000", "3000", "3000", "3000")
-
-
-@pytest.mark.parametrize(
-    "der",
-    [
-        "",
-        "30",
-        "3000",
-        "30023000",
-        "300a3008" + "".join(FIELDS[1:5]),
-        "300f300d" + "".join(FIELDS),
-        "3011300f" + "".join((*FIELDS[:3], "30020500", *FIELDS[4:])),
-    ],
-)
-def test_octets_with_too_few_fields_raise_value_error(der):
-    with pytest.raises(ValueError):
-        read_certificate(bytes.fromhex(der))
-
-
-def test_names_that_are_neither_hosts_nor_addresses_are_left_out(tmp_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.RFC822Name("me@web.test"), x509.DNSName("web.test")]
-    (tmp_path / "c.crt").write_bytes(self_signed(key, names=names))
-    assert describe(str(tmp_path / "c.crt")).names == ("web.test",)
-
-
 @pytest.mark.parametrize(
     "address",
     ["localhost:1", "app.localhost:1", "127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "unix:/run/x"],
@@ -382,9 +263,6 @@ def test_an_expired_certificate_is_a_warning(tmp_path):
     expired = make_certificates(tmp_path, kind="expired")
     identity = resolve(Config(cert=expired.cert, key=expired.key))
     assert identity.warning().startswith(f"The certificate {expired.cert} expired on 20")
-
-
-# ------------------------------------------------------------------------- SSLKEYLOGFILE
 
 
 def hello(environ: Any, start_response: Any) -> list[bytes]:

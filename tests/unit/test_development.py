@@ -260,20 +260,6 @@ def test_made_files_serve_the_names_asked_for(tmp_path):
         connect(made.cert, made.key, made.ca, "localhost")
 
 
-@pytest.mark.parametrize("name", ["192.0.2.7", "web.test"])
-def test_an_authority_for_one_kind_of_name_permits_no_other_kind(name):
-    from cryptography import x509
-
-    from h2wsgi.issuing import authority
-
-    now = datetime.now(UTC)
-    certificate = authority("x", (name,), now, now + timedelta(days=1)).certificate
-    found = certificate.extensions.get_extension_for_class(x509.NameConstraints)
-    kinds = {type(permitted) for permitted in found.value.permitted_subtrees}
-    assert found.critical
-    assert kinds == {x509.DNSName, x509.IPAddress}
-
-
 def test_without_names_a_made_certificate_is_for_localhost(tmp_path):
     made = make_certificates(tmp_path)
     for name in ("localhost", "127.0.0.1", "::1"):
@@ -293,12 +279,6 @@ def test_a_certificate_of_another_host_fails_for_that_reason(tmp_path):
     made = make_certificates(tmp_path, kind="wrong-host")
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         connect(made.cert, made.key, made.ca, "localhost")
-
-
-@pytest.mark.parametrize("name", ["", "a b", "https://x", "x:1", "-é-" * 99, "a..b", "x" * 64])
-def test_a_name_that_is_none_is_refused(tmp_path, name):
-    with pytest.raises(CertificateError, match=r"\(--name\) is neither"):
-        make_certificates(tmp_path, (name,))
 
 
 def test_files_of_an_earlier_call_are_replaced(tmp_path):

@@ -1,4 +1,4 @@
-"""What reaches the log and how, and that nobody waits for it."""
+"""What reaches the log and how: each event and request as a line of text or of JSON."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import io
 import json
 import logging
 import logging.config
-import os
 import re
 import sys
 import threading
-import types
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2wsgi import log_writer
-from h2wsgi.banner import Endpoint, curl_line, ready
 from h2wsgi.config import Config
-from h2wsgi.devcert import make_certificates
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.log_writer import LogWriter
 from h2wsgi.logs import (
     AccessRecord,
     ErrorStream,
@@ -34,165 +27,13 @@ from h2wsgi.logs import (
     library_log,
     printable,
 )
-from h2wsgi.tls import TLSIdentity, resolve
 
 RECORD = AccessRecord("GET", "/get?a=1", 200, "HTTP/2", 5, 0.01234, 12345, "127.0.0.1:5")
 WAIT = 10.0
 
 
-def said(count: int) -> str:
-    return f"[{count} dropped]\n"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait for another thread without a fixed sleep."""
-    done = threading.Event()
-    for _ in range(int(WAIT * 1000)):
-        if condition():
-            return
-        done.wait(0.001)
-    raise AssertionError("it never happened")
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, io.FileIO]]:
-    """The reading end and a file of the writing end of a pipe."""
-    reading, writing = os.pipe()
-    with open(writing, "wb", buffering=0) as file:
-        yield reading, file
-    with suppress(OSError):
-        os.close(reading)
-
-
-@pytest.fixture
-def stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """The file that standard error goes to; standard output has one beside it."""
-    # Not sys.stderr itself: pytest puts its own there when the test begins.
-    with open(tmp_path / "stderr", "w") as errors, open(tmp_path / "stdout", "w") as output:
-        streams = types.SimpleNamespace(stderr=errors, stdout=output)
-        monkeypatch.setattr("h2wsgi.logs.sys", streams)
-        yield tmp_path / "stderr"
-
-
 def lines_of(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
-
-
-def test_lines_arrive_in_their_order(tmp_path):
-    with open(tmp_path / "log", "wb") as file:
-        writer = LogWriter(file, said)
-        for number in range(2000):
-            writer.write(f"{number}\n")
-        writer.close(WAIT)
-    assert lines_of(tmp_path / "log") == [str(number) for number in range(2000)]
-
-
-def test_a_blocked_pipe_stalls_nobody_and_what_is_dropped_is_said(pipe, monkeypatch):
-    monkeypatch.setattr(log_writer, "MAX_LINES", 50)
-    reading, file = pipe
-    writer = LogWriter(file, said)
-    line = "x" * 9999 + "\n"
-    for _ in range(200):
-        writer.write(line)
-    writer.close(0.01)  # Gives up, as the pipe is full: the caller is not held.
-    text = b""
-    while b"dropped]" not in text:
-        text += os.read(reading, 1 << 20)
-    written = text.count(b"x\n")
-    said_dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
-    while written + said_dropped < 200:
-        text += os.read(reading, 1 << 20)
-        written = text.count(b"x\n")
-        said_dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
-    writer.close(WAIT)
-    assert written + said_dropped == 200
-    assert said_dropped >= 200 - 50 - log_writer.BATCH_LINES
-
-
-def test_the_queue_is_bounded_in_characters_too(pipe, monkeypatch):
-    monkeypatch.setattr(log_writer, "MAX_CHARACTERS", 100)
-    monkeypatch.setattr(log_writer, "BATCH_LINES", 1)
-    reading, file = pipe
-    writer = LogWriter(file, said)
-    for _ in range(20):
-        writer.write("x" * 200_000 + "\n")
-    text, dropped = b"", 0
-    while dropped < 15:  # told at once, or in two parts if the thread began late
-        text += os.read(reading, 1 << 20)
-        dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
-    threading.Thread(target=drain, args=(reading,), daemon=True).start()
-    writer.close(WAIT)
-    assert text.count(b"x") < 20 * 200_000
-
-
-def drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 1 << 20):
-            continue
-    except OSError:
-        return
-
-
-def test_a_pipe_whose_reader_is_gone_is_survived(pipe):
-    reading, file = pipe
-    os.close(reading)
-    writer = LogWriter(file, said)
-    for _ in range(5):
-        writer.write("x\n")
-    writer.close(WAIT)
-    writer.write("after the end\n")
-    writer.close(WAIT)
-
-
-@pytest.mark.parametrize("stream", [None, io.StringIO()])
-def test_no_stream_and_a_closed_one_are_survived(stream):
-    if stream is not None:
-        stream.close()
-    writer = LogWriter(stream, said)
-    writer.write("x\n")
-    writer.close(WAIT)
-
-
-def test_lines_lost_to_a_full_disk_are_said_once_there_is_space():
-    class Disk(io.StringIO):
-        full = True
-
-        def write(self, text: str) -> int:
-            if self.full:
-                raise OSError(28, "No space left on device")
-            return super().write(text)
-
-    disk = Disk()
-    writer = LogWriter(disk, said)
-    writer.write("lost\n")
-    wait_for(lambda: writer._dropped == 1)
-    disk.full = False
-    writer.write("kept\n")
-    writer.close(WAIT)
-    assert disk.getvalue() == "kept\n[1 dropped]\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="not on this platform")
-def test_a_terminal_made_non_blocking_gets_every_line(pipe):
-    reading, file = pipe
-    os.set_blocking(file.fileno(), False)
-    writer = LogWriter(file, said)
-    for _ in range(30):
-        writer.write("x" * 9999 + "\n")
-    total = 0
-    while total < 300_000:
-        total += len(os.read(reading, 1 << 20))
-    writer.close(WAIT)
-    assert total == 300_000
-
-
-def test_closing_leaves_no_thread(tmp_path):
-    before = threading.active_count()
-    with open(tmp_path / "log", "wb") as file:
-        writer = LogWriter(file, said)
-        assert threading.active_count() == before + 1
-        writer.close(WAIT)
-    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(
@@ -484,114 +325,6 @@ def test_wsgi_errors_as_a_handlers_stream_does_not_go_round_for_ever(monkeypatch
     stream.write("once\n")
     assert kept.messages == ["once"]
     assert written.getvalue() == ("" if closed else "once\n")
-
-
-@pytest.fixture
-def identity(tmp_path: Path) -> TLSIdentity:
-    made = make_certificates(tmp_path / "certs", ("web.test", "*.shop.test"))
-    return resolve(Config(cert=made.cert, key=made.key))
-
-
-@pytest.fixture
-def development(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TLSIdentity:
-    monkeypatch.setenv(
-        "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", str(tmp_path)
-    )
-    return resolve(Config())
-
-
-def show(log: Log, identity: TLSIdentity | None, *endpoints: Endpoint, target: str = "a:b") -> None:
-    ready(
-        log,
-        Config(),
-        target=target,
-        version="1.2",
-        endpoints=list(endpoints),
-        certificate=identity,
-    )
-    log.close()
-
-
-def test_a_start_says_all_that_a_stranger_needs(stderr, development):
-    endpoints = [
-        Endpoint("https://localhost:8443/", True),
-        Endpoint("http://127.0.0.1:80/", False),
-        Endpoint("unix:/run/x", False),
-    ]
-    show(command_log(Config()), development, *endpoints, target="httpbin:app")
-    text = stderr.read_text()
-    assert "h2wsgi 1.2 serves httpbin:app with up to 128 threads" in text
-    assert "https://localhost:8443/  HTTP/2 only (ALPN h2)" in text
-    assert "unix:/run/x              HTTP/2 only (cleartext, prior knowledge)" in text
-    assert "Certificate:  localhost, 127.0.0.1, ::1; until 20" in text
-    assert "DEVELOPMENT CERTIFICATE, MADE JUST NOW" in text
-    ca = development.ca_path
-    assert f"curl --http2 --cacert {ca} https://localhost:8443/get\n" in text
-    assert text.endswith("Ctrl-C to stop\n")
-
-
-def test_a_start_in_json_is_one_line_with_the_real_addresses(stderr, identity):
-    log = command_log(Config(log_format="json"))
-    show(log, identity, Endpoint("https://localhost:40001/", True))
-    (line,) = lines_of(stderr)
-    shown = json.loads(line)
-    assert shown["event"] == "ready"
-    assert shown["endpoints"] == [{"url": "https://localhost:40001/", "protocol": "h2"}]
-    assert shown["certificate"]["names"] == ["web.test", "*.shop.test"]
-    assert shown["certificate"]["development"] is False
-
-
-def test_a_start_without_tls_or_facts_says_what_there_is(stderr, identity):
-    log = command_log(Config(log_format="json"))
-    show(log, None, Endpoint("http://localhost:1/", False))
-    (line,) = lines_of(stderr)
-    assert json.loads(line)["certificate"] is None
-    unread = TLSIdentity(identity.context, "c.crt", None, None)
-    show(command_log(Config()), unread, Endpoint("https://localhost:1/", True))
-    assert "curl --http2 https://localhost:1/\n" in stderr.read_text()
-    assert "Certificate" not in stderr.read_text()
-    show(command_log(Config()), None)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://web.test:1/", "https://web.test:1/"),
-        ("https://0.0.0.0:1/", "--resolve web.test:1:127.0.0.1 https://web.test:1/"),
-        ("https://[::]:1/", "--resolve 'web.test:1:[::1]' https://web.test:1/"),
-        ("https://localhost:1/", "--resolve web.test:1:localhost https://web.test:1/"),
-        ("unix:/run/a b", "--unix-socket '/run/a b' https://web.test/"),
-    ],
-)
-def test_the_curl_line_asks_for_a_name_of_the_certificate(identity, url, expected):
-    line = curl_line(Endpoint(url, True), identity, "/")
-    assert line == f"curl --http2 --cacert {identity.ca_path} {expected}"
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://0.0.0.0:1/", "https://127.0.0.1:1/get"),
-        ("https://[::1]:1/", "'https://[::1]:1/get'"),
-        ("https://127.0.0.9:1/", "--resolve localhost:1:127.0.0.9 https://localhost:1/get"),
-        ("unix:/run/x", "--unix-socket /run/x https://localhost/get"),
-    ],
-)
-def test_the_curl_line_works_with_the_development_certificate(development, url, expected):
-    line = curl_line(Endpoint(url, True), development, "/get")
-    assert line == f"curl --http2 --cacert {development.ca_path} {expected}"
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("http://0.0.0.0:1/", "http://127.0.0.1:1/"),
-        ("unix:/run/x", "--unix-socket /run/x http://localhost/"),
-    ],
-)
-def test_the_curl_line_for_cleartext_has_prior_knowledge(url, expected):
-    line = curl_line(Endpoint(url, False), None, "/")
-    assert line == f"curl --http2-prior-knowledge {expected}"
 
 
 def test_only_an_unfinished_line_has_to_be_flushed() -> None:

@@ -10,7 +10,6 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected
 from h2wsgi.logs import Log
-from h2wsgi.wsgi import environ
 from support.peer import PeerError
 from support.settled import settle
 
@@ -98,13 +97,6 @@ def test_an_access_handler_that_raises_ends_no_connection(serve: Serve, connect:
     assert peer.get("/").body == b"hello"
     assert peer.get("/").body == b"hello"
     assert capsys.readouterr().err.count("ValueError: a broken handler") == 1
-
-
-def test_long_field_names_are_not_remembered():
-    environ.environ_key.cache_clear()
-    fields = tuple((b"x" * 60_000 + b"%d" % n, b"") for n in range(10))
-    environ._add_fields({}, fields)
-    assert environ.environ_key.cache_info().currsize == 0
 
 
 def test_a_connection_that_was_reset_already_is_closed_without_a_word(

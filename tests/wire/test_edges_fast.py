@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import gc
 import logging
@@ -16,11 +15,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.config import Config
-from h2wsgi.errors import MalformedRequest
-from h2wsgi.http2.engines import request_blocks
-from h2wsgi.http2.engines.request_blocks import RequestBlocks
-from h2wsgi.mailbox import LATE, Mailbox
 from h2wsgi.wsgi import growth, thread_pool
 from support.peer import Peer, Setting, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked
@@ -236,47 +230,7 @@ def test_an_idle_thread_keeps_no_connection_alive(serve: Serve, connect: Connect
     eventually(collected, "the connection to be forgotten", timeout=3)
 
 
-# ------------------------------------------------------------------------ waking and starting
-
-
-def test_the_mailbox_tells_when_the_loop_was_woken_and_does_not_come():
-    async def post() -> list[bool]:
-        mailbox = Mailbox(asyncio.get_running_loop())
-        told = [mailbox.is_late_threadsafe()]
-        done = asyncio.Event()
-        mailbox.post_threadsafe(done.set)
-        time.sleep(2 * LATE)
-        told.append(mailbox.is_late_threadsafe())
-        try:
-            await asyncio.wait_for(done.wait(), 2)
-            time.sleep(2 * LATE)
-            return [*told, mailbox.is_late_threadsafe()]
-        finally:
-            mailbox.close()
-
-    assert asyncio.run(post()) == [False, True, False]
-
-
-def test_a_call_that_fails_takes_no_other_out_of_the_mailbox():
-    made: list[str] = []
-
-    def fail() -> None:
-        raise ValueError("one connection's bug")
-
-    async def post() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda loop, context: made.append("reported"))
-        done = asyncio.Event()
-        mailbox = Mailbox(loop)
-        for call in (fail, lambda: made.append("made"), done.set):
-            mailbox.post_threadsafe(call)
-        try:
-            await asyncio.wait_for(done.wait(), 2)
-        finally:
-            mailbox.close()
-
-    asyncio.run(post())
-    assert made == ["reported", "made"]
+# ----------------------------------------------------------------------------------- starting
 
 
 @pytest.mark.skipif(not hasattr(os, "eventfd"), reason="there is no eventfd")
@@ -305,55 +259,6 @@ def test_a_start_without_a_descriptor_left_leaves_no_port_open(
 
 
 # ---------------------------------------------------------------------------- what is remembered
-
-
-def never_indexed(name: bytes, value: bytes) -> bytes:
-    """Return a literal field that enters no table, of up to 16,509 octets."""
-    length = len(value) - 127
-    return (
-        bytes((0x10, len(name))) + name + bytes((0x7F, length & 0x7F | 0x80, length >> 7)) + value
-    )
-
-
-def test_a_path_is_remembered_as_it_reads_and_with_what_asks_for_it():
-    """Of all connections together: one that may stand in a request may not in another."""
-    # GET is in the static table, OPTIONS has to be entered in the dynamic one.
-    for entered, indexed, star_is_a_path in (
-        (b"", b"\x82", False),
-        (b"\x42\x07OPTIONS", b"\xbe", True),
-        (b"", b"\x82", False),
-    ):
-        blocks = RequestBlocks(Config())
-        blocks.decode(entered)
-        before = indexed + b"\x87\x04"
-        blocks.read(blocks.decode(before + b"\x02/a"), before + b"\x02/a", True)
-        for _ in range(2):
-            assert path_of(blocks, before + b"\x03/bc") == b"/bc"
-            assert path_of(blocks, before + b"\x02/\x00") is None
-            assert path_of(blocks, before + b"\x01*") == (b"*" if star_is_a_path else None)
-
-
-def path_of(blocks: RequestBlocks, block: bytes) -> bytes | None:
-    """Return the path of a block that is like one before; None if it is not one."""
-    try:
-        request = blocks.recall(block, True)
-    except MalformedRequest:
-        return None
-    assert request is not None
-    return request.path
-
-
-def test_what_a_connection_remembers_of_long_requests_is_bounded_in_octets():
-    blocks = RequestBlocks(Config())
-    fields = never_indexed(b"a", b"x" * 3_900)
-    for ended in (False, True):
-        for number in range(1 + request_blocks.RECENT_PATHS):
-            block = b"\x82\x87\x04\x04/%03d" % number + fields
-            if blocks.recall(block, ended) is None:
-                blocks.read(blocks.decode(block), block, ended)
-    kept = [known for pair in vars(blocks).values() if isinstance(pair, tuple) for known in pair]
-    octets = sum(len(block) for known in kept for block in known)
-    assert octets <= 4 * request_blocks.REMEMBERED_OCTETS
 
 
 def test_no_request_sees_what_an_earlier_one_did_to_its_environ(serve: Serve, connect: Connect):

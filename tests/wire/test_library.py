@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import importlib.resources
 import os
 import signal
@@ -18,7 +17,6 @@ import pytest
 
 import h2wsgi
 from conftest import Serve
-from h2wsgi.running import loop_factory
 from support.peer import Peer
 
 USER_PROGRAM = """
@@ -172,20 +170,6 @@ def test_an_application_that_does_not_return_is_left_behind_and_said(serve: Serv
         server.stop()
     leave.set()
     assert "1 application did not return within the graceful timeout" in caplog.text
-
-
-def test_without_uvloop_auto_takes_asyncios_loop_and_uvloop_is_refused(monkeypatch):
-    real_import = builtins.__import__
-
-    def without_uvloop(name, *args, **kwargs):
-        if name == "uvloop":
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_uvloop)
-    assert loop_factory("auto") is asyncio.SelectorEventLoop
-    with pytest.raises(h2wsgi.ConfigurationError, match=r"uvloop .* not installed"):
-        loop_factory("uvloop")
 
 
 def test_a_users_program_is_checked_against_our_types(tmp_path: Path):

@@ -5,7 +5,6 @@ On both engines. No test measures time: each waits for what has to happen.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -17,11 +16,7 @@ import pytest
 
 import h2wsgi
 from conftest import Connect, Serve
-from h2wsgi.budget import Budget
-from h2wsgi.handover import Handover, Limits
 from h2wsgi.http2.timeouts import Timeouts
-from h2wsgi.overtime import TimedStream
-from h2wsgi.request import ConnectionFacts, RequestFields
 from h2wsgi.running import ServerThread
 from h2wsgi.stream import Stream
 from support.peer import Code, Peer, Setting
@@ -430,58 +425,6 @@ def test_answers_and_timeouts_that_meet_leave_whole_responses_and_nothing_else(
 
 
 # -------------------------------------------------------------------------- what becomes stuck
-
-
-def test_a_share_is_given_away_once_and_not_while_its_thread_waits_on_the_client() -> None:
-    class Share:
-        away = 0
-
-        def wait_begins(self) -> None:
-            self.away += 1
-
-        def wait_ended(self) -> None:
-            self.away -= 1
-
-    running: dict[TimedStream, None] = {}
-    nothing = Budget(1_000, lambda: None)
-    handover = Handover(lambda _: None, 1_000, nothing)
-    request = RequestFields("POST", b"https", b"localhost", b"/", (), None, False)
-    facts = ConnectionFacts("https", "localhost", "8443", "127.0.0.1", "40000", {})
-    stream = TimedStream(running, 1, request, facts, handover, Limits(1_000, 250, 0), 0.0)
-    share = Share()
-    told, go_on = threading.Event(), threading.Event()
-
-    def application() -> None:
-        stream.begin(share)
-        with contextlib.suppress(h2wsgi.RequestTimeout):
-            stream.take(1)
-        told.set()
-        assert go_on.wait(PATIENCE)
-        stream.finished()
-
-    thread = threading.Thread(target=application)
-    stream.give_share_away()
-    assert (share.away, list(running)) == (0, []), "it has not begun"
-    thread.start()
-    eventually(lambda: share.away == 1, "the application to wait")
-    stream.give_share_away()
-    assert (share.away, stream.is_stuck) == (1, False)
-    with handover.lock:
-        stream._failure = h2wsgi.RequestTimeout("late")
-    stream.give_share_away()
-    assert (share.away, stream.is_stuck) == (1, False), "it has not woken so far"
-    with handover.lock:
-        stream._fail_input_locked(stream._failure)
-    assert told.wait(PATIENCE)
-    assert share.away == 0
-    for _ in range(2):
-        stream.give_share_away()
-        assert (share.away, stream.is_stuck) == (1, True)
-    go_on.set()
-    thread.join(PATIENCE)
-    assert (share.away, stream.is_stuck, list(running)) == (0, False, [])
-    stream.give_share_away()
-    assert share.away == 0, "it has returned"
 
 
 def test_a_stuck_application_gives_its_share_of_the_pool_away(

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conftest import Connect, Serve
 from h2wsgi import (
@@ -26,9 +24,6 @@ from h2wsgi import (
     StreamControl,
     StreamGivenUp,
 )
-from h2wsgi.handover import ABORT, END, OPEN, TRAILERS, Head
-from h2wsgi.http2.send_queue import SendQueue
-from h2wsgi.stream_control import Command
 from support.peer import Frame, Peer, Type
 from support.settled import PATIENCE, eventually, settle
 
@@ -735,6 +730,23 @@ def test_a_setting_nobody_knows_is_sent(serve: Serve, connect: Connect, engine: 
     whole(server, connect)
 
 
+def test_settings_of_an_application_have_to_be_acknowledged_in_time(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    """A client that asks for more and more of them would have them remembered otherwise."""
+
+    def app(environ, start):
+        environ["h2wsgi.stream"].change_settings({"MAX_CONCURRENT_STREAMS": 50})
+        start("200 OK", [])
+        return [b"changed"]
+
+    peer = connect(serve(app, engine=engine, settings_timeout=0.3))
+    peer.wait_settings()
+    peer.auto_ack_settings = False
+    assert peer.get().body == b"changed"
+    assert peer.wait_goaway().error_code == ErrorCode.SETTINGS_TIMEOUT
+
+
 # ------------------------------------------------------------------- clients that went away
 
 
@@ -890,92 +902,3 @@ def test_requests_of_a_connection_share_a_dict_and_others_have_their_own(
         assert [peer.get("/").body for _ in range(2)] == [b"1 of 1", b"2 of 3"]
         assert other.get("/").body == b"1 of 1"
     settle(server)
-
-
-# ------------------------------------------------------------------ the order, as a property
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("data"), st.integers(1, 40)),
-        st.tuples(st.just("take"), st.integers(1, 4)),
-        st.tuples(st.sampled_from(["command", "stall", "resume"]), st.just(0)),
-    ),
-    max_size=40,
-)
-TRAILER_SECTION = Head(0)
-
-
-class Taken:
-    """What a queue gave out: octets, numbers of commands from 1,000 on, and the end by its name."""
-
-    def __init__(self, queue: SendQueue) -> None:
-        self.queue = queue
-        self.items: list[object] = []
-
-    def command(self, number: int) -> Command:
-        return lambda _: self.items.append(number)
-
-    def take(self, pieces: int) -> None:
-        for _ in range(pieces):
-            if (piece := self.queue.next()) is None:
-                return
-            if piece.command is not None:
-                piece.command(None)  # type: ignore[arg-type]
-                continue
-            self.items += bytes(piece.data)
-            if piece.mark != OPEN:
-                self.items.append("abort" if piece.mark == ABORT else "end")
-            if piece.head is TRAILER_SECTION:
-                self.items.append("with trailers")
-
-
-@given(steps=STEPS, mark=st.sampled_from([END, TRAILERS, ABORT]), behind=st.integers(0, 3))
-def test_output_and_commands_of_a_stream_keep_their_order(
-    steps: list[tuple[str, int]], mark: int, behind: int
-) -> None:
-    """Through stalls, and with an open window; nothing is lost, doubled or left."""
-    queue = SendQueue(lambda _: 1_000_000, max_frame_size=16)
-    taken = Taken(queue)
-    given_: list[object] = []
-    for number, (what, count) in enumerate(steps):
-        if what == "data":
-            given_ += bytes([number]) * count
-            queue.push(1, None, bytes([number]) * count, OPEN)
-        elif what == "command":
-            given_.append(1000 + number)
-            queue.push_command(1, taken.command(1000 + number))
-        elif what == "take":
-            taken.take(count)
-        elif what == "stall":
-            queue.stall(1)
-        else:
-            queue.resume(1)
-    queue.push(1, TRAILER_SECTION if mark == TRAILERS else None, b"", mark)
-    given_ += {END: ["end"], ABORT: ["abort"], TRAILERS: ["end", "with trailers"]}[mark]
-    assert queue.ends(1)
-    for number in range(behind):
-        given_.append(2000 + number)
-        queue.push_command(1, taken.command(2000 + number))
-    queue.resume(1)
-    taken.take(10_000)
-    assert taken.items == given_
-    assert queue.pending == {}
-    assert not queue.has_ready
-    assert not queue.stalled
-
-
-def test_settings_of_an_application_have_to_be_acknowledged_in_time(
-    serve: Serve, connect: Connect, engine: str
-) -> None:
-    """A client that asks for more and more of them would have them remembered otherwise."""
-
-    def app(environ, start):
-        environ["h2wsgi.stream"].change_settings({"MAX_CONCURRENT_STREAMS": 50})
-        start("200 OK", [])
-        return [b"changed"]
-
-    peer = connect(serve(app, engine=engine, settings_timeout=0.3))
-    peer.wait_settings()
-    peer.auto_ack_settings = False
-    assert peer.get().body == b"changed"
-    assert peer.wait_goaway().error_code == ErrorCode.SETTINGS_TIMEOUT
