@@ -1,6 +1,6 @@
 """What clients do to a server that must not go down: one list, a row for each attack and limit.
 
-Raw frames over loopback, bounded in count and in seconds. tests/test_attacks.py runs each twice:
+Raw frames over loopback, bounded in count and in seconds. test_attacks.py runs each twice:
 with its limit, and without; docs/security.md has the same rows for people.
 """
 

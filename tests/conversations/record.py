@@ -19,11 +19,11 @@ from unittest.mock import patch
 import httpx
 
 import h2wsgi
+from clients.test_clients import PageApplication, chromium, curl, nghttp, node
 from conversations.recordings import save
 from h2wsgi.http2.protocol import H2Protocol
 from h2wsgi.running import ServerThread
 from support.clients import TIMEOUT, environment, find, run, trust_in_browser
-from test_clients import PageApplication, chromium, curl, nghttp, node
 
 CONTENT = b"content!" * 300
 NODE = """

@@ -1,0 +1,131 @@
+"""Say whether every test of an earlier revision is still there: ``same_tests.py REVISION``.
+
+A test that moved to another file is the same if its decorators and its body are: comments, line
+breaks and docstrings do not count. One that changed or went needs a line in ``REPLACED``. A name
+that changed everywhere (of a module, a function, an attribute) needs one in ``RENAMED``.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+REPLACED: dict[str, str] = {
+    "test_without_the_options_that_need_them_no_tool_is_even_imported": "itself: the folder tests "
+    "is not its own any more, but the one above",
+}
+"""Name of a test -> what took its place, and why."""
+RENAMED: dict[str, str] = {}
+"""Name in the tests of before -> the same thing's name now."""
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Test(NamedTuple):
+    """A test: its name, what it does, and how much it asserts."""
+
+    name: str
+    what: str
+    """Its decorators, arguments and body as the parser sees them, without docstrings."""
+    assertions: int
+
+
+class Normal(ast.NodeTransformer):
+    """Takes out docstrings and gives what was renamed its new name."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        for field in ("id", "attr", "name", "arg", "module"):
+            old = getattr(node, field, None)
+            if isinstance(old, str) and old in RENAMED:
+                setattr(node, field, RENAMED[old])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if ast.get_docstring(node) is not None:
+                del node.body[0]
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                node.returns = None
+        return self.generic_visit(node)
+
+
+def assertions(tree: ast.AST) -> int:
+    """Count the assert statements and the calls of pytest.raises."""
+    raises = (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "raises"
+        for node in ast.walk(tree)
+    )
+    return sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) + sum(raises)
+
+
+def is_test(node: ast.AST) -> bool:
+    """Tell whether this is a test function, or a state machine, which is a test as a whole."""
+    if isinstance(node, ast.ClassDef):
+        return any("StateMachine" in ast.unparse(base) for base in node.bases)
+    is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    return is_function and node.name.startswith("test_")
+
+
+def tests_in(tree: ast.AST) -> Iterator[Test]:
+    for node in ast.walk(tree):
+        if is_test(node):
+            count = assertions(node)
+            yield Test(node.name, ast.dump(Normal().visit(node)), count)  # type: ignore[attr-defined]
+
+
+def sources_of(revision: str) -> Iterator[str]:
+    """Return the text of every Python file that the tests of a revision have."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    for name in git("ls-tree", "-r", "--name-only", revision, "tests").splitlines():
+        if name.endswith(".py"):
+            yield git("show", f"{revision}:{name}")
+
+
+def read(sources: Iterable[str]) -> tuple[list[Test], int]:
+    """Return the tests in these files, and the assertions in them and in their helpers."""
+    trees = [ast.parse(source) for source in sources]
+    total = sum(map(assertions, trees))
+    return [test for tree in trees for test in tests_in(tree)], total
+
+
+def main(revision: str) -> int:
+    before, asserted_before = read(sources_of(revision))
+    here = Path(__file__)
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path != here]
+    after, asserted_after = read(path.read_text("utf-8") for path in files)
+    left = Counter((test.name, test.what) for test in after)
+    count_now = Counter[str]()
+    for test in after:
+        count_now[test.name] += test.assertions
+    missing = 0
+    for test in before:
+        if left[test.name, test.what]:
+            left[test.name, test.what] -= 1
+        elif test.name in REPLACED:
+            print(f"replaced: {test.name} ({test.assertions} assertions): {REPLACED[test.name]}")
+        else:
+            missing += 1
+            now = f"changed, {count_now[test.name]} now" if test.name in count_now else "gone"
+            print(f"MISSING: {test.name} ({test.assertions} assertions before): {now}")
+    for words, tests, total in (
+        (revision, before, asserted_before),
+        ("now", after, asserted_after),
+    ):
+        own = sum(test.assertions for test in tests)
+        print(f"{words}: {len(tests)} tests, {own} assertions in them, {total} with helpers")
+    print(f"{missing} missing")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: {sys.argv[0]} REVISION")
+    sys.exit(main(sys.argv[1]))

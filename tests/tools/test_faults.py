@@ -1,0 +1,291 @@
+"""--fault: what goes wrong by rules, on the wire; and how rules are read, and how often they hit.
+
+After each fault the server answers on another connection, and nothing is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from conftest import Connect, Serve
+from h2wsgi import ErrorCode, Setting
+from h2wsgi.fault_rules import parse_rules
+from support.peer import Peer, StreamReset, Type
+from support.settled import eventually, settle
+
+CONTENT = bytes(range(256)) * 40
+
+
+@pytest.fixture(params=["fast", "h2"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class App:
+    """Echoes uploads and answers others with CONTENT: a list, or written and generated."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.closed = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.calls.append(environ["PATH_INFO"])
+        write = start_response("200 OK", [])
+        if environ["REQUEST_METHOD"] == "POST":
+            return [b"%d" % len(environ["wsgi.input"].read())]
+        if environ["PATH_INFO"].endswith("write"):
+            write(CONTENT[:5000])
+            return _Rest(self)
+        return [CONTENT]
+
+
+class _Rest:
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    def __iter__(self) -> Any:
+        yield CONTENT[5000:]
+
+    def close(self) -> None:
+        self.app.closed += 1
+
+
+@pytest.fixture
+def faulty(serve: Serve, connect: Connect, engine: str) -> Any:
+    """Serve an App with rules; afterwards another connection is answered and all is settled."""
+    servers: list[Any] = []
+
+    def start(*rules: str, **options: Any) -> tuple[App, Any]:
+        app = App()
+        server = serve(app, engine=engine, fault=rules, **options)
+        servers.append(server)
+        return app, server
+
+    yield start
+    for server in servers:
+        with connect(server) as peer:
+            assert peer.get("/well").body == CONTENT
+        settle(server, connections=None)
+
+
+Faulty = Callable[..., tuple[App, Any]]
+
+
+def partial(peer: Peer, path: str) -> tuple[int, bytes]:
+    """Return the code of the reset, and what came before it."""
+    stream_id = peer.request(path=path)
+    code = peer.wait_reset(stream_id)
+    return code, peer.responses[stream_id].body
+
+
+# ---------------------------------------------------------------------------- on the wire
+
+
+@pytest.mark.parametrize("path", ["/bad/list", "/bad/write"])
+def test_reset_in_place_of_the_response(faulty: Faulty, connect: Connect, path: str) -> None:
+    app, server = faulty("reset=REFUSED_STREAM /bad/*")
+    peer = connect(server)
+    assert partial(peer, path) == (ErrorCode.REFUSED_STREAM, b"")
+    assert app.calls == []
+    assert peer.get("/good").body == CONTENT
+
+
+@pytest.mark.parametrize("path", ["/bad/list", "/bad/write"])
+@pytest.mark.parametrize("octets", [1, 4999, 5000, 5001, 7000])
+def test_reset_behind_so_many_octets(
+    faulty: Faulty, connect: Connect, path: str, octets: int
+) -> None:
+    app, server = faulty(f"reset=0x8 /bad/* after={octets}")
+    assert partial(connect(server), path) == (ErrorCode.CANCEL, CONTENT[:octets])
+    assert app.calls == [path]
+    settle(server, connections=1)
+    assert app.closed == (1 if path == "/bad/write" and octets > 5000 else app.closed)
+
+
+def test_a_response_shorter_than_the_fault_is_whole(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("reset /bad* after=1000000")
+    assert connect(server).get("/bad").body == CONTENT
+
+
+def test_refuse_before_the_application_runs(faulty: Faulty, connect: Connect) -> None:
+    app, server = faulty("refuse /bad")
+    assert partial(connect(server), "/bad") == (ErrorCode.REFUSED_STREAM, b"")
+    assert app.calls == []
+
+
+def test_goaway_with_code_and_last_stream(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("goaway=ENHANCE_YOUR_CALM /bad last=0")
+    peer = connect(server)
+    stream_id = peer.request(path="/bad")
+    goaway = peer.wait_goaway()
+    assert (goaway.error_code, goaway.last_stream_id) == (ErrorCode.ENHANCE_YOUR_CALM, 0)
+    assert peer.response(stream_id).body == CONTENT
+    peer.wait_closed()
+
+
+def test_stall_of_a_stream(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("stall=0.3 /bad after=100")
+    peer = connect(server)
+    slow = peer.request(path="/bad")
+    assert peer.wait_data(slow, 100) == CONTENT[:100]
+    assert peer.get("/good").body == CONTENT
+    assert peer.responses[slow].body == CONTENT[:100]
+    assert peer.response(slow).body == CONTENT
+
+
+def test_stall_of_the_connection(faulty: Faulty, connect: Connect) -> None:
+    app, server = faulty("stall=0.4 /bad of=connection")
+    peer = connect(server)
+    peer.wait_settings_ack()
+    slow = peer.request(path="/bad")
+    eventually(lambda: app.calls == ["/bad"], "the fault and the application behind it")
+    other = peer.request(path="/good")
+    assert peer.read_available(0.2) == []
+    assert peer.response(slow).body == peer.response(other).body == CONTENT
+
+
+def test_drip_sends_small_pieces(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("drip=2000 /bad/* delay=0.02")
+    peer = connect(server)
+    for path in ("/bad/list", "/bad/write"):
+        response = peer.get(path)
+        assert response.body == CONTENT
+        assert len(response.chunks) >= 6
+        assert max(map(len, response.chunks)) <= 2000
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_drop_hangs_up(faulty: Faulty, connect: Connect, how: str) -> None:
+    _, server = faulty(f"drop={how} /bad after=3000")
+    peer = connect(server)
+    stream_id = peer.request(path="/bad")
+    peer.wait_closed()
+    assert not peer.responses.get(stream_id) or not peer.responses[stream_id].ended
+    assert not [frame for frame in peer.log if frame.type in (Type.GOAWAY, Type.RST_STREAM)]
+    if how == "fin":
+        assert peer.responses[stream_id].body == CONTENT[:3000]
+
+
+def test_tiny_windows_let_uploads_crawl(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("tiny-windows=7 /bad")
+    peer = connect(server)
+    peer.wait_settings()
+    stream_id = peer.request("POST", "/bad", end_stream=False)
+    peer.wait_until(
+        lambda: peer.remote_settings.get(Setting.INITIAL_WINDOW_SIZE) == 7, "the window"
+    )
+    peer.upload(stream_id, bytes(100))
+    assert peer.response(stream_id).body == b"100"
+    assert peer.credit_received[stream_id] > 80
+
+
+def test_max_streams_is_lowered_in_mid_flight(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("max-streams=0 /bad")
+    peer = connect(server)
+    assert peer.get("/bad").body == CONTENT
+    peer.wait_until(
+        lambda: peer.remote_settings.get(Setting.MAX_CONCURRENT_STREAMS) == 0, "the limit"
+    )
+    assert peer.wait_reset(peer.request(path="/good")) == ErrorCode.REFUSED_STREAM
+
+
+def test_the_servers_settings_come_late(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("delay-settings=0.4")
+    peer = connect(server)
+    stream_id = peer.request(path="/good")
+    assert peer.read_available(0.2) == []
+    assert peer.response(stream_id).body == CONTENT
+    assert peer.log[0].type == Type.SETTINGS
+
+
+def test_late_settings_may_be_acknowledged_late(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("delay-settings=0.6", settings_timeout=0.4)
+    peer = connect(server)
+    assert peer.get("/good").body == CONTENT
+    peer.wait_settings()
+    peer.roundtrip()
+
+
+def test_the_acknowledgement_of_settings_comes_late(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("delay-settings=0.4 what=ack")
+    peer = connect(server)
+    peer.wait_settings()
+    assert not [f for f in peer.read_available(0.2) if f.type == Type.SETTINGS and f.ack]
+    peer.wait_settings_ack()
+
+
+def test_each_fault_is_in_the_log(
+    faulty: Faulty, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "h2wsgi"):
+        _, server = faulty("refuse /bad", "stall=0 /good")
+        peer = connect(server)
+        partial(peer, "/bad")
+        peer.get("/good")
+        lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("fault")]
+    assert lines == [
+        "fault 'refuse /bad': GET /bad (stream 1)",
+        "fault 'stall=0 /good': GET /good (stream 3)",
+    ]
+
+
+def test_curl_says_what_a_reset_is_to_it(faulty: Faulty) -> None:
+    _, server = faulty("reset=ENHANCE_YOUR_CALM /bad after=100")
+    command = ["curl", "--silent", "--show-error", "--http2", "--cacert", str(server.ca_file)]
+    done = subprocess.run(
+        [*command, server.join("bad")], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 92  # HTTP/2 stream error
+    assert b"ENHANCE_YOUR_CALM" in done.stderr
+
+
+def test_curl_tries_a_refused_stream_again(faulty: Faulty) -> None:
+    app, server = faulty("refuse /bad 50%", fault_seed=first_seed_that_hits_once())
+    command = ["curl", "--silent", "--http2", "--cacert", str(server.ca_file)]
+    done = subprocess.run(
+        [*command, server.join("bad")], capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout == CONTENT
+    assert app.calls == ["/bad"]
+
+
+def first_seed_that_hits_once() -> int:
+    """Return a seed by which the first of two requests is hit and the second is not."""
+    for seed in range(1000):
+        (rule,) = parse_rules(["refuse /bad 50%"], seed)
+        if rule.strikes() and not rule.strikes():
+            return seed
+    raise AssertionError("no seed does that")
+
+
+# -------------------------------------------------------------------------------- how often
+
+
+def test_a_seed_hits_the_same_requests_again(faulty: Faulty, connect: Connect) -> None:
+    hits = []
+    for _ in range(2):
+        _, server = faulty("reset=CANCEL /bad 30%", fault_seed=42)
+        peer = connect(server)
+        found = []
+        for _ in range(40):
+            try:
+                peer.wait_headers(peer.request(path="/bad"))
+                found.append(False)
+            except StreamReset:
+                found.append(True)
+        hits.append(found)
+    assert hits[0] == hits[1]
+    assert 2 < sum(hits[0]) < 30
+
+
+# ------------------------------------------------------------------------------- the words
+
+
+def test_a_rule_may_be_given_alone(serve: Serve, connect: Connect) -> None:
+    peer = connect(serve(App(), fault="refuse /bad"))
+    assert partial(peer, "/bad")[0] == ErrorCode.REFUSED_STREAM

@@ -1,0 +1,338 @@
+"""What reaches the log and how: each event and request as a line of text or of JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import logging.config
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from h2wsgi.config import Config
+from h2wsgi.errors import ConfigurationError
+from h2wsgi.logs import (
+    AccessRecord,
+    ErrorStream,
+    Log,
+    command_log,
+    library_log,
+    printable,
+)
+
+RECORD = AccessRecord("GET", "/get?a=1", 200, "HTTP/2", 5, 0.01234, 12345, "127.0.0.1:5")
+WAIT = 10.0
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/plain ~", "/plain ~"),
+        ("/wörld/€/日本", "/wörld/€/日本"),
+        ("\x1b[31m\r\n\t\0", "\\x1b[31m\\x0d\\x0a\\x09\\x00"),
+        ("\x7f\x80\x9b\x9f", "\\x7f\\x80\\x9b\\x9f"),
+        ("\u2028\u2029\u202e\u2066\ufeff\udc80", "\\u2028\\u2029\\u202e\\u2066\\ufeff\\udc80"),
+    ],
+)
+def test_what_steers_a_terminal_is_escaped(text, shown):
+    assert printable(text) == shown
+
+
+@given(st.text(st.characters(codec=None)))
+def test_no_text_keeps_a_control_octet(text):
+    shown = printable(text)
+    assert shown.encode("utf-8").decode("latin-1") is not None
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", shown)
+
+
+def test_a_request_is_one_line_that_a_stranger_can_read(stderr):
+    log = command_log(Config())
+    assert log.accesses
+    log.access(RECORD)
+    log.access(RECORD._replace(status=0, path="/a\x1b" + "x" * 5000, outcome="reset by\nclient"))
+    log.close()
+    first, second = lines_of(stderr)
+    pattern = r"\d\d:\d\d:\d\d  GET  /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 B"
+    assert len(first) <= 80
+    assert re.fullmatch(pattern, first)
+    assert "/a\\x1bxxx" in second
+    assert "x... --- HTTP/2" in second
+    assert second.endswith("  reset by\\x0aclient")
+    assert len(second) < 2300
+
+
+def test_a_request_in_json_is_one_object_a_line(stderr):
+    log = command_log(Config(log_format="json"))
+    log.access(RECORD._replace(path="/\x1b\x7f\x9bé"))
+    log.close()
+    raw = stderr.read_bytes()
+    assert raw.isascii()
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", raw)
+    (line,) = lines_of(stderr)
+    shown = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown.pop("time"))
+    assert shown == {
+        "level": "info",
+        "event": "request",
+        "method": "GET",
+        "path": "/\x1b\x7f\x9bé",
+        "status": 200,
+        "protocol": "HTTP/2",
+        "stream": 5,
+        "seconds": 0.01234,
+        "octets": 12345,
+        "remote": "127.0.0.1:5",
+        "outcome": "complete",
+    }
+
+
+def test_events_carry_their_fields_in_json_and_escape_text(stderr):
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        log.events.warning("peer said %s", "\x1b", extra={"fields": {"peer": Path("x")}})
+        log.close()
+    text, raw = lines_of(stderr)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  warning: peer said \\x1b", text)
+    shown = json.loads(raw)
+    assert (shown["level"], shown["event"], shown["peer"]) == ("warning", "peer said \x1b", "x")
+
+
+def test_a_traceback_is_many_lines_of_text_and_one_field_of_json(stderr):
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        try:
+            raise ValueError("bad \x1b value")
+        except ValueError:
+            log.events.exception("the application failed")
+            log.events.error("nothing was raised", exc_info=(None, None, None))
+        log.close()
+    *text, _, raw, _ = lines_of(stderr)
+    assert text[0].endswith("error: the application failed")
+    assert text[1] == "Traceback (most recent call last):"
+    assert "ValueError: bad \\x1b value" in text
+    assert json.loads(raw)["traceback"].endswith("ValueError: bad \x1b value\n")
+
+
+def test_an_event_that_cannot_be_formatted_is_said_and_breaks_nothing(stderr):
+    log = command_log(Config())
+    log.events.error("%d", "not a number")
+    log.close()
+    assert lines_of(stderr)[0].startswith("A log record cannot be shown: TypeError")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"access_log": False}, False),
+        ({"log_level": "warning"}, False),
+        ({"log_level": "warning", "access_log_file": "requests.log"}, True),
+        ({"access_log": False, "access_log_file": "requests.log"}, False),
+    ],
+)
+def test_requests_are_shown_unless_asked_otherwise(
+    options, expected, stderr, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    log = command_log(Config(**options))
+    assert log.accesses is expected
+    log.access(RECORD)
+    log.events.info("hello")
+    log.close()
+    written = stderr.read_text() + "".join(p.read_text() for p in tmp_path.glob("*.log"))
+    assert ("/get" in written) is expected
+    assert ("hello" in written) is ("log_level" not in options)
+
+
+def test_the_access_log_can_have_a_file_which_is_added_to(stderr, tmp_path):
+    path = tmp_path / "requests.log"
+    for _ in range(2):
+        log = command_log(Config(access_log_file=str(path), log_format="json"))
+        log.access(RECORD)
+        log.close()
+    assert [json.loads(line)["status"] for line in lines_of(path)] == [200, 200]
+    assert stderr.read_text() == ""
+
+
+def test_the_access_log_can_go_to_standard_output(stderr):
+    log = command_log(Config(access_log_file="-"))
+    log.access(RECORD)
+    log.close()
+    assert "/get?a=1" in stderr.with_name("stdout").read_text()
+    assert stderr.read_text() == ""
+
+
+def test_an_access_log_that_cannot_be_opened_is_an_error(stderr, tmp_path):
+    before = threading.active_count()
+    for path in (str(tmp_path), "a\0b"):
+        with pytest.raises(ConfigurationError, match=r"\(--access-log-file\) cannot be opened"):
+            command_log(Config(access_log_file=path))
+    assert threading.active_count() == before
+
+
+def test_dropped_lines_are_said_in_the_format_of_the_log(monkeypatch, stderr):
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        (writer,) = log._writers
+        with writer._changed:
+            writer._dropped = 7
+            writer.write("line\n")
+        log.close()
+    _, text, _, raw = lines_of(stderr)
+    assert text.endswith("warning: 7 log lines were dropped, as nobody took them.")
+    assert json.loads(raw)["dropped"] == 7
+
+
+@pytest.fixture
+def enabled_loggers() -> Iterator[None]:
+    """Undo what ``disable_existing_loggers`` does to the loggers of other tests."""
+    loggers = [x for x in logging.root.manager.loggerDict.values() if isinstance(x, logging.Logger)]
+    disabled = {logger: logger.disabled for logger in loggers}
+    yield
+    for logger, was_disabled in disabled.items():
+        logger.disabled = was_disabled
+
+
+def test_an_applications_logging_set_up_neither_hurts_nor_is_touched(stderr, enabled_loggers):
+    log = command_log(Config())
+    known = set(logging.root.manager.loggerDict)
+    handlers = list(logging.root.handlers)
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
+    logging.disable(logging.CRITICAL)
+    try:
+        log.events.info("still here")
+    finally:
+        logging.disable(logging.NOTSET)
+    log.close()
+    assert "still here" in stderr.read_text()
+    assert set(logging.root.manager.loggerDict) == known
+    assert set(logging.root.handlers) <= set(handlers)
+
+
+def test_a_file_of_requests_says_when_and_who(tmp_path):
+    path = tmp_path / "access.log"
+    log = command_log(Config(access_log_file=str(path)))
+    log.access(RECORD)
+    log.close()
+    assert re.match(
+        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z {re.escape(RECORD.remote)}  GET  /get",
+        path.read_text(),
+    )
+
+
+def test_what_an_application_writes_at_once_stays_together(stderr):
+    log = command_log(Config())
+    ErrorStream(log).write("Traceback:\n  line \x1b one\nKeyError\n")
+    log.close()
+    first, second, third = lines_of(stderr)
+    assert first.endswith("  app: Traceback:")
+    assert second == "  line \\x1b one"
+    assert third == "KeyError"
+
+
+def test_the_library_uses_the_standard_loggers(caplog):
+    log = library_log(Config())
+    assert log.events is logging.getLogger("h2wsgi")
+    assert log.events.handlers == []
+    assert not log.accesses
+    with caplog.at_level(logging.INFO, "h2wsgi"):
+        assert log.accesses
+        log.access(RECORD)
+        assert not library_log(Config(access_log=False)).accesses
+    log.close()
+    (record,) = caplog.records
+    assert record.name == "h2wsgi.access"
+    assert record.fields["status"] == 200
+    assert record.getMessage().startswith("GET  /get?a=1")
+
+
+class Kept(logging.Handler):
+    """Keeps messages and passes them on, as an application's set-up may."""
+
+    def __init__(self, also: Callable[[str], Any] = len) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self.also = also
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+        self.also(record.getMessage() + "\n")
+
+
+def kept_stream() -> tuple[ErrorStream, Kept]:
+    logger, kept = logging.Logger("test"), Kept()
+    logger.addHandler(kept)
+    return ErrorStream(Log(logger, None)), kept
+
+
+def test_wsgi_errors_makes_an_event_of_every_full_line():
+    stream, kept = kept_stream()
+    assert stream.write("half, ") == 6
+    assert kept.messages == []
+    stream.writelines(["then whole\nand", " 100%s\n", "rest"])
+    assert kept.messages == ["half, then whole", "and 100%s"]
+    stream.flush()
+    stream.flush()
+    assert kept.messages[2:] == ["rest"]
+
+
+def test_wsgi_errors_keeps_the_lines_of_threads_apart():
+    stream, kept = kept_stream()
+    both = threading.Barrier(2)
+
+    def write(name: str) -> None:
+        for part in (name, name, name + "\n"):
+            both.wait(WAIT)
+            stream.write(part)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kept.messages) == ["aaa", "bbb"]
+
+
+def test_wsgi_errors_does_not_keep_a_line_without_an_end_for_ever():
+    stream, kept = kept_stream()
+    stream.write("x" * 70_000)
+    assert [len(message) for message in kept.messages] == [70_000]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_wsgi_errors_as_a_handlers_stream_does_not_go_round_for_ever(monkeypatch, closed):
+    stream, kept = kept_stream()
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", None if closed else written)
+
+    def also(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    kept.also = also
+    stream.write("once\n")
+    assert kept.messages == ["once"]
+    assert written.getvalue() == ("" if closed else "once\n")
+
+
+def test_only_an_unfinished_line_has_to_be_flushed() -> None:
+    stream, kept = kept_stream()
+    stream.write("whole\n")
+    assert not stream.unfinished_in
+    stream.write("half")
+    assert stream.unfinished_in == {threading.get_ident()}
+    stream.flush()
+    assert not stream.unfinished_in
+    assert kept.messages == ["whole", "half"]

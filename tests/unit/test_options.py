@@ -1,0 +1,148 @@
+"""One option: how its value is read, its range, and the sentence for what will not do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from h2wsgi.config import Config
+from h2wsgi.errors import ConfigurationError
+from h2wsgi.options import Source
+
+
+def error_of(function: Any, *args: Any, **options: Any) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        function(*args, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "expected"),
+    [
+        ({"bind": "localhost:0"}, "bind", ("localhost:0",)),
+        ({"bind": "a:1, b:2"}, "bind", ("a:1", "b:2")),
+        ({"bind": ["a:1", "b:2"]}, "bind", ("a:1", "b:2")),
+        ({"h2c": "on"}, "h2c", True),
+        ({"access-log": "No"}, "access_log", False),
+        ({"access_log": False}, "access_log", False),
+        ({"max_body": "10 MiB"}, "max_body", 10 * 1024**2),
+        ({"max_body": "4k"}, "max_body", 4096),
+        ({"max_body": 7}, "max_body", 7),
+        ({"threads": "8"}, "threads", 8),
+        ({"idle_timeout": "2.5"}, "idle_timeout", 2.5),
+        ({"idle_timeout": 3}, "idle_timeout", 3.0),
+        ({"tls_min": "1.3"}, "tls_min", "1.3"),
+        ({"tls_min": 1.3}, "tls_min", "1.3"),
+        ({"cert": "c.pem"}, "cert", "c.pem"),
+    ],
+)
+def test_values_are_read_as_people_write_them(values, name, expected):
+    assert getattr(Config.build(**values), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("threads", "many", "is not a whole number."),
+        ("threads", True, "is not a whole number."),
+        ("threads", "8KiB", "is not a whole number."),
+        ("threads", 0, "is 0, but at least 1 is needed."),
+        ("max_body", "lots", "is not a number of octets, such as 65536 or 64KiB."),
+        ("idle_timeout", "nan", "is not a number of seconds."),
+        ("idle_timeout", "10s", "is not a number of seconds."),
+        ("idle_timeout", True, "is not a number of seconds."),
+        ("idle_timeout", 10**400, "is not a number of seconds."),
+        ("idle_timeout", -1, "is -1.0, but at least 0 seconds is needed."),
+        ("h2c", "maybe", "is not true or false."),
+        ("h2c", 1, "is not true or false."),
+        ("cert", 3, "is not text."),
+        ("cert", "a\0b", "is not text."),
+        ("bind", 3, "is not a list of texts."),
+        ("bind", [3], "is not a list of texts."),
+        ("tls_min", "1.1", "is not one of 1.2, 1.3."),
+        ("tls_min", True, "is not one of 1.2, 1.3."),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_place_and_what_would_do(name, value, sentence):
+    error = error_of(Config.merge, [Source("web.toml", {name: value})])
+    assert str(error).startswith(f"web.toml: key {name!r}")
+    assert str(error).endswith(sentence)
+    assert error.hint
+
+
+def test_a_bad_choice_is_refused_with_the_nearest():
+    assert error_of(Config.build, log_level="Warnings").hint == "Did you mean 'warning'?"
+    assert error_of(Config.build, log_level="x").hint == "The default is info."
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence", "hint"),
+    [
+        ("argument", "argument 'thraeds'", "threads"),
+        ("command line", "--thraeds", "--threads"),
+        ("environment", "H2WSGI_THRAEDS", "H2WSGI_THREADS"),
+        ("h2wsgi.toml", "h2wsgi.toml: key 'thraeds'", "threads"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(label, sentence, hint):
+    error = error_of(Config.merge, [Source(label, {"thraeds": 3})])
+    assert str(error) == f"{sentence} is not an option of h2wsgi."
+    assert error.hint == f"Did you mean {hint}?"
+    assert "--help" in error_of(Config.merge, [Source(label, {"zzz": 3})]).hint
+
+
+@pytest.mark.parametrize(
+    ("name", "maximum"),
+    [
+        ("stream_window", 2**31 - 1),
+        ("connection_window", 2**31 - 1),
+        ("max_streams", 2**31 - 1),
+        ("max_field_section", 2**24),
+        ("threads", 10_000),
+        ("max_threads", 10_000),
+    ],
+)
+def test_what_is_too_large_is_refused_with_the_maximum(name, maximum):
+    besides = {"max_threads": maximum} if name == "threads" else {}
+    assert getattr(Config.build(**{name: maximum}, **besides), name) == maximum
+    error = error_of(Config.merge, [Source("command line", {name: maximum + 1})])
+    assert f"--{name.replace('_', '-')} is {maximum + 1}, but at most {maximum}" in str(error)
+    assert str(error).endswith("is possible.")
+
+
+def test_a_window_that_is_too_large_is_a_sentence_with_its_unit():
+    error = error_of(Config.merge, [Source("command line", {"stream_window": "8GiB"})])
+    assert str(error) == (
+        "--stream-window is 8589934592, but at most 2147483647 octets is possible."
+    )
+    assert error.hint == "The default is 256KiB."
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("idle_timeout", "x", "The default is 120 seconds."),
+        ("bind", 3, "See h2wsgi --help."),
+        ("tls_min", "1.1", "The default is 1.2."),
+        ("cert", 3, "The default is none."),
+    ],
+)
+def test_a_hint_has_the_words_of_help(name, value, hint):
+    assert error_of(Config.build, **{name: value}).hint == hint
+
+
+def test_what_other_servers_call_it_gets_a_true_hint():
+    for name, hint in (
+        ("port", "--bind takes both, as HOST:PORT."),
+        ("workers", "There is one process; --threads"),
+        ("reload", "There is no such thing"),
+        ("certificate", "--cert takes"),
+        ("ssl-keyfile", "--key takes"),
+    ):
+        error = error_of(Config.merge, [Source("command line", {name: "x"})])
+        assert error.hint.startswith(hint)
+
+
+def test_a_file_may_be_named_as_a_path(tmp_path):
+    assert Config.build(cert=tmp_path / "cert.crt").cert == str(tmp_path / "cert.crt")

@@ -1,0 +1,163 @@
+"""The thread that writes log lines: nobody waits for it, and what it dropped is said."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from h2wsgi import log_writer
+from h2wsgi.log_writer import LogWriter
+
+WAIT = 10.0
+
+
+def said(count: int) -> str:
+    return f"[{count} dropped]\n"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for another thread without a fixed sleep."""
+    done = threading.Event()
+    for _ in range(int(WAIT * 1000)):
+        if condition():
+            return
+        done.wait(0.001)
+    raise AssertionError("it never happened")
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, io.FileIO]]:
+    """The reading end and a file of the writing end of a pipe."""
+    reading, writing = os.pipe()
+    with open(writing, "wb", buffering=0) as file:
+        yield reading, file
+    with suppress(OSError):
+        os.close(reading)
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+def test_lines_arrive_in_their_order(tmp_path):
+    with open(tmp_path / "log", "wb") as file:
+        writer = LogWriter(file, said)
+        for number in range(2000):
+            writer.write(f"{number}\n")
+        writer.close(WAIT)
+    assert lines_of(tmp_path / "log") == [str(number) for number in range(2000)]
+
+
+def test_a_blocked_pipe_stalls_nobody_and_what_is_dropped_is_said(pipe, monkeypatch):
+    monkeypatch.setattr(log_writer, "MAX_LINES", 50)
+    reading, file = pipe
+    writer = LogWriter(file, said)
+    line = "x" * 9999 + "\n"
+    for _ in range(200):
+        writer.write(line)
+    writer.close(0.01)  # Gives up, as the pipe is full: the caller is not held.
+    text = b""
+    while b"dropped]" not in text:
+        text += os.read(reading, 1 << 20)
+    written = text.count(b"x\n")
+    said_dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
+    while written + said_dropped < 200:
+        text += os.read(reading, 1 << 20)
+        written = text.count(b"x\n")
+        said_dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
+    writer.close(WAIT)
+    assert written + said_dropped == 200
+    assert said_dropped >= 200 - 50 - log_writer.BATCH_LINES
+
+
+def test_the_queue_is_bounded_in_characters_too(pipe, monkeypatch):
+    monkeypatch.setattr(log_writer, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(log_writer, "BATCH_LINES", 1)
+    reading, file = pipe
+    writer = LogWriter(file, said)
+    for _ in range(20):
+        writer.write("x" * 200_000 + "\n")
+    text, dropped = b"", 0
+    while dropped < 15:  # told at once, or in two parts if the thread began late
+        text += os.read(reading, 1 << 20)
+        dropped = sum(map(int, re.findall(rb"\[(\d+) dropped\]", text)))
+    threading.Thread(target=drain, args=(reading,), daemon=True).start()
+    writer.close(WAIT)
+    assert text.count(b"x") < 20 * 200_000
+
+
+def drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 1 << 20):
+            continue
+    except OSError:
+        return
+
+
+def test_a_pipe_whose_reader_is_gone_is_survived(pipe):
+    reading, file = pipe
+    os.close(reading)
+    writer = LogWriter(file, said)
+    for _ in range(5):
+        writer.write("x\n")
+    writer.close(WAIT)
+    writer.write("after the end\n")
+    writer.close(WAIT)
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_no_stream_and_a_closed_one_are_survived(stream):
+    if stream is not None:
+        stream.close()
+    writer = LogWriter(stream, said)
+    writer.write("x\n")
+    writer.close(WAIT)
+
+
+def test_lines_lost_to_a_full_disk_are_said_once_there_is_space():
+    class Disk(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    disk = Disk()
+    writer = LogWriter(disk, said)
+    writer.write("lost\n")
+    wait_for(lambda: writer._dropped == 1)
+    disk.full = False
+    writer.write("kept\n")
+    writer.close(WAIT)
+    assert disk.getvalue() == "kept\n[1 dropped]\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="not on this platform")
+def test_a_terminal_made_non_blocking_gets_every_line(pipe):
+    reading, file = pipe
+    os.set_blocking(file.fileno(), False)
+    writer = LogWriter(file, said)
+    for _ in range(30):
+        writer.write("x" * 9999 + "\n")
+    total = 0
+    while total < 300_000:
+        total += len(os.read(reading, 1 << 20))
+    writer.close(WAIT)
+    assert total == 300_000
+
+
+def test_closing_leaves_no_thread(tmp_path):
+    before = threading.active_count()
+    with open(tmp_path / "log", "wb") as file:
+        writer = LogWriter(file, said)
+        assert threading.active_count() == before + 1
+        writer.close(WAIT)
+    assert threading.active_count() == before
