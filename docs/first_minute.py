@@ -38,8 +38,7 @@ def record() -> list[str]:
         server.wait(timeout=20)
         output.seek(0)
         text = output.read().replace(cache, "/home/you/.cache")
-    lines = [line for line in text.splitlines() if "flasgger" not in line]
-    return ["$ h2wsgi httpbin:app", *lines]
+    return ["$ h2wsgi httpbin:app", *text.splitlines()]
 
 
 def draw(lines: list[str]) -> str:

@@ -1,8 +1,8 @@
-"""Print the README's table of options, made from the fields of Config.
+"""Print the table of options in docs/options.md, made from the fields of Config.
 
     python docs/options_table.py
 
-The README holds it between two marks; a test compares.
+The page holds it between two marks; a test compares.
 """
 
 from __future__ import annotations

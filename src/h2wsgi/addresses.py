@@ -1,7 +1,7 @@
 """``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N`` -> listening sockets.
 
-Called by the thread that starts the server; blocks in name resolution, and for a second at most
-where another server starts on a Unix socket in the same folder.
+Called by the thread that starts the server. Blocks in name resolution, and for at most a second if
+another server starts on a Unix socket in the same folder.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .errors import ConfigurationError
 
 BACKLOG = 1024
 PORT_TRIES = 20
-"""How often to look for a free port that both address families of localhost have."""
+"""Attempts to find a port that is free in both address families of localhost."""
 LOCK_TRIES = 100
-"""How often to ask for a lock that another holds, a hundredth of a second apart."""
+"""Attempts, a hundredth of a second apart, to get a lock that somebody else holds."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Listener:
     def close(self) -> None:
         """Close the socket and remove its file, if it has one of ours.
 
-        The file first: once the socket is closed, another server may put its own in that place.
+        The file goes first: once the socket is closed, another server may have its file there.
         """
         if self.unix_path and _file_at(self.unix_path) == self.unix_file:
             with suppress(OSError):
@@ -67,7 +67,7 @@ def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
     """Open a socket, or two for localhost, for every address.
 
     Raises:
-        ConfigurationError: an address is not one, is in use or may not be used.
+        ConfigurationError: an address is malformed, is in use or may not be used.
     """
     listeners: list[Listener] = []
     try:
@@ -81,10 +81,10 @@ def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
 
 
 def check_addresses(addresses: tuple[str, ...]) -> None:
-    """Look at every address before any is opened.
+    """Check every address before any is opened.
 
     Raises:
-        ConfigurationError: one is not an address, or is given twice.
+        ConfigurationError: an address is malformed or given twice.
     """
     seen: set[str] = set()
     for address in addresses:
@@ -94,7 +94,7 @@ def check_addresses(addresses: tuple[str, ...]) -> None:
         elif not address.startswith("unix:"):
             _, port = parse_host_port(address)
         key = address if address.startswith("unix:") else address.lower()
-        if key in seen and port:  # Port 0 is another one each time.
+        if key in seen and port:  # Port 0 is a different port each time.
             raise ConfigurationError(
                 f"The address {address} (--bind) is given twice.",
                 "Give it once: an address is served over TLS or in cleartext, not both.",
@@ -103,10 +103,10 @@ def check_addresses(addresses: tuple[str, ...]) -> None:
 
 
 def check_host(address: str) -> None:
-    """Resolve the host of ``HOST:PORT``, to be sure that there is one.
+    """Resolve the host of ``HOST:PORT``, to be sure that it exists.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the host does not exist.
     """
     if address.startswith(("unix:", "fd://")):
         return
@@ -170,7 +170,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _address_hint(address: str) -> str:
-    """Return what was probably meant by an address that is none."""
+    """Return what was probably meant by a malformed address."""
     scheme, _, rest = address.rpartition("://")
     if scheme:
         authority = rest.partition("/")[0]
@@ -257,7 +257,7 @@ def _open_unix(path: str, tls: bool) -> Listener:
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
-    """Return device and inode of what is there, or None."""
+    """Return device and inode of the file at a path, or None."""
     with suppress(OSError):
         status = os.stat(path)
         return status.st_dev, status.st_ino
@@ -268,12 +268,12 @@ def _file_at(path: str) -> tuple[int, int] | None:
 def _one_at_a_time(folder: str) -> Iterator[None]:
     """Have servers that start at once look at a path, and bind to it, one after the other.
 
-    Otherwise one may find the socket of another that does not listen yet, and take it for stale.
-    The folder's lock does it. It is not waited for long, as anybody may hold it, and not needed:
-    some file systems have none.
+    Otherwise a server may find the socket of another that does not listen yet, and take that socket
+    for stale. The lock is the folder's. A start does not wait long for it, as anybody may hold it,
+    and goes on without it, as some file systems have no locks.
     """
     with ExitStack() as stack:
-        with suppress(OSError):  # without a folder to open: bind will say what is wrong with it
+        with suppress(OSError):  # there is no such folder: bind will say so
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
             _lock(descriptor)
@@ -281,7 +281,7 @@ def _one_at_a_time(folder: str) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> None:
-    import fcntl  # which Windows has not
+    import fcntl  # Windows has no fcntl
 
     for _ in range(LOCK_TRIES):
         try:
@@ -310,7 +310,7 @@ def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
         except BlockingIOError:
-            return  # its server is so busy that nobody can connect now
+            return  # the server of that file is too busy to be connected to
 
 
 def _open_descriptor(address: str, tls: bool) -> Listener:
@@ -342,10 +342,10 @@ def _listening_socket(descriptor: int) -> socket.socket:
     sock = socket.socket(fileno=descriptor)
     try:
         if not _listens(sock):
-            # accept() would fail each time, and the loop be told each time to try again.
+            # accept() would fail, and the loop would try again for ever.
             raise OSError(errno.EINVAL, "not listening")
     except BaseException:
-        sock.detach()  # not ours to close
+        sock.detach()  # whoever opened the descriptor closes it
         raise
     return sock
 
@@ -356,7 +356,7 @@ def _listens(sock: socket.socket) -> bool:
     except OSError as error:
         if error.errno != errno.ENOPROTOOPT:
             raise
-        # macOS knows the option's name only. Listening again is harmless, and an error otherwise.
+        # macOS has the option but no answer. Listening twice does no harm.
         sock.listen(BACKLOG)
         return True
 

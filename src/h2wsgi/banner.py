@@ -1,7 +1,7 @@
-"""What a start looks like: where the server listens, whom it claims to be, how to try it.
+"""What a start prints: where the server listens, its certificate, how to try it.
 
-Any thread, once per start. The invariant: what is printed is true and can be pasted; the ``curl``
-line names a host that the certificate is for and the file that makes ``curl`` trust it.
+Any thread, once per start. The invariant: what is printed is true and can be pasted. The ``curl``
+line names a host that the certificate is for, and the file that makes ``curl`` trust it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .tls import TLSIdentity
 
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""What to connect to where a server listens on every address."""
+"""The address to connect to if a server listens on every address."""
 
 
 class Endpoint(NamedTuple):
     """Where a server listens: ``https://localhost:8443/``, or ``unix:/run/app.sock``.
 
-    ``address`` is an IP address that leads there, if one is known.
+    ``address`` is an IP address of this server, if one is known.
     """
 
     url: str
@@ -41,7 +41,7 @@ class Endpoint(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The URL for people: where a server listens everywhere, one that can be opened."""
+        """The URL for people; if the server listens on every address, one that can be opened."""
         host = urlsplit(self.url).hostname or ""
         return self.url.replace(_bracketed(host), _bracketed(ANYWHERE.get(host, host)), 1)
 
@@ -54,7 +54,7 @@ class Endpoint(NamedTuple):
         return f"HTTP/2 only ({how}){family}"
 
     def reachable(self) -> Endpoint:
-        """Return this with an IP address that leads here: curl's ``--resolve`` needs one."""
+        """Return this endpoint with an IP address, which curl's ``--resolve`` needs."""
         if self.is_unix:
             return self
         host = urlsplit(self.url).hostname or ""
@@ -78,7 +78,7 @@ def ready(
 ) -> None:
     """Say that the server is ready, in one piece: several lines of text, or one of JSON.
 
-    ``inspector`` is the URL of its page, if there is one.
+    ``inspector`` is the URL of the inspector's page, if there is one.
     """
     lines = [f"h2wsgi {version} serves {target} with up to {config.threads} threads"]
     width = max((len(endpoint.shown) for endpoint in endpoints), default=0)
@@ -107,12 +107,12 @@ def ready(
 
 
 def path_of(target: str) -> str:
-    """Return a path that the application surely has."""
+    """Return a path that the application is sure to have."""
     return "/get" if target.partition(":")[0] == "httpbin" else "/"
 
 
 def certificate_lines(certificate: TLSIdentity | None) -> list[str]:
-    """Return what to say of the certificate, loudly if it is one for development."""
+    """Return the lines about the certificate, in capitals if it is for development."""
     if certificate is None:
         return []
     lines = []
@@ -130,7 +130,7 @@ def certificate_lines(certificate: TLSIdentity | None) -> list[str]:
 
 
 def curl_line(endpoint: Endpoint, certificate: TLSIdentity | None, path: str) -> str:
-    """Return a command that gets ``path`` from ``endpoint`` and works as it stands."""
+    """Return a command that gets ``path`` from ``endpoint``, ready to be pasted."""
     words = ["curl", "--http2" if endpoint.tls else "--http2-prior-knowledge"]
     scheme = "https" if endpoint.tls else "http"
     trust, name = _trust(endpoint, certificate)
@@ -152,7 +152,7 @@ def curl_line(endpoint: Endpoint, certificate: TLSIdentity | None, path: str) ->
 
 
 def _trust(endpoint: Endpoint, certificate: TLSIdentity | None) -> tuple[list[str], str]:
-    """Return curl's options to trust the certificate, and the name to ask for if it matters."""
+    """Return curl's options to trust the certificate, and the host name to ask for, if any."""
     if not endpoint.tls or certificate is None:
         return [], ""
     trust = ["--cacert", certificate.ca_path] if certificate.ca_path else []
@@ -191,7 +191,7 @@ def _certificate_fields(certificate: TLSIdentity | None) -> dict[str, Any] | Non
 
 
 def trust_guide(made: MadeCertificate) -> str:
-    """Return how the clients that people have come to trust a certificate of --make-cert."""
+    """Return how common clients are made to trust a certificate of --make-cert."""
     cert, key, ca = (shlex.quote(path) for path in (made.cert, made.key, made.ca))
     wanted = "localhost" if made.kind == "wrong-host" else made.names[0].replace("*", "www")
     url = f"https://{_bracketed(wanted)}:8443/"

@@ -1,9 +1,9 @@
 """The command ``h2wsgi``: what the user typed becomes a running server, or one clear sentence.
 
 Main thread. Options are the fields of :class:`~h2wsgi.config.Config`, so nothing is listed twice.
-Everything heavy is imported where it is used: ``--help`` is for people, who wait. The invariant:
-a mistake of the user's ends in exit code 2, a sentence and a hint on standard error, never in a
-traceback; only what an application raises itself is shown with one.
+Heavy modules are imported where they are used, so that ``--help`` is quick. The invariant: a
+mistake of the user's ends in exit code 2, a sentence and a hint on standard error, never in a
+traceback; a traceback is shown only for what the application itself raises.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class GroupedCommand(click.Command):
     """A command whose ``--help`` lists its options by group."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give options that may stand alone their value: Click would take the next argument."""
+        """Give options that stand alone a value: Click would take the next argument for it."""
         alone = {
             flag: f"{flag}={option.bare}"
             for option in self.params
@@ -85,7 +85,7 @@ class GroupedCommand(click.Command):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record and isinstance(parameter, click.Option):
-                group = getattr(parameter, "group", INSTEAD)  # Click's own --help has none.
+                group = getattr(parameter, "group", INSTEAD)  # Click's own --help has no group.
                 sections.setdefault(group, []).append(record)
         for group, records in sections.items():
             with formatter.section(group):
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_descriptors() -> None:
-    """Open what is closed of 0, 1 and 2: a socket that got such a number would be written to."""
+    """Open those of descriptors 0 to 2 that are closed, or a socket would become standard error."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -120,7 +120,7 @@ def _open_standard_descriptors() -> None:
 
 
 def _drop_output() -> None:
-    """Send what is still buffered nowhere: the interpreter would fail on it at its end."""
+    """Discard what is still buffered: the interpreter would fail to write it at its end."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -178,7 +178,7 @@ def command() -> click.Command:
 
 
 def config_option(field: dataclasses.Field[Any]) -> GroupedOption:
-    """Return the command-line option of one field of Config; its value stays as it was typed."""
+    """Return the command-line option of one field of Config, which leaves values as typed."""
     flag = "--" + field.name.replace("_", "-")
     kind = option_types()[field.name]
     meta = field.metadata
@@ -285,14 +285,14 @@ def _given() -> dict[str, Any]:
 
 def serve(settings: Settings) -> int:
     """Serve until the server is told to stop; return its exit code."""
-    # Before the application's folder is importable: a module in it may be called as one of ours.
+    # Imported before the application's folder is importable, which may have a module of that name.
     from . import running
 
     return running.run(_load(settings), settings.config, target=settings.target)
 
 
 def check_settings(settings: Settings) -> int:
-    """Load everything that serving needs and say that it is well."""
+    """Load everything that serving needs and say that all is well."""
     from .addresses import open_listeners
     from .banner import certificate_lines
     from .logs import check_file, printable

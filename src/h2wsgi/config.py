@@ -1,8 +1,8 @@
 """The one home of every option: its type, default, unit, group and help.
 
-The command line, the ``H2WSGI_...`` environment variables, the TOML keys and the table in the
-README are all made from the fields of :class:`Config`. Times are seconds, sizes are octets.
-Pure; any thread. The invariant: a Config that exists is one a server can run with.
+The command line, the ``H2WSGI_...`` environment variables, the TOML keys and the table in
+docs/options.md are all made from the fields of :class:`Config`. Times are seconds, sizes are
+octets. Pure; any thread. The invariant: a server can run with any Config that exists.
 """
 
 from __future__ import annotations
@@ -356,7 +356,7 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if option_types()[field.name] == tuple[str, ...] and not isinstance(value, tuple):
-                # A lone string would be taken apart into its characters, silently.
+                # A lone string would silently be taken for a list of its characters.
                 raise ConfigurationError(
                     f"{field.name} is {value!r}, but a tuple of strings is needed.",
                     f"Config.build({field.name}={value!r}) takes it as it is.",
@@ -364,7 +364,7 @@ class Config:
             kind = option_types()[field.name]
             if kind in (int, float, str, bool) and type(value) is kind:
                 check_range(field, value, field.name)
-            else:  # A frozen dataclass sets its fields this way itself.
+            else:  # This is how a frozen dataclass sets its own fields.
                 kept = convert(field, kind, value, field.name)
                 object.__setattr__(self, field.name, kept)
         self._check_contradictions()
@@ -386,7 +386,7 @@ class Config:
 
     @property
     def tls_binds(self) -> tuple[str, ...]:
-        """The addresses served over TLS; the default one if no address is given at all."""
+        """The addresses served over TLS; the default address if none is given at all."""
         return () if self.h2c else self._binds
 
     @property
@@ -409,9 +409,9 @@ class Config:
 
     @classmethod
     def merge(cls, sources: Iterable[Source], *, besides: tuple[str, ...] = ()) -> Self:
-        """Return the Config that ``sources``, weakest first, add up to.
+        """Return the Config that ``sources`` add up to, the weakest source first.
 
-        ``besides`` are names that the caller takes from the sources itself.
+        ``besides`` are names in the sources that the caller reads itself.
 
         Raises:
             ConfigurationError: naming the source, the key and the nearest valid name or value.
@@ -452,7 +452,7 @@ def _default(name: str) -> Any:
 
 
 def _check_threads(merged: dict[str, Any], origins: dict[str, Source]) -> None:
-    """Let ``max_threads`` follow ``threads`` where only that is given; refuse it below."""
+    """Let ``max_threads`` follow ``threads`` if only ``threads`` is given; refuse a smaller one."""
     threads = merged.get("threads", _default("threads"))
     if "max_threads" not in merged:
         if "threads" in merged:

@@ -1,13 +1,13 @@
-"""Certificates for development: the one a server falls back to, and the ones made on request.
+"""Certificates for development: a server's default, and those made on request.
 
 Runs in the thread that starts the server; needs ``cryptography``, which is imported only here. The
-invariants: a private key is created with mode 0600 and never exists with another; a file is seen
-whole or not at all; a CA of ours can vouch for nothing but the names it was made for (RFC 5280
-section 4.2.1.10), so that trusting one exposes nothing else.
+invariants: the file of a private key has mode 0600 from its first moment; a file is seen whole or
+not at all; a CA made here can vouch only for the names that it was made for (RFC 5280 section
+4.2.1.10), so to trust such a CA exposes nothing else.
 
-The development CA's key is kept, readable by its user alone, so that a renewed leaf is still
-trusted by whoever trusts the CA. A CA made by :func:`make_certificates` signs once and its key is
-never written.
+The development CA's key is kept, readable by its user alone, so that clients that trust the CA
+trust a renewed leaf too. A CA made by :func:`make_certificates` signs once, and its key is never
+written.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ NAMES = ("localhost", "127.0.0.1", "::1")
 CA_NAMES = ("localhost", "127.0.0.0/8", "::1")
 WRONG_HOST = "wrong-host.invalid"
 LEAF_LIFE = timedelta(days=397)
-"""What browsers accept at most, 398 days, less a day for clocks that differ."""
+"""Browsers accept at most 398 days; one day less is for clocks that differ."""
 CA_LIFE = timedelta(days=3650)
 RENEW_BEFORE = timedelta(days=60)
-"""A server that starts with a leaf can run this long before it expires, at least."""
+"""The time for which a leaf is still good, at least, when a server starts with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevCertificate:
-    """Paths of a usable certificate. ``made`` says that something of it is new.
+    """Paths of a usable certificate. ``made`` says that the leaf or the CA is new.
 
     ``cert`` and ``key`` are one file, so that no reader ever sees halves of two pairs.
     """
@@ -71,7 +71,7 @@ def cache_folder() -> Path:
         CertificateError: the user has no home folder.
     """
     named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
-    if os.path.isabs(named):  # A relative one must be ignored, says the XDG specification.
+    if os.path.isabs(named):  # The XDG specification wants a relative path ignored.
         return Path(named) / "h2wsgi"
     try:
         home = Path.home()
@@ -112,7 +112,7 @@ def _ensure(folder: Path) -> DevCertificate:
     ca_path, ca_key_path = folder / "ca.crt", folder / "ca.key"
     leaf_path = folder / "localhost.pem"
     now = datetime.now(UTC)
-    # A CA is good while a leaf made today ends before it.
+    # A CA is good as long as a leaf made today would end before the CA does.
     ca = _load(ca_path, ca_key_path, lambda pair: pair.is_authority_until(now + LEAF_LIFE))
     made = ca is None
     if ca is None:
@@ -130,12 +130,12 @@ def _ensure(folder: Path) -> DevCertificate:
 
 
 def _begin(now: datetime) -> datetime:
-    """Return a time before ``now``: clocks of containers and their hosts differ."""
+    """Return a time before ``now``, as clocks of containers and their hosts differ."""
     return now - timedelta(days=1)
 
 
 def _load(cert: Path, key: Path, is_good: Callable[[Pair], bool]) -> Pair | None:
-    """Return the pair in two files, or None for whatever reason it is of no use."""
+    """Return the pair in two files, or None if it cannot be used for whatever reason."""
     from .issuing import UNREADABLE, Pair
 
     with suppress(OSError, *UNREADABLE):
@@ -155,7 +155,7 @@ def make_certificates(
     any others are left alone.
 
     Raises:
-        CertificateError: a name is none, other files are there, or they cannot be written.
+        CertificateError: a name is malformed, files of another kind are there, or writing fails.
     """
     _need_cryptography("--make-cert")
     from .issuing import authority, checked_name, leaf
@@ -186,7 +186,7 @@ def make_certificates(
 
 
 def _refuse_foreign(cert: Path, key: Path, ca: Path) -> None:
-    """Raise if a file would be overwritten that an earlier call did not write."""
+    """Raise if a file would be overwritten that no earlier call wrote."""
     if not any(path.exists() for path in (cert, key, ca)):
         return
     ours = _load(cert, key, lambda pair: pair.is_ours())
@@ -219,7 +219,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold ``path`` against other processes that start at the same time."""
     with open(path, "ab") as file:
         _lock(file)
-        yield  # Closing the file lets go of it.
+        yield  # Closing the file releases the lock.
 
 
 def _lock(file: IO[bytes]) -> None:
@@ -230,7 +230,7 @@ def _lock(file: IO[bytes]) -> None:
     else:
         import fcntl
 
-        # Some network file systems have no locks; two starts at once are rare enough there.
+        # Some network file systems have no locks; two starts at once are rare there.
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
 

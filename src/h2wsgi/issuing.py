@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from .errors import CertificateError
 
 UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound)
-"""What reading or checking a broken file raises."""
+"""Exceptions that come of reading or checking a broken file."""
 
 ORGANIZATION = "h2wsgi, for development only"
 
@@ -60,12 +60,12 @@ class Pair:
         )
 
     def is_authority_until(self, end: datetime) -> bool:
-        """Return whether this is a CA of ours that is good until ``end``."""
+        """Return whether this is a CA made here that is good until ``end``."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
         return constraints.value.ca and self.is_ours() and self._lasts_until(end)
 
     def fits(self, issuer: Pair, names: tuple[str, ...], end: datetime) -> bool:
-        """Return whether ``issuer`` made this for ``names`` and it is good until ``end``."""
+        """Return whether ``issuer`` signed this leaf for ``names``, good until ``end``."""
         self.certificate.verify_directly_issued_by(issuer.certificate)
         found = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         return list(found.value) == [_general_name(name) for name in names] and self._lasts_until(
@@ -73,7 +73,7 @@ class Pair:
         )
 
     def is_ours(self) -> bool:
-        """Return whether one of our CAs is named as its issuer."""
+        """Return whether the issuer's name is that of a CA made here."""
         names = self.certificate.issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         return [name.value for name in names] == [ORGANIZATION]
 
@@ -94,14 +94,14 @@ def checked_name(name: str) -> str:
     """Return a host name in ASCII, or an IP address, as it goes into a certificate.
 
     Raises:
-        CertificateError: it is neither.
+        CertificateError: the text is neither.
     """
     try:
         return str(ipaddress.ip_address(name.strip("[]")))
     except ValueError:
         pass
     try:
-        # The codec knows the older IDNA, which agrees on all names that are in use for tests.
+        # Python's codec has the older IDNA, which differs only for names that tests do not use.
         ascii_name = name.encode("ascii" if name.isascii() else "idna").decode().lower()
     except UnicodeError:
         ascii_name = ""
@@ -213,7 +213,7 @@ def _permitted(names: tuple[str, ...]) -> list[x509.GeneralName]:
             permitted[x509.IPAddress(ipaddress.ip_network(name))] = None
         except ValueError:
             permitted[x509.DNSName(name.removeprefix("*."))] = None
-    # A kind of name that is not mentioned at all would be permitted altogether.
+    # Of a kind of name that is not mentioned every name would be permitted.
     kinds = {type(name) for name in permitted}
     if x509.DNSName not in kinds:
         permitted[x509.DNSName("none.invalid")] = None

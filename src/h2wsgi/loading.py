@@ -1,8 +1,8 @@
 """From a target such as ``module:app`` to the WSGI callable it names.
 
-Runs in the thread that starts the server, before anything is served. The invariant: whatever the
-user got wrong is a :class:`LoadError` of one sentence; only what the application itself raised has
-a traceback, and that begins at the user's first frame.
+Runs in the thread that starts the server, before anything is served. The invariant: a mistake of
+the user's is a :class:`LoadError` of one sentence. A traceback is shown only for what the
+application itself raised, and begins at the application's first frame.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ApplicationLoadError(LoadError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target taken apart: ``module`` and, unless a default is meant, ``attributes``."""
+    """A target taken apart. ``attributes`` is empty if the default names are meant."""
 
     text: str
     module: str
@@ -139,7 +139,7 @@ def check_wsgi(text: str, found: object) -> Callable[..., Any]:
     try:
         signature = inspect.signature(found)
     except (ValueError, TypeError):
-        signature = None  # Written in C, perhaps: nothing is known about it.
+        signature = None  # Functions written in C may have no signature.
     names = [] if signature is None else list(signature.parameters)
     if _is_asynchronous(found) or names[:3] == ASGI_PARAMETERS:
         raise LoadError(
@@ -176,7 +176,7 @@ def _is_asynchronous(found: object) -> bool:
 
 
 def _call_method(value: object) -> Any:
-    # By the type alone: a proxy such as Flask's `request` raises if it is asked anything itself.
+    # Only the type is asked: a proxy such as Flask's `request` raises when it is touched.
     return inspect.getattr_static(type(value), "__call__", None)
 
 
@@ -209,7 +209,7 @@ def _not_found(target: Target, error: ModuleNotFoundError, folder: str) -> LoadE
 
 
 def _origin_hint(target: Target, module: ModuleType, folder: str) -> str:
-    """Return a hint if ``module`` is probably not the one that was meant, or nothing."""
+    """Return a hint if another module than ``module`` was probably meant; empty otherwise."""
     name = target.module.rpartition(".")[2]
     file = getattr(module, "__file__", None)
     if file is None and hasattr(module, "__path__"):

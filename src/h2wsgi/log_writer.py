@@ -1,9 +1,9 @@
 """Writing lines without ever making the caller wait.
 
-A terminal that is stopped with Ctrl-S, or a pipe that nobody reads, blocks whoever writes to it.
-Here that is one daemon thread of its own, ``h2wsgi-log``; everybody else appends to a queue. The
-invariants: :meth:`LogWriter.write` never blocks on the output, the queue never holds more than its
-limits, and what had to be dropped is counted and said.
+A terminal that is stopped with Ctrl-S, or a pipe that nobody reads, blocks the thread that writes.
+Only the daemon thread ``h2wsgi-log`` writes; all others append to a queue. The invariants:
+:meth:`LogWriter.write` never blocks on the output, the queue never holds more than its limits, and
+lines that had to be dropped are counted and reported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO, Any
 
 MAX_LINES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
-"""Ten thousand lines may each be a traceback or a path of 64 KiB."""
+"""A bound beside the number of lines: each may be a traceback or a path of 64 KiB."""
 BATCH_LINES = 500
 
 
@@ -27,14 +27,14 @@ class LogWriter:
     def __init__(
         self, stream: IO[Any] | None, dropped_line: Callable[[int], str], *, owned: bool = False
     ) -> None:
-        """``dropped_line`` makes the line that says how many are missing.
+        """``dropped_line`` makes the line that says how many lines are missing.
 
         An ``owned`` stream is closed after the last line.
         """
         # immutable
         self._output = _Output(stream, owned=owned)
         self._dropped_line = dropped_line
-        # any thread, under _changed; its lock is re-entrant, as a signal handler may log too
+        # any thread, under _changed, whose lock is re-entrant, as a signal handler may log too
         self._changed = threading.Condition()
         self._lines: deque[str] = deque()
         self._characters = 0
@@ -75,7 +75,7 @@ class LogWriter:
     def _take(self) -> tuple[list[str], int] | None:
         """Wait for lines and return some, with the number dropped before; None at the end."""
         with self._changed:
-            # Dropped lines alone wake nobody: if the output is gone, they would do so for ever.
+            # Dropped lines alone do not end the wait: with the output gone it would never rest.
             while not self._lines and not self._closing:
                 self._changed.wait()
             if not self._lines:
@@ -89,8 +89,8 @@ class LogWriter:
 class _Output:
     """A file descriptor where there is one, else a file object. Log thread only.
 
-    Writing to the descriptor leaves alone the lock of ``sys.stderr``'s buffer, which a blocked
-    thread would hold: every ``print`` would wait for it, and the interpreter's end would be fatal.
+    The descriptor is used to avoid the lock of ``sys.stderr``'s buffer. A thread that blocks in a
+    write would hold that lock: every ``print`` would wait, and the interpreter could not end.
     """
 
     def __init__(self, stream: IO[Any] | None, *, owned: bool) -> None:
@@ -99,7 +99,7 @@ class _Output:
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         try:
             self._descriptor = -1 if stream is None else stream.fileno()
-        except (OSError, ValueError, AttributeError):  # io.UnsupportedOperation is the first two.
+        except (OSError, ValueError, AttributeError):  # UnsupportedOperation is both
             self._descriptor = -1
 
     def write(self, text: str) -> bool:
@@ -115,7 +115,7 @@ class _Output:
         return True
 
     def close(self) -> None:
-        """Close the stream if it is ours to close."""
+        """Close the stream if this output owns it."""
         if self._owned and self._stream is not None:
             self._stream.close()
 
@@ -125,6 +125,6 @@ class _Output:
             try:
                 view = view[os.write(self._descriptor, view) :]
             except BlockingIOError:
-                # Another program made the shared terminal non-blocking. select() is no help on
+                # Another program made the shared terminal non-blocking. select() does not work on
                 # Windows, and this thread has time.
                 time.sleep(0.02)

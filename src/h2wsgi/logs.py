@@ -1,9 +1,9 @@
 """What the server tells people: events, a line per request, and ``wsgi.errors``.
 
-Any thread. The command has a logger of its own that the standard library's ``logging`` does not
-know, so that an application's ``dictConfig`` neither breaks it nor is touched by it; the library
-uses the standard loggers ``h2wsgi`` and ``h2wsgi.access`` and adds no handler. The invariants: no
-octet of a peer reaches a line unescaped, and no caller waits for a terminal or a pipe.
+Any thread. The command has a logger outside the tree of the standard library's ``logging``, so
+that an application's ``dictConfig`` cannot break it. The library uses the standard loggers
+``h2wsgi`` and ``h2wsgi.access`` and adds no handler. The invariants: no octet of a peer reaches a
+line unescaped, and no caller waits for a terminal or a pipe.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .config import Config
 from .errors import ConfigurationError
 from .log_writer import LogWriter
 
-# C0, DEL and C1; the marks and overrides that reorder what is read; line separators; surrogates.
+# C0, DEL and C1; marks that reorder text; line separators; surrogates.
 UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
 MAX_SHOWN = 2048
-"""Characters of a path in a text line; a JSON line has all of it."""
+"""Characters of a path in a text line; a JSON line has the whole path."""
 MAX_UNFINISHED = 65_536
 """Characters that wsgi.errors keeps of a line that does not end."""
 UTC_OFFSET = time.localtime().tm_gmtoff
-"""Seconds; taken once, as applications change the time zone of the process (Django always does)."""
+"""Seconds. Read once, as applications change the process's time zone (Django always does)."""
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -90,12 +90,12 @@ class Log:
         self._access_wanted = access_wanted
         self._writers = writers
         self.standard_error = standard_error
-        """What writes to standard error, for others who do; None if it is not ours."""
+        """The writer to standard error, for others that write there; None inside a program."""
         self._access_failed = False
 
     @property
     def accesses(self) -> bool:
-        """Whether anything would come of :meth:`access`; if not, spare yourself the record."""
+        """Whether :meth:`access` would report anything; if not, no record need be made."""
         return self._access is not None and self._access_wanted()
 
     def access(self, record: AccessRecord) -> None:
@@ -166,7 +166,7 @@ def _access_writer(config: Config, errors: LogWriter) -> LogWriter:
 
 
 def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) -> LogWriter:
-    """Return a writer that appends to a file; ``what`` it is, and ``flag``, are for the error.
+    """Return a writer that appends to a file; ``what`` and ``flag`` name the file in an error.
 
     Raises:
         ConfigurationError: the file cannot be opened.
@@ -175,13 +175,13 @@ def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) 
 
 
 def check_file(path: str, what: str, flag: str) -> None:
-    """Refuse a file that :func:`file_writer` would; one that is not there is not made.
+    """Refuse a file that :func:`file_writer` would refuse, but never make one.
 
     Raises:
         ConfigurationError: it cannot be opened.
     """
     is_new = not os.path.exists(path)
-    if is_new or os.path.isfile(path) or os.path.isdir(path):  # a pipe would wait for its reader
+    if is_new or os.path.isfile(path) or os.path.isdir(path):  # a pipe would block in open
         _open_file(path, what, flag).close()
         if is_new:
             os.remove(path)
@@ -206,7 +206,7 @@ def _private_logger(level: int) -> logging.Logger:
 
 
 class _WriterHandler(logging.Handler):
-    """Formats in the caller's thread, so that arguments are read while they are true."""
+    """Formats in the caller's thread, as arguments may change later."""
 
     def __init__(self, writer: LogWriter, make_text: Callable[[logging.LogRecord], str]) -> None:
         super().__init__()
@@ -221,11 +221,11 @@ class _WriterHandler(logging.Handler):
 
 
 def event_text(record: logging.LogRecord) -> str:
-    """Return an event as a line for people; its traceback or ``lines`` follow below it."""
+    """Return an event as a line for people, its traceback or ``lines`` below."""
     if lines := getattr(record, "lines", None):
         return "".join(printable(line) + "\n" for line in lines)
     level = record.levelname.lower()
-    # A peer's newlines are escaped; those that an application wrote itself are its layout.
+    # Newlines of a peer are escaped, those of the application are its layout and stay.
     from_app = getattr(record, "fields", {}).get("source") == "wsgi.errors"
     message = record.getMessage()
     first, *rest = message.split("\n") if from_app else [message]
@@ -299,12 +299,12 @@ def _json_line(fields: dict[str, Any]) -> str:
 
 
 def dropped_text(count: int) -> str:
-    """Return the line that says how many are missing."""
+    """Return the line that says how many lines are missing."""
     return f"{_time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
 
 
 def dropped_json(count: int) -> str:
-    """Return the same as one JSON object."""
+    """Return the line that says how many lines are missing, as JSON."""
     fields = {"time": _iso(time.time()), "level": "warning", "event": _dropped(count)}
     return _json_line(fields | {"dropped": count})
 
@@ -332,7 +332,7 @@ def _traceback(record: logging.LogRecord) -> str:
 class ErrorStream:
     """``wsgi.errors``: the full lines of one write become one event.
 
-    One for the whole process; threads do not share lines, so none is ever cut into another.
+    One for the whole process. Each thread has its own unfinished line, so lines are never mixed.
     """
 
     encoding = "utf-8"
@@ -341,12 +341,12 @@ class ErrorStream:
         self._events = log.events
         self._thread = threading.local()
         self.unfinished_in: set[int] = set()
-        """The threads that wrote part of a line: if there is none, there is nothing to flush."""
+        """The threads with an unfinished line, which a flush would log."""
 
     def write(self, text: str) -> int:
-        """Take ``text``; lines that end in it are logged."""
+        """Take ``text``, and log each line that it completes."""
         if getattr(self._thread, "is_logging", False):
-            # The application sends our own logger's records here: without this, for ever.
+            # The application sends our logger's records here: this ends the circle.
             if sys.stderr is not None:
                 sys.stderr.write(text)
             return len(text)
@@ -357,7 +357,7 @@ class ErrorStream:
             unfinished = ""
         self._keep(unfinished)
         if lines:
-            # What was written at once stays together, such as a traceback.
+            # Lines written by one call, such as a traceback, stay together.
             self._log("\n".join(lines))
         return len(text)
 

@@ -2,7 +2,7 @@
 
 Fields of :class:`h2wsgi.config.Config` are declared with :func:`option`; :func:`convert` reads the
 values that a command line, the environment, a TOML file or a library call give for them. Pure; any
-thread. The invariant: whatever is refused is refused with the place it was written at.
+thread. The invariant: an error names the place where the refused value was written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MEANT = (
     ),
     (("app", "application", "module"), "The application is named alone: h2wsgi module:app."),
 )
-"""What people know from other servers, and what it is here."""
+"""Option names of other servers, and the option that does the same here."""
 NEAR = 0.75
 WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
@@ -101,13 +101,13 @@ class Source:
 
 
 def unknown_name(source: Source, key: str, known: Iterable[str]) -> ConfigurationError:
-    """Return the error for an option nobody knows, with the nearest name as its hint."""
+    """Return the error for an option nobody knows, with the nearest name as a hint."""
     hint = meant(key, known, source.name) or "See h2wsgi --help for every option."
     return ConfigurationError(f"{source.describe(key)} is not an option of h2wsgi.", hint)
 
 
 def meant(key: str, known: Iterable[str], spelled: Callable[[str], str]) -> str:
-    """Return a hint for ``key``, which is no option, or nothing if none comes to mind."""
+    """Return a hint for ``key``, which is no option; empty if no option is like it."""
     name = option_name(key.lstrip("-")).lower()
     for others, hint in MEANT:
         if name in others:
@@ -164,13 +164,13 @@ def check_range(field: dataclasses.Field[Any], value: Any, where: str) -> None:
 
 
 def default_hint(field: dataclasses.Field[Any]) -> str:
-    """Return a sentence that tells the default of ``field``, or where to read about it."""
+    """Return a sentence that tells the default of ``field``, or where it is documented."""
     shown = default_text(field)
     return f"The default is {shown}." if shown else "See h2wsgi --help."
 
 
 def default_text(field: dataclasses.Field[Any]) -> str:
-    """Return the default of ``field`` as ``--help`` shows it; empty if its help tells it."""
+    """Return the default of ``field`` as ``--help`` shows it; empty if the help text has it."""
     if "default:" in field.metadata["help"]:
         return ""
     default: Any = field.default
@@ -207,7 +207,7 @@ def _convert(kind: Any, unit: str, raw: Any) -> Any:
         # A library call may name a file as a Path.
         return _to_str(os.fspath(raw) if isinstance(raw, os.PathLike) else raw)
     if typing.get_origin(kind) is Literal:
-        # TOML's `tls_min = 1.2` is a number; it is what people write.
+        # In TOML people write `tls_min = 1.2`, which is a number.
         text = str(raw) if isinstance(raw, float) else _to_str(raw)
         if text not in typing.get_args(kind):
             raise ValueError
@@ -216,7 +216,7 @@ def _convert(kind: Any, unit: str, raw: Any) -> Any:
 
 
 def _text_of_flag(raw: Any, bare: str) -> Any:
-    """Return ``raw``, or the text that it means if it is written as a flag's value is."""
+    """Return ``raw``, or the text that a flag's value such as ``on`` stands for."""
     flag = WORDS.get(raw.strip().lower()) if isinstance(raw, str) else raw
     return (bare if flag else "") if isinstance(flag, bool) else raw
 

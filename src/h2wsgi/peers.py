@@ -1,4 +1,4 @@
-"""An accepted connection -> what its requests' environ says of both ends. Pure but for look-ups."""
+"""An accepted connection -> what environ says of both ends. Pure, but asks the transport."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .request import ConnectionFacts
 
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
-# OpenSSL's long names, as ssl gives them -> its short ones, which RFC 2253 names are written with.
+# OpenSSL's long names, which ssl gives -> its short names, which RFC 2253 asks for.
 _SHORT = {
     "countryName": "C",
     "stateOrProvinceName": "ST",
@@ -26,7 +26,7 @@ _SHORT = {
     "streetAddress": "street",
     "userId": "UID",
 }
-# Where mod_ssl's variables are named otherwise.
+# Suffixes of mod_ssl's variables that differ from the short names.
 _SUFFIXES = {
     "emailAddress": "Email",
     "title": "T",
@@ -53,7 +53,7 @@ def connection_facts(transport: Transport, listener: Listener) -> ConnectionFact
     name, port = listener.name, "443" if tls is not None else "80"
     if isinstance(local, tuple):
         port = str(local[1])
-        # A wildcard is no name that a client could use; the address it reached is.
+        # No client can use a wildcard for a name; it can use the address that it reached.
         name = str(local[0]) if name in WILDCARDS else name
     address, remote_port = "", ""
     if isinstance(remote, tuple):
@@ -86,12 +86,12 @@ def _client_variables(certificate: dict[str, Any]) -> dict[str, str]:
     }
     for prefix, part in (("SSL_CLIENT_S_DN", "subject"), ("SSL_CLIENT_I_DN", "issuer")):
         pairs = [
-            # PEP 3333: the octets, here UTF-8, each as the character of its number.
+            # PEP 3333: octets, here of UTF-8, one latin-1 character each.
             (_SHORT.get(name, name), value.encode().decode("latin-1"))
             for relative in certificate.get(part, ())
             for name, value in relative
         ]
-        # RFC 2253: the most specific attribute first, what would divide the name escaped.
+        # RFC 2253: the most specific attribute comes first, separators are escaped.
         variables[prefix] = ",".join(
             f"{name}={_ESCAPED.sub(_escape, value)}" for name, value in reversed(pairs)
         )

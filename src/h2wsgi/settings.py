@@ -1,8 +1,8 @@
-"""Where the command's options come from, and what won.
+"""Where the command's options come from, and which source won.
 
-Defaults, a TOML file, ``H2WSGI_...`` variables and the command line, each stronger than the one
-before. Runs in the main thread, at the start. The invariant: a file, a key or a variable that is
-not understood is an error that names it, never passed over.
+The sources are the defaults, a TOML file, ``H2WSGI_...`` variables and the command line, each
+stronger than the one before. Runs in the main thread, at the start. The invariant: a file, a key or
+a variable that is not understood is named in an error, never passed over.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HIDDEN = "********"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that a start needs to know. ``origins`` says where each value that is set came from."""
+    """All that a start needs to know; ``origins`` has the source of each value that was set."""
 
     config: Config
     target: str
@@ -37,7 +37,7 @@ class Settings:
 
 
 def gather(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
-    """Add up what the user wrote. ``arguments`` are the command line's, those given only.
+    """Add up what the user wrote. ``arguments`` are those given on the command line.
 
     Raises:
         ConfigurationError: naming the file, variable or flag.
@@ -62,7 +62,7 @@ def gather(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Sett
 
 
 def environment_values(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what ``H2WSGI_...`` variables say, by option name. An empty one is not set."""
+    """Return what ``H2WSGI_...`` variables say, by option name. An empty variable is not set."""
     return {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
@@ -71,7 +71,7 @@ def environment_values(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def file_sources(named: str) -> list[Source]:
-    """Return the one file that counts: ``named``, or what the current folder has."""
+    """Return what the one file that counts holds: ``named``, or the current folder's."""
     if named:
         return [Source(named, _options_in(named, _read_toml(named)))]
     for candidate in (OWN_FILE, PROJECT_FILE):
@@ -154,5 +154,5 @@ def _row(name: str, value: object, origin: str) -> str:
 
 
 def _toml_value(value: object) -> str:
-    # JSON's texts, numbers, lists, true and false are TOML's too, but for DEL in a text.
+    # A JSON value is a TOML value too, but for the character DEL in a text.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,8 +1,8 @@
 """TLS for HTTP/2: the server's context, and every way in which a certificate can be wrong.
 
 Runs in the thread that starts the server. The invariant: a context from here speaks TLS 1.2 or
-newer, offers exactly ``h2`` by ALPN and only cipher suites that RFC 9113 section 9.2.2 allows, and
-making one never asks anything on the terminal.
+newer, offers exactly ``h2`` by ALPN, and only cipher suites that RFC 9113 section 9.2.2 allows.
+Making a context never asks anything on the terminal.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ KEY_LOG = "SSLKEYLOGFILE"
 """The variable that names the file for TLS secrets, as in browsers and curl."""
 KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.ASCII)
 
-# The last is what it says if the key's kind is another one.
+# The last reason is what OpenSSL gives if the key is of another kind.
 MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
-# What OpenSSL says of a certificate it read but does not want, in people's words.
+# OpenSSL's reasons to refuse a certificate that it could read, in plain words.
 REFUSALS = {
     "EE_KEY_TOO_SMALL": "its key is too short for OpenSSL's security level",
     "CA_KEY_TOO_SMALL": "a key in its chain is too short for OpenSSL's security level",
@@ -45,8 +45,8 @@ REFUSALS = {
 class TLSIdentity:
     """The certificate a server shows, ready for use.
 
-    ``ca_path`` is the file a client can trust to accept it, if one is known; ``development`` says
-    that it is the one of :mod:`h2wsgi.devcert`, and ``made`` that it was made just now.
+    ``ca_path`` is the file that clients have to trust, if one is known. ``development`` says that
+    the certificate is the one of :mod:`h2wsgi.devcert`, ``made`` that it was made just now.
     """
 
     context: ssl.SSLContext
@@ -57,7 +57,7 @@ class TLSIdentity:
     made: bool = False
 
     def warning(self) -> str:
-        """Return a sentence about a certificate that clients will refuse, or nothing."""
+        """Return why clients will refuse the certificate, as a sentence; empty if they will not."""
         if self.facts is None or not self.facts.expired:
             return ""
         return f"The certificate {self.cert_path} expired on {self.facts.not_after:%Y-%m-%d}."
@@ -66,11 +66,12 @@ class TLSIdentity:
 def resolve(config: Config) -> TLSIdentity | None:
     """Return the certificate that ``config`` asks for, or None if nothing is served over TLS.
 
-    Without one, addresses that only this machine can reach get the development certificate.
+    If ``config`` names no certificate, addresses that only this machine can reach get the
+    development certificate.
 
     Raises:
-        CertificateError: none is given where one is needed, or it cannot be used.
-        ConfigurationError: an address is not one, or is given twice; the file for TLS secrets
+        CertificateError: a certificate is missing or cannot be used.
+        ConfigurationError: an address is malformed or given twice; the file for TLS secrets
             cannot be written.
     """
     check_addresses((*config.tls_binds, *config.h2c_binds))
@@ -119,7 +120,7 @@ def _identity(
 def _write_secrets(context: ssl.SSLContext, path: str) -> None:
     """Have the secrets of every connection written to a file, as Wireshark reads them."""
     try:
-        # OpenSSL would make it readable for everybody.
+        # OpenSSL would make the file readable for everybody.
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
         context.keylog_filename = path
     except (OSError, ValueError) as error:
@@ -144,7 +145,7 @@ def is_local(address: str) -> bool:
 
 
 def describe(cert_path: str) -> CertificateFacts | None:
-    """Return the facts of the first certificate in a PEM file, or None if it cannot be read."""
+    """Return the facts of a PEM file's first certificate, or None if that cannot be read."""
     with suppress(OSError, ValueError):
         if found := CERTIFICATE.search(Path(cert_path).read_text("latin-1")):
             return read_certificate(ssl.PEM_cert_to_DER_cert(found[0]))
@@ -152,7 +153,7 @@ def describe(cert_path: str) -> CertificateFacts | None:
 
 
 def _find_ca(cert_path: str, facts: CertificateFacts | None) -> str | None:
-    """Return the file that a client needs to trust: itself, or the ca.crt made with it."""
+    """Return the file that clients have to trust: the certificate, or the ca.crt beside it."""
     if facts is None:
         return None
     if facts.self_signed:
@@ -175,13 +176,13 @@ def server_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = TLS_VERSIONS[tls_min]
     context.set_alpn_protocols(["h2"])
-    # RFC 9113 section 9.2.1 forbids both for TLS 1.2.
+    # RFC 9113 section 9.2.1 forbids compression and renegotiation in TLS 1.2.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    # All that is left is good, and the client knows what its hardware is quick at. (By our own
+    # All suites offered are good, and the client knows which its hardware is quick at. (By our own
     # order OpenSSL would always take AES-256: a sixth more work than AES-128.)
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    # HTTP/2 clients open one connection; OpenSSL's second TLS 1.3 ticket is a record for nothing.
-    # None at all would make every handshake a full one.
+    # HTTP/2 clients open one connection: a second TLS 1.3 ticket would be of no use.
+    # Without any ticket every handshake would be a full one.
     context.num_tickets = 1
     _choose_ciphers(context, tls_min, ciphers)
     _load_chain(context, cert, key, password)
@@ -198,8 +199,8 @@ def _choose_ciphers(context: ssl.SSLContext, tls_min: str, ciphers: str) -> None
         ) from None
     if not ciphers:
         return
-    # RFC 9113 appendix A: ephemeral key exchange and authenticated encryption are what is left.
-    # Ours has no DH parameters and no pre-shared keys.
+    # RFC 9113 appendix A leaves ephemeral key exchange and authenticated encryption.
+    # This server has no DH parameters and no pre-shared keys.
     chosen = [cipher["name"] for cipher in context.get_ciphers()]
     allowed = [name for name in chosen if _is_allowed(name)]
     if allowed:
@@ -261,7 +262,7 @@ def _read(path: str, what: str, flag: str) -> str:
         problem, hint = "is a folder", "Name the PEM file in it."
     except PermissionError:
         problem, hint = "may not be read", "Check its owner and mode, and who runs h2wsgi."
-        if Path(path).is_dir():  # How Windows says it.
+        if Path(path).is_dir():  # How Windows reports the same.
             problem, hint = "is a folder", "Name the PEM file in it."
     except (OSError, ValueError) as error:
         problem, hint = f"cannot be read: {error}", "Check the path."
@@ -292,7 +293,7 @@ def _check_contents(cert: str, cert_text: str, key: str | None, key_text: str) -
 def _chain_error(
     error: Exception, cert: str, key: str | None, *, asked: bool, password: str | None
 ) -> CertificateError:
-    """Return what OpenSSL's refusal means."""
+    """Return in plain words what a refusal of OpenSSL means."""
     holder = f"{key} (--key)" if key else f"{cert} (--cert)"
     reason = getattr(error, "reason", None) or ""
     if reason in MISMATCHES:

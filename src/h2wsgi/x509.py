@@ -1,9 +1,9 @@
 """What a start shows of a certificate: its names, its end, and whether it signed itself.
 
 The standard library reads a leaf certificate only in a handshake, and ``cryptography`` is optional,
-so the few fields wanted are taken from the DER octets here (RFC 5280 section 4.1). Nothing is
-verified: these are facts for people, not for trust. Pure; any thread. The invariant: what is not
-understood raises ``ValueError`` and nothing else.
+so this module takes the few fields from the DER octets itself (RFC 5280 section 4.1). Nothing is
+verified: these are facts for people, not for trust. Pure; any thread. The invariant: octets that
+are not understood raise ``ValueError`` and nothing else.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class CertificateFacts:
 
     @property
     def expired(self) -> bool:
-        """Whether its time is over now."""
+        """Whether the certificate has expired by now."""
         return self.not_after <= datetime.now(UTC)
 
     @property
     def self_signed(self) -> bool:
-        """Whether it names itself as its issuer."""
+        """Whether issuer and subject are the same."""
         return self.issuer == self.subject
 
 

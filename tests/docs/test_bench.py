@@ -95,6 +95,12 @@ def test_more_requests_a_second_are_better() -> None:
     assert goals.verdicts(canned(*both), "sleep")[0].word == "PASS"
 
 
+@pytest.mark.parametrize(("rate", "word"), [(970.0, "PASS"), (960.0, "MISS")])
+def test_nearly_as_many_requests_a_second_are_enough(rate: float, word: str) -> None:
+    both = [sample("sleep", goals.FAST, rate=rate), sample("sleep", "granian", rate=1000.0)]
+    assert goals.verdicts(canned(*both), "sleep")[0].word == word
+
+
 def test_our_failure_misses_the_goal_and_a_peer_missing_says_nothing() -> None:
     failed = sample("latency", goals.FAST, error="did not start")
     peer = sample("latency", "granian", cpu_us=10.0)

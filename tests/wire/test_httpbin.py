@@ -9,6 +9,7 @@ content need no normalising.
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import random
@@ -193,6 +194,14 @@ CASES = [
     Case("/redirect-to?url=https%3A%2F%2Fother.test%2F%3Fa%3D1"),
     Case("/redirect-to?url=/get&status_code=307"),
 ]
+if importlib.util.find_spec("flasgger"):  # a part of the extra; httpbin does without it too
+    CASES += [
+        Case("/spec.json"),
+        Case("/legacy"),
+        Case("/oauth2-redirect.html"),
+        Case("/apidocs/index.html"),
+        Case("/flasgger_static/swagger-ui.css"),
+    ]
 
 METHODS_WITH_CONTENT = {"POST", "PUT", "PATCH", "DELETE"}
 

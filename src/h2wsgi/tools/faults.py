@@ -1,8 +1,8 @@
 """Faults on demand: a middleware that makes responses go wrong by ``--fault`` rules.
 
-Runs on application threads, in front of the application, and only if there are rules. All that it
-does, any application may do by ``environ["h2wsgi.stream"]``; the faults of connections alone are
-asked for by the loop.
+Runs on application threads, in front of the application, and only if there are rules. Any
+application can do the same by ``environ["h2wsgi.stream"]``. Only the faults of whole connections
+are the loop's to ask for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..stream_control import StreamControl
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 ENDING = frozenset({"reset", "refuse", "drop"})
-"""Kinds after which there is nothing more to send."""
+"""Faults behind which nothing more is sent."""
 
 
 class Faults:
@@ -34,7 +34,7 @@ class Faults:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Answer, or do what the rules want instead."""
+        """Answer the request, or do what the rules say instead."""
         path = environ["PATH_INFO"]
         hits = [rule for rule in self._rules if rule.matches(path) and rule.strikes()]
         if not hits:
@@ -95,7 +95,7 @@ class Faults:
 
 
 class _Pieces:
-    """Cuts a response's content where faults come, and makes them come."""
+    """Cuts a response's content where faults are due, and causes them there."""
 
     def __init__(
         self, rules: list[FaultRule], stream: StreamControl, inject: Callable[[FaultRule], None]
@@ -139,7 +139,7 @@ class _Pieces:
 
 
 class _Content:
-    """What the application returned, in pieces; closed as it would have been."""
+    """What the application returned, in pieces. Closing it closes the original."""
 
     def __init__(self, content: Iterable[bytes], pieces: _Pieces) -> None:
         self._content = content
@@ -159,7 +159,7 @@ class _Content:
 
 
 class ConnectionFaults:
-    """The rules that strike connections before any request. Loop thread only."""
+    """The rules for connections, before any request. Loop thread only."""
 
     def __init__(self, rules: Iterable[FaultRule], log: Log) -> None:
         self._rules = [rule for rule in rules if rule.kind == "delay-settings"]

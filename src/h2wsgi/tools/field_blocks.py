@@ -1,8 +1,8 @@
-"""Field blocks taken apart: not only which fields they hold, but how each was encoded (RFC 7541).
+"""Field blocks taken apart: which fields they hold, and how each was encoded (RFC 7541).
 
-Pure. A reader keeps the dynamic table of one direction of one connection, on its own. It never
-raises on what it reads: a block that is broken says what is wrong with it, and since the table is
-then out of step with the sender's, the fields of later blocks are unknown.
+Pure. A reader keeps a dynamic table of its own for one direction of one connection. It never raises
+on what it reads: a broken block says what is wrong with it. The table is then out of step with the
+sender's, so the fields of later blocks are unknown.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _STATIC = HeaderTable.STATIC_TABLE
 STATIC_ENTRIES = len(_STATIC)
 """Indexes up to this one are the static table's (61)."""
 TABLE_SIZE = 4096
-"""Octets that a dynamic table may have until SETTINGS say otherwise."""
+"""Octets of a dynamic table, until SETTINGS allow another size."""
 MAX_TABLE_UPDATES = 2
-"""Of the dynamic table's size, in one block (section 4.2)."""
+"""Updates of the dynamic table's size in one block (section 4.2)."""
 LOST = "not decoded, as an earlier field block was broken"
 
 
@@ -33,11 +33,11 @@ class Representation(StrEnum):
     INDEXED = "indexed"
     """Name and value from a table: an index and nothing else."""
     INCREMENTAL = "incremental indexing"
-    """A literal that enters the dynamic table."""
+    """A literal that is put into the dynamic table."""
     WITHOUT = "without indexing"
-    """A literal that does not."""
+    """A literal that is not put into the dynamic table."""
     NEVER = "never indexed"
-    """A literal that nobody on the way may put into a table either."""
+    """A literal that no intermediary may put into a table either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Field:
     value: str
     representation: Representation
     index: int
-    """In the tables, of the whole field if it is ``indexed``, else of its name; 0: a literal name.
+    """Index of the whole field if it is ``indexed``, else of its name; 0 for a literal name.
 
-    Up to 61 it is in the static table, above that in the dynamic one.
+    Indexes up to 61 are the static table's, higher ones the dynamic table's.
     """
     name_huffman: bool | None
     """Whether a literal name was Huffman-encoded; None for a name from a table."""
@@ -66,7 +66,7 @@ class Field:
 
     @property
     def table(self) -> str:
-        """Where ``index`` leads: ``static``, ``dynamic``, or nothing for a literal name."""
+        """The table of ``index``: ``static`` or ``dynamic``; empty for a literal name."""
         if not self.index:
             return ""
         return "static" if self.index <= STATIC_ENTRIES else "dynamic"
@@ -77,23 +77,23 @@ class FieldBlock:
     """A whole field block: HEADERS and the CONTINUATION frames behind it."""
 
     fields: tuple[Field, ...]
-    """All of them, or those before what is wrong."""
+    """All fields, or those before the error."""
     octets: int
-    """Of the block as encoded, without padding and priority."""
+    """Octets of the block as encoded, without padding and priority."""
     table_updates: tuple[int, ...]
     """The sizes that the block set the dynamic table to (section 6.3)."""
     table_size: int
     """Octets in the dynamic table after the block (section 4.1), 32 for each entry counted."""
     table_entries: int
-    """Entries in it."""
+    """Entries in the dynamic table after the block."""
     table_limit: int
-    """The largest size it may have, as the last update set it."""
+    """The largest size of the dynamic table, as the last update set it."""
     problem: str = ""
-    """What is wrong, as a phrase; ``fields`` are then not all."""
+    """What is wrong, as a phrase. ``fields`` are incomplete then."""
 
 
 class _BrokenBlock(Exception):
-    """The block means nothing from here on."""
+    """The rest of the block cannot be read."""
 
 
 class _String(NamedTuple):
@@ -137,7 +137,7 @@ class FieldBlockReader:
         return self._result(fields, block, updates, problem)
 
     def lose(self) -> None:
-        """Read nothing any more: a block was missed, so the table is out of step."""
+        """Read nothing more, as a block was missed and the table is out of step."""
         self._lost = True
         self._table.clear()
         self._size = 0
@@ -160,7 +160,7 @@ class FieldBlockReader:
         )
 
     def _read(self, block: bytes, fields: list[Field], updates: list[int]) -> str:
-        """Fill ``fields`` and ``updates``; return what is wrong but leaves the rest readable."""
+        """Fill ``fields`` and ``updates``; return errors behind which the rest is readable."""
         position, decoded, problem = 0, 0, ""
         while position < len(block):
             octet = block[position]
@@ -252,14 +252,14 @@ def _field(
 
 
 def _literal_kind(octet: int) -> tuple[Representation, int]:
-    """Return what a literal's first octet says, and the prefix that its index begins in."""
+    """Return what a literal's first octet says, and the length of its index's prefix."""
     if octet >= 0x40:
         return Representation.INCREMENTAL, 0x3F
     return (Representation.NEVER if octet & 0x10 else Representation.WITHOUT), 0x0F
 
 
 def _integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
-    """Return the integer at ``position``, and where it ends (section 5.1)."""
+    """Return the integer at ``position``, and the position behind it (section 5.1)."""
     number = block[position] & prefix
     position += 1
     if number < prefix:

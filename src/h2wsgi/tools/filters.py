@@ -1,7 +1,7 @@
 """Which frames a trace shows: ``headers,reset``, ``stream=5``, ``-window_update``. Pure.
 
-Terms are separated by commas. Types are shown if one of the named ones; streams, connections and
-directions narrow that down; a minus leaves a type out. What is no HTTP/2 at all is always shown.
+Commas separate terms. A type that is named is shown, a type behind a minus is left out. Streams,
+connections and directions narrow the choice. Octets that are not HTTP/2 are always shown.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from .frames import NOT_HTTP2, Direction, Frame
 from .names import FRAMES
 
 UNKNOWN = "unknown"
-"""Types that have no name here."""
+"""Stands for all types without a name."""
 _TYPES = {name.lower(): frozenset({name}) for name in FRAMES.values()} | {
-    # Fields are told with the last frame of their block.
+    # A sink gets fields with the last frame of their block.
     "headers": frozenset({"HEADERS", "CONTINUATION", "PUSH_PROMISE"}),
     "reset": frozenset({"RST_STREAM"}),
     "rst": frozenset({"RST_STREAM"}),
@@ -35,7 +35,7 @@ _WORDS = ("all", "problems", *_TYPES, *_DIRECTIONS, "stream=", "conn=")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Says of a frame whether it is shown. An empty set means all of its kind."""
+    """Decides which frames are shown. An empty set lets all pass."""
 
     types: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()

@@ -1,8 +1,8 @@
-"""What the pytest fixtures hand out: a server in a thread that remembers its application's errors.
+"""What the pytest fixtures hand out: a server in a thread that remembers the application's errors.
 
-Errors are taken on the application's threads and read on the test's. The invariant: an exception of
-the application is in ``errors``, or was taken from there by the test, once its server has stopped;
-so it can fail the test that caused it.
+Errors are noted on the application's threads and read on the test's. The invariant: when a server
+has stopped, each exception of its application is in ``errors``, unless the test took it out. So an
+exception fails the test that caused it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..wsgi.runner import WSGIApplication
 
 GRACEFUL_TIMEOUT = 1.0
 """Seconds that applications which still run get at the end of a test, unless it says otherwise:
-nobody waits for what they answer."""
+nobody waits for their answers then."""
 
 
 class FixtureServer(ServerThread):
@@ -110,8 +110,8 @@ class FixtureServer(ServerThread):
 class _Events(logging.Logger):
     """Passes what a server reports on to the standard logger, and takes the exceptions in it.
 
-    A logger of its own for each server: else the errors of two could not be told apart. Neither
-    ``dictConfig`` nor ``disable()`` of the application reaches it.
+    Each server has its own logger, to tell the errors of two servers apart. Neither ``dictConfig``
+    nor ``disable()`` of the application reaches it.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class _Events(logging.Logger):
             if self._standard.isEnabledFor(record.levelno):
                 self._standard.handle(record)
         finally:
-            # Behind the standard handlers, which would show the note as well.
+            # After the standard handlers, which would show the note as well.
             if record.exc_info is not None and record.exc_info[1] is not None:
                 self._take(record.exc_info[1], record.getMessage())
 
@@ -159,7 +159,7 @@ class FixtureServers:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        __tracebackhide__ = True  # pytest's word for: show the application's frames, not these
+        __tracebackhide__ = True  # tells pytest to leave these frames out
         errors: list[BaseException] = []
         for server in reversed(self._servers):
             try:
@@ -170,7 +170,7 @@ class FixtureServers:
                 errors += server.errors
         if not errors:
             return
-        # In a group of its own, what would end pytest (KeyboardInterrupt) is an error like others.
+        # In a group even a KeyboardInterrupt fails the test instead of ending pytest.
         if len(errors) == 1 and isinstance(errors[0], Exception):
             raise errors[0]
         raise BaseExceptionGroup("the application under h2_server raised", errors)

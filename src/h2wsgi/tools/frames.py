@@ -1,4 +1,4 @@
-"""A frame as it was on the wire, told in full: what every sink of the tap gets. Any thread.
+"""A frame as it was on the wire, with all that is known of it: what sinks get. Any thread.
 
 Frames never change once made. Numbers are as sent; names are RFC 9113's.
 """
@@ -13,11 +13,11 @@ from .field_blocks import Field, FieldBlock
 from .names import code_name, flag_names, frame_name, setting_name
 
 NOT_HTTP2 = -1
-"""The ``type`` of what is no frame: the first octets of something else than HTTP/2."""
+"""The ``type`` of octets that are not HTTP/2, which are no frame."""
 
 
 class Direction(StrEnum):
-    """Which way a frame went, as the server sees it."""
+    """The direction of a frame, as the server sees it."""
 
     RECEIVED = "received"
     SENT = "sent"

@@ -1,8 +1,8 @@
-"""Octets -> frames -> what is in them, whatever they are (RFC 9113 sections 4 and 6). Pure.
+"""Octets -> frames -> the contents of frames (RFC 9113 sections 4 and 6). Pure.
 
-Unlike the server's frame gate this refuses nothing: what is wrong with a frame is said, and the
-next one is read. A payload longer than any frame may be is skipped unread, so that no client
-decides how much is kept here.
+Unlike the server's frame gate this module refuses nothing: it says what is wrong with a frame and
+reads the next one. A payload that is too long for any frame is skipped, so that clients cannot make
+the tap keep it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class FrameCutter:
         self.max_frame_size = MAX_FRAME_SIZE
         """What the receiving side's SETTINGS_MAX_FRAME_SIZE allows."""
         self.dead = False
-        """Set once the octets mean nothing any more."""
+        """True once the octets cannot be read as frames any more."""
 
     def feed(self, octets: bytes) -> Iterator[RawFrame | NotFrames]:
         """Take ``octets``; return the frames that they complete."""
@@ -81,7 +81,7 @@ class FrameCutter:
             self._preface_missing = False
             position = len(PREFACE)
         elif not self._begun and data.startswith(b"HTTP/"):
-            yield self._give_up(data)  # our answer to a client of HTTP/1.1
+            yield self._give_up(data)  # the server's answer to a client of HTTP/1.1
             return
         self._data = b""
         while True:

@@ -1,8 +1,9 @@
 """The recorder: keeps what connections and requests were, for tests to read.
 
-A sink of the tap on the loop's thread; read on any thread, under one lock. Since the tap sees a
-frame before it leaves, a request is complete here before its client can know that it is answered.
-The invariant: what is kept is bounded, whatever clients do. The oldest goes first, and is counted.
+A sink of the tap on the loop's thread, read on any thread under one lock. The tap sees a frame
+before the frame leaves, so a request is complete here before its client can know of the answer.
+The invariant: what is kept is bounded, whatever clients do. The oldest entries are dropped first,
+and counted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MAX_CONNECTIONS = 1_000
 MAX_FRAMES = 10_000
 """Frames kept of one connection."""
 MAX_FRAMES_IN_ALL = 100_000
-"""Frames kept of all connections; the oldest connection's go first."""
+"""Frames kept of all connections; those of the oldest connection are dropped first."""
 MAX_REQUESTS = 10_000
 """Requests kept of all connections."""
 MAX_BODY = 1_048_576
@@ -48,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Request:
-    """A request that goes on: what is replaced, and what only grows."""
+    """A request that is not over: fields that are replaced, and fields that only grow."""
 
     record: RequestRecord
     body: bytearray = field(default_factory=bytearray)
@@ -114,7 +115,7 @@ class Recorder:
         # any thread, under _changed
         self._changed = threading.Condition()
         self._version = 0
-        """Grows with everything that is recorded."""
+        """A count that grows with everything that is recorded."""
         self._connections: dict[int, _Connection] = {}
         self._connections_dropped = 0
         self._requests: deque[tuple[_Connection, _Request]] = deque()
@@ -201,7 +202,7 @@ class Recorder:
             self._touch()
 
     def close(self) -> None:
-        """See Sink. What was recorded can still be read."""
+        """See Sink. Records can still be read."""
 
     def _touch(self) -> None:
         self._version += 1

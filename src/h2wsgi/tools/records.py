@@ -1,7 +1,7 @@
 """What a test reads of a recorded server: connections and requests as they were. Any thread.
 
-Records are snapshots: one that a test holds never changes, the next look makes new ones. Times are
-seconds of ``time.monotonic()``, sizes are octets.
+Records are snapshots: a record never changes, and each look makes new ones. Times are seconds of
+``time.monotonic()``, sizes are octets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Records(list[T]):
     """A list of the records that are still kept, oldest first."""
 
     dropped: int
-    """How many older ones were dropped because there is a limit."""
+    """How many older records the limit has dropped."""
 
     def __init__(self, kept: Iterable[T] = (), dropped: int = 0) -> None:
         super().__init__(kept)
@@ -63,7 +63,7 @@ class GoAway(NamedTuple):
 class RequestRecord:
     """One request and its response, as far as they have come.
 
-    Fields are told with how the client, or the server, encoded them. Pseudo-fields are among them.
+    Each field says how its sender encoded it. Pseudo-fields are among them.
     """
 
     connection: int

@@ -1,7 +1,7 @@
-"""What a connection's frames add up to: its streams, its windows, its settings. Pure.
+"""A connection's streams, windows and settings, as its frames tell them. Pure.
 
-Kept by the tap for itself, from the frames alone, so that it can be compared with what the engine
-does. A change of SETTINGS counts from the acknowledgement on (RFC 9113 section 6.5.3).
+The tap keeps these from the frames alone, so that they can be compared with the engine's. A change
+of SETTINGS counts from its acknowledgement on (RFC 9113 section 6.5.3).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIRST_WINDOW = 65_535
 """Octets; the connection's and, until SETTINGS change it, each stream's (section 6.9.2)."""
 LARGEST_WINDOW = 2**31 - 1
 MAX_STREAMS = 10_000
-"""Streams known at once; a client that opens more has long been refused."""
+"""Streams known at once. The server refuses clients long before they open more."""
 MAX_PENDING = 1_000
 """SETTINGS frames that wait for their acknowledgement."""
 
@@ -39,13 +39,13 @@ class _Half:
     """One direction of a stream: what its sender did."""
 
     spent: int = 0
-    """Octets sent less those credited: the window is the initial one less this."""
+    """Octets sent less those credited; the window is its initial size less this."""
     head_seen: bool = False
     ended: bool = False
 
 
 class StreamTable:
-    """The streams of one connection, as its frames tell of them."""
+    """The streams of one connection, as its frames tell them."""
 
     def __init__(self) -> None:
         self._sides = {direction: _Side() for direction in Direction}
@@ -121,7 +121,7 @@ class StreamTable:
             side.connection += increment
             window = side.connection
         elif (halves := self._streams.get(stream_id)) is None:
-            return ""  # on its way when the stream closed (section 6.9)
+            return ""  # It was on its way when the stream closed (section 6.9).
         else:
             half = halves[_other(direction)]
             half.spent -= increment
@@ -133,7 +133,7 @@ class StreamTable:
         self._sides[direction].announced.append(settings)
 
     def acknowledged(self, direction: Direction) -> Iterable[Setting] | None:
-        """``direction``'s sender took the other's oldest SETTINGS over; return them, or None."""
+        """The sender of ``direction`` acknowledged the oldest SETTINGS; return them, or None."""
         announced = self._sides[_other(direction)].announced
         if not announced:
             return None

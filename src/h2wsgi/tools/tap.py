@@ -1,9 +1,9 @@
-"""The tap: a connection's octets in both directions, decoded once, told to every sink.
+"""The tap: decodes a connection's octets in both directions once, and tells every sink.
 
 Loop thread only. The tap knows nothing of the engine; both read the same octets. Whatever a client
 sends, a tap never raises and keeps a bounded amount: the frame being received, one field block,
 two dynamic tables, the open streams. The invariant of order: a sink hears of a frame before the
-engine acts on it, or before it leaves.
+engine acts on the frame, or before the frame leaves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .streams import HEADER_TABLE_SIZE, MAX_FRAME_SIZE, StreamTable
 SMALLEST_FRAME, LARGEST_FRAME = 2**14, 2**24 - 1
 """Octets; what SETTINGS_MAX_FRAME_SIZE may be (RFC 9113 section 6.5.2)."""
 MAX_SHOWN = 60
-"""Octets of something else than HTTP/2 that are shown."""
+"""Octets shown of what is not HTTP/2."""
 
 
 class Sink(Protocol):
@@ -61,7 +61,7 @@ class Taps:
     def __init__(self, sinks: Iterable[Sink], log: Log, config: Config) -> None:
         self._sinks = list(sinks)
         self._log = log
-        # What is over the engine's own limit (four times the option) ends the connection.
+        # The engine ends a connection beyond this limit, four times the option.
         self._max_octets = 4 * config.max_field_section
         self._connections = 0
 
@@ -71,11 +71,11 @@ class Taps:
         return Tap(self._connections, self, self._max_octets)
 
     def add(self, sink: Sink) -> None:
-        """Let one more listen; it hears nothing of what was before."""
+        """Add a sink, which hears of nothing that was before."""
         self._sinks.append(sink)
 
     def tell(self, event: Callable[[Sink], None]) -> None:
-        """Tell every sink of an event. One that raises is logged and dismissed for good."""
+        """Tell every sink of an event. A sink that raises is logged and dismissed for good."""
         for sink in tuple(self._sinks):
             try:
                 event(sink)
@@ -211,7 +211,7 @@ class Tap:
     def _take_fragment(self, way: _Way, raw: RawFrame, payload: Payload) -> None:
         """Put a piece of a field block to the others; read the block if it is the last one."""
         if payload.problems:
-            # Whatever the sender meant by it, its table is not ours from here on.
+            # Whatever the sender means, its table and ours differ from here on.
             way.reader.lose()
         if raw.type != CONTINUATION:
             ends_stream = raw.type == HEADERS and bool(raw.flags & FLAG_END_STREAM)

@@ -1,7 +1,7 @@
 """The trace: every frame as it comes and goes, to standard error and to a file.
 
-A sink of the tap, on the loop's thread; lines go through a log writer, so a terminal or a disk that
-blocks never stalls the loop. What it could not take is counted there.
+A sink of the tap, on the loop's thread. Lines go through a log writer, so a terminal or a disk that
+blocks never stalls the loop. The log writer counts the lines that it has to drop.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def _on_standard_error(config: Config, log: Log, wanted: Filter) -> Trace:
     as_json = config.log_format == "json"
     form = JSONForm() if as_json else TextForm(colour=is_coloured(sys.stderr))
     if log.standard_error is not None:
-        # The command's: one queue for both keeps lines whole and in order.
+        # The command's writer: one queue for log and trace keeps lines whole and in order.
         return Trace(log.standard_error, form, wanted, owned=False)
     writer = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
     return Trace(writer, form, wanted, owned=True)
 
 
 def is_coloured(stream: TextIO | None) -> bool:
-    """Return whether a person reads ``stream`` and has nothing against colours (no-color.org)."""
+    """Return whether ``stream`` is a terminal whose user allows colours (no-color.org)."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or stream is None:
         return False
     try:

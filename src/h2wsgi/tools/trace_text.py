@@ -1,6 +1,6 @@
 """A frame as lines for people, much as ``nghttp -v`` shows it. Pure.
 
-No octet of a client reaches a line unescaped, and no frame makes more than a screen or two of them.
+No octet of a client reaches a line unescaped, and no frame takes more than a screen or two.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TextForm:
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
         self._start: float | None = None
-        """When the first thing was told; all times shown are since then."""
+        """The time of the first event; lines show times since then."""
 
     def opened(self, info: ConnectionInfo) -> str:
         """Return the line of a new connection."""

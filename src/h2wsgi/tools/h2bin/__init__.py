@@ -1,4 +1,4 @@
 """A WSGI application whose endpoints show HTTP/2 to a client, good and bad. Application threads.
 
-Everything that it does to streams and connections goes by ``environ["h2wsgi.stream"]``.
+All that the endpoints do to streams and connections goes through ``environ["h2wsgi.stream"]``.
 """

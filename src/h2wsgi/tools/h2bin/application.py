@@ -1,4 +1,4 @@
-"""The application: which endpoint a request is for, and what to say if it is for none."""
+"""The application: finds the endpoint of a request, or answers that there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .index import page
 from .request import BadRequest, Request
 
 MODULES = (plain, wire, streams, raw, illegal)
-"""Whose import fills the list of endpoints."""
+"""Importing these modules fills the list of endpoints."""
 
 
 class H2Bin:

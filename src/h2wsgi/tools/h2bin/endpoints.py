@@ -22,7 +22,7 @@ class Endpoint:
     query: str
 
     def match(self, segments: list[str]) -> dict[str, str] | None:
-        """Return what stands in the open places of a path, or None if it is another's."""
+        """Return what fills the open places of the path, or None if the path does not match."""
         own = self.path.strip("/").split("/")
         if len(own) != len(segments):
             return None
@@ -41,7 +41,7 @@ ENDPOINTS: list[Endpoint] = []
 def endpoint(
     group: str, path: str, words: str, *, example: str | None = None, query: str = ""
 ) -> Callable[[Handler], Handler]:
-    """Add what is decorated to the list. ``words`` are its line of the index page."""
+    """Add the decorated function to the list. ``words`` describe it on the index page."""
 
     def add(handler: Handler) -> Handler:
         link = path if example is None and "<" not in path else example or ""
@@ -52,7 +52,7 @@ def endpoint(
 
 
 def find(path: str) -> tuple[Endpoint, dict[str, str]] | None:
-    """Return the endpoint of a path with its open places, or None."""
+    """Return the endpoint of a path and what fills its open places, or None."""
     segments = path.strip("/").split("/")
     for candidate in ENDPOINTS:
         if (names := candidate.match(segments)) is not None:

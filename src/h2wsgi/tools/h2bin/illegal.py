@@ -1,7 +1,7 @@
 """What a client must survive: frames that break RFC 9113, one rule each.
 
-A client that finds one ends the stream or the connection, as the section says. Whatever it does,
-the server has done with the stream.
+A client that finds a violation ends the stream or the connection, as the RFC's section says. The
+server is done with the stream, whatever the client does.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HEAD = headers(OK)
 
 
 class Violation(NamedTuple):
-    """``frames`` are made for the number of the stream. They are the answer, or precede it."""
+    """``frames`` makes the frames for a stream's number: the answer, or what precedes it."""
 
     section: str
     words: str
@@ -62,7 +62,7 @@ def _before(section: str, words: str, *frames: Frame) -> Violation:
 
 
 def _head(section: str, words: str, fields: Fields) -> Violation:
-    """A head that is malformed, and otherwise a good answer."""
+    """A malformed head with a good answer behind it."""
     return _answer(section, words, headers(fields), END)
 
 

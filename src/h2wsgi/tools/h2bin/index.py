@@ -84,7 +84,7 @@ def _rows(group: str) -> str:
 
 def _name(item: Endpoint) -> str:
     name = f"<code>{escape(item.path)}</code>"
-    # Without its first slash, so that it holds below a prefix too.
+    # Without the first slash, so that links work below a prefix too.
     return f'<a href="{escape(item.example[1:])}">{name}</a>' if item.example else name
 
 

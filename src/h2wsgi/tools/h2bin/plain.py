@@ -1,4 +1,4 @@
-"""Endpoints that answer as any server would: what to compare the others with."""
+"""Endpoints that answer as any server would, to compare the others with."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 class BadRequest(Exception):
-    """What is asked for makes no sense; ``str()`` says why, to the client."""
+    """The request makes no sense; ``str()`` tells the client why."""
 
 
 class Request:

@@ -1,8 +1,8 @@
 """Who may see the inspector: the page itself and whoever was given its URL, nobody else. Pure.
 
-What a request must be (each against somebody): its Host is the loopback with our port, or another
-name was made to lead here (DNS rebinding); no other site's page sent it; it knows the token, or
-another user of this machine guessed the port. Nothing allows other origins to read an answer.
+A request must pass three checks. Its Host is the loopback with our port: another name may have been
+made to lead here (DNS rebinding). No other site's page sent it. It has the token, which another
+user of this machine does not know. No answer may be read by other origins.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""What every answer carries."""
+"""Fields of every answer."""
 
 
 class Guard:
-    """Lets requests pass, or says with which status they are refused."""
+    """Lets requests pass, or refuses them with a status."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.token = secrets.token_urlsafe(16)
-        """In the page's URL, as its first folder: a cookie would go to other ports too."""
+        """The first folder of the page's URL. No cookie, which would go to other ports too."""
         host, port = address
         names = ("localhost", "127.0.0.1", "[::1]", host_of(host))
         self._hosts = frozenset(f"{name}:{port}" for name in names)
@@ -41,7 +41,7 @@ class Guard:
     def refusal(
         self, path: str, hosts: list[str], headers: Mapping[str, str]
     ) -> tuple[HTTPStatus, str] | None:
-        """Return a status and a sentence for who may not see ``path``; None for who may."""
+        """Return None if the client may see ``path``, else a status and a sentence."""
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return HTTPStatus.MISDIRECTED_REQUEST, "The inspector has no such host."
         origin = headers.get("Origin")

@@ -29,7 +29,7 @@ MAX_HEAD = 16_384
 HEAD_TIMEOUT = 5.0
 """Seconds that a request may take to arrive."""
 SEND_TIMEOUT = 10.0
-"""Seconds that a client may take nothing of what it is sent."""
+"""Seconds that a client may go without reading."""
 TICK = 0.15
 """Seconds between two messages to a page."""
 SILENCE = 5.0
@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Any
 
     def setup(self) -> None:
-        """See socketserver. The whole request is read first, with one deadline for all of it."""
+        """See socketserver. Reads the whole request first, with one deadline."""
         super().setup()
         self.rfile.close()
         self.rfile = io.BytesIO(self._read_head())
@@ -171,7 +171,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
             stopping.wait(TICK)
             if self._has_hung_up():
-                return  # its place is another page's now, not only once a write fails
+                return  # so that another page gets the place at once, and not when a write fails
 
     def _has_hung_up(self) -> bool:
         self.connection.settimeout(0)
@@ -216,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
         self._refuse(status, status.phrase)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """See http.server: not on standard error."""
+        """Log nothing; http.server would write to standard error."""
 
 
 def _joined(pieces: Iterable[str]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""What is seen as an HTTP Archive: HAR 1.2, one entry for each stream. Any thread.
+"""What the inspector knows, as an HTTP Archive: HAR 1.2, one entry a stream. Any thread.
 
 The timings are the server's: ``blocked`` until the application was called, ``send`` until the
 request's content was there, ``wait`` until the response's head left, ``receive`` until its end.
-They add up to ``time``, as HAR demands. Contents are not kept, so they are not in it.
+They add up to ``time``, as HAR demands. Contents are not kept, so the archive has none.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _request(stream: SeenStream, fields: tuple[Field, ...], frames: list[Frame])
 def _query(path: str) -> list[dict[str, str]]:
     try:
         pairs = parse_qsl(urlsplit(path).query, keep_blank_values=True)
-    except ValueError:  # nothing that urlsplit takes apart
+    except ValueError:  # urlsplit cannot take it apart
         return []
     return [{"name": name, "value": value} for name, value in pairs]
 
@@ -95,7 +95,7 @@ def _response(stream: SeenStream, fields: tuple[Field, ...], frames: list[Frame]
     content = {"size": stream.sent, "mimeType": known.get("content-type", "")}
     try:
         phrase = HTTPStatus(stream.status).phrase
-    except ValueError:  # 0 if there was none, or a number of the application's own
+    except ValueError:  # 0 without a status; applications may have numbers of their own
         phrase = ""
     return {
         "status": stream.status,
@@ -133,7 +133,7 @@ def _timings(stream: SeenStream, frames: list[Frame]) -> dict[str, float]:
     end = stream.ended_at or stream.closed_at or (frames[-1].time if frames else stream.started)
     marks = [stream.started]
     for at in (stream.began_at, stream.request_ended_at, stream.head_at, end):
-        # What has not been is at once; what was before the one before it took no time.
+        # An event that has not been counts as now; one that came too early took no time.
         marks.append(min(max(marks[-1], marks[-1] if at is None else at), max(end, marks[0])))
     names = ("blocked", "send", "wait", "receive")
     parts = {

@@ -1,10 +1,10 @@
 """The ledger: what the inspector knows of connections and streams, and what changed since a look.
 
-A sink of the tap on the loop's thread, told by application threads when they begin and end, read by
-the pages' threads: all under one lock, held for microseconds. The invariant: what is kept is
-bounded, whatever clients do; the oldest goes first, and is counted. There are no queues for pages:
-each asks for what changed since its last look, so a slow one gets less often more and costs the
-same.
+The loop's thread writes to it as a sink of the tap, application threads when they begin and end,
+and pages' threads read it. One lock guards all, held for microseconds. The invariant: what is kept
+is bounded, whatever clients do; the oldest entries are dropped first, and counted. Pages have no
+queues: a page asks for what changed since its last look, so a slow page costs no more than a fast
+one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MAX_STREAMS = 2_000
 MAX_TROUBLES = 500
 """Resets, GOAWAYs and problems kept."""
 MAX_WEIGHT = 67_108_864
-"""Octets that all frames kept may take, as far as can be told; the oldest streams' go first."""
+"""Octets of all frames kept, about; those of the oldest streams are dropped first."""
 MAX_DEBUG = 200
 """Octets shown of a GOAWAY's debug data, among the troubles."""
 
 
 class Totals(NamedTuple):
-    """What there was in all, kept or not."""
+    """Counts of all that there was, kept or not."""
 
     streams: int
     frames: int
@@ -45,7 +45,7 @@ class Changes(NamedTuple):
     """What changed since a look; the objects go on changing."""
 
     cursor: int
-    """What to ask with the next time."""
+    """The cursor for the next look."""
     connections: list[SeenConnection]
     streams: list[SeenStream]
     troubles: list[Trouble]

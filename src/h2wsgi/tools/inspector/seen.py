@@ -1,7 +1,7 @@
 """One connection and one stream as the inspector has seen them. Under the ledger's lock.
 
-Times are seconds of ``time.monotonic()``, sizes are octets. Bounded: what there may be any number
-of is kept up to a limit, and counted.
+Times are seconds of ``time.monotonic()``, sizes are octets. All lists are bounded: entries beyond a
+limit are only counted.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ MAX_TEXT = 2_000
 MAX_SETTINGS = 100
 """Settings kept of one side."""
 MAX_SAMPLES = 500
-"""Looks at a connection's windows."""
+"""Samples kept of a connection's windows."""
 SAMPLE_EVERY = 0.025
-"""Seconds between them, but each time one is used up counts."""
+"""Seconds between two samples; a window that is used up is sampled at once."""
 MAX_CONNECTION_FRAMES = 100
 """Frames kept of a connection that belong to no open stream."""
 MAX_CONNECTION_WEIGHT = 4_096
-"""Octets that one of these may take; a heavier one is only counted."""
+"""Octets of such a frame; a larger one is only counted."""
 FRAME_WEIGHT, FIELD_WEIGHT, SETTING_WEIGHT = 700, 250, 120
 """Octets that a frame, a field and a setting take beside their text, about."""
 
@@ -44,7 +44,7 @@ class Trouble(NamedTuple):
     """What somebody should look at."""
 
     cursor: int
-    """The ledger's when it was noted."""
+    """The ledger's cursor when the trouble was noted."""
     time: float
     connection: int
     stream_id: int
@@ -75,7 +75,7 @@ class SeenStream:
 
     def __init__(self, number: int, head: Frame) -> None:
         self.number = number
-        """Its place among all streams of the server, from 1."""
+        """The stream's place among all streams of the server, from 1."""
         self.connection = head.connection
         self.stream_id = head.stream_id
         self.started = head.time
@@ -86,7 +86,7 @@ class SeenStream:
         self.began_at: float | None = None
         """When the application was called."""
         self.returned_at: float | None = None
-        """When it was done, its iterable closed."""
+        """When the application was done and its iterable closed."""
         self.request_ended_at: float | None = None
         self.head_at: float | None = None
         """When the final response's head left."""
@@ -97,7 +97,7 @@ class SeenStream:
         """The error code of the first RST_STREAM."""
         self.reset_by_client = False
         self.blocks: list[tuple[float, float | None]] = []
-        """When the response waited for a window: begin and end, None while it does."""
+        """When the response waited for a window: begin and end; None for a wait that goes on."""
         self.server_window = 1
         """What the server may still send on the stream."""
         self.sent = self.received = 0
@@ -109,7 +109,7 @@ class SeenStream:
         """The ledger's cursor at the last change."""
 
     def take(self, frame: Frame, connection: SeenConnection) -> int:
-        """Take a frame of this stream; return by how much what is kept has grown."""
+        """Take a frame of this stream; return the octets that are kept more than before."""
         self.frames_seen += 1
         self.problems += bool(frame.problems)
         if frame.windows.server_stream is not None:
@@ -140,7 +140,7 @@ class SeenStream:
             self.status = int(status) if len(status) == 3 and status.isdecimal() else 0
         elif frame.data_length is not None:
             self.sent += frame.data_length
-            # It was sent, so it did not wait any more: after SETTINGS, say.
+            # DATA was sent, so the wait is over, perhaps by SETTINGS.
             self._end_block(frame.time, connection)
         if frame.ends_stream:
             self.ended_at = frame.time
@@ -187,7 +187,7 @@ class SeenStream:
         grown = weight_of(frame)
         self.frames.append(frame)
         if len(self.frames) > MAX_FRAMES:
-            # One in the middle: how it began and how it goes on matter most.
+            # Drop one in the middle: the beginning and the end matter most.
             grown -= weight_of(self.frames.pop(MAX_FRAMES // 2))
             self.frames_dropped += 1
         self.weight += grown
@@ -214,7 +214,7 @@ class SeenConnection:
         self.open: dict[int, SeenStream] = {}
         """Streams that are not closed, by identifier."""
         self.blocked: dict[SeenStream, None] = {}
-        """Those that wait for a window."""
+        """Streams that wait for a window."""
         self.streams = self.frames_seen = self.resets = self.goaways = self.problems = 0
         self.settings: dict[Direction, dict[int, int]] = {way: {} for way in Direction}
         """What each side has announced; ``received`` are the client's."""
@@ -224,16 +224,16 @@ class SeenConnection:
         """When the last frame was seen."""
         self.samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self.frames: deque[Frame] = deque(maxlen=MAX_CONNECTION_FRAMES)
-        """The last of stream 0, and of streams that are closed or never were."""
+        """The last frames of stream 0, and of streams that are closed or never were."""
         self.other_frames = 0
-        """How many there were of these."""
+        """How many of these frames there were, kept or not."""
         self.closed_at: float | None = None
         self.reason = ""
         self.changed = 0
         """The ledger's cursor at the last change."""
 
     def take(self, frame: Frame, *, of_stream: bool) -> None:
-        """Take any frame of the connection; those ``of_stream`` are kept there."""
+        """Take any frame of the connection; the stream keeps those that are ``of_stream``."""
         self.frames_seen += 1
         self.problems += bool(frame.problems)
         if frame.last_stream_id is not None:

@@ -1,9 +1,9 @@
 """The inspector's HTTP/1.1 server: the page, its events, details and exports.
 
-Threads of its own: one accepts, one serves each client, at most MAX_CLIENTS of them; all daemons,
-all gone when :meth:`Inspector.close` returns. They share the ledger with the server and nothing
-else, so what a client does or fails to do here reaches nobody. Requests are bounded in size and in
-time.
+Runs on threads of its own: one accepts, and one serves each client, MAX_CLIENTS of them at most.
+All are daemons, and have ended when :meth:`Inspector.close` returns. They share nothing but the
+ledger with the server, so no client of the inspector disturbs it. Requests are bounded in size and
+in time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .watched import Watched
 MAX_CLIENTS = 32
 """Connections at once; more are closed."""
 ACCEPT_PAUSE = 0.1
-"""Seconds until the next attempt after an accept that failed, for want of descriptors say."""
+"""Seconds to wait after an accept that failed, for want of descriptors perhaps."""
 JOIN_TIMEOUT = 2.0
-"""Seconds for a thread to end; none should need them."""
+"""Seconds that a thread gets to end; no thread should need them."""
 
 
 class Inspector:
@@ -38,7 +38,7 @@ class Inspector:
     def __init__(self, where: str, log: Log) -> None:
         self.ledger = Ledger()
         self.url = ""
-        """The page's, token and all; once started."""
+        """The page's URL, with its token, once the inspector is started."""
         self._where = where
         self._log = log
         self._server: _Server | None = None
@@ -67,7 +67,7 @@ class _Server(ThreadingHTTPServer):
     timeout = 1.0
     """Seconds between looks at whether it is over, should nobody be able to wake it."""
     daemon_threads = True
-    block_on_close = False  # it would wait without end; stop() waits
+    block_on_close = False  # socketserver would wait without end; stop() waits itself
 
     def __init__(self, listening: socket, ledger: Ledger, log: Log) -> None:
         self.address: tuple[str, int] = listening.getsockname()[:2]
@@ -93,7 +93,7 @@ class _Server(ThreadingHTTPServer):
         if self.stopping.is_set():
             return
         self.stopping.set()
-        with suppress(OSError):  # it wakes whoever accepts
+        with suppress(OSError):  # wakes the thread that accepts
             create_connection(self.address, JOIN_TIMEOUT).close()
         self._accepting.join(JOIN_TIMEOUT)
         self.socket.close()
@@ -115,7 +115,7 @@ class _Server(ThreadingHTTPServer):
         try:
             return super().get_request()
         except OSError:
-            self.stopping.wait(ACCEPT_PAUSE)  # or this would be tried again at once, for ever
+            self.stopping.wait(ACCEPT_PAUSE)  # or the accept would be tried again at once, for ever
             raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:

@@ -1,7 +1,7 @@
-"""What is seen, as JSON's types: rows for the page, details on demand, the export. Any thread.
+"""What the inspector knows, as JSON: rows for the page, details, the export. Any thread.
 
 Times on the page are milliseconds since the inspector began. Objects may change while they are
-read here; a row that mixes two moments is sent again, as its stream has changed since.
+read here. A row that mixes two moments is sent again, because its stream has changed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ ROW = (
     "returned", "head", "ended", "closed", "request_ended", "reset", "reset_by_client", "blocks",
     "sent", "received", "frames", "problems",
 )  # fmt: skip
-"""What the numbers of a stream's row are, in order; an export has them by these names."""
+"""The columns of a stream's row, in order; the keys of a stream in an export."""
 
 
 class Shapes:
-    """Makes them, with times counted from a ledger's beginning."""
+    """Makes JSON's types, with times counted from a ledger's beginning."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -108,7 +108,7 @@ class Shapes:
         }
 
     def frame(self, frame: Frame) -> dict[str, Any]:
-        """Return a frame, with the keys of the trace's."""
+        """Return a frame, with the keys of a trace."""
         return {"at": self._ms(frame.time)} | frame_values(frame)
 
     def stream_details(self, stream: SeenStream, frames: Iterable[Frame]) -> dict[str, Any]:

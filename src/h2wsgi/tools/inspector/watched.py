@@ -1,7 +1,7 @@
 """The application, watched: when it was called for a stream, and when it was done.
 
-A middleware on application threads, outermost, so that faults count as the application's. It passes
-everything through as it is: what the server does with a list, a file or a generator stays the same.
+A middleware on application threads. It is the outermost one, so faults count as the application's.
+It passes everything through unchanged, so the server treats lists, files and generators as ever.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Watched:
         """Call the application."""
         stream: Stream = environ["h2wsgi.stream"]
         seen = self._ledger.began(stream.connection.number, stream.stream_id)
-        if seen is None:  # one of too many
+        if seen is None:  # the ledger does not keep this stream
             return self._app(environ, start_response)
         later = False
         try:
             content = self._app(environ, start_response)
-            # These are whole, or the server's to read. What is no iterable is its to complain of.
+            # Lists are whole, the server reads files, and it refuses what is no iterable.
             whole = isinstance(content, list | tuple | str | bytes | FileWrapper)
             if whole or not hasattr(type(content), "__iter__"):
                 return content
@@ -46,7 +46,7 @@ class Watched:
 
 
 class _Content:
-    """What the application returned; its end is told."""
+    """What the application returned. Its end is noted."""
 
     def __init__(self, content: Iterable[bytes], ended: Callable[[], None]) -> None:
         self._content = content
@@ -66,7 +66,7 @@ class _Content:
 
 
 class _SizedContent(_Content):
-    """Of one that has a length: the server declares that of a single chunk."""
+    """For an iterable with a length, which tells the server of a single chunk."""
 
     def __len__(self) -> int:
         return len(self._content)  # type: ignore[arg-type]
