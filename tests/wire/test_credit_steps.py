@@ -9,8 +9,8 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi import Setting
-from support.peer import Peer, Type
-from support.settled import PATIENCE, settle
+from support.peer import Peer
+from support.settled import PATIENCE, eventually, settle
 
 
 @pytest.fixture(params=["fast", "h2"])
@@ -24,16 +24,18 @@ class Reader:
     def __init__(self, first: int, window: int) -> None:
         self.first = first
         self.window = window
+        self.octets = 0
         self.has_asked = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         content = environ["wsgi.input"].read(self.first)
         environ["h2wsgi.stream"].change_settings({"INITIAL_WINDOW_SIZE": self.window})
         self.has_asked.set()
+        self.octets = len(content)
         while octet := environ["wsgi.input"].read(1):
-            content += octet
+            self.octets += len(octet)
         start_response("200 OK", [])
-        return [b"%d" % len(content)]
+        return [b"%d" % self.octets]
 
 
 def begin(peer: Peer, app: Reader) -> int:
@@ -56,17 +58,15 @@ def test_credit_comes_in_quarters_of_the_smaller_window(
     server = serve(app, engine=engine)
     with connect(server) as peer:
         stream_id = begin(peer, app)
-        peer.data(stream_id, bytes(100))
-        peer.wait_until(lambda: peer.send_window(stream_id) == 100, "all of the credit")
-        steps = [
-            frame.increment or 0
-            for frame in peer.log
-            if frame.type == Type.WINDOW_UPDATE and frame.stream_id == stream_id
-        ]
-        # Several may have become one frame.
-        assert [step % 25 for step in steps] == [0] * len(steps)
+        for octets in range(24, 240, 25):
+            peer.data(stream_id, bytes(24))
+            eventually(lambda octets=octets: app.octets == octets, "the content to be read")
+            peer.roundtrip()
+            assert peer.send_window(stream_id) == 76
+            peer.data(stream_id, bytes(1))
+            peer.wait_until(lambda: peer.send_window(stream_id) == 100, "all of the credit")
         peer.data(stream_id, b"", end_stream=True)
-        assert peer.response(stream_id).body == b"100"
+        assert peer.response(stream_id).body == b"225"
     settle(server)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from conftest import Connect, Serve
 from h2wsgi import Setting
 from support.settled import PATIENCE, eventually, remains, settle, wait_blocked
@@ -39,6 +41,18 @@ class App:
         return [b"small"]
 
 
+def wait_until_nothing_moves(server: Any) -> None:
+    """Wait until the transport is full, as windows are wide open, and so is what is below it."""
+    (protocol,) = server.server._protocols
+    looks: list[int] = []
+
+    def is_full() -> bool:
+        looks.append(protocol.connection.outflow.octets_taken)
+        return protocol.write_paused and len(looks) > 100 and len(set(looks[-100:])) == 1
+
+    eventually(is_full, "the transport to be full")
+
+
 def test_a_client_that_reads_nothing_for_now_is_heard_and_then_answered(
     serve: Serve, connect: Connect
 ) -> None:
@@ -47,7 +61,7 @@ def test_a_client_that_reads_nothing_for_now_is_heard_and_then_answered(
     with connect(server, receive_buffer=4_096, **OPEN_WINDOWS) as peer:
         peer.wait_settings_ack()
         large = peer.request(path="/large")
-        wait_blocked(server)  # the transport is full, as the windows are not
+        wait_until_nothing_moves(server)
         upload = peer.request("POST", "/upload", end_stream=False)
         assert app.upload_begun.wait(PATIENCE)
         peer.data(upload, b"content")
@@ -66,6 +80,7 @@ def test_what_a_thread_left_behind_writes_at_the_ceiling_is_dropped_behind_the_e
 ) -> None:
     """One response holds all the room; another ends while a thread of its own waits for some."""
     threads: list[threading.Thread] = []
+    first_is_written = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         write = start_response("200 OK", [])
@@ -75,10 +90,12 @@ def test_what_a_thread_left_behind_writes_at_the_ceiling_is_dropped_behind_the_e
 
         def write_twice() -> None:
             write(b"before the end")
+            first_is_written.set()
             write(b"behind it")
 
         threads.append(threading.Thread(target=write_twice))
         threads[0].start()
+        assert first_is_written.wait(PATIENCE)
         eventually(
             lambda: any(name.endswith("ceiling waiters") for name in remains(server)),
             "the thread to wait for room",
@@ -92,8 +109,33 @@ def test_what_a_thread_left_behind_writes_at_the_ceiling_is_dropped_behind_the_e
         wait_blocked(server)
         ended = peer.request(path="/ended")
         eventually(lambda: threads and not threads[0].is_alive(), "the thread to go on")
+        peer.roundtrip()  # the server has all that it handed over
         peer.window_update(ended, 1_000_000)
         assert peer.response(ended).body == b"before the end"
         peer.window_update(full, 1_000_000)
         assert peer.response(full).received == 1_000_000
+    settle(server)
+
+
+@pytest.mark.parametrize(("loop", "h2c"), [("uvloop", False), ("uvloop", True), ("asyncio", True)])
+def test_what_was_written_before_the_transport_is_closed_reaches_a_client_that_reads_late(
+    serve: Serve, connect: Connect, loop: str, h2c: bool
+) -> None:
+    """Not over asyncio's TLS, which drops what the socket had no room for (CPython 3.11)."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        write = start_response("200 OK", [])
+        for _ in range(LARGE // 100_000):
+            write(bytes(100_000))
+        environ["h2wsgi.stream"].close_transport()
+        return []
+
+    server = serve(app, loop=loop, h2c=h2c)
+    with connect(server, receive_buffer=4_096, **OPEN_WINDOWS) as peer:
+        peer.wait_settings_ack()
+        large = peer.request()
+        wait_until_nothing_moves(server)
+        peer.wait_closed()
+        assert peer.responses[large].received == LARGE
+        assert peer.ended == "end of file"
     settle(server)
