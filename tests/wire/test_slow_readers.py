@@ -117,11 +117,11 @@ def test_what_a_thread_left_behind_writes_at_the_ceiling_is_dropped_behind_the_e
     settle(server)
 
 
-@pytest.mark.parametrize(("loop", "h2c"), [("uvloop", False), ("uvloop", True), ("asyncio", True)])
+@pytest.mark.parametrize("h2c", [False, True], ids=["tls", "cleartext"])
 def test_what_was_written_before_the_transport_is_closed_reaches_a_client_that_reads_late(
-    serve: Serve, connect: Connect, loop: str, h2c: bool
+    serve: Serve, connect: Connect, h2c: bool
 ) -> None:
-    """Not over asyncio's TLS, which drops what the socket had no room for (CPython 3.11)."""
+    """On uvloop: asyncio's TLS drops what the socket had no room for (CPython 3.11)."""
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         write = start_response("200 OK", [])
@@ -130,8 +130,9 @@ def test_what_was_written_before_the_transport_is_closed_reaches_a_client_that_r
         environ["h2wsgi.stream"].close_transport()
         return []
 
-    server = serve(app, loop=loop, h2c=h2c)
+    server = serve(app, loop="uvloop", h2c=h2c)
     with connect(server, receive_buffer=4_096, **OPEN_WINDOWS) as peer:
+        peer.auto_window = False  # what comes to a closed socket is answered by a reset
         peer.wait_settings_ack()
         large = peer.request()
         wait_until_nothing_moves(server)
