@@ -1,0 +1,95 @@
+"""Mutants that live because they cannot matter, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Explained(NamedTuple):
+    """A mutant that no test has to find."""
+
+    module: str
+    """Name of its file, without ``.py``."""
+    line: str
+    """The source line, stripped."""
+    mutated: str
+    """The line with the mistake."""
+    why: str
+
+
+EXPLAINED: tuple[Explained, ...] = (
+    Explained(
+        "protocol",
+        "return self.write_paused and self.unsent > UNREAD_REPLIES",
+        "return self.write_paused and self.unsent >= UNREAD_REPLIES",
+        "One octet more or less of unread answers is nothing that anybody notices.",
+    ),
+    Explained(
+        "streams",
+        "self._arrives_from = stream_id",
+        "pass",
+        "It only says which content is taken without a lock; with one it is taken all the same.",
+    ),
+    Explained(
+        "mailbox",
+        "fd, self._fd = self._fd, -1",
+        "fd, self._fd = self._fd, -2",
+        "Any negative number says that there is no descriptor.",
+    ),
+    Explained(
+        "thread_pool",
+        "for _ in range(min(waiting, room, max(1, self._threads))):",
+        "for _ in range(min(waiting, room, max(0, self._threads))):",
+        "Threads below the eager ones count as at hand, so here there is one at least.",
+    ),
+    Explained(
+        "thread_pool",
+        "for _ in range(min(waiting, room, max(1, self._threads))):",
+        "for _ in range(min(waiting, room, max(2, self._threads))):",
+        "With a single thread the limit is one, and so there is room for one more at most.",
+    ),
+    Explained(
+        "hpack",
+        "len(fields) * self._longest + 2 * len(block) > self._max_octets",
+        "len(fields) * self._longest + 3 * len(block) > self._max_octets",
+        "A quick bound: a higher one only means that the exact sum is looked at more often.",
+    ),
+    Explained(
+        "hpack",
+        "len(fields) * self._longest + 2 * len(block) > self._max_octets",
+        "len(fields) * self._longest + 2 * len(block) >= self._max_octets",
+        "A quick bound: the exact sum, which is looked at then, decides.",
+    ),
+    Explained(
+        "response",
+        "self._remaining = -1",
+        "self._remaining = -0",
+        "start_response sets it, and before that nothing is sent by it.",
+    ),
+    Explained(
+        "response",
+        "self._remaining = -1",
+        "self._remaining = -2",
+        "start_response sets it, and before that nothing is sent by it.",
+    ),
+    Explained(
+        "response",
+        "self._without_content = False",
+        "self._without_content = True",
+        "start_response sets it, and before that nothing is sent by it.",
+    ),
+    Explained(
+        "response",
+        "self._without_content = False",
+        "pass",
+        "start_response sets it, and before that nothing looks at it.",
+    ),
+)
+
+
+def reason(module: str, line: str, mutated: str) -> str | None:
+    """Return why a mutant cannot matter, or None."""
+    for known in EXPLAINED:
+        if known[:3] == (module, line, mutated):
+            return known.why
+    return None

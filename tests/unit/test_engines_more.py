@@ -1,0 +1,33 @@
+"""What engines answer about streams that they do not know, or no longer."""
+
+from __future__ import annotations
+
+import pytest
+
+from h2wsgi.config import Config
+from h2wsgi.handover import Head
+from h2wsgi.http2.engines import make_engine
+from h2wsgi.http2.frame_types import FLAG_END_HEADERS, FLAG_END_STREAM, HEADERS
+from support.engines import Recorder
+
+REQUEST = b"\x82\x87\x84\x41\x01a"
+
+
+@pytest.mark.parametrize("name", ["fast", "h2"])
+def test_a_response_on_a_stream_that_is_not_open_is_not_sent(name: str) -> None:
+    recorder = Recorder((0,))
+    engine = recorder.engine = make_engine(recorder, Config.build(engine=name))
+    engine.start()
+    flags = FLAG_END_HEADERS | FLAG_END_STREAM
+    engine.receive_frame(HEADERS, flags, 1, REQUEST)
+    engine.receive_frame(HEADERS, flags, 3, b"\x82\x87\x84\xbe")
+    engine.reset_stream(3, 8)
+    engine.data_to_send()
+    head = Head(200)
+    for stream_id in (3, 5):
+        assert not engine.send_response(stream_id, head, b"content")
+        assert not engine.data_to_send()
+    assert engine.send_response(1, head, b"content")
+    assert engine.data_to_send()
+    assert not engine.send_response(1, head, b"content")
+    assert not engine.data_to_send()

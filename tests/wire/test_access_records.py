@@ -1,0 +1,73 @@
+"""What the access log says of a request: its own time, and who ended it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from conftest import Connect, Serve
+from h2wsgi.logs import AccessRecord, Log
+from support.settled import PATIENCE, eventually
+
+
+class Recorded:
+    """A server whose access records are kept. ``/slow`` takes a while, ``/held`` until told."""
+
+    def __init__(self, serve: Serve, **options: Any) -> None:
+        self.records: list[AccessRecord] = []
+        self.gate = threading.Event()
+        self.server = serve(self._app, **options)
+        events = self.server.server.log.events
+        self.server.server.log = Log(events, self.records.append)
+
+    def _app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/held":
+            assert self.gate.wait(PATIENCE)
+        start_response("200 OK", [])
+        return [b"well"]
+
+    def wait(self, number: int) -> AccessRecord:
+        """Return the last of so many records."""
+        eventually(lambda: len(self.records) == number, f"{number} records")
+        return self.records[-1]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_time_of_a_request_is_its_own(serve: Serve, connect: Connect, method: str) -> None:
+    """And not that since the connection's first one came: the client waited longer for each."""
+    recorded = Recorded(serve)
+    peer = connect(recorded.server)
+    for number in range(1, 6):
+        began = time.monotonic()
+        assert peer.get(method=method).body == b"well"
+        waited = time.monotonic() - began
+        assert 0 <= recorded.wait(number).seconds <= waited
+
+
+@pytest.mark.parametrize("engine", ["fast", "h2"])
+def test_a_request_that_the_client_reset_says_so(
+    serve: Serve, connect: Connect, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded = Recorded(serve, engine=engine)
+    peer = connect(recorded.server)
+    stream_id = peer.request(path="/held")
+    peer.roundtrip()
+    with caplog.at_level("DEBUG", "h2wsgi"):
+        peer.rst_stream(stream_id)
+        record = recorded.wait(1)
+    recorded.gate.set()
+    assert record.outcome == "reset by client: CANCEL"
+    assert not [r for r in caplog.records if "reset with" in r.getMessage()]
+
+
+def test_resets_by_the_client_count_once(serve: Serve, connect: Connect) -> None:
+    recorded = Recorded(serve, max_resets=20)
+    recorded.gate.set()
+    peer = connect(recorded.server)
+    for _ in range(20):
+        peer.rst_stream(peer.request())
+    peer.roundtrip()
+    assert peer.get().body == b"well"
