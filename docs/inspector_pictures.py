@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 import h2wsgi
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))

@@ -11,7 +11,7 @@ import dataclasses
 import sys
 import typing
 
-from h2wsgi.config import GROUPS, Config, option_types
+from h2wsgi.config.config import GROUPS, Config, option_types
 
 
 def size(octets: int) -> str:

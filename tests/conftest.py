@@ -18,7 +18,7 @@ os.environ["H2WSGI_THREAD_GUARD"] = "1"
 import pytest
 
 import h2wsgi
-from h2wsgi.running import ServerThread, loop_factory
+from h2wsgi.server.running import ServerThread, loop_factory
 from support.clients import install
 from support.peer import Peer
 

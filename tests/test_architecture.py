@@ -17,21 +17,28 @@ PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-# From the bottom up; a module imports its own layer and those below it.
-LAYERS: list[set[str]] = [
-    {"codes", "errors", "options", "guards", "log_writer", "x509"},
-    {"fault_rules"},
-    {"config", "addresses", "budget", "field_rules", "issuing", "mailbox", "settings"},
-    {"stream_control"},
-    {"logs", "handover", "devcert", "request"},
-    {"stream", "tls"},
-    {"peers", "http2", "wsgi", "loading", "banner", "overtime"},
-    {"accept", "tools"},
-    {"server", "toolbox"},
-    {"running", "h2bin"},
-    {"cli", "tools.fixture_server", "tools.pytest_plugin"},
-    {"__main__"},
-]
+# Which package may import which, from the top down; each may import itself. A name with a dot is a
+# module that stands on its own.
+AT_THE_BOTTOM = {"errors", "codes", "_version"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "__main__": {"command"},
+    "command": {"server", "tools", "tls", "log", "config"},
+    "testing": {"h2bin", "server", "tools", "wsgi", "tls", "log", "config"},
+    "h2bin": {"tools"},
+    "server": {"tools", "http2", "wsgi", "seam", "tls", "log", "config"},
+    "tools": {"http2", "wsgi", "seam", "log", "config"},
+    "http2": {"seam", "log", "config"},
+    "wsgi": {"seam", "log", "config"},
+    "seam": {"log", "config"},
+    "tls": {"log", "config"},
+    "log": {"config"},
+    "config": set(),
+    "errors": set(),
+    "codes": set(),
+    "_version": set(),
+}
+DIRECTLY_INSIDE = {"", "__main__", "_version", "errors", "codes", "h2bin"}
+"""The modules of the package that are in none of its packages."""
 
 
 def name_of(path: Path) -> str:
@@ -89,16 +96,6 @@ def in_package(name: str) -> list[Path]:
     return [path for path in MODULES if name_of(path).split(".")[0] == name]
 
 
-def layer(name: str) -> int:
-    """Return the layer of a module, or of a name in it: its own, or else its package's."""
-    parts = name.split(".")
-    for known in (".".join(parts[:2]), parts[0]):
-        for number, names in enumerate(LAYERS):
-            if known in names:
-                return number
-    raise AssertionError(f"{name} has no layer")
-
-
 def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
@@ -106,14 +103,37 @@ def is_type_checking(node: ast.AST) -> bool:
 # -------------------------------------------------------------------------------- imports
 
 
+def test_every_module_has_its_place() -> None:
+    names = [name_of(path) for path in MODULES if path.name != "__init__.py"]
+    packages = {name.partition(".")[0] for name in names if "." in name}
+    assert packages <= set(MAY_IMPORT)
+    assert {name for name in names if "." not in name} | {""} == DIRECTLY_INSIDE
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p)], ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    own = name_of(path).partition(".")[0]
+    allowed = {own, *MAY_IMPORT[own], *AT_THE_BOTTOM}
+    for name in imports(path):
+        if name.partition(".")[0] == "h2wsgi":
+            assert name.split(".")[1] in allowed, f"{name_of(path)} imports {name}"
+
+
+def test_the_table_has_no_way_up() -> None:
+    order = list(MAY_IMPORT)
+    for package, below in MAY_IMPORT.items():
+        assert all(order.index(name) > order.index(package) for name in below), package
+
+
 def test_asyncio_is_imported_where_the_loop_is_and_nowhere_else() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "asyncio")}
-    protocol = {"http2.protocol", "http2.ending", "http2.observed"}
-    assert found == {"server", "accept", "running", "mailbox"} | protocol
+    protocol = {"http2.protocol", "http2.closing", "http2.observed"}
+    assert found == {"server.server", "server.accept", "server.running", "seam.mailbox"} | protocol
 
 
 def test_the_event_loop_uvloop_is_known_to_running_alone() -> None:
-    assert {name_of(path) for path in MODULES if imports_any(path, "uvloop")} == {"running"}
+    found = {name_of(path) for path in MODULES if imports_any(path, "uvloop")}
+    assert found == {"server.running"}
 
 
 @pytest.mark.parametrize("path", in_package("wsgi"), ids=name_of)
@@ -134,7 +154,8 @@ def test_the_protocol_libraries_are_known_to_http2_and_to_the_tools_that_read_oc
 def test_the_tools_are_known_to_who_starts_a_server_alone() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "h2wsgi.tools")}
     outside = {name for name in found if not name.startswith("tools")}
-    assert outside <= {"server", "toolbox", "running", "cli", "h2bin"}
+    outside = {name for name in outside if not name.startswith("testing")}
+    assert outside <= {"server.server", "server.toolbox", "server.running", "command.cli", "h2bin"}
 
 
 def test_h2_itself_is_known_to_one_engine_and_else_only_for_its_error_codes() -> None:
@@ -144,52 +165,41 @@ def test_h2_itself_is_known_to_one_engine_and_else_only_for_its_error_codes() ->
             assert names <= {"h2.errors.ErrorCodes"}, name_of(path)
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p)], ids=name_of)
-def test_imports_point_down(path: Path) -> None:
-    own = name_of(path).split(".")[0]
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] != "h2wsgi" or parts[1] == "__version__":
-            continue
-        # A type may be named the other way round where both sides of the seam know each other.
-        if (own, parts[1]) == ("handover", "stream"):
-            continue
-        target = name.removeprefix("h2wsgi.")
-        assert layer(target) <= layer(name_of(path)), f"{name_of(path)} imports {name}"
-
-
-def test_the_seam_knows_the_stream_by_its_type_alone() -> None:
-    tree = tree_of(ROOT / "handover.py")
-    for node in ast.walk(tree):
+def imports_at_run_time(path: Path) -> set[str]:
+    """Return what a module imports, but for types."""
+    for_types: set[ast.AST] = set()
+    for node in ast.walk(tree_of(path)):
         if is_type_checking(node):
-            continue
-        for child in ast.iter_child_nodes(node):
-            assert not (isinstance(child, ast.ImportFrom) and child.module == "stream")
+            for_types.update(ast.walk(node))
+    package = ["h2wsgi", *path.relative_to(ROOT).parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node not in for_types:
+            base = package[: len(package) - node.level + 1] if node.level else []
+            found.add(".".join([*base, *([node.module] if node.module else [])]))
+            found.update(f"{'.'.join([*base, *([node.module] if node.module else [])])}.{a.name}"
+                         for a in node.names)  # fmt: skip
+    return found
 
 
-def test_modules_of_one_layer_do_not_import_each_other_in_a_circle() -> None:
-    graph: dict[str, set[str]] = {}
-    for path in MODULES:
-        known = {name_of(other) for other in MODULES}
-        graph[name_of(path)] = {
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = {name_of(path): path for path in MODULES if path.name != "__init__.py"}
+    graph = {
+        name: {
             target
-            for name in imports(path)
-            for target in (
-                name.removeprefix("h2wsgi."),
-                name.removeprefix("h2wsgi.").rpartition(".")[0],
-            )
-            if target and target in known and target != name_of(path)
+            for imported in imports_at_run_time(path)
+            if (target := imported.removeprefix("h2wsgi.")) in known and target != name
         }
-    graph["handover"].discard("stream")
-    graph.pop("")
-    seen: dict[str, str] = {}
+        for name, path in known.items()
+    }
+    done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         assert name not in trail, " -> ".join((*trail, name))
-        if name not in seen:
-            for target in graph.get(name, ()):
+        if name not in done:
+            for target in graph[name]:
                 visit(target, (*trail, name))
-            seen[name] = "done"
+            done.add(name)
 
     for name in graph:
         visit(name, ())
@@ -202,7 +212,7 @@ def test_importing_the_package_imports_neither_server_nor_protocol_libraries() -
             runtime.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             runtime.add("." * node.level + (node.module or ""))
-    assert runtime <= {"__future__", "importlib", "typing"}
+    assert runtime <= {"__future__", "importlib", "typing", "._version"}
 
 
 # -------------------------------------------------------------------------------- threads
@@ -210,7 +220,7 @@ def test_importing_the_package_imports_neither_server_nor_protocol_libraries() -
 
 def test_what_wakes_the_loop_says_so_in_its_name() -> None:
     found = []
-    for path in [p for p in MODULES if name_of(p) != "running"]:
+    for path in [p for p in MODULES if name_of(p) != "server.running"]:
         for function in functions(path):
             if "call_soon_threadsafe" in called_attributes(function):
                 found.append(function.name)
@@ -224,7 +234,7 @@ def test_what_the_applications_side_is_given_of_the_loop_says_so_in_its_name() -
     others = {"run", "exhausted", "failed"}
     checked = set()
     pool = [ROOT / "wsgi" / name for name in ("thread_pool.py", "growth.py")]
-    for path in (ROOT / "handover.py", ROOT / "stream.py", *pool):
+    for path in (ROOT / "seam" / "handover.py", ROOT / "seam" / "stream.py", *pool):
         for function in functions(path):
             if function.name != "__init__":
                 continue

@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from .codes import ErrorCode, Setting
-    from .config import Config
+    from .config.config import Config
     from .errors import (
         ApplicationError,
         BodyTooLarge,
@@ -25,11 +27,9 @@ if TYPE_CHECKING:
         RequestTimeout,
         StreamGivenUp,
     )
-    from .running import ServerThread, serve, serve_in_thread
-    from .server import Server
-    from .stream_control import StreamControl
-
-__version__ = "0.1.0"
+    from .seam.control import StreamControl
+    from .server.running import ServerThread, serve, serve_in_thread
+    from .server.server import Server
 
 __all__ = [
     "ApplicationError",
@@ -54,14 +54,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Config": "config",
+    "Config": "config.config",
     "ErrorCode": "codes",
-    "Server": "server",
-    "ServerThread": "running",
+    "Server": "server.server",
+    "ServerThread": "server.running",
     "Setting": "codes",
-    "StreamControl": "stream_control",
-    "serve": "running",
-    "serve_in_thread": "running",
+    "StreamControl": "seam.control",
+    "serve": "server.running",
+    "serve_in_thread": "server.running",
 }
 
 

@@ -74,7 +74,7 @@ ATTACKS = [
         name="a client that does not hang up after GOAWAY",
         run=clinging,
         sees=inside("the connection closed", lambda i: i["connections"] == 1),
-        limit="ending:LINGER",
+        limit="closing:LINGER",
         value=None,
         off=10**9,
         watch=1.0,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from attacks import ATTACKS
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from support.attack import Attack, AttackedServer, Field, Settings
 from support.peer import Peer, Setting
 from support.settled import eventually

@@ -19,7 +19,7 @@ import niquests
 import pytest
 
 from conftest import Serve
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from support.clients import (
     TIMEOUT,
     Application,

@@ -22,7 +22,7 @@ import h2wsgi
 from clients.test_clients import PageApplication, chromium, curl, nghttp, node
 from conversations.recordings import save
 from h2wsgi.http2.protocol import H2Protocol
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from support.clients import TIMEOUT, environment, find, run, trust_in_browser
 
 CONTENT = b"content!" * 300
@@ -51,13 +51,13 @@ Talk = Callable[[ServerThread], object]
 def listening() -> Iterator[dict[H2Protocol, bytearray]]:
     """Write down what every connection receives."""
     heard: dict[H2Protocol, bytearray] = {}
-    original = H2Protocol.data_received
+    original = H2Protocol.receive
 
-    def data_received(self: H2Protocol, data: bytes) -> None:
+    def receive(self: H2Protocol, data: bytes) -> None:
         heard.setdefault(self, bytearray()).extend(data)
         original(self, data)
 
-    with patch.object(H2Protocol, "data_received", data_received):
+    with patch.object(H2Protocol, "receive", receive):
         yield heard
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conversations.frames import BLOCKS, LEGAL
 from conversations.recordings import load
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.field_blocks import KNOWN_BLOCKS, BlockDecoder
 from h2wsgi.http2.engines.h2_connection import RememberingEncoder

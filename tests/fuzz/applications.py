@@ -14,8 +14,8 @@ from typing import Any
 
 from conversations.frames import RST_STREAM
 from h2wsgi.errors import ClientDisconnected
-from h2wsgi.guards import set_role
-from h2wsgi.stream import Stream
+from h2wsgi.seam.guards import set_role
+from h2wsgi.seam.stream import Stream
 from h2wsgi.wsgi.runner import Runner
 
 from .finding import Finding

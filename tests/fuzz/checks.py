@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from h2wsgi.handover import ABORT, COMMAND
-from h2wsgi.http2.ending import State
-from h2wsgi.stream import Stream
+from h2wsgi.http2.closing import State
+from h2wsgi.seam.handover import ABORT, COMMAND
+from h2wsgi.seam.stream import Stream
 from support.settled import handover_remains
 
 from .applications import Actor
@@ -100,7 +100,7 @@ def _live(session: Session) -> None:
         if exchange.reset and exchange.silent_from is None:
             exchange.silent_from = session.transport.written + len(protocol._stalled)
             require(stream_id not in connection.streams, "a reset stream lives on", stream_id)
-    if not ledger.foul and not session.transport.closing and protocol._started:
+    if not ledger.foul and not session.transport.closing and protocol.started:
         _credit(session)
 
 
@@ -176,7 +176,7 @@ def applications_ended(session: Session) -> None:
 
 def accesses_reported(session: Session) -> None:
     """One line for each request that was told of, no more."""
-    peer = session.protocol._facts.peer
+    peer = session.protocol.facts.peer
     told = [record.stream_id for record in session.host.accesses if record.remote == peer]
     require(len(told) == len(set(told)), "a request was logged twice", told)
     missing = session.started.keys() - set(told)

@@ -19,7 +19,7 @@ from conversations.frames import (
     WINDOW_UPDATE,
     frame,
 )
-from h2wsgi.http2.ending import State
+from h2wsgi.http2.closing import State
 
 from . import checks
 from .applications import STALL, Script
@@ -77,7 +77,7 @@ def _lives(session: Session) -> bool:
     """Whether the connection can still answer, and the client knows what to say."""
     lives = session.protocol.state in (State.OPEN, State.DRAINING)
     known = not (session.ledger.cut_short or session.gone or session.transport.closing)
-    return lives and known and session.protocol._started
+    return lives and known and session.protocol.started
 
 
 def _go_on(session: Session, waiting: list[Exchange]) -> None:

@@ -1,6 +1,6 @@
 """What a connection needs of a server, in memory: budgets, a mailbox, and applications by script.
 
-Does what `h2wsgi.server.Server` does, without sockets and without a pool of threads.
+Does what `h2wsgi.server.server.Server` does, without sockets and without a pool of threads.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from h2wsgi.budget import Budget
-from h2wsgi.config import Config
-from h2wsgi.handover import Handover
+from h2wsgi.config.config import Config
 from h2wsgi.http2.protocol import H2Protocol
-from h2wsgi.logs import AccessRecord, Log
-from h2wsgi.overtime import Overtime
-from h2wsgi.request import ConnectionFacts
-from h2wsgi.stream import Stream
+from h2wsgi.log.logs import AccessRecord, Log
+from h2wsgi.seam.budget import Budget
+from h2wsgi.seam.handover import Handover
+from h2wsgi.seam.request import ConnectionFacts
+from h2wsgi.seam.stream import Stream
 from h2wsgi.wsgi.runner import Runner
+from h2wsgi.wsgi.stuck_threads import Overtime
 
 from .applications import Actor, Lock, Script
 from .loop import Loop
@@ -39,7 +39,7 @@ class Mailbox:
         self.calls: deque[Callable[[], None]] = deque()
 
     def post_threadsafe(self, call: Callable[[], None], about_to_wait: bool = False) -> None:
-        """See h2wsgi.mailbox."""
+        """See h2wsgi.seam.mailbox."""
         self.calls.append(call)
 
     def deliver(self) -> None:
@@ -49,7 +49,7 @@ class Mailbox:
 
 
 class Host:
-    """A ProtocolHost. ``buffered`` is the size of both budgets, in octets."""
+    """A ServerContext. ``buffered`` is the size of both budgets, in octets."""
 
     def __init__(self, loop: Loop, config: Config, buffered: int) -> None:
         self.loop = loop
@@ -119,18 +119,18 @@ class Host:
             protocol.connection.outflow.relieved()
 
     def connection_closed(self, protocol: H2Protocol) -> None:
-        """See ProtocolHost."""
+        """See ServerContext."""
         self.protocols.remove(protocol)
 
     def limit_hit(self, option: str) -> None:
         """See Host."""
 
     def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
-        """See ProtocolHost."""
+        """See ServerContext."""
         return 0.0
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
-        """See ProtocolHost."""
+        """See ServerContext."""
 
 
 def _application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

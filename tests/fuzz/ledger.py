@@ -26,7 +26,7 @@ from conversations.frames import (
     SETTINGS,
     WINDOW_UPDATE,
 )
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from support.engine_output import settings_of, table_updates
 
 from .exchanges import Exchange, foul_in, foul_in_fields

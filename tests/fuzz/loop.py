@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from h2wsgi import stream
 from h2wsgi.http2 import protocol
 from h2wsgi.http2.deadlines import Deadlines
+from h2wsgi.seam import stream
 
 from .applications import new_wait
 

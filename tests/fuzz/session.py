@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conversations.frames import ACK, PING, SETTINGS, frame
-from h2wsgi.config import Config
-from h2wsgi.guards import set_role
-from h2wsgi.stream import Stream
+from h2wsgi.config.config import Config
+from h2wsgi.seam.guards import set_role
+from h2wsgi.seam.stream import Stream
 
 from . import checks
 from .applications import Actor, Script
@@ -176,12 +176,12 @@ class Session:
     def do_drain(self) -> None:
         """The server is to finish what it has."""
         self.ledger.lenient = True
-        self.protocol.drain()
+        self.protocol.closing.drain()
 
     def do_stop(self) -> None:
         """The server's patience is over."""
         self.ledger.lenient = self.excuses.stopped = True
-        self.protocol.stop()
+        self.protocol.closing.stop()
 
     def do_neighbour(self) -> None:
         """Another client comes, asks and goes."""
@@ -192,7 +192,7 @@ class Session:
         streams = self.protocol.connection.streams.values()
         slow = [stream for stream in streams if stream.waiting_since is not None]
         if slow:
-            self.protocol.give_up(slow[number % len(slow)])
+            self.protocol.give_up_slow(slow[number % len(slow)])
 
     def do_hang_up(self) -> None:
         """The client sends FIN."""

@@ -82,7 +82,7 @@ def test_a_session_is_the_same_each_time(engine: str) -> None:
 
 def test_a_defect_whose_lines_are_gone_says_so(tmp_path: Path) -> None:
     defect = tmp_path / "00-of-another-time.patch"
-    lines = ["--- a/src/h2wsgi/stream.py", "+++ b/src/h2wsgi/stream.py", "@@ -1 +1 @@"]
+    lines = ["--- a/src/h2wsgi/seam/stream.py", "+++ b/src/h2wsgi/seam/stream.py", "@@ -1 +1 @@"]
     defect.write_text("\n".join([*lines, "-    def nobody_has_this(self) -> None:", "+    pass"]))
     with pytest.raises(planting.DoesNotApply, match=r"00-of-another-time.patch does not apply"):
         planting.plant(defect, tmp_path / "copy")

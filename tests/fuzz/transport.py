@@ -160,7 +160,7 @@ class Transport:
 
     def _deliver(self) -> None:
         while self._input and self._reading and not self.closing:
-            self.protocol.data_received(self._input.pop(0))
+            self.protocol.receive(self._input.pop(0))
 
     def _lose(self, error: Exception | None) -> None:
         if not self._losing:

@@ -25,7 +25,7 @@ EXPLAINED: tuple[Explained, ...] = (
         "One octet more or less of unread answers is nothing that anybody notices.",
     ),
     Explained(
-        "streams",
+        "connection",
         "self._arrives_from = stream_id",
         "pass",
         "It only says which content is taken without a lock; with one it is taken all the same.",
@@ -38,14 +38,14 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         "thread_pool",
-        "for _ in range(min(waiting, room, max(1, self._threads))):",
-        "for _ in range(min(waiting, room, max(0, self._threads))):",
+        "for _ in range(min(self._lanes.waiting(), room, max(1, threads))):",
+        "for _ in range(min(self._lanes.waiting(), room, max(0, threads))):",
         "Threads below the eager ones count as at hand, so here there is one at least.",
     ),
     Explained(
         "thread_pool",
-        "for _ in range(min(waiting, room, max(1, self._threads))):",
-        "for _ in range(min(waiting, room, max(2, self._threads))):",
+        "for _ in range(min(self._lanes.waiting(), room, max(1, threads))):",
+        "for _ in range(min(self._lanes.waiting(), room, max(2, threads))):",
         "With a single thread the limit is one, and so there is room for one more at most.",
     ),
     Explained(
@@ -62,14 +62,14 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         "response",
-        "self._remaining = -1",
-        "self._remaining = -0",
+        "self._length = -1",
+        "self._length = -0",
         "start_response sets it, and before that nothing is sent by it.",
     ),
     Explained(
         "response",
-        "self._remaining = -1",
-        "self._remaining = -2",
+        "self._length = -1",
+        "self._length = -2",
         "start_response sets it, and before that nothing is sent by it.",
     ),
     Explained(

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from support.peer import Code as Code
 from support.peer import ConnectionEnded, Peer, Type, name_of
 from support.process import ServerProcess

@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from h2wsgi.handover import Handover
 from h2wsgi.http2.frame_types import DATA, HEADERS
 from h2wsgi.http2.protocol import H2Protocol
-from h2wsgi.server import Server
-from h2wsgi.stream import Stream
+from h2wsgi.seam.handover import Handover
+from h2wsgi.seam.stream import Stream
+from h2wsgi.server.server import Server
 
 HOLD = 60.0
 """Seconds after which a held application ends by itself."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import h2wsgi
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from support.clients import environment, find, run
 from support.misbehaving import PIECE, SCENARIOS, Misbehaving, Scenario
 from support.settled import eventually

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from h2wsgi.config import Config
-from h2wsgi.handover import Head
+from h2wsgi.config.config import Config
 from h2wsgi.http2.engines.hpack import encode
 from h2wsgi.http2.frame_gate import PREFACE
+from h2wsgi.seam.handover import Head
 from support.engines import CREDIT_BOTH, DIFFERENCES, Difference, Differs, Event, MakeEngine, Pair
 
 NAMES = (

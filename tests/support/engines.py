@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed, UnacceptableRequest
 from h2wsgi.http2.engines.interface import Engine, EngineHandler
 from h2wsgi.http2.frame_gate import FrameGate, NotHTTP2, ReceivedFrame
@@ -22,7 +22,7 @@ from h2wsgi.http2.frame_types import (
     MAX_FRAME_SIZE,
     SETTINGS,
 )
-from h2wsgi.request import RequestFields
+from h2wsgi.seam.request import RequestFields
 from support.engine_output import ClientView
 
 MakeEngine = Callable[[EngineHandler, Config], Engine]

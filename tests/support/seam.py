@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from unittest.mock import ANY
 
-from h2wsgi.budget import Budget
-from h2wsgi.handover import Handover, Limits
-from h2wsgi.request import ConnectionFacts, RequestFields
-from h2wsgi.stream import Stream
+from h2wsgi.seam.budget import Budget
+from h2wsgi.seam.handover import Handover, Limits
+from h2wsgi.seam.request import ConnectionFacts, RequestFields
+from h2wsgi.seam.stream import Stream
 
 HEAD = [(b":status", b"200")]
 REQUEST = RequestFields("POST", b"https", b"localhost", b"/", (), None, False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from conversations.frames import PREFACE
-from h2wsgi.config import Config
-from h2wsgi.logs import library_log
-from h2wsgi.request import ConnectionFacts
-from h2wsgi.tools.frames import ConnectionInfo, Frame
-from h2wsgi.tools.tap import Taps
+from h2wsgi.config.config import Config
+from h2wsgi.log.logs import library_log
+from h2wsgi.seam.request import ConnectionFacts
+from h2wsgi.tools.tap.frames import ConnectionInfo, Frame
+from h2wsgi.tools.tap.tap import Taps
 
 FACTS = ConnectionFacts("https", "localhost", "8443", "127.0.0.1", "50000", {})
 

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi import ErrorCode, Setting
-from h2wsgi.fault_rules import parse_rules
+from h2wsgi.config.fault_rules import parse_rules
 from support.peer import Peer, StreamReset, Type
 from support.settled import eventually, settle
 

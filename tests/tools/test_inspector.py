@@ -31,14 +31,15 @@ from conversations.frames import (
     frame,
 )
 from conversations.frames import setting as entry
-from h2wsgi.cli import main
-from h2wsgi.config import Config
+from h2wsgi.command.cli import main
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.tools.inspector import handler, har, ledger, seen, service
+from h2wsgi.tools.inspector import handler, har, ledger, service
+from h2wsgi.tools.inspector import models as seen
 from h2wsgi.tools.inspector.address import open_socket
 from h2wsgi.tools.inspector.guard import Guard, content_policy
 from h2wsgi.tools.inspector.ledger import Ledger
-from h2wsgi.tools.inspector.shapes import ROW, Shapes
+from h2wsgi.tools.inspector.views import ROW, Shapes
 from h2wsgi.tools.inspector.watched import Watched
 from support.process import ServerProcess
 from support.settled import eventually
@@ -337,7 +338,7 @@ def test_connections_are_bounded_and_closed_ones_go_first(monkeypatch: pytest.Mo
     assert wire.ledger.since(0).totals.connections == 4
 
 
-FACTS_OF_ANOTHER = h2wsgi.request.ConnectionFacts("https", "h", "1", "127.0.0.1", "2", {})
+FACTS_OF_ANOTHER = h2wsgi.seam.request.ConnectionFacts("https", "h", "1", "127.0.0.1", "2", {})
 
 
 def test_frames_beside_streams_are_bounded_in_number_and_weight(wire: Tapped) -> None:
@@ -373,7 +374,7 @@ class Called:
     """What environ has of a stream."""
 
     stream_id = 7
-    connection = h2wsgi.request.ConnectionFacts("https", "h", "1", "", "", {}, number=3)
+    connection = h2wsgi.seam.request.ConnectionFacts("https", "h", "1", "", "", {}, number=3)
 
 
 def watch(app: Any) -> tuple[Any, list[str]]:

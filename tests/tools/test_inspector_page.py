@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conversations.frames import GOAWAY, frame
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from support import clients
 from support.browser import Browser
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from h2wsgi.tools import pytest_plugin
+from h2wsgi.testing import pytest_plugin
 
 pytest_plugins = ["pytester"]
 
@@ -516,20 +516,24 @@ import sys
 
 def test_it():
     ours = sorted(name for name in sys.modules if name.startswith("h2wsgi"))
-    assert ours == ["h2wsgi", "h2wsgi.tools", "h2wsgi.tools.pytest_plugin"]
+    assert ours == ["h2wsgi", "h2wsgi._version", "h2wsgi.testing", "h2wsgi.testing.pytest_plugin"]
 """)
     result.assert_outcomes(passed=1)
 
 
 def test_importing_the_plugin_imports_nothing_but_pytest():
     code = (
-        "import sys, pytest; before = set(sys.modules); import h2wsgi.tools.pytest_plugin;"
+        "import sys, pytest; before = set(sys.modules); import h2wsgi.testing.pytest_plugin;"
         "print(sorted(set(sys.modules) - before))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert ast.literal_eval(done.stdout) == ["h2wsgi", "h2wsgi.tools", "h2wsgi.tools.pytest_plugin"]
+    assert ast.literal_eval(done.stdout) == [
+        "h2wsgi",
+        "h2wsgi.tools",
+        "h2wsgi.testing.pytest_plugin",
+    ]
 
 
 def test_the_fixtures_are_listed_with_what_they_do(suite):

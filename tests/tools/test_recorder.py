@@ -15,10 +15,10 @@ import h2wsgi
 from conversations.frames import END_HEADERS, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame
 from conversations.frames import setting as entry
 from h2wsgi.http2.frame_types import PUSH_PROMISE
-from h2wsgi.tools import recorder as limits
-from h2wsgi.tools.field_blocks import Representation
-from h2wsgi.tools.frames import ConnectionInfo, Direction
-from h2wsgi.tools.recorder import Recorder
+from h2wsgi.tools.recording import recorder as limits
+from h2wsgi.tools.recording.recorder import Recorder
+from h2wsgi.tools.tap.field_blocks import Representation
+from h2wsgi.tools.tap.frames import ConnectionInfo, Direction
 from support import clients
 from support.peer import Code, Peer, Setting
 from support.settled import eventually

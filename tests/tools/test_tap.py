@@ -15,8 +15,8 @@ import pytest
 import h2wsgi
 from h2wsgi.http2.observed import ObservedProtocol
 from h2wsgi.http2.protocol import H2Protocol
-from h2wsgi.request import ConnectionFacts
-from h2wsgi.running import ServerThread
+from h2wsgi.seam.request import ConnectionFacts
+from h2wsgi.server.running import ServerThread
 from support.peer import PREFACE, Code, Peer
 from support.settled import eventually
 

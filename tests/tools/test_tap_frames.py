@@ -41,9 +41,9 @@ from conversations.recordings import load
 from conversations.strategies import damaged, damaged_recordings
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.hpack import Decoder as EngineDecoder
-from h2wsgi.tools.field_blocks import LOST, FieldBlockReader, Representation
-from h2wsgi.tools.frames import NOT_HTTP2, Direction, Frame, Priority, Section, Windows
-from h2wsgi.tools.streams import MAX_STREAMS
+from h2wsgi.tools.tap.field_blocks import LOST, FieldBlockReader, Representation
+from h2wsgi.tools.tap.frames import NOT_HTTP2, Direction, Frame, Priority, Section, Windows
+from h2wsgi.tools.tap.windows import MAX_STREAMS
 from support.tap import Wire
 
 RECORDINGS = load()

@@ -32,14 +32,14 @@ from conversations.frames import (
 )
 from conversations.frames import setting as entry
 from conversations.recordings import load
-from h2wsgi.cli import main
-from h2wsgi.config import Config
+from h2wsgi.command.cli import main
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.tools.filters import Filter, parse_filter
-from h2wsgi.tools.frames import Frame
-from h2wsgi.tools.trace import is_coloured
-from h2wsgi.tools.trace_json import JSONForm
-from h2wsgi.tools.trace_text import TextForm
+from h2wsgi.tools.tap.frames import Frame
+from h2wsgi.tools.trace.as_json import JSONForm
+from h2wsgi.tools.trace.filters import Filter, parse_filter
+from h2wsgi.tools.trace.text import TextForm
+from h2wsgi.tools.trace.trace import is_coloured
 from support import clients
 from support.peer import Peer
 from support.process import ServerProcess

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from h2wsgi.devcert import MadeCertificate, make_certificates
+from h2wsgi.tls.development import MadeCertificate, make_certificates
 from support.certificates import pem_of, self_signed
 from support.pool import Pool
 
@@ -50,5 +50,5 @@ def stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     # Not sys.stderr itself: pytest puts its own there when the test begins.
     with open(tmp_path / "stderr", "w") as errors, open(tmp_path / "stdout", "w") as output:
         streams = types.SimpleNamespace(stderr=errors, stdout=output)
-        monkeypatch.setattr("h2wsgi.logs.sys", streams)
+        monkeypatch.setattr("h2wsgi.log.logs.sys", streams)
         yield tmp_path / "stderr"

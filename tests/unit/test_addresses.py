@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2wsgi import addresses
-from h2wsgi.addresses import parse_host_port
+from h2wsgi.config import addresses
+from h2wsgi.config.addresses import parse_host_port
 from h2wsgi.errors import ConfigurationError
 
 patient = settings(deadline=None)

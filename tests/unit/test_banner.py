@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from h2wsgi.banner import Endpoint, curl_line, ready
-from h2wsgi.config import Config
-from h2wsgi.devcert import make_certificates
-from h2wsgi.logs import (
+from h2wsgi.config.config import Config
+from h2wsgi.log.logs import (
     Log,
     command_log,
 )
-from h2wsgi.tls import TLSIdentity, resolve
+from h2wsgi.server.banner import Endpoint, curl_line, ready
+from h2wsgi.tls.context import TLSIdentity, resolve
+from h2wsgi.tls.development import make_certificates
 
 
 def lines_of(path: Path) -> list[str]:

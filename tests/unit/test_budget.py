@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2wsgi.budget import Budget
+from h2wsgi.seam.budget import Budget
 
 patient = settings(deadline=None)
 """A busy machine may be slow with any one example."""

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2wsgi.tls import describe
-from h2wsgi.x509 import read_certificate
+from h2wsgi.tls.certificate import read_certificate
+from h2wsgi.tls.context import describe
 from support.certificates import self_signed
 
 

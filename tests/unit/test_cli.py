@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 import h2wsgi
-from h2wsgi import running
-from h2wsgi.cli import main
-from h2wsgi.devcert import make_certificates
+from h2wsgi.command.cli import main
+from h2wsgi.server import running
+from h2wsgi.tls.development import make_certificates
 from support.clients import find
 
 APPLICATION = """
@@ -124,7 +124,7 @@ def test_help_lists_every_option_by_group_with_unit_and_default(folder, capsys, 
 
 def test_help_and_version_import_nothing_that_is_slow():
     code = (
-        "import sys; from h2wsgi.cli import main; main(['--help']); main(['--version']); "
+        "import sys; from h2wsgi.command.cli import main; main(['--help']); main(['--version']); "
         "print(sorted({'asyncio', 'ssl', 'h2', 'cryptography'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -269,7 +269,7 @@ def test_output_that_cannot_be_written_is_a_sentence(folder, arguments):
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are POSIX's")
 def test_closed_standard_descriptors_are_not_given_to_sockets(folder):
     code = (
-        "import os; from h2wsgi.cli import main; main(['--version']); "
+        "import os; from h2wsgi.command.cli import main; main(['--version']); "
         "open('seen', 'w').write(str([os.path.samestat(os.fstat(n), os.stat(os.devnull)) "
         "for n in (0, 1, 2)]))"
     )

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from h2wsgi.config import GROUPS, Config, option_types
+from h2wsgi.command.sources import gather
+from h2wsgi.config.config import GROUPS, Config, option_types
+from h2wsgi.config.options import Source
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.options import Source
-from h2wsgi.settings import gather
 
 
 def error_of(function: Any, *args: Any, **options: Any) -> ConfigurationError:

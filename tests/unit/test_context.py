@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from h2wsgi.config import Config
-from h2wsgi.devcert import MadeCertificate, make_certificates
+from h2wsgi.config.config import Config
 from h2wsgi.errors import CertificateError, ConfigurationError
-from h2wsgi.tls import describe, is_local, resolve, server_context
+from h2wsgi.tls.context import describe, is_local, resolve, server_context
+from h2wsgi.tls.development import MadeCertificate, make_certificates
 from support.certificates import pem_of, self_signed
 
 
@@ -254,7 +254,7 @@ def test_a_certificate_knows_which_file_makes_clients_trust_it(made, rsa_files, 
 
 
 def test_a_certificate_of_a_shape_we_cannot_read_is_served_all_the_same(made, monkeypatch):
-    monkeypatch.setattr("h2wsgi.tls.describe", lambda path: None)
+    monkeypatch.setattr("h2wsgi.tls.context.describe", lambda path: None)
     identity = resolve(Config(cert=made.cert, key=made.key))
     assert (identity.facts, identity.ca_path, identity.warning()) == (None, None, "")
 

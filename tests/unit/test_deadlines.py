@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.http2.deadlines import Deadlines
-from h2wsgi.logs import Log
-from h2wsgi.overtime import Overtime
+from h2wsgi.log.logs import Log
+from h2wsgi.wsgi.stuck_threads import Overtime
 
 
 class Clock:

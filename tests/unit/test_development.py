@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from h2wsgi import devcert
-from h2wsgi.devcert import (
+from h2wsgi.errors import CertificateError
+from h2wsgi.tls import development as devcert
+from h2wsgi.tls.development import (
     cache_folder,
     ensure_development_certificate,
     make_certificates,
     write_file,
 )
-from h2wsgi.errors import CertificateError
-from h2wsgi.issuing import Pair, leaf
+from h2wsgi.tls.issuing import Pair, leaf
 
 VARIABLE = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
 
@@ -165,7 +165,7 @@ def test_a_key_of_another_kind_or_pair_is_replaced(cache, tmp_path):
 
 def test_processes_that_start_at_once_agree(cache):
     code = (
-        "from h2wsgi.devcert import *; import sys; sys.stdin.read(); "
+        "from h2wsgi.tls.development import *; import sys; sys.stdin.read(); "
         "d = ensure_development_certificate(); print(d.made, hash(open(d.cert).read()))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "0"}

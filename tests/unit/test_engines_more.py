@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from h2wsgi.config import Config
-from h2wsgi.handover import Head
+from h2wsgi.config.config import Config
 from h2wsgi.http2.engines import make_engine
 from h2wsgi.http2.frame_types import FLAG_END_HEADERS, FLAG_END_STREAM, HEADERS
+from h2wsgi.seam.handover import Head
 from support.engines import Recorder
 
 REQUEST = b"\x82\x87\x84\x41\x01a"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from h2wsgi import Config, ConfigurationError
-from h2wsgi.fault_rules import parse_rules
+from h2wsgi.config.fault_rules import parse_rules
 
 # -------------------------------------------------------------------------------- how often
 

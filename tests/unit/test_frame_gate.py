@@ -11,7 +11,7 @@ from h2.errors import ErrorCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2 import frame_types
 from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame

@@ -7,7 +7,7 @@ import struct
 import pytest
 from h2.errors import ErrorCodes
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.frame_gate import PREFACE, FrameGate
 from h2wsgi.http2.frame_meter import FrameMeter

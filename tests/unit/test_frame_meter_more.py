@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.frame_meter import SECONDS_TO_FILL, FrameMeter
 

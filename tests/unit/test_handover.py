@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h2wsgi.errors import ClientDisconnected
-from h2wsgi.handover import END
-from h2wsgi.stream import Stream
+from h2wsgi.seam.handover import END
+from h2wsgi.seam.stream import Stream
 from support.seam import HEAD, Seam, take, waits_of
 from support.settled import PATIENCE
 

@@ -10,10 +10,9 @@ from unittest.mock import ANY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2wsgi.budget import Budget
-from h2wsgi.http2.inflow import Inflow
-from h2wsgi.http2.readers import TURNS, Readers
-from h2wsgi.stream import Stream
+from h2wsgi.http2.inflow import TURNS, Inflow, ReaderWakeups
+from h2wsgi.seam.budget import Budget
+from h2wsgi.seam.stream import Stream
 
 patient = settings(deadline=None)
 """A busy machine may be slow with any one example."""
@@ -60,7 +59,7 @@ class Turns:
 
 
 class FedStream:
-    """What Readers sees of a stream."""
+    """What ReaderWakeups sees of a stream."""
 
     def __init__(self) -> None:
         self.buffered = 0
@@ -75,7 +74,7 @@ class Feeding:
 
     def __init__(self) -> None:
         self.loop = Turns()
-        self.readers = Readers(self.loop.call_soon, enough=100)
+        self.readers = ReaderWakeups(self.loop.call_soon, enough=100)
         self.first, self.second = FedStream(), FedStream()
 
     def receive(self, stream: FedStream, octets: int) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2wsgi.budget import Budget
-from h2wsgi.handover import Handover, Limits
-from h2wsgi.request import ConnectionFacts, RequestFields
-from h2wsgi.stream import Stream
+from h2wsgi.seam.budget import Budget
+from h2wsgi.seam.handover import Handover, Limits
+from h2wsgi.seam.request import ConnectionFacts, RequestFields
+from h2wsgi.seam.stream import Stream
 from h2wsgi.wsgi.input import Input
 
 

@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from h2wsgi.devcert import (
+from h2wsgi.errors import CertificateError
+from h2wsgi.tls.development import (
     make_certificates,
 )
-from h2wsgi.errors import CertificateError
 
 
 @pytest.mark.parametrize("name", ["192.0.2.7", "web.test"])
 def test_an_authority_for_one_kind_of_name_permits_no_other_kind(name):
     from cryptography import x509
 
-    from h2wsgi.issuing import authority
+    from h2wsgi.tls.issuing import authority
 
     now = datetime.now(UTC)
     certificate = authority("x", (name,), now, now + timedelta(days=1)).certificate

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from h2wsgi import addresses
-from h2wsgi.addresses import open_listeners
 from h2wsgi.errors import ConfigurationError
+from h2wsgi.server import listeners as sockets
+from h2wsgi.server.listeners import open_listeners
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_a_path_that_is_too_long_for_a_socket_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., list[addresses.Listener]]]:
-    listeners: list[addresses.Listener] = []
+def opened() -> Iterator[Callable[..., list[sockets.Listener]]]:
+    listeners: list[sockets.Listener] = []
 
-    def open_(*names: str, tls: bool = True) -> list[addresses.Listener]:
+    def open_(*names: str, tls: bool = True) -> list[sockets.Listener]:
         found = open_listeners(names, tls=tls)
         listeners.extend(found)
         return found
@@ -51,7 +51,7 @@ def opened() -> Iterator[Callable[..., list[addresses.Listener]]]:
         listener.close()
 
 
-Opened = Callable[..., list[addresses.Listener]]
+Opened = Callable[..., list[sockets.Listener]]
 
 
 def test_localhost_is_both_families_on_one_port(opened: Opened) -> None:
@@ -65,7 +65,7 @@ def test_localhost_is_both_families_on_one_port(opened: Opened) -> None:
 def test_localhost_finds_a_port_that_both_families_have(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound, refused = addresses._bound, []
+    bound, refused = sockets._bound, []
 
     def bind(family: int, address: Any) -> socket.socket:
         if family == socket.AF_INET6 and len(refused) < 3:
@@ -73,7 +73,7 @@ def test_localhost_finds_a_port_that_both_families_have(
             raise OSError(errno.EADDRINUSE, "in use")
         return bound(family, address)
 
-    monkeypatch.setattr(addresses, "_bound", bind)
+    monkeypatch.setattr(sockets, "_bound", bind)
     assert len(opened("localhost:0")) == 2
     assert len(refused) == 3
 
@@ -82,14 +82,14 @@ def test_localhost_finds_a_port_that_both_families_have(
 def test_localhost_is_one_family_where_there_is_no_other(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, missing: int
 ) -> None:
-    bound = addresses._bound
+    bound = sockets._bound
 
     def bind(family: int, address: Any) -> socket.socket:
         if family == missing:
             raise OSError(errno.EADDRNOTAVAIL, "no such family")
         return bound(family, address)
 
-    monkeypatch.setattr(addresses, "_bound", bind)
+    monkeypatch.setattr(sockets, "_bound", bind)
     (listener,) = opened("localhost:0")
     assert listener.sock.family != missing
 
@@ -107,7 +107,7 @@ def test_an_address_that_may_not_be_used_is_named(
     def refuse(*_: object) -> socket.socket:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(addresses, "_bound", refuse)
+    monkeypatch.setattr(sockets, "_bound", refuse)
     with pytest.raises(ConfigurationError, match="may not be used") as raised:
         open_listeners((f"127.0.0.1:{port}",), tls=True)
     assert hint in raised.value.hint
@@ -195,13 +195,13 @@ def test_of_servers_that_start_on_one_unix_socket_at_once_one_does(
     path = tmp_path / "server.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
-    bound = addresses._bound
+    bound = sockets._bound
 
     def slowly(*address: Any) -> socket.socket:
         time.sleep(0.05)  # in which the others would look
         return bound(*address)
 
-    monkeypatch.setattr(addresses, "_bound", slowly)
+    monkeypatch.setattr(sockets, "_bound", slowly)
 
     def start(_: int) -> str:
         try:
@@ -222,7 +222,7 @@ def test_a_folder_that_another_process_has_locked_is_no_obstacle(
 ) -> None:
     import fcntl  # which Windows has not
 
-    monkeypatch.setattr(addresses, "LOCK_TRIES", 3)
+    monkeypatch.setattr(sockets, "LOCK_TRIES", 3)
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from h2wsgi.errors import LoadError
-from h2wsgi.loading import ApplicationLoadError, load
+from h2wsgi.server.loading import ApplicationLoadError, load
 
 APPLICATION = """
 def {name}(environ, start_response):

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.logs import (
+from h2wsgi.log.logs import (
     AccessRecord,
     ErrorStream,
     Log,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from h2wsgi.mailbox import Mailbox
+from h2wsgi.seam.mailbox import Mailbox
 
 
 def test_a_call_that_fails_takes_no_other_out_of_the_mailbox():

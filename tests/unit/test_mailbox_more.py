@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from h2wsgi.mailbox import Mailbox
+from h2wsgi.seam.mailbox import Mailbox
 
 
 @pytest.mark.parametrize("about_to_wait", [False, True])

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
+from h2wsgi.config.options import Source
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.options import Source
 
 
 def error_of(function: Any, *args: Any, **options: Any) -> ConfigurationError:

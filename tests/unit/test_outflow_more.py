@@ -6,27 +6,27 @@ from typing import Any, cast
 
 import pytest
 
-from h2wsgi.handover import ABORT, END, OPEN, TRAILERS, Head, Output
 from h2wsgi.http2.frame_types import MAX_FRAME_SIZE
-from h2wsgi.http2.joining import SMALL_PIECE, joined
+from h2wsgi.http2.outflow import SMALL_PIECE, joined
+from h2wsgi.seam.handover import ABORT, END, MORE, TRAILERS, Head, Kind, Output
 
 HEAD = Head(200)
 FIRST, SECOND = cast(Any, "the first stream"), cast(Any, "the second")
 
 
 def piece(
-    octets: int, mark: int = OPEN, *, stream: Any = FIRST, head: Head | None = None
+    octets: int, kind: Kind = MORE, *, stream: Any = FIRST, head: Head | None = None
 ) -> Output:
-    return stream, head, bytes(octets), mark, 0
+    return Output(stream, kind, head, bytes(octets))
 
 
 def sizes(*batch: Output) -> list[int]:
-    return [len(output[2]) for output in joined(list(batch))]
+    return [len(output.data) for output in joined(list(batch))]
 
 
 def test_small_pieces_of_a_stream_become_one() -> None:
     (whole,) = joined([piece(3, head=HEAD), piece(4), piece(5, END)])
-    assert whole == (FIRST, HEAD, bytes(12), END, 0)
+    assert (whole.stream, whole.head, whole.data, whole.kind) == (FIRST, HEAD, bytes(12), END)
 
 
 @pytest.mark.parametrize(("first", "found"), [(SMALL_PIECE - 1, 1), (SMALL_PIECE, 2)])
@@ -41,9 +41,9 @@ def test_pieces_are_joined_up_to_a_frame() -> None:
     assert sizes(*[piece(4_000)] * 6) == [16_000, 8_000]
 
 
-@pytest.mark.parametrize("mark", [END, ABORT, TRAILERS])
-def test_nothing_is_joined_behind_an_end(mark: int) -> None:
-    assert sizes(piece(1, mark), piece(2)) == [1, 2]
+@pytest.mark.parametrize("kind", [END, ABORT, TRAILERS])
+def test_nothing_is_joined_behind_an_end(kind: Kind) -> None:
+    assert sizes(piece(1, kind), piece(2)) == [1, 2]
 
 
 def test_streams_are_not_mixed_and_a_head_begins_anew() -> None:

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from h2wsgi import addresses
-from h2wsgi.peers import connection_facts
+from h2wsgi.server import listeners as sockets
+from h2wsgi.server.peers import connection_facts
 
 
 class Ends:
@@ -34,7 +34,7 @@ def test_the_facts_of_a_connection(
     name: str, local: object, remote: object, expected: tuple[str, str, str]
 ) -> None:
     with socket.socket() as sock:
-        listener = addresses.Listener(sock, False, name)
+        listener = sockets.Listener(sock, False, name)
         facts = connection_facts(Ends(sockname=local, peername=remote), listener)
     assert (facts.server_name, facts.server_port, facts.peer) == expected
     assert (facts.scheme, facts.tls) == ("http", {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.errors import MalformedRequest
 from h2wsgi.http2.engines import request_blocks
 from h2wsgi.http2.engines.request_blocks import RequestBlocks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from h2wsgi.config import Config
+from h2wsgi.config.config import Config
 from h2wsgi.http2.engines.request_blocks import REMEMBERED_OCTETS, RequestBlocks
 
 

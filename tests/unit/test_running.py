@@ -8,7 +8,7 @@ import builtins
 import pytest
 
 import h2wsgi
-from h2wsgi.running import loop_factory
+from h2wsgi.server.running import loop_factory
 
 
 def test_without_uvloop_auto_takes_asyncios_loop_and_uvloop_is_refused(monkeypatch):

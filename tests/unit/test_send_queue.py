@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from h2wsgi.handover import ABORT, END, MORE, TRAILERS, Head
 from h2wsgi.http2.send_queue import Piece, SendQueue
-from h2wsgi.stream_control import Command
+from h2wsgi.seam.control import Command
+from h2wsgi.seam.handover import ABORT, END, MORE, TRAILERS, Head
 
 FRAME = 100
 STREAMS = (1, 3, 5, 7)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from h2wsgi.handover import COMMAND, END, OPEN, Head
 from h2wsgi.http2.send_queue import Piece, SendQueue
+from h2wsgi.seam.handover import COMMAND, END, MORE, Head
 
 HEAD = Head(200)
 
@@ -17,8 +17,8 @@ def command(commands: object) -> None:
 
 
 WAITING: dict[str, tuple[Callable[[SendQueue], None], Piece]] = {
-    "a head": (lambda queue: queue.push(1, HEAD, b"", OPEN), Piece(1, HEAD, b"", OPEN)),
-    "content": (lambda queue: queue.push(1, None, b"x", OPEN), Piece(1, None, b"x", OPEN)),
+    "a head": (lambda queue: queue.push(1, HEAD, b"", MORE), Piece(1, HEAD, b"", MORE)),
+    "content": (lambda queue: queue.push(1, None, b"x", MORE), Piece(1, None, b"x", MORE)),
     "an end": (lambda queue: queue.push(1, None, b"", END), Piece(1, None, b"", END)),
     "a command": (
         lambda queue: queue.push_command(1, command),

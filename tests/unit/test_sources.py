@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from h2wsgi.config import Config
+from h2wsgi.command.sources import as_toml, gather
+from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.settings import as_toml, gather
 
 
 def error_of(function: Any, *args: Any, **options: Any) -> ConfigurationError:

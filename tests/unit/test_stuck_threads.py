@@ -6,10 +6,10 @@ import contextlib
 import threading
 
 import h2wsgi
-from h2wsgi.budget import Budget
-from h2wsgi.handover import Handover, Limits
-from h2wsgi.overtime import TimedStream
-from h2wsgi.request import ConnectionFacts, RequestFields
+from h2wsgi.seam.budget import Budget
+from h2wsgi.seam.handover import Handover, Limits
+from h2wsgi.seam.request import ConnectionFacts, RequestFields
+from h2wsgi.wsgi.stuck_threads import TimedStream
 from support.settled import PATIENCE, eventually
 
 

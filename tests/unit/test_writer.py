@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from h2wsgi import log_writer
-from h2wsgi.log_writer import LogWriter
+from h2wsgi.log import writer as log_writer
+from h2wsgi.log.writer import LogWriter
 
 WAIT = 10.0
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.logs import AccessRecord, Log
+from h2wsgi.log.logs import AccessRecord, Log
 from support.settled import PATIENCE, eventually
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected
-from h2wsgi.logs import Log
+from h2wsgi.log.logs import Log
 from support.peer import PeerError
 from support.settled import settle
 
@@ -82,7 +82,7 @@ def test_a_peer_that_reads_no_reply_is_read_no_further(serve: Serve, connect: Co
     with pytest.raises(PeerError):  # 56 MB, unless the server stops to read them
         peer.send_raw(PING * 3_300_000, timeout=5)
     (protocol,) = server.server._protocols
-    assert protocol._transport.get_write_buffer_size() < 8_000_000
+    assert protocol.transport.get_write_buffer_size() < 8_000_000
     assert connect(server).get("/").body == b"hello"
 
 
@@ -111,8 +111,8 @@ def test_a_connection_that_was_reset_already_is_closed_without_a_word(
     def not_connected() -> None:
         raise OSError("not connected")
 
-    protocol._transport.write_eof = not_connected
-    server.server.mailbox.post_threadsafe(protocol.drain)
+    protocol.transport.write_eof = not_connected
+    server.server.mailbox.post_threadsafe(protocol.closing.drain)
     peer.wait_closed()
     settle(server)
     assert not caplog.records
@@ -125,5 +125,5 @@ def test_small_frames_leave_at_once(serve: Serve, connect: Connect, loop: str, h
     server = serve(hello, loop=loop, h2c=h2c)
     assert connect(server).get().body == b"hello"
     (protocol,) = server.server._protocols
-    sock = protocol._transport.get_extra_info("socket")
+    sock = protocol.transport.get_extra_info("socket")
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -13,7 +13,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi.http2.frame_types import MAX_FRAME_SIZE
 from h2wsgi.http2.outflow import LARGEST_BATCH
-from h2wsgi.stream import Stream
+from h2wsgi.seam.stream import Stream
 from support.peer import Code, Peer, Setting, StreamReset, Type, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked, waiting_on_clients
 
@@ -225,7 +225,7 @@ def test_a_client_that_reads_no_octet_blocks_the_application(
     wait_blocked(server)
     (protocol,) = server.server._protocols
     eventually(lambda: protocol.write_paused, "the transport to be full")
-    held = protocol._transport.get_write_buffer_size()
+    held = protocol.transport.get_write_buffer_size()
     assert held <= LARGEST_BATCH + MAX_FRAME_SIZE
     assert protocol.connection._handover.unsent < server.server.config.stream_buffer + 65_536
     before = sum(produced)

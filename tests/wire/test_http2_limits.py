@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from support.peer import PREFACE, TIMEOUT, Code, ConnectionEnded, Peer, Setting, Type
 
 SOON = 0.3

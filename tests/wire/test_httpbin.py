@@ -29,7 +29,7 @@ from werkzeug.routing import RequestRedirect
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 import h2wsgi
-from h2wsgi.devcert import ensure_development_certificate
+from h2wsgi.tls.development import ensure_development_certificate
 
 AUTHORITY = "httpbin.test"
 ORIGIN = f"https://{AUTHORITY}"

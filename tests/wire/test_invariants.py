@@ -19,7 +19,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi import BodyTooLarge, ClientDisconnected, ReadTimeout
 from h2wsgi.http2 import streams
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from support.peer import (
     Code,
     ConnectionEnded,

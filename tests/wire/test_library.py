@@ -193,7 +193,7 @@ def test_a_server_that_cannot_watch_its_sockets_leaves_none_open(
     def refuse(self: object) -> None:
         raise OSError("no more descriptors can be watched")
 
-    monkeypatch.setattr("h2wsgi.accept.Acceptor.start", refuse)
+    monkeypatch.setattr("h2wsgi.server.accept.Acceptor.start", refuse)
     server = h2wsgi.serve_in_thread(lambda environ, start_response: [], bind="localhost:0")
     with pytest.raises(OSError, match="watched"), server:
         pass

@@ -17,8 +17,8 @@ import pytest
 import h2wsgi
 from conftest import Connect, Serve
 from h2wsgi.http2.timeouts import Timeouts
-from h2wsgi.running import ServerThread
-from h2wsgi.stream import Stream
+from h2wsgi.seam.stream import Stream
+from h2wsgi.server.running import ServerThread
 from support.peer import Code, Peer, Setting
 from support.settled import PATIENCE, eventually, settle
 

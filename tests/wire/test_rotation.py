@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.http2 import ending
+from h2wsgi.http2 import closing as ending
 from support.clients import Application, find, run
 from support.load import CLIENTS, Load, application, assert_nothing_lost
 from support.load_client import ANNOUNCED
@@ -167,7 +167,7 @@ def test_an_old_connection_ends_behind_the_response_that_is_under_way(
     stream_id = peer.request()
     assert inside.wait(PATIENCE)
     (end,) = server.server._protocols
-    eventually(lambda: end._retiring, "the connection to be old")
+    eventually(lambda: end.closing._retiring, "the connection to be old")
     go_on.set()
     assert peer.response(stream_id).body == b"hello"
     peer.wait_closed()
@@ -187,7 +187,7 @@ def test_not_all_connections_grow_equally_old(
     peer = connect(server)
     peer.roundtrip()
     (end,) = server.server._protocols
-    left = end._closing_timer.when() - end._loop.time()
+    left = end.closing._timer.when() - end._loop.time()
     assert seconds - 40 < left < seconds + 1  # in steps of 50
 
 

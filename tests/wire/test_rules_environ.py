@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from conftest import Connect, Serve
-from h2wsgi.devcert import make_certificates
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
+from h2wsgi.tls.development import make_certificates
 from support.peer import TIMEOUT, Peer
 
 

@@ -104,6 +104,8 @@ class Interrupted(Exception):
     """What a timeout decorator raises into another thread."""
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_exceptions_raised_into_a_thread_stop_nobody(serve: Serve, connect: Connect) -> None:
     inside: set[int] = set()
 

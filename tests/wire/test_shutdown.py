@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi import ClientDisconnected, accept
-from h2wsgi.http2 import ending
+from h2wsgi import ClientDisconnected
+from h2wsgi.http2 import closing as ending
+from h2wsgi.server import accept
 from support.load_client import client_context
 from support.peer import PREFACE, Code, Peer, Setting, Type
 from support.process import ServerProcess

@@ -14,7 +14,7 @@ import pytest
 
 import h2wsgi
 from conftest import Serve
-from h2wsgi.running import loop_factory
+from h2wsgi.server.running import loop_factory
 from support.load import APPLICATION, CLIENTS, PATIENCE, Load, application, assert_nothing_lost
 from support.process import ServerProcess
 from support.settled import settle

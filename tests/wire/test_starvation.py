@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from h2wsgi.wsgi.lanes import shared_threads
 from support.peer import Code, Peer, Setting
 from support.settled import PATIENCE, eventually, settle, wait_blocked

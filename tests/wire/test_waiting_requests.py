@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi.http2.fields import LARGE_SECTION
-from h2wsgi.running import ServerThread
+from h2wsgi.server.running import ServerThread
 from h2wsgi.wsgi.lanes import shared_threads
 from support.peer import Code, Peer
 from support.settled import PATIENCE, eventually, settle, wait_blocked

@@ -8,28 +8,28 @@ from __future__ import annotations
 import logging
 import time
 
-from ..logs import AccessRecord
-from ..request import ConnectionFacts
-from ..stream import Stream
-from .host import Host
+from ..log.logs import AccessRecord
+from ..seam.request import ConnectionFacts
+from ..seam.stream import Stream
+from .interfaces import ServerContext
 
 
 class ClientLog:
     """Tells the log of one connection's client: each kind of event once, each request."""
 
-    __slots__ = ("_facts", "_host", "_log", "_said")
+    __slots__ = ("_facts", "_log", "_said", "_server")
 
-    def __init__(self, host: Host, facts: ConnectionFacts) -> None:
+    def __init__(self, server: ServerContext, facts: ConnectionFacts) -> None:
         # immutable
-        self._host = host
-        self._log = host.log
+        self._server = server
+        self._log = server.log
         self._facts = facts
         # loop thread only
         self._said: set[str] = set()
 
     def limit_hit(self, option: str, text: str) -> None:
         """Count that the client went over the limit of an option, and log it once."""
-        self._host.limit_hit(option)
+        self._server.limit_hit(option)
         self.say_once(option, f"{text} (--{option.replace('_', '-')})")
 
     def body_too_large(self, stream: Stream) -> None:

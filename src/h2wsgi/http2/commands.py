@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..errors import ClientDisconnected, StreamGivenUp
-from ..stream import Stream
-from ..stream_control import Ping
+from ..seam.control import Ping
+from ..seam.stream import Stream
 from .engines.interface import Engine
 from .engines.settings import INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE
-from .host import Wire
+from .interfaces import Wire
 from .outflow import Outflow
 
 
@@ -27,7 +27,7 @@ class Target(Protocol):
     ) -> None:
         """End a stream from our side; its application's reads and writes raise ``kind``."""
 
-    def abandon(self, stream: Stream, outcome: str, kind: type[ClientDisconnected]) -> None:
+    def give_up(self, stream: Stream, outcome: str, kind: type[ClientDisconnected]) -> None:
         """Give up a stream that the engine does not know any more; ``kind`` as of reset."""
 
     def limit_credit_step(self, window: int) -> None:
@@ -35,7 +35,7 @@ class Target(Protocol):
 
 
 class ConnectionCommands:
-    """The :class:`~h2wsgi.stream_control.Commands` of one connection."""
+    """The :class:`~h2wsgi.seam.control.Commands` of one connection."""
 
     def __init__(self, target: Target, engine: Engine, outflow: Outflow, wire: Wire) -> None:
         self._target = target
@@ -65,7 +65,7 @@ class ConnectionCommands:
         """See Commands."""
         last = self._engine.last_stream_id if last_stream_id is None else last_stream_id
         self._engine.go_away(last, code, debug)
-        self._wire.goes_away()
+        self._wire.closing.goes_away()
 
     def send_raw_frames(self, frames: list[tuple[int, int, int, bytes]]) -> None:
         """See Commands."""
@@ -76,12 +76,12 @@ class ConnectionCommands:
         """See Commands."""
         if self._is_open(stream):
             self._engine.abandon(stream.stream_id)
-            self._target.abandon(stream, "left to raw frames", StreamGivenUp)
+            self._target.give_up(stream, "left to raw frames", StreamGivenUp)
 
     def close_transport(self, abort: bool) -> None:
         """See Commands."""
         self._outflow.write()
-        self._wire.hang_up(abort)
+        self._wire.closing.hang_up(abort)
 
     def change_settings(self, entries: dict[int, int]) -> None:
         """See Commands."""

@@ -1,61 +1,98 @@
-"""One connection: engine events in, applications' output out.
+"""One connection: engine events in, applications' output out, and its streams from begin to end.
 
 Between the engine and the seam. Knows no asyncio: a :class:`Wire` takes the octets, a
-:class:`Host` runs the applications. How streams begin and end is in streams.py. Loop thread only.
+:class:`ServerContext` runs the applications. A stream that leaves the table has ended for good: its
+waits are over (invariant 1), nothing of it is counted any more (invariant 3), and what its
+application still hands over is dropped. RFC 9113 sections 5.1, 5.4.2 and 8.1. Loop thread only.
 """
 
 from __future__ import annotations
 
 import math
+import time
 
 from h2.errors import ErrorCodes
 
 from ..codes import code_name
-from ..errors import UnacceptableRequest
-from ..guards import loop_thread
-from ..handover import BROKEN, CREDIT, FINISHED, Output
-from ..request import ConnectionFacts, RequestFields
-from ..stream import BROKEN_HERE, Stream
-from ..stream_control import Command
-from .answers import unreadable_request
+from ..errors import ClientDisconnected, UnacceptableRequest
+from ..seam.control import Command
+from ..seam.guards import loop_thread
+from ..seam.handover import BROKEN, CREDIT, END, FINISHED, Handover, Head, Limits, Output
+from ..seam.request import ConnectionFacts, RequestFields
+from ..seam.stream import BROKEN_HERE, Stream
+from .client_log import ClientLog
 from .commands import ConnectionCommands
 from .engines import make_engine
+from .engines.interface import EngineHandler
 from .fields import FieldList
 from .frame_meter import FrameMeter
-from .host import Host, Wire
-from .inflow import Inflow
-from .joining import joined
-from .outflow import Outflow
-from .readers import Readers
-from .streams import NO_STREAM, Streams
+from .inflow import Inflow, ReaderWakeups
+from .interfaces import ServerContext, Wire
+from .outflow import Outflow, joined
+
+NO_STREAM = 1 << 31
+"""Above the number of any stream."""
+REFUSAL_DELAY = 0.25
+"""Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
+_REASONS = {
+    413: b"Content Too Large\n",
+    431: b"Request Header Fields Too Large\n",
+    501: b"Not Implemented\n",
+    503: b"Service Unavailable\n",
+}
 
 
-class Connection(Streams):
-    """An :class:`~h2wsgi.http2.engines.interface.EngineHandler` and the sender of its responses."""
+class Connection(EngineHandler):
+    """What the engine tells becomes streams; what applications hand over goes to the engine."""
 
-    def __init__(self, host: Host, wire: Wire, facts: ConnectionFacts) -> None:
-        super().__init__(host, wire, facts)
-        config = host.config
+    def __init__(self, server: ServerContext, wire: Wire, facts: ConnectionFacts) -> None:
+        config = server.config
+        # immutable
+        self._server = server
+        self._wire = wire
+        self._facts = facts
+        self._log = server.log
+        self._new_stream = server.new_stream
+        self._input_budget = server.input_budget
+        self._handover = Handover(
+            wire.wake_threadsafe,
+            config.connection_buffer,
+            server.output_budget,
+            server.input_budget,
+        )
+        self._max_body = config.max_body
+        self._max_requests: float = config.max_requests_per_connection or math.inf
+        self.client_log = ClientLog(server, facts)
+        # loop thread only
+        self.streams: dict[int, Stream] = {}
+        self._sections: dict[int, int] = {}
+        """Octets of large field sections that count as buffered, by stream."""
+        self._arrived: list[Stream] = []
+        """Requests that came in this slice of the input."""
+        self._arrives_from = NO_STREAM
+        """The stream of the first of them; those below are with their applications."""
+        self._arrived_at = 0.0
+        """When the first of them came, by the monotonic clock. The others count from then too."""
+        self._uncounted = 0
+        """Octets of content in this slice's requests that the budget does not know of yet."""
+        self._trailers: FieldList | None = None
+        """Those of the request that ends next."""
+        self._settings_acknowledged = False
+        self._limits = Limits(
+            config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
+        )
         self.engine = make_engine(self, config)
         self.meter = FrameMeter(config)
         self.outflow = Outflow(
-            self, self.engine, wire, self._handover, host.output_budget, self.meter, self.streams
+            self, self.engine, wire, self._handover, server.output_budget, self.meter, self.streams
         )
-        self.inflow = Inflow(self, self.engine, host, wire, self._sections)
+        self.inflow = Inflow(self, self.engine, server, wire, self._sections)
+        self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
-        self._trailers: FieldList | None = None
-        """Those of the request that ends next."""
-        self._readers = Readers(wire.call_soon, enough=config.stream_window // 2)
-        self._settings_acknowledged = False
-        self._max_body = config.max_body
-        self._uncounted = 0
-        """Octets of content in this slice's requests that the budget does not know of yet."""
-        self._max_requests: float = config.max_requests_per_connection or math.inf
 
     # ---------------------------------------------------------------- events of the engine
 
     def request_received(self, stream_id: int, request: RequestFields, end_stream: bool) -> None:
-        """See EngineHandler."""
         stream = self._open(stream_id, request, end_stream)
         if self._max_body and (request.content_length or 0) > self._max_body:
             self.client_log.body_too_large(stream)
@@ -67,19 +104,18 @@ class Connection(Streams):
             self.inflow.count(request.large, (stream,))
 
     def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
-        """See EngineHandler."""
         status = error.status
         said = f"answered {status} on stream {stream_id}: {error}"
         if error.limit:
             self.client_log.limit_hit(error.limit, said)
         else:
             self.client_log.say_once(f"answered {status}", said)
-        self.answer(self._open(stream_id, unreadable_request(head), False), status)
+        self.answer(self._open(stream_id, _unreadable_request(head), False), status)
 
     @loop_thread
-    def slice_ended(self) -> None:
-        """Have the applications run for the requests that came since the last call, a batch, and
-        go on for the content that came."""
+    def dispatch(self) -> None:
+        """A slice of the input is over: start the applications of the requests that came in it, and
+        let others go on that wait for content that came."""
         if self._readers.heard:
             self._readers.slice_ended()
         if self._uncounted:
@@ -90,14 +126,14 @@ class Connection(Streams):
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.meter.requests += len(arrived)
-            self._host.start_requests(self._handover, arrived)
+            self._server.start_requests(self._handover, arrived)
             if self.meter.requests >= self._max_requests:
-                self._wire.retire()
+                self._wire.closing.retire()
 
     def data_received(
         self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
     ) -> None:
-        """See EngineHandler. The connection's credit returns at once (invariant 4)."""
+        # The connection's credit returns at once (invariant 4).
         if (stream := self.streams.get(stream_id)) is None:
             self.inflow.taken(flow_octets)
             return
@@ -136,15 +172,12 @@ class Connection(Streams):
         return 0
 
     def data_discarded(self, flow_octets: int) -> None:
-        """See EngineHandler."""
         self.inflow.taken(flow_octets)
 
     def trailers_received(self, stream_id: int, fields: FieldList) -> None:
-        """See EngineHandler."""
         self._trailers = fields
 
     def request_ended(self, stream_id: int) -> None:
-        """See EngineHandler."""
         trailers, self._trailers = self._trailers, None
         stream = self.streams.get(stream_id)
         if stream is None or stream.request_ended:
@@ -154,7 +187,6 @@ class Connection(Streams):
             self.close(stream, "")
 
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
-        """See EngineHandler."""
         name = code_name(code)
         if not by_peer:
             said = f"stream {stream_id} reset with {name}: {reason}"
@@ -165,7 +197,7 @@ class Connection(Streams):
         if (stream := self.streams.get(stream_id)) is not None:
             self.cancel(stream)
             who = "client" if by_peer else "server"
-            self.abandon(stream, "" if stream.response_ended else f"reset by {who}: {name}")
+            self.give_up(stream, "" if stream.response_ended else f"reset by {who}: {name}")
         if not by_peer:
             # Before it has our SETTINGS, a client cannot know the limit of streams.
             if code == ErrorCodes.REFUSED_STREAM and self._settings_acknowledged:
@@ -173,27 +205,23 @@ class Connection(Streams):
             self.meter.reset_emitted()
 
     def window_opened(self, stream_id: int) -> None:
-        """See EngineHandler."""
         self.outflow.window_opened(stream_id)
 
     def settings_received(self) -> None:
-        """See EngineHandler. A larger initial window may let any stream go on."""
+        # A larger initial window may let any stream go on.
         self.outflow.window_opened(0)
         self._wire.settings_received()
 
     def settings_acknowledged(self, entries: dict[int, int]) -> None:
-        """See EngineHandler."""
         self._settings_acknowledged = True
         self._wire.settings_acknowledged()
         self._commands.settings_acknowledged(entries)
 
     def ping_acknowledged(self, payload: bytes) -> None:
-        """See EngineHandler."""
         if not self._commands.ping_acknowledged(payload):
-            self._wire.ping_acknowledged(payload)
+            self._wire.closing.ping_acknowledged(payload)
 
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
-        """See EngineHandler."""
         if code:
             said = f"the client is going away: {code_name(code)} {debug[:200]!r}"
             self.client_log.say_once("going away", said)
@@ -206,7 +234,7 @@ class Connection(Streams):
         batch = self._handover.drain()
         # Only then can a stream have more than one piece in it.
         outputs = joined(batch) if len(batch) > len(self.streams) else iter(batch)
-        while (output := self.outflow.send_whole(outputs)) is not None:
+        while (output := self.outflow.frame_whole(outputs)) is not None:
             self._take(output)
         return self.outflow.transmit()
 
@@ -268,11 +296,172 @@ class Connection(Streams):
         if stream.response_ended:
             self.refuse_rest(stream)
 
-    # ------------------------------------------------------------------ the whole connection
+    # ----------------------------------------------------------------- streams: their begin
+
+    def _open(self, stream_id: int, request: RequestFields, request_ended: bool) -> Stream:
+        if stream_id < self._arrives_from:
+            self._arrives_from = stream_id
+            self._arrived_at = time.monotonic()
+        new_stream = self._new_stream  # a call of an attribute takes twice as long, 0.04 us
+        stream = new_stream(
+            stream_id,
+            request,
+            self._facts,
+            self._handover,
+            self._limits,
+            self._arrived_at,
+            request_ended,
+        )
+        if not self.streams:
+            self._wire.streams_changed(1)
+        self.streams[stream_id] = stream
+        return stream
+
+    def cancel(self, stream: Stream) -> bool:
+        """Forget a request whose application has not started; False if it has."""
+        if stream in self._arrived:
+            self._arrived.remove(stream)
+            return True
+        return self._server.cancel_request(self._handover, stream)
+
+    # ------------------------------------------------------ in place of the application
+
+    def answer(self, stream: Stream, status: int) -> None:
+        """Answer in place of the application, and take no more of the request."""
+        stream.application_done = True
+        head, text = _short_answer(status, stream.request.method)
+        with self._handover.lock:
+            stream.unsent += len(text)
+            self._handover.unsent += len(text)
+        self.outflow.push(stream, head, text, END)
+
+    def stand_in(self, stream: Stream) -> Stream:
+        """Put another stream in the place of one whose application is not listened to any more.
+
+        What that one still hands over is dropped, as it is for any stream that is not in the table.
+        """
+        self._input_budget.release(stream.budgeted)
+        stream.budgeted = 0
+        stand_in = Stream(
+            stream.stream_id,
+            stream.request,
+            self._facts,
+            self._handover,
+            self._limits,
+            stream.started_at,
+            stream.request_ended,
+        )
+        self.streams[stream.stream_id] = stand_in
+        return stand_in
+
+    # ------------------------------------------------------------------- the end of a stream
+
+    def response_ended(self, stream: Stream) -> None:
+        """See OutflowHandler."""
+        stream.response_ended = True
+        if stream.request_ended:
+            self.close(stream, "")
+        elif stream.application_done:
+            self.refuse_rest(stream)
+
+    def response_aborted(self, stream: Stream) -> None:
+        """See OutflowHandler."""
+        self.reset(stream, ErrorCodes.INTERNAL_ERROR, "the application failed")
+
+    def refuse_rest(self, stream: Stream) -> None:
+        """The response is whole and nobody reads the rest of the request (section 8.1).
+
+        What still comes is discarded. RST_STREAM follows a little later, unless the peer has
+        ended the request by then: curl 7.88 throws the response away if both arrive together.
+        """
+        self.close(stream, "")
+        stream_id = stream.stream_id
+        self._wire.call_later(
+            REFUSAL_DELAY, lambda: self.engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+        )
+
+    def reset(
+        self,
+        stream: Stream,
+        code: int,
+        outcome: str,
+        kind: type[ClientDisconnected] = ClientDisconnected,
+    ) -> None:
+        """End a stream from our side; its application's reads and writes raise ``kind``.
+
+        A client may drop even a whole response because of it, unless the code is NO_ERROR (section
+        8.1). So that is the code where only the rest of the request is given up.
+        """
+        if stream.response_ended:
+            code, outcome = ErrorCodes.NO_ERROR, ""
+        else:
+            outcome = f"reset by server: {code_name(code)}, {outcome}"
+        self.engine.reset_stream(stream.stream_id, code)
+        self.cancel(stream)
+        self.give_up(stream, outcome, kind)
+
+    def give_up(
+        self, stream: Stream, outcome: str, kind: type[ClientDisconnected] = ClientDisconnected
+    ) -> None:
+        """Give up a stream whose response is not whole, and which the engine has closed."""
+        self.outflow.drop(stream)
+        stream.fail(outcome or "the stream was reset", kind)
+        self.close(stream, outcome)
+
+    def close(self, stream: Stream, outcome: str) -> None:
+        """Take a stream out of the table; ``outcome`` says why, if it did not end as it should."""
+        del self.streams[stream.stream_id]
+        if stream.budgeted:
+            self._input_budget.release(stream.budgeted)
+            stream.budgeted = 0
+        if self._sections:
+            self.forget_section(stream)
+        if not self.streams:
+            self._wire.streams_changed(0)
+        if self._log.accesses:
+            self.client_log.access(stream, outcome)
+
+    def forget_section(self, stream: Stream) -> None:
+        """Count a large field section no more."""
+        self._input_budget.release(self._sections.pop(stream.stream_id, 0))
+
+    def lose_incomplete(self, reason: str) -> None:
+        """No more input will be read: end the streams whose request is not whole."""
+        lost = [stream for stream in self.streams.values() if not stream.request_ended]
+        self._cancel_all(lost)
+        for stream in lost:
+            self.reset(stream, ErrorCodes.CANCEL, reason)
+
+    def _cancel_all(self, streams: list[Stream]) -> None:
+        # Before the first of them ends: its thread, woken, would take the next of those that wait.
+        for stream in streams:
+            self.cancel(stream)
 
     def lose(self, reason: str) -> None:
         """The transport is gone: end every stream."""
         self._commands.close()
-        self.lose_all(reason)
+        lost = list(self.streams.values())
+        self._cancel_all(lost)
+        for stream in lost:
+            self.give_up(stream, reason)
         for command in self.outflow.take_commands():
             self.run(command)
+
+
+def _short_answer(status: int, method: str) -> tuple[Head, bytes]:
+    """Return head and content of a response that says what the status means."""
+    text = _REASONS[status]
+    head = Head(
+        status,
+        [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+        ],
+    )
+    return head, b"" if method == "HEAD" else text
+
+
+def _unreadable_request(head: bool) -> RequestFields:
+    """Return what stands for a request whose fields are not kept; ``head`` if it was HEAD."""
+    method = "HEAD" if head else "GET"
+    return RequestFields(method, b"", None, b"/", (), None, expects_continue=False)

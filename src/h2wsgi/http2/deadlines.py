@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from ..config import Config
-from ..stream import Stream
+from ..config.config import Config
+from ..seam.stream import Stream
 from .connection import Connection
 from .outflow import Outflow
 

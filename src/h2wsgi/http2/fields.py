@@ -1,7 +1,7 @@
 """What a field section must be (RFC 9113 sections 8.1.1 to 8.3). Pure.
 
-A decoded field list goes in, :class:`~h2wsgi.request.RequestFields` come out, or the reason why
-not: MalformedRequest where the RFC says malformed, UnacceptableRequest where the request is legal
+A decoded field list goes in, :class:`~h2wsgi.seam.request.RequestFields` come out, or why not:
+ MalformedRequest where the RFC says malformed, UnacceptableRequest where the request is legal
 and this server does not serve it.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from ..errors import MalformedRequest, UnacceptableRequest
-from ..request import RequestFields
+from ..seam.request import RequestFields
 
 FieldList = list[tuple[bytes, bytes]]
 

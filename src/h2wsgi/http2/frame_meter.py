@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from h2.errors import ErrorCodes
 
-from ..config import Config
+from ..config.config import Config
 from ..errors import ConnectionFailed
 from .frame_types import DATA, FLAG_ACK, FLAG_END_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE
 

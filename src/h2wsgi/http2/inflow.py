@@ -9,14 +9,34 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from h2.errors import ErrorCodes
 
-from ..stream import Stream
+from ..seam.stream import Stream
+from .client_log import ClientLog
 from .engines.interface import Engine
-from .host import Host, Wire
-from .streams import Streams
+from .interfaces import ServerContext, Wire
+
+TURNS = 3
+"""Turns of the loop after which readers are woken, however much goes on coming for others."""
+
+
+class Streams(Protocol):
+    """What the inflow needs of its connection."""
+
+    streams: dict[int, Stream]
+    client_log: ClientLog
+
+    def cancel(self, stream: Stream) -> bool:
+        """Forget a request whose application has not started; False if it has."""
+
+    def give_up(self, stream: Stream, outcome: str) -> None:
+        """Give up a stream whose response is not whole, and which the engine has closed."""
+
+    def forget_section(self, stream: Stream) -> None:
+        """Count a large field section no more."""
 
 
 class Inflow:
@@ -29,8 +49,8 @@ class Inflow:
     __slots__ = (
         "_connection",
         "_engine",
-        "_host",
         "_sections",
+        "_server",
         "_step",
         "_wire",
         "budget",
@@ -39,15 +59,20 @@ class Inflow:
     )
 
     def __init__(
-        self, streams: Streams, engine: Engine, host: Host, wire: Wire, sections: dict[int, int]
+        self,
+        streams: Streams,
+        engine: Engine,
+        server: ServerContext,
+        wire: Wire,
+        sections: dict[int, int],
     ) -> None:
         # immutable
         self._connection = streams
         self._engine = engine
-        self._host = host
+        self._server = server
         self._wire = wire
-        self.budget = host.input_budget
-        self._step = max(1, host.config.connection_window // 2)
+        self.budget = server.input_budget
+        self._step = max(1, server.config.connection_window // 2)
         # loop thread only
         self.owed = 0
         """Octets of the connection's window that were taken and are not announced yet."""
@@ -74,7 +99,7 @@ class Inflow:
         if not budget.full:
             return
         if not was_full:
-            self._host.input_is_full()
+            self._server.input_is_full()
             return
         for stream in streams:
             self._refuse_if_unstarted(stream)
@@ -104,7 +129,7 @@ class Inflow:
                 break
             self._refuse_if_unstarted(stream)
         # Not here: it may be another connection's turn, and this one's end may have come.
-        self._wire.flush_threadsafe()
+        self._wire.wake_threadsafe()
 
     def _refuse_if_unstarted(self, stream: Stream) -> None:
         if not (stream.budgeted or stream.stream_id in self._sections):
@@ -113,7 +138,7 @@ class Inflow:
             self._engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
             said = f"stream {stream.stream_id} refused, out of buffers"
             self._connection.client_log.limit_hit("max_buffered", said)
-            self._connection.abandon(stream, "reset by server: REFUSED_STREAM, out of buffers")
+            self._connection.give_up(stream, "reset by server: REFUSED_STREAM, out of buffers")
         else:
             self._connection.forget_section(stream)
 
@@ -122,9 +147,57 @@ class Inflow:
         if self.withheld:
             self._engine.credit(0, self.withheld)
             self.withheld = 0
-            self._wire.flush_threadsafe()
+            self._wire.wake_threadsafe()
 
     @property
     def withholds_credit(self) -> bool:
         """True while the peer may be waiting for us, so that its clocks must not run."""
         return self.withheld > 0
+
+
+class ReaderWakeups:
+    """When application threads that wait for content are woken: for a good piece of it at a time.
+
+    A thread that wakes while the loop still reads only waits for the interpreter, and comes back
+    for the next piece. So readers wait until the input is dry for a moment, which is at once unless
+    the client is as fast as we are, or until a good part of a stream's window is there.
+
+    ``call_soon`` runs a callback in the loop's next turn; ``enough`` is how many octets wake a
+    reader at the end of a slice of input, dry or not.
+    """
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], None], enough: int) -> None:
+        self._call_soon = call_soon
+        self._enough = enough
+        self._waiting: dict[Stream, None] = {}
+        self._scheduled = False
+        self.heard = False
+        """Whether some came since the last look."""
+        self._turns = 0
+
+    def received(self, stream: Stream) -> None:
+        """Content came for a stream whose application may be waiting for some."""
+        self._waiting[stream] = None
+        self.heard = True
+
+    def slice_ended(self) -> None:
+        """The loop is about to do something else: wake those that have enough."""
+        for stream in [s for s in self._waiting if s.buffered >= self._enough]:
+            del self._waiting[stream]
+            stream.wake_reader()
+        if self._waiting and not self._scheduled:
+            self._turns = 0
+            self._scheduled = True
+            self._call_soon(self._look)
+
+    def _look(self) -> None:
+        """Wake all if nothing came in the last turn."""
+        self._turns += 1
+        if self.heard and self._turns < TURNS:
+            self.heard = False
+            self._call_soon(self._look)
+            return
+        self._scheduled = self.heard = False
+        waiting, self._waiting = self._waiting, {}
+        for stream in waiting:
+            stream.wake_reader()

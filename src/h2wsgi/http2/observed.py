@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..request import ConnectionFacts
-from .ending import SILENT, State
-from .observer import ConnectionObserver, ObserverFactory
-from .protocol import H2Protocol, ProtocolHost
+from ..seam.request import ConnectionFacts
+from .closing import SILENT, State
+from .interfaces import ConnectionObserver, ObserverFactory, ServerContext
+from .protocol import H2Protocol
 
 
 class ObservedProtocol(H2Protocol):
@@ -21,14 +21,14 @@ class ObservedProtocol(H2Protocol):
 
     def __init__(
         self,
-        host: ProtocolHost,
+        server: ServerContext,
         facts: Callable[[asyncio.BaseTransport], ConnectionFacts],
         *,
         observe: ObserverFactory,
         advice: str = "",
         made: Callable[[H2Protocol], None],
     ) -> None:
-        super().__init__(host, facts, advice=advice, made=made)
+        super().__init__(server, facts, advice=advice, made=made)
         self._make_observer = observe
         self._observer: ConnectionObserver | None = None
         self._peer_hung_up = False
@@ -49,11 +49,11 @@ class ObservedProtocol(H2Protocol):
         # Now, because over TLS this sends our SETTINGS.
         super().connection_made(transport)
 
-    def data_received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """See H2Protocol."""
         if self._observer is not None:
-            self._tell(self._facts, self._observer.received, data)
-        super().data_received(data)
+            self._tell(self.facts, self._observer.received, data)
+        super().receive(data)
 
     def eof_received(self) -> None:
         """See asyncio.Protocol."""
@@ -65,7 +65,7 @@ class ObservedProtocol(H2Protocol):
         # What a stall keeps back is written again at its end, and seen then.
         leaves = self._stall is None and self.state not in SILENT
         if leaves and self._observer is not None:
-            self._tell(self._facts, self._observer.sent, data)
+            self._tell(self.facts, self._observer.sent, data)
         super().write(data)
 
     def abort(self) -> None:
@@ -77,7 +77,7 @@ class ObservedProtocol(H2Protocol):
         """See asyncio.BaseProtocol."""
         if self._observer is not None:
             # First, so that whoever waits for the server to forget the connection finds it closed.
-            self._tell(self._facts, self._observer.closed, self._reason(exc))
+            self._tell(self.facts, self._observer.closed, self._reason(exc))
         super().connection_lost(exc)
 
     def _reason(self, exc: Exception | None) -> str:
@@ -91,6 +91,6 @@ class ObservedProtocol(H2Protocol):
             event(*arguments)
         except Exception:
             self._observer = None
-            self._host.log.events.exception(
+            self._server.log.events.exception(
                 "%s: the observer of the connection failed; going on without it", facts.peer
             )

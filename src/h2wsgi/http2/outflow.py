@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from ..budget import Budget
-from ..handover import ABORT, END, MORE, Handover, Head, Kind, Output
-from ..stream import Stream
-from ..stream_control import Command
+from ..seam.budget import Budget
+from ..seam.control import Command
+from ..seam.handover import ABORT, END, MORE, Handover, Head, Kind, Output
+from ..seam.stream import Stream
 from .engines.interface import Engine
 from .frame_meter import FrameMeter
-from .host import Wire
+from .frame_types import MAX_FRAME_SIZE
+from .interfaces import Wire
 from .send_queue import SendQueue
 
 BATCH = 131_072
@@ -30,6 +31,8 @@ large as the largest write.
 """
 BATCHES_PER_TURN = 2
 """Writes in a row before other connections get their turn."""
+SMALL_PIECE = 4_096
+"""Octets below which a piece of content is worth being joined to the next."""
 HEAD_COST = 64
 """What a piece without content counts against a batch, in octets."""
 
@@ -92,7 +95,7 @@ class Outflow:
         self._begin_to_wait(stream)
         self._queue.push(stream.stream_id, head, data, kind)
 
-    def send_whole(self, outputs: Iterator[Output]) -> Output | None:
+    def frame_whole(self, outputs: Iterator[Output]) -> Output | None:
         """Frame complete responses at once, until one has to go through the queue, or is something
         else; return that one, or None at the end.
 
@@ -193,7 +196,7 @@ class Outflow:
                 return False
         return True
 
-    def give_up(self, stream: Stream) -> None:
+    def drop(self, stream: Stream) -> None:
         """Drop what is queued of a stream whose response is not whole, and stop counting it.
 
         Octets still in the outbox were never counted here; they are dropped when it is drained.
@@ -271,3 +274,34 @@ class Outflow:
                 stream.queued -= octets
             self._budget.release(sum(written.values()))
             self._handover.taken(written)
+
+
+def joined(batch: list[Output]) -> Iterator[Output]:
+    """Return a batch with the small pieces of one stream, as generators make them, put together.
+
+    Up to a frame at a time: each piece costs as much on its way through the queue.
+    """
+    pending = iter(batch)
+    output = next(pending, None)
+    while output is not None:
+        first = output
+        output = next(pending, None)
+        if first.kind is MORE and len(first.data) < SMALL_PIECE:
+            kind: Kind = MORE
+            pieces = [first.data]
+            octets = len(first.data)
+            while (
+                output is not None
+                and output.stream is first.stream
+                and output.head is None
+                and output.kind <= ABORT
+                and kind is MORE
+                and octets + len(output.data) <= MAX_FRAME_SIZE
+            ):
+                pieces.append(output.data)
+                octets += len(output.data)
+                kind = output.kind
+                output = next(pending, None)
+            if len(pieces) > 1:
+                first = Output(first.stream, kind, first.head, b"".join(pieces))
+        yield first

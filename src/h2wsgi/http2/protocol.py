@@ -2,7 +2,7 @@
 
 Input goes through the frame gate to the engine in slices, so that one busy client leaves the loop
 to the others; output is paused and resumed with the transport, and stalled for an application. How
-a connection ends is in ending.py. Loop thread only, except where a name ends in _threadsafe.
+a connection ends is in closing.py. Loop thread only, except where a name ends in _threadsafe.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import asyncio
 import functools
 import random
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from h2.errors import ErrorCodes
 
 from ..errors import ConnectionFailed
-from ..guards import loop_thread
-from ..mailbox import Mailbox
-from ..request import ConnectionFacts
-from ..stream import Stream
+from ..seam import guards
+from ..seam.guards import loop_thread
+from ..seam.request import ConnectionFacts
+from ..seam.stream import Stream
 from . import refusal
+from .closing import CLOSED, OPEN, READING, SILENT, Closing, State
 from .connection import Connection
 from .deadlines import Deadlines
-from .ending import CLOSED, OPEN, READING, SILENT, EndingHost, EndingProtocol, State
 from .frame_gate import FrameGate, NotHTTP2
-from .observer import ObserverFactory
+from .interfaces import ServerContext
 from .timeouts import Timeouts
 
 WRITE_HIGH_WATER = 65_536
@@ -36,23 +36,7 @@ AGE_JITTER = 0.1
 """By what part of it a connection's age is shortened at most."""
 
 
-class ProtocolHost(EndingHost, Protocol):
-    """What the protocol needs of the server, beside what its connection and its end do."""
-
-    mailbox: Mailbox
-    read_buffer: memoryview
-    """What every transport reads into; it is copied before another one does."""
-    observe: ObserverFactory | None
-    """Who watches the connections, if anybody; the same for as long as the server runs."""
-
-    def connection_closed(self, protocol: H2Protocol) -> None:
-        """The transport is closed and every stream has ended."""
-
-    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
-        """Return the seconds by which ``"settings"``, or their ``"ack"``, are to be late."""
-
-
-class H2Protocol(EndingProtocol):
+class H2Protocol(asyncio.BufferedProtocol):
     """One connection.
 
     ``advice`` is set where no HTTP/2 may be spoken: what to tell the client. ``made`` is called
@@ -61,20 +45,30 @@ class H2Protocol(EndingProtocol):
 
     def __init__(
         self,
-        host: ProtocolHost,
+        server: ServerContext,
         facts: Callable[[asyncio.BaseTransport], ConnectionFacts],
         *,
         advice: str = "",
         made: Callable[[H2Protocol], None],
     ) -> None:
-        super().__init__(host, advice)
         # immutable
-        self._host: ProtocolHost = host
+        self._server = server
+        self._loop = asyncio.get_running_loop()
         self._make_facts = facts
         self._made = made
         # set when the transport is there
+        self.transport: asyncio.Transport
+        self.facts: ConnectionFacts
+        self.deadlines: Deadlines
+        self.connection: Connection
         self._gate: FrameGate
+        self.streams_changed: Callable[[int], None]
+        """See Wire."""
         # loop thread only
+        self.state = State.OPEN
+        self.advice = advice
+        self.started = False
+        self.closing = Closing(self, server)
         self.write_paused = False
         self._transport_full = False
         self._stalled = bytearray()
@@ -82,8 +76,8 @@ class H2Protocol(EndingProtocol):
         self._stall: asyncio.TimerHandle | None = None
         self._work_scheduled = False
         self._read_paused = False
-        self.flush_threadsafe: Callable[..., None] = functools.partial(
-            host.mailbox.post_threadsafe, self.flush
+        self.wake_threadsafe: Callable[..., None] = functools.partial(
+            server.mailbox.post_threadsafe, self.flush
         )
         """See Wire."""
 
@@ -91,19 +85,19 @@ class H2Protocol(EndingProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self._facts = self._make_facts(transport)
-        self.connection = Connection(self._host, self, self._facts)
-        config = self._host.config
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.facts = self._make_facts(transport)
+        self.connection = Connection(self._server, self, self.facts)
+        config = self._server.config
         self._gate = FrameGate(
             2 * config.max_field_section, config.max_continuations, self.connection.meter
         )
-        self._deadlines = Deadlines(Timeouts(self, self._host), config, self._loop.call_later)
-        self._deadlines.start(self.connection)
-        self.streams_changed = self._deadlines.streams_changed
+        self.deadlines = Deadlines(Timeouts(self, self._server), config, self._loop.call_later)
+        self.deadlines.start(self.connection)
+        self.streams_changed = self.deadlines.streams_changed
         if age := config.max_connection_age:
-            self._set_closing_timer(age * (1 - AGE_JITTER * random.random()), self.retire)
+            self.closing.set_timer(age * (1 - AGE_JITTER * random.random()), self.closing.retire)
         self._made(self)
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
@@ -111,38 +105,38 @@ class H2Protocol(EndingProtocol):
         if tls.selected_alpn_protocol() != "h2":
             self.advice = refusal.NEEDS_ALPN
         else:
-            self._start()
+            self.start()
 
-    def _start(self) -> None:
-        self._started = True
+    def start(self) -> None:
+        self.started = True
         self.connection.engine.start()
-        self._deadlines.settings_sent()
+        self.deadlines.settings_sent()
         self._delay("settings")
         if self.state is State.DRAINING:
-            self._announce_end()
+            self.closing.announce_end()
         self.connection.outflow.transmit()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio.BufferedProtocol."""
-        return self._host.read_buffer
+        return self._server.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """See asyncio.BufferedProtocol."""
-        self.data_received(bytes(self._host.read_buffer[:nbytes]))
+        self.receive(bytes(self._server.read_buffer[:nbytes]))
 
-    def data_received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Take what was read. It may be kept, unlike the buffer."""
         if self.state in READING:
-            self._deadlines.heard = True
+            self.deadlines.heard = True
             self._gate.feed(data)
             if not self._work_scheduled:
                 self._work()
         else:
-            self._still_sends = True
+            self.closing.still_sends = True
 
     def eof_received(self) -> None:
         """The peer hung up: no more requests, and no more windows for our responses."""
-        self._close()
+        self.closing.close()
 
     def pause_writing(self) -> None:
         """See asyncio.BaseProtocol."""
@@ -158,21 +152,21 @@ class H2Protocol(EndingProtocol):
         self.write_paused = self._transport_full or self._stall is not None
         self.transmit()
         if self.state in READING:
-            self._pause_reading(self._work_scheduled)
+            self.pause_reading(self._work_scheduled)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
         self.state = CLOSED
-        self._deadlines.stop()
-        for timer in (self._closing_timer, self._stall):
-            if timer is not None:
-                timer.cancel()
+        self.deadlines.stop()
+        self.closing.cancel()
+        if self._stall is not None:
+            self._stall.cancel()
         try:
             self.connection.lose("the client closed the connection")
         finally:
             # TLS holds some 300 KiB, which would wait for the garbage collector with the rest.
-            del self._transport
-            self._host.connection_closed(self)
+            del self.transport
+            self._server.connection_closed(self)
 
     # ------------------------------------------------------------------------------- input
 
@@ -190,20 +184,20 @@ class H2Protocol(EndingProtocol):
         """Let the engine have some frames, and send what it and the connection have to say."""
         connection, gate = self.connection, self._gate
         try:
-            if not (self._started or self._may_start()):
+            if not (self.started or self._may_start()):
                 return
             try:
                 more = gate.deliver(connection.engine)
             finally:
-                connection.slice_ended()
+                connection.dispatch()
         except NotHTTP2:
             # ALPN or the first octets said HTTP/2, so the answer must be frames.
-            self.fail(ErrorCodes.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
+            self.closing.fail(ErrorCodes.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
             return
         except ConnectionFailed as error:
-            self.fail(error.code, str(error), error.limit)
+            self.closing.fail(error.code, str(error), error.limit)
             return
-        deadlines = self._deadlines
+        deadlines = self.deadlines
         if (since := gate.fields_since) != deadlines.fields_since:
             deadlines.fields_begun(since)
         if connection.outflow.has_output or self.state is not OPEN:
@@ -213,12 +207,12 @@ class H2Protocol(EndingProtocol):
                 # What is left is for another turn of the loop, before anything new.
                 self._work_scheduled = True
                 self._loop.call_soon(self._work)
-            self._pause_reading(more or self._clogged)
+            self.pause_reading(more or self._clogged)
 
     def _may_start(self) -> bool:
         """Start with the preface; False before it is whole, and for one who is refused."""
         if self.advice:
-            self.refuse(self._gate.peek(), self.advice)
+            self.closing.refuse(self._gate.peek(), self.advice)
             return False
         try:
             if not self._gate.take_preface():
@@ -226,9 +220,9 @@ class H2Protocol(EndingProtocol):
         except NotHTTP2 as error:
             if error.octets.startswith(b"PRI "):
                 raise
-            self.refuse(error.octets, refusal.advice_for(error.octets))
+            self.closing.refuse(error.octets, refusal.advice_for(error.octets))
             return False
-        self._start()
+        self.start()
         return True
 
     @property
@@ -236,13 +230,13 @@ class H2Protocol(EndingProtocol):
         """True while the peer makes us answer and reads no answer: they would pile up for ever."""
         return self.write_paused and self.unsent > UNREAD_REPLIES
 
-    def _pause_reading(self, pause: bool) -> None:
+    def pause_reading(self, pause: bool) -> None:
         if pause != self._read_paused:
             self._read_paused = pause
             if pause:
-                self._transport.pause_reading()
+                self.transport.pause_reading()
             else:
-                self._transport.resume_reading()
+                self.transport.resume_reading()
 
     # ------------------------------------------------------------------------------ output
 
@@ -251,12 +245,12 @@ class H2Protocol(EndingProtocol):
         if self._stall is not None:
             self._stalled += data
         elif self.state not in SILENT:
-            self._transport.write(data)
+            self.transport.write(data)
 
     @property
     def unsent(self) -> int:
         """See Wire."""
-        return self._transport.get_write_buffer_size() + len(self._stalled)
+        return self.transport.get_write_buffer_size() + len(self._stalled)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """See Wire."""
@@ -274,7 +268,7 @@ class H2Protocol(EndingProtocol):
 
     @loop_thread
     def flush(self) -> None:
-        """See EndingProtocol."""
+        """Take what the applications have handed over, and send it."""
         if self.state is CLOSED:
             self.connection.flush()  # drops what came too late, so that nothing is kept alive
         else:
@@ -282,7 +276,7 @@ class H2Protocol(EndingProtocol):
 
     @loop_thread
     def transmit(self) -> None:
-        """See EndingProtocol."""
+        """Send what the connection has to say."""
         if self.state is not CLOSED:
             self._send(self.connection.outflow.transmit)
 
@@ -297,10 +291,10 @@ class H2Protocol(EndingProtocol):
         elif (
             self.state is not OPEN
             and not self.connection.streams
-            and (self.state is State.FAILED or self._final_goaway_sent)
+            and (self.state is State.FAILED or self.closing.final_goaway_sent)
             and self._stall is None
         ):
-            self.linger()
+            self.closing.linger()
 
     # ------------------------------------------------------------------ output kept back
 
@@ -313,13 +307,13 @@ class H2Protocol(EndingProtocol):
             self._stall.cancel()
         self.write_paused = True
         self._stall = self._loop.call_later(seconds, self._stall_over)
-        self._deadlines.hold(seconds)
+        self.deadlines.hold(seconds)
 
     def _stall_over(self) -> None:
-        self._end_stall()
+        self.end_stall()
         self._resume()
 
-    def _end_stall(self) -> None:
+    def end_stall(self) -> None:
         """Write what a stall has kept back."""
         if self._stall is None:
             return
@@ -332,14 +326,14 @@ class H2Protocol(EndingProtocol):
 
     def _delay(self, what: str) -> None:
         """Hold up what was just queued, and all that follows, if a rule wants it."""
-        if seconds := self._host.settings_delay(what, self._facts):
+        if seconds := self._server.settings_delay(what, self.facts):
             self.stall(seconds)
 
     # ------------------------------------------------------- what the connection tells of
 
     def settings_received(self) -> None:
         """See Wire."""
-        if self._deadlines.settings_received():
+        if self.deadlines.settings_received():
             self._delay("ack")
 
     def accept_frames(self, max_frame_size: int) -> None:
@@ -348,14 +342,28 @@ class H2Protocol(EndingProtocol):
 
     def settings_sent(self) -> None:
         """See Wire."""
-        self._deadlines.settings_sent()
+        self.deadlines.settings_sent()
 
     def settings_acknowledged(self) -> None:
         """See Wire."""
-        self._deadlines.settings_acknowledged()
+        self.deadlines.settings_acknowledged()
 
-    def give_up(self, stream: Stream) -> None:
+    def give_up_slow(self, stream: Stream) -> None:
         """Reset a stream whose client keeps a thread waiting that others need."""
         outcome = "no thread was left and its client was the slowest"
         self.connection.reset(stream, ErrorCodes.ENHANCE_YOUR_CALM, outcome)
         self.transmit()
+
+    # ------------------------------------------------------------------------ at once
+
+    def abort(self) -> None:
+        """Close without sending anything more."""
+        if self.state is not State.CLOSED:
+            self.transport.abort()
+
+    def _crash(self) -> None:
+        """A bug of ours, being handled: the connection must not stay with nobody to serve it."""
+        self.abort()
+        self._server.log.events.exception("%s: internal error, closing", self.facts.peer)
+        if guards.ACTIVE:
+            raise

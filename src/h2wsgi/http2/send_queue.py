@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..handover import ABORT, COMMAND, END, MORE, TRAILERS, Head, Kind
-from ..stream_control import Command
+from ..seam.control import Command
+from ..seam.handover import ABORT, COMMAND, END, MORE, TRAILERS, Head, Kind
 from .frame_types import MAX_FRAME_SIZE
 
 

@@ -5,43 +5,54 @@ The clocks themselves are in :mod:`~h2wsgi.http2.deadlines`. Loop thread only.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from h2.errors import ErrorCodes
 
 from ..errors import ReadTimeout, RequestTimeout
-from ..stream import Stream
-from .ending import EndingProtocol
-from .host import Host
+from ..seam.stream import Stream
+from .closing import Closable, Closing
+from .interfaces import ServerContext
 
 ALIVE_PING = b"alive?  "
 """What the PING carries that asks whether the peer is still there."""
 
 
+class Timed(Closable, Protocol):
+    """What is done about a clock that is over, by its protocol."""
+
+    closing: Closing
+
+    def flush(self) -> None:
+        """Take what the applications have handed over, and send it."""
+
+
 class Timeouts:
     """The :class:`~h2wsgi.http2.deadlines.DeadlineHandler` of one connection."""
 
-    __slots__ = ("_host", "_protocol")
+    __slots__ = ("_protocol", "_server")
 
-    def __init__(self, protocol: EndingProtocol, host: Host) -> None:
+    def __init__(self, protocol: Timed, server: ServerContext) -> None:
         self._protocol = protocol
-        self._host = host
+        self._server = server
 
     def preface_timed_out(self) -> None:
         """See DeadlineHandler."""
         if self._protocol.advice:
-            self._protocol.linger()
+            self._protocol.closing.linger()
         else:
             reason = "no preface and SETTINGS came in time"
-            self._protocol.fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "preface_timeout")
+            self._protocol.closing.fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "preface_timeout")
 
     def settings_timed_out(self) -> None:
         """See DeadlineHandler."""
         reason = "our SETTINGS were not acknowledged in time"
-        self._protocol.fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "settings_timeout")
+        self._protocol.closing.fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "settings_timeout")
 
     def fields_timed_out(self) -> None:
         """See DeadlineHandler."""
         reason = "a field section did not come whole in time"
-        self._protocol.fail(ErrorCodes.ENHANCE_YOUR_CALM, reason, "fields_timeout")
+        self._protocol.closing.fail(ErrorCodes.ENHANCE_YOUR_CALM, reason, "fields_timeout")
 
     def ping_due(self) -> None:
         """See DeadlineHandler."""
@@ -51,12 +62,12 @@ class Timeouts:
     def ping_timed_out(self) -> None:
         """See DeadlineHandler. Section 6.7: it has to answer, so it is gone or broken."""
         reason = "a PING was not answered in time"
-        self._protocol.fail(ErrorCodes.PROTOCOL_ERROR, reason, "ping_timeout")
+        self._protocol.closing.fail(ErrorCodes.PROTOCOL_ERROR, reason, "ping_timeout")
 
     def idle_timed_out(self) -> None:
         """See DeadlineHandler."""
-        self._host.limit_hit("idle_timeout")
-        self._protocol.drain()
+        self._server.limit_hit("idle_timeout")
+        self._protocol.closing.drain()
 
     def read_timed_out(self, stream: Stream, option: str) -> None:
         """See DeadlineHandler. The response can still be sent."""
@@ -92,7 +103,7 @@ class Timeouts:
         if not is_open or connection.outflow.ends(stream):
             return  # what is left to do is the client's, which has write_timeout for it
         connection.cancel(stream)
-        connection.outflow.give_up(stream)
+        connection.outflow.drop(stream)
         stream.fail("the request took too long to be answered", RequestTimeout)
         if stream.response_ended:
             connection.refuse_rest(stream)  # which the application reads on and on
@@ -105,7 +116,7 @@ class Timeouts:
             connection.answer(connection.stand_in(stream), 503)
 
     def _log_late(self, stream: Stream, outcome: str) -> None:
-        self._host.limit_hit("request_timeout")
-        limit = self._host.config.request_timeout
+        self._server.limit_hit("request_timeout")
+        limit = self._server.config.request_timeout
         late = f"{stream.name} took longer than {limit:g} s (--request-timeout)"
         self._protocol.connection.client_log.say_once("request timeout", f"{late}: {outcome}")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..codes import ErrorCode, code_name
+from ..config.fault_rules import FaultRule
 from ..errors import ClientDisconnected
-from ..fault_rules import FaultRule
-from ..logs import Log
-from ..stream_control import StreamControl
+from ..log.logs import Log
+from ..seam.control import StreamControl
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

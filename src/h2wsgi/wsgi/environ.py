@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ..request import ConnectionFacts, RequestFields
+from ..seam.request import ConnectionFacts, RequestFields
 
 # Names that environ carries in another place, or must not carry at all: content-type and
 # content-length have keys of their own, host yields to :authority, and HTTP_PROXY is what

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from ..guards import loop_thread
+from ..seam.guards import loop_thread
 
 GROWTH_DELAY = 0.005
 """Seconds a request waits before another thread is considered."""

@@ -13,8 +13,8 @@ from email.utils import formatdate
 from typing import Any
 
 from ..errors import ApplicationError
-from ..field_rules import HOP_BY_HOP, checked_field, forbidden_in_value
-from ..handover import Head
+from ..seam.handover import Head
+from ..seam.response_fields import HOP_BY_HOP, checked_field, forbidden_in_value
 
 Headers = list[tuple[str, str]]
 

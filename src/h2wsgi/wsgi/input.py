@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..stream import Stream
+from ..seam.stream import Stream
 
 STEP = 65_536
 """Octets to ask of the stream at a time where the caller sets no bound."""

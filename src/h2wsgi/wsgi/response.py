@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..errors import ApplicationError
-from ..field_rules import Fields, trailer_fields
-from ..handover import ABORT, END, MORE, TRAILERS, Head, Kind
-from ..stream import Stream
+from ..seam.handover import ABORT, END, MORE, TRAILERS, Head, Kind
+from ..seam.response_fields import Fields, trailer_fields
+from ..seam.stream import Stream
 from .head import CheckedHead, HeadMemory
 
 ExcTriple = (

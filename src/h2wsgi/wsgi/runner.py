@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
-from ..guards import application_thread
-from ..handover import ABORT
-from ..logs import ErrorStream, Log
-from ..stream import ClientWait, Stream
+from ..log.logs import ErrorStream, Log
+from ..seam.guards import application_thread
+from ..seam.handover import ABORT
+from ..seam.stream import ClientWait, Stream
 from .environ import build_environ, connection_template
 from .head import HeadMemory
 from .input import EmptyInput, Input

@@ -20,11 +20,11 @@ import weakref
 from collections.abc import Callable
 from typing import Generic
 
-from .. import guards
-from ..guards import loop_thread, set_role
+from ..seam import guards
+from ..seam.guards import loop_thread, set_role
 from .growth import GrowthWatch, Step
 from .lanes import Job, Lane, Lanes
-from .yielding import SwitchInterval, leave_the_cpu_to_the_loop
+from .scheduling import SwitchInterval, leave_the_cpu_to_the_loop
 
 IDLE_TIMEOUT = 30.0
 """Seconds after which a thread without work ends."""

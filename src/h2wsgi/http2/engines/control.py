@@ -12,7 +12,7 @@ from typing import Generic
 
 from h2.errors import ErrorCodes
 
-from ...config import Config
+from ...config.config import Config
 from ...errors import ConnectionFailed
 from ..fields import FieldList
 from ..frame_gate import strip_padding

@@ -18,9 +18,9 @@ from struct import Struct
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, PingFrame
 
-from ...config import Config
+from ...config.config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
-from ...handover import Head
+from ...seam.handover import Head
 from ..fields import FieldList
 from ..frame_types import (
     CONTINUATION,

@@ -15,7 +15,7 @@ from h2.settings import SettingCodes, Settings
 from hpack import Decoder, Encoder, HeaderTuple
 from hyperframe.frame import DataFrame, WindowUpdateFrame
 
-from ...config import Config
+from ...config.config import Config
 from .field_blocks import KNOWN_BLOCK_SIZE, KNOWN_BLOCKS
 from .settings import DEFAULT_WINDOW
 

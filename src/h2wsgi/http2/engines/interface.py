@@ -11,8 +11,8 @@ from collections.abc import Sized
 from typing import Protocol
 
 from ...errors import UnacceptableRequest
-from ...handover import Head
-from ...request import RequestFields
+from ...seam.handover import Head
+from ...seam.request import RequestFields
 from ..fields import FieldList
 
 

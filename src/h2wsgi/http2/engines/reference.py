@@ -28,10 +28,10 @@ from h2.exceptions import ProtocolError
 from hpack import HeaderTuple
 from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
-from ...config import Config
+from ...config.config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
-from ...handover import Head
-from ...request import RequestFields
+from ...seam.handover import Head
+from ...seam.request import RequestFields
 from .. import fields as field_rules
 from ..frame_gate import PREFACE
 from ..frame_types import (

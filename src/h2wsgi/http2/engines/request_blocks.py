@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ...config import Config
-from ...request import RequestFields
+from ...config.config import Config
+from ...seam.request import RequestFields
 from ..fields import LARGE_SECTION, FieldList, check_path, check_request, check_size
 from .hpack import Decoder, huffman_decode
 

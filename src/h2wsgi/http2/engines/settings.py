@@ -7,7 +7,7 @@ from struct import iter_unpack
 from h2.errors import ErrorCodes
 from hyperframe.frame import SettingsFrame
 
-from ...config import Config
+from ...config.config import Config
 from ...errors import ConnectionFailed
 
 DEFAULT_WINDOW = 65_535

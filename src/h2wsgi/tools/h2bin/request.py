@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ...stream_control import StreamControl
+from ...seam.control import StreamControl
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..frames import Section
-from ..records import ConnectionRecord
-from ..trace_json import frame_values
+from ..recording.records import ConnectionRecord
+from ..tap.frames import Section
+from ..trace.as_json import frame_values
 from .endpoints import endpoint
 from .request import Request
 

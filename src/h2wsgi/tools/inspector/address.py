@@ -10,7 +10,7 @@ import errno
 import ipaddress
 import socket
 
-from ...addresses import parse_host_port
+from ...config.addresses import parse_host_port
 from ...errors import ConfigurationError
 
 DEFAULT_PORT = 8444

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from . import har
 from .guard import HEADERS, content_policy
-from .shapes import Shapes
+from .views import Shapes
 
 MAX_HEAD = 16_384
 """Octets of a request."""

@@ -14,11 +14,11 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ... import __version__
-from ..field_blocks import Field
-from ..frames import Frame, Section
+from ..._version import __version__
+from ..tap.field_blocks import Field
+from ..tap.frames import Frame, Section
 from .ledger import Ledger
-from .seen import SeenStream
+from .models import SeenStream
 
 VERSION = "HTTP/2"
 

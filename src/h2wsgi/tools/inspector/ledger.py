@@ -14,9 +14,9 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from ..frames import NOT_HTTP2, ConnectionInfo, Frame, Section
-from ..names import code_name
-from .seen import SeenConnection, SeenStream, Trouble
+from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame, Section
+from ..tap.names import code_name
+from .models import SeenConnection, SeenStream, Trouble
 
 MAX_CONNECTIONS = 200
 """Connections kept; closed ones go before open ones."""

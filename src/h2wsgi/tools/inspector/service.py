@@ -16,7 +16,7 @@ from socket import SHUT_RDWR, create_connection, socket
 from socketserver import BaseServer
 from typing import Any
 
-from ...logs import Log
+from ...log.logs import Log
 from ...wsgi.runner import WSGIApplication
 from .address import open_socket, url_of
 from .guard import Guard

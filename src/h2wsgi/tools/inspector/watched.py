@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ...stream import Stream
+from ...seam.stream import Stream
 from ...wsgi.response import FileWrapper
 from ...wsgi.runner import WSGIApplication
 from .ledger import Ledger

@@ -1,0 +1,361 @@
+"""The command ``h2wsgi``: what the user typed becomes a running server, or one clear sentence.
+
+Main thread. Options are the fields of :class:`~h2wsgi.Config`, so nothing is listed twice.
+Heavy modules are imported where they are used, so that ``--help`` is quick. The invariant: a
+mistake of the user's ends in exit code 2, a sentence and a hint on standard error, never in a
+traceback; a traceback is shown only for what the application itself raises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import os
+import sys
+import typing
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from click.core import ParameterSource
+
+from ..config.config import GROUPS, Config, option_types
+from ..config.options import default_text, meant
+from ..errors import ConfigurationError
+from .sources import Settings, as_toml, gather
+
+if TYPE_CHECKING:
+    from ..tls.development import Kind
+
+USER_ERROR = 2
+OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EPIPE)
+INTERRUPTED = 130
+
+INSTEAD = "Instead of serving"
+CERTIFICATES = "With --make-cert"
+HELP = """\
+Serve a WSGI application over HTTP/2, and nothing else.
+
+TARGET is module:attribute, module:factory(), or a module that has an "app" or "application".
+Without --cert, loopback addresses (localhost, 127.0.0.1, ::1) get a certificate for development.
+"""
+EPILOG = """\
+Every option that serves is also an environment variable, as H2WSGI_THREADS is for --threads, and a
+key of h2wsgi.toml, of [tool.h2wsgi] in pyproject.toml, or of the file of --config. The command
+line overrides the environment, which overrides the file. Sizes may be written as 64KiB or 10MiB.
+
+\b
+Examples:
+  h2wsgi httpbin:app
+  h2wsgi shop.wsgi --bind 0.0.0.0:443 --cert cert.crt --key cert.key
+  h2wsgi "shop:make_app()" --h2c --bind unix:/run/shop.sock
+"""
+
+
+class GroupedOption(click.Option):
+    """An option that knows the heading it is listed under."""
+
+    def __init__(self, *declarations: str, group: str, bare: str = "", **attributes: Any) -> None:
+        super().__init__(declarations, **attributes)
+        self.group = group
+        self.bare = bare
+        """The value if the option is written without one."""
+
+
+class GroupedCommand(click.Command):
+    """A command whose ``--help`` lists its options by group."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give options that stand alone a value: Click would take the next argument for it."""
+        alone = {
+            flag: f"{flag}={option.bare}"
+            for option in self.params
+            if isinstance(option, GroupedOption) and option.bare
+            for flag in option.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        args = [*(alone.get(argument, argument) for argument in args[:end]), *args[end:]]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each group, in the order in which the groups first appear."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                group = getattr(parameter, "group", INSTEAD)  # Click's own --help has no group.
+                sections.setdefault(group, []).append(record)
+        for group, records in sections.items():
+            with formatter.section(group):
+                formatter.write_dl(records, col_max=32)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with ``arguments``, or those of the process; return the exit code."""
+    _open_standard_descriptors()
+    try:
+        return _main(arguments)
+    except OSError as error:
+        if error.errno not in OUTPUT_ERRORS or error.filename is not None:
+            raise
+        with suppress(OSError):
+            report(f"The output cannot be written: {error.strerror}.", "Is the disk full?")
+        _drop_output()
+        return USER_ERROR
+
+
+def _open_standard_descriptors() -> None:
+    """Open those of descriptors 0 to 2 that are closed, or a socket would become standard error."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _drop_output() -> None:
+    """Discard what is still buffered: the interpreter would fail to write it at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    try:
+        result = command().main(arguments, prog_name="h2wsgi", standalone_mode=False)
+    except ConfigurationError as error:
+        if shown := getattr(error, "traceback_text", ""):  # An ApplicationLoadError.
+            click.echo(shown, err=True, nl=False)
+        return report(str(error), error.hint)
+    except click.NoSuchOption as error:
+        flags = [flag for option in command().params for flag in option.opts]
+        hint = meant(error.option_name, flags, lambda name: "--" + name.replace("_", "-"))
+        return report(f"No such option: {error.option_name}.", hint)
+    except click.ClickException as error:
+        return report(error.format_message(), "")
+    except click.Abort:
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def report(message: str, hint: str) -> int:
+    """Tell the user what is wrong and what to do; return the exit code for it."""
+    from ..log.logs import printable
+
+    click.echo(f"h2wsgi: error: {printable(message)}", err=True)
+    click.echo(f"hint: {printable(hint or 'See h2wsgi --help.')}", err=True)
+    return USER_ERROR
+
+
+@functools.cache
+def command() -> click.Command:
+    """Return the command, its options made from the fields of Config."""
+    fields = sorted(
+        dataclasses.fields(Config), key=lambda field: GROUPS.index(field.metadata["group"])
+    )
+    return GroupedCommand(
+        "h2wsgi",
+        params=[
+            click.Argument(["target"], required=False),
+            *map(config_option, fields),
+            *_further_options(),
+        ],
+        callback=run,
+        help=HELP,
+        epilog=EPILOG,
+        context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    )
+
+
+def config_option(field: dataclasses.Field[Any]) -> GroupedOption:
+    """Return the command-line option of one field of Config, which leaves values as typed."""
+    flag = "--" + field.name.replace("_", "-")
+    kind = option_types()[field.name]
+    meta = field.metadata
+    names = [field.name, flag, *meta["flags"]]
+    attributes: dict[str, Any] = {
+        "group": meta["group"],
+        "help": f"{meta['help']}{_default_text(field)}",
+        "default": None,
+    }
+    if kind is bool:
+        names[1] = f"{flag}/--no-{flag.removeprefix('--')}"
+    else:
+        attributes["metavar"] = meta["metavar"] or _metavar(kind, meta["unit"])
+        attributes["multiple"] = kind == tuple[str, ...]
+        attributes["bare"] = meta["bare"]
+    return GroupedOption(*names, **attributes)
+
+
+def _metavar(kind: Any, unit: str) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "|".join(typing.get_args(kind))
+    return unit.upper() or {int: "N", str: "TEXT"}[kind]
+
+
+def _default_text(field: dataclasses.Field[Any]) -> str:
+    shown = default_text(field)
+    return f"  [default: {shown}]" if shown else ""
+
+
+def _further_options() -> list[GroupedOption]:
+    option = functools.partial(GroupedOption, group=INSTEAD)
+    certificate = functools.partial(GroupedOption, group=CERTIFICATES)
+    flag: dict[str, Any] = {"is_flag": True, "default": False}
+    return [
+        GroupedOption(
+            "--config",
+            group="Application",
+            metavar="FILE",
+            help="TOML file with options  "
+            "[default: h2wsgi.toml, or pyproject.toml, in the current folder]",
+        ),
+        option("--check", help="load everything, say whether it is well, and exit", **flag),
+        option("--print-config", help="show every option, and where its value is from", **flag),
+        option("--make-cert", metavar="DIR", help="write cert.crt, cert.key and ca.crt to DIR"),
+        option("--version", help="show the version", **flag),
+        certificate(
+            "names",
+            "--name",
+            metavar="HOST",
+            multiple=True,
+            help="host name or IP address to certify; repeatable  "
+            "[default: localhost, 127.0.0.1, ::1]",
+        ),
+        certificate("--expired", help="make one that ended yesterday", **flag),
+        certificate("--wrong-host", help="make one for another host", **flag),
+    ]
+
+
+def run(
+    *,
+    check: bool,
+    print_config: bool,
+    make_cert: str | None,
+    version: bool,
+    names: tuple[str, ...],
+    expired: bool,
+    wrong_host: bool,
+    **_options: Any,
+) -> int:
+    """Do what the command line asks for; return the exit code."""
+    from .._version import __version__
+
+    if version:
+        click.echo(f"h2wsgi {__version__}")
+        return 0
+    if make_cert is not None:
+        return make_certificate(make_cert, names, expired=expired, wrong_host=wrong_host)
+    if names or expired or wrong_host:
+        raise ConfigurationError(
+            "--name, --expired and --wrong-host say what --make-cert makes.",
+            "Add --make-cert DIR, or leave them out.",
+        )
+    settings = gather(_given(), os.environ)
+    if print_config:
+        click.echo(as_toml(settings, __version__), nl=False)
+        return 0
+    if not settings.target:
+        raise ConfigurationError(
+            "No application is named.", "For example: h2wsgi httpbin:app, or h2wsgi myproject:app."
+        )
+    return check_settings(settings) if check else serve(settings)
+
+
+def _given() -> dict[str, Any]:
+    """Return what was typed of the options that files and variables can set too."""
+    context = click.get_current_context()
+    mergeable = {"target", "config", *option_types()}
+    return {
+        name: value
+        for name, value in context.params.items()
+        if name in mergeable and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+def serve(settings: Settings) -> int:
+    """Serve until the server is told to stop; return its exit code."""
+    # Imported before the application's folder is importable, which may have a module of that name.
+    from ..server import running
+
+    return running.run(_load(settings), settings.config, target=settings.target)
+
+
+def check_settings(settings: Settings) -> int:
+    """Load everything that serving needs and say that all is well."""
+    from ..log.logs import check_file, printable
+    from ..server.banner import certificate_lines
+    from ..server.listeners import open_listeners
+    from ..tls.context import resolve
+
+    config = settings.config
+    if config.access_log and config.access_log_file not in ("", "-"):
+        check_file(config.access_log_file, "access log", "--access-log-file")
+    if config.trace_file:
+        check_file(config.trace_file, "trace", "--trace-file")
+    if config.trace:
+        from ..tools.trace.filters import parse_filter
+
+        parse_filter(config.trace)
+    if config.inspect:
+        from ..tools.inspector.address import open_socket
+
+        open_socket(config.inspect).close()
+    certificate = resolve(config)
+    for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
+        for listener in open_listeners(addresses, tls=is_tls):
+            listener.close()
+    application = _load(settings)
+    lines = [
+        f"{settings.target} is a WSGI application ({type(application).__name__}).",
+        *(f"{address}  HTTP/2 only (ALPN h2)" for address in config.tls_binds),
+        *(f"{address}  HTTP/2 only (cleartext, prior knowledge)" for address in config.h2c_binds),
+        *certificate_lines(certificate),
+    ]
+    for line in lines:
+        click.echo(printable(line))
+    warning = certificate.warning() if certificate is not None else ""
+    if warning:
+        click.echo(f"h2wsgi: warning: {printable(warning)}", err=True)
+    click.echo("Usable, with 1 warning." if warning else "All is well.")
+    return 0
+
+
+def _load(settings: Settings) -> Any:
+    from ..server.loading import load
+
+    config = settings.config
+    return load(settings.target, app_dir=config.app_dir, factory=config.factory)
+
+
+def make_certificate(
+    directory: str, names: tuple[str, ...], *, expired: bool, wrong_host: bool
+) -> int:
+    """Make a certificate for tests and say how clients come to trust it."""
+    from ..server.banner import trust_guide
+    from ..tls.development import make_certificates
+
+    if expired and wrong_host:
+        raise ConfigurationError(
+            "--expired and --wrong-host are two different certificates.",
+            "Make each of them in a folder of its own.",
+        )
+    if wrong_host and names:
+        raise ConfigurationError(
+            "--wrong-host has a name of its own, so --name cannot be given with it.",
+            "Leave out --name, or leave out --wrong-host to choose the name yourself.",
+        )
+    kind: Kind = "expired" if expired else "wrong-host" if wrong_host else "valid"
+    made = make_certificates(directory, names, kind=kind)
+    click.echo(trust_guide(made), nl=False)
+    return 0

@@ -1,0 +1,158 @@
+"""Where the command's options come from, and which source won.
+
+The sources are the defaults, a TOML file, ``H2WSGI_...`` variables and the command line, each
+stronger than the one before. Runs in the main thread, at the start. The invariant: a file, a key or
+a variable that is not understood is named in an error, never passed over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.config import GROUPS, Config
+from ..config.options import Source, option_name
+from ..errors import ConfigurationError
+
+PREFIX = "H2WSGI_"
+NO_OPTIONS = frozenset({"H2WSGI_THREAD_GUARD"})
+"""Variables of ours that are not options: see guards.py."""
+OWN_FILE = "h2wsgi.toml"
+PROJECT_FILE = "pyproject.toml"
+HIDDEN = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a start needs to know; ``origins`` has the source of each value that was set."""
+
+    config: Config
+    target: str
+    origins: Mapping[str, str]
+
+
+def gather(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+    """Add up what the user wrote. ``arguments`` are those given on the command line.
+
+    Raises:
+        ConfigurationError: naming the file, variable or flag.
+    """
+    variables = environment_values(environment)
+    named = arguments.get("config") or variables.get("config") or ""
+    given = {key: value for key, value in arguments.items() if key != "config"}
+    variables.pop("config", None)
+    sources = [*file_sources(named), Source("environment", variables)]
+    sources.append(Source("command line", given))
+    config = Config.merge(sources, besides=("target",))
+    origins: dict[str, str] = {}
+    target = ""
+    for source in sources:
+        for key, value in source.values.items():
+            origins[option_name(key)] = _origin(source, key)
+            if key == "target":
+                target = _checked_target(source, value)
+    if config.max_threads == config.threads and "threads" in origins:
+        origins.setdefault("max_threads", "as many as threads")
+    return Settings(config, target, origins)
+
+
+def environment_values(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return what ``H2WSGI_...`` variables say, by option name. An empty variable is not set."""
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name not in NO_OPTIONS and value
+    }
+
+
+def file_sources(named: str) -> list[Source]:
+    """Return what the one file that counts holds: ``named``, or the current folder's."""
+    if named:
+        return [Source(named, _options_in(named, _read_toml(named)))]
+    for candidate in (OWN_FILE, PROJECT_FILE):
+        if Path(candidate).is_file():
+            options = _options_in(candidate, _read_toml(candidate))
+            return [Source(candidate, options)]
+    return []
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(
+            f"{path} is not valid TOML: {error}.", 'Texts need quotes: bind = "localhost:8443"'
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8 text.", "TOML files are UTF-8.") from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} (--config) cannot be read: {error.strerror}.",
+            f"Without --config, {OWN_FILE} or {PROJECT_FILE} in the current folder is read.",
+        ) from None
+
+
+def _options_in(path: str, document: dict[str, Any]) -> dict[str, Any]:
+    tool = document.get("tool")
+    if isinstance(tool, dict) and "h2wsgi" in tool:
+        options = tool["h2wsgi"]
+        if not isinstance(options, dict):
+            raise ConfigurationError(
+                f"{path}: 'tool.h2wsgi' is not a table.", "Write [tool.h2wsgi] and options below."
+            )
+        beside = [key for key, value in document.items() if not isinstance(value, dict)]
+        if beside and Path(path).name != PROJECT_FILE:
+            raise ConfigurationError(
+                f"{path} has options both at its top ({beside[0]}) and in [tool.h2wsgi].",
+                "Keep all of them in one of the two places.",
+            )
+        return options
+    return {} if Path(path).name == PROJECT_FILE else document
+
+
+def _checked_target(source: Source, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            f"{source.describe('target')}: {value!r} is not text.",
+            'For example target = "httpbin:app".',
+        )
+    return value
+
+
+def _origin(source: Source, key: str) -> str:
+    if source.label == "command line":
+        return "command line"
+    return source.describe(key) if source.label == "environment" else source.label
+
+
+def as_toml(settings: Settings, version: str) -> str:
+    """Return the whole configuration as TOML, with where each value came from as a comment."""
+    rows = [f"# The configuration of h2wsgi {version} as it would run now.", ""]
+    if settings.target:
+        rows += [_row("target", settings.target, settings.origins["target"]), ""]
+    for group in GROUPS:
+        rows.append(f"# {group}")
+        for field in dataclasses.fields(Config):
+            if field.metadata["group"] != group:
+                continue
+            value = getattr(settings.config, field.name)
+            if field.metadata["secret"] and value:
+                value = HIDDEN
+            rows.append(_row(field.name, value, settings.origins.get(field.name, "default")))
+        rows.append("")
+    return "\n".join(rows)
+
+
+def _row(name: str, value: object, origin: str) -> str:
+    text = f"{name} = {_toml_value(value)}"
+    return f"{text:<40}  # {origin}"
+
+
+def _toml_value(value: object) -> str:
+    # A JSON value is a TOML value too, but for the character DEL in a text.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,113 @@
+"""``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N``: what an address says.
+
+Pure but for :func:`check_host`, which blocks in name resolution.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+
+from ..errors import ConfigurationError
+
+
+def check_addresses(addresses: tuple[str, ...]) -> None:
+    """Check every address before any is opened.
+
+    Raises:
+        ConfigurationError: an address is malformed or given twice.
+    """
+    seen: set[str] = set()
+    for address in addresses:
+        port = 1
+        if address.startswith("fd://"):
+            descriptor_of(address)
+        elif not address.startswith("unix:"):
+            _, port = parse_host_port(address)
+        key = address if address.startswith("unix:") else address.lower()
+        if key in seen and port:  # Port 0 is a different port each time.
+            raise ConfigurationError(
+                f"The address {address} (--bind) is given twice.",
+                "Give it once: an address is served over TLS or in cleartext, not both.",
+            )
+        seen.add(key)
+
+
+def check_host(address: str) -> None:
+    """Resolve the host of ``HOST:PORT``, to be sure that it exists.
+
+    Raises:
+        ConfigurationError: the host does not exist.
+    """
+    if address.startswith(("unix:", "fd://")):
+        return
+    host, port = parse_host_port(address)
+    try:
+        socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise unresolved(address, error) from None
+
+
+def unresolved(address: str, error: Exception) -> ConfigurationError:
+    """Return what to raise for an address whose host has no IP address."""
+    reason = getattr(error, "strerror", None) or error
+    return ConfigurationError(
+        f"The host of {address} (--bind) cannot be resolved: {reason}.",
+        "Give a name or an IP address of this machine, such as localhost:8443.",
+    )
+
+
+def parse_host_port(address: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``; brackets come off an IPv6 literal, ``*`` becomes an empty host.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    valid_host = _is_ipv6(host[1:-1]) if bracketed else not set(host) & set(":/[] ")
+    if not colon or not valid_host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(
+            f"The address {address} (--bind) is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N.",
+            _address_hint(address),
+        )
+    return (host[1:-1] if bracketed else "" if host == "*" else host), int(port)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _address_hint(address: str) -> str:
+    """Return what was probably meant by a malformed address."""
+    scheme, _, rest = address.rpartition("://")
+    if scheme:
+        authority = rest.partition("/")[0]
+        return f"Leave out the scheme: {authority if ':' in authority else authority + ':8443'}."
+    if address.isascii() and address.isdigit() and int(address) <= 65535:
+        return f"Did you mean localhost:{address}?"
+    if _is_ipv6(inner := address.strip("[]")):
+        return f"Did you mean [{inner}]:8443?"
+    if address == "*" or re.fullmatch(r"[a-zA-Z][\w.-]*|\d+(\.\d+){3}", address, re.ASCII):
+        return f"Did you mean {address}:8443?"
+    return "For example localhost:8443, [::1]:8443 or unix:/run/h2wsgi.sock."
+
+
+def descriptor_of(address: str) -> int:
+    """Return the number of ``fd://N``.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    number = address.removeprefix("fd://")
+    if number.isascii() and number.isdigit() and len(number) < 10:
+        return int(number)
+    raise ConfigurationError(
+        f"The address {address} (--bind) names no file descriptor.",
+        "fd:// takes the number of a listening socket, such as fd://3.",
+    )

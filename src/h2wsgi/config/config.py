@@ -1,0 +1,475 @@
+"""The one home of every option: its type, default, unit, group and help.
+
+The command line, the ``H2WSGI_...`` environment variables, the TOML keys and the table in
+docs/options.md are all made from the fields of :class:`Config`. Times are seconds, sizes are
+octets. Pure; any thread. The invariant: a server can run with any Config that exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from ..errors import ConfigurationError
+from .fault_rules import parse_rules
+from .options import Source, check_range, convert, option, option_name, unknown_name
+
+GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Tools", "Limits", "Timeouts")
+
+DEFAULT_BIND = ("localhost:8443",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every option of a server. Immutable; :meth:`build` makes one from untyped values."""
+
+    app_dir: str = option(
+        "",
+        "folder to import the application from (default: the current one)",
+        group="Application",
+        metavar="DIR",
+    )
+    factory: bool = option(
+        False, "the target is a function that returns the application", group="Application"
+    )
+    root_path: str = option(
+        "",
+        "SCRIPT_NAME: the prefix under which a proxy mounts the application",
+        group="Application",
+        metavar="PATH",
+    )
+
+    bind: tuple[str, ...] = option(
+        (),
+        "where to listen: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; repeatable "
+        "(default: localhost:8443, on both 127.0.0.1 and ::1)",
+        group="Addresses",
+        flags=("-b",),
+        metavar="ADDRESS",
+    )
+    bind_h2c: tuple[str, ...] = option(
+        (),
+        "where to listen for cleartext HTTP/2; alone, it replaces the default address; same forms, "
+        "repeatable",
+        group="Addresses",
+        metavar="ADDRESS",
+    )
+    h2c: bool = option(
+        False, "cleartext HTTP/2 with prior knowledge on every --bind, no TLS", group="Addresses"
+    )
+
+    cert: str = option(
+        "",
+        "certificate chain, PEM; may hold the key too",
+        group="TLS",
+        flags=("--certfile",),
+        metavar="FILE",
+    )
+    key: str = option("", "private key, PEM", group="TLS", flags=("--keyfile",), metavar="FILE")
+    key_password: str = option(
+        "",
+        "password of the private key; others may read a command line, so better give it as "
+        "H2WSGI_KEY_PASSWORD",
+        group="TLS",
+        secret=True,
+    )
+    tls_min: Literal["1.2", "1.3"] = option("1.2", "lowest TLS version accepted", group="TLS")
+    ciphers: str = option(
+        "",
+        "OpenSSL cipher list for TLS 1.2 (default: ECDHE with AES-GCM or ChaCha20)",
+        group="TLS",
+        metavar="LIST",
+    )
+
+    client_ca: str = option(
+        "", "ask clients for a certificate of this CA, PEM", group="TLS", metavar="FILE"
+    )
+    client_cert: Literal["required", "optional"] = option(
+        "required", "with --client-ca: may a client come without a certificate", group="TLS"
+    )
+
+    threads: int = option(
+        128, "applications that may run at once", group="Process", minimum=1, maximum=10_000
+    )
+    max_threads: int = option(
+        256,
+        "threads in all, those that wait on slow clients included",
+        group="Process",
+        minimum=1,
+        maximum=10_000,
+    )
+    loop: Literal["auto", "asyncio", "uvloop"] = option(
+        "auto", "event loop; auto takes uvloop where it is installed", group="Process"
+    )
+    engine: Literal["auto", "fast", "h2"] = option(
+        "auto",
+        "HTTP/2 engine; auto takes the fast one, h2 the library of that name",
+        group="Process",
+    )
+    graceful_timeout: float = option(
+        30.0,
+        "how long running requests may take to finish at shutdown",
+        group="Process",
+        unit="seconds",
+        minimum=0,
+    )
+
+    access_log: bool = option(True, "one line per request", group="Logging")
+    access_log_file: str = option(
+        "",
+        "write the access log to this file, - for standard output (default: standard error)",
+        group="Logging",
+        metavar="FILE",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = option(
+        "info", "least severe events to show", group="Logging"
+    )
+    log_format: Literal["text", "json"] = option("text", "how log lines look", group="Logging")
+
+    trace: str = option(
+        "",
+        "show every frame on standard error; =FILTER for some of them, such as =headers,reset "
+        "or =stream=5 or =all,-data",
+        group="Tools",
+        metavar="[=FILTER]",
+        bare="all",
+    )
+    trace_file: str = option(
+        "", "write every frame to this file, a JSON object a line", group="Tools", metavar="FILE"
+    )
+    record: bool = option(
+        False,
+        "keep every frame and request, for Server.connections and Server.requests in tests",
+        group="Tools",
+    )
+    inspect: str = option(
+        "",
+        "serve a page that shows connections and streams as they run, on 127.0.0.1:8444 or a free "
+        "port; =PORT or =HOST:PORT for another loopback address",
+        group="Tools",
+        metavar="[=ADDRESS]",
+        bare="auto",
+    )
+
+    max_body: int = option(
+        0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0
+    )
+    max_connections: int = option(
+        1000, "connections at once; at the limit accepting pauses", group="Limits", minimum=1
+    )
+    max_requests_per_connection: int = option(
+        0,
+        "requests after which a connection is drained as at shutdown, for its client to open "
+        "another, 0 for no limit",
+        group="Limits",
+        minimum=0,
+    )
+    max_streams: int = option(
+        100,
+        "concurrent streams a client may open on one connection",
+        group="Limits",
+        minimum=1,
+        maximum=2**31 - 1,
+    )
+    max_field_section: int = option(
+        65_536,
+        "largest decoded field section",
+        group="Limits",
+        unit="octets",
+        minimum=1024,
+        maximum=2**24,
+    )
+    max_fields: int = option(
+        128, "fields in one section, cookie crumbs counted one by one", group="Limits", minimum=8
+    )
+    max_continuations: int = option(
+        8, "CONTINUATION frames for one field section, 0 = off", group="Limits", minimum=0
+    )
+    max_resets: int = option(
+        1000,
+        "streams that a client may reset or make the server reset, at once and in any 30 s, "
+        "0 = off",
+        group="Limits",
+        minimum=0,
+    )
+    max_refusals: int = option(
+        200,
+        "streams over max_streams that are refused, likewise, before the connection ends, 0 = off",
+        group="Limits",
+        minimum=0,
+    )
+    max_glitches: int = option(
+        10_000,
+        "frames that bring neither request nor content, likewise (SETTINGS count ten times, "
+        "WINDOW_UPDATE beyond what it may need), 0 = off",
+        group="Limits",
+        minimum=0,
+    )
+    max_empty_frames: int = option(
+        100, "DATA frames without content, likewise, 0 = off", group="Limits", minimum=0
+    )
+    min_rate: int = option(
+        240,
+        "octets a second that a client must send while the application waits to read, in any "
+        "read_timeout, and take of a response that waits for it, in any write_timeout; 0 = off",
+        group="Limits",
+        minimum=0,
+    )
+    stream_window: int = option(
+        262_144,
+        "request content buffered for one stream (its flow-control window)",
+        group="Limits",
+        unit="octets",
+        minimum=16_384,
+        maximum=2**31 - 1,
+    )
+    connection_window: int = option(
+        1_048_576,
+        "flow-control window of one connection",
+        group="Limits",
+        unit="octets",
+        minimum=65_535,
+        maximum=2**31 - 1,
+    )
+    stream_buffer: int = option(
+        262_144,
+        "response content buffered for one stream before write() waits",
+        group="Limits",
+        unit="octets",
+        minimum=1024,
+    )
+    connection_buffer: int = option(
+        4_194_304,
+        "response content buffered for one connection before every write() waits",
+        group="Limits",
+        unit="octets",
+        minimum=65_536,
+    )
+    max_buffered: int = option(
+        268_435_456,
+        "request content and large field sections buffered in the whole process, and as much "
+        "response content",
+        group="Limits",
+        unit="octets",
+        minimum=1_048_576,
+    )
+
+    handshake_timeout: float = option(
+        10.0, "for the TLS handshake, 0 = off", group="Timeouts", unit="seconds", minimum=0
+    )
+    preface_timeout: float = option(
+        10.0,
+        "for the client's preface and first SETTINGS, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    settings_timeout: float = option(
+        10.0,
+        "for the client to acknowledge the server's SETTINGS, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    fields_timeout: float = option(
+        10.0,
+        "for a field section to come whole once it has begun, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    idle_timeout: float = option(
+        120.0,
+        "a connection may stay without a stream, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    max_connection_age: float = option(
+        0.0,
+        "after which a connection is drained as at shutdown, for its client to open another; up to "
+        "10 % less, so that not all do so at once; 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    read_timeout: float = option(
+        30.0,
+        "the application's read() may wait on the client, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    write_timeout: float = option(
+        60.0,
+        "a response may wait on the client's window or socket without progress, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    request_timeout: float = option(
+        0.0,
+        "a request may take until it is answered whole, else the client gets a 503 or a reset; "
+        "endless responses, such as event streams, need it off, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    ping_interval: float = option(
+        0.0,
+        "without a word from the client after which it is sent a PING, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    ping_timeout: float = option(
+        20.0,
+        "for the client to answer that PING, or say anything else, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+
+    fault: tuple[str, ...] = option(
+        (),
+        "make requests fail: KIND[=VALUE] PATH PROBABILITY% NAME=VALUE; repeatable, see "
+        "docs/misbehaving.md",
+        group="Tools",
+        metavar="RULE",
+    )
+    fault_seed: int = option(
+        0,
+        "which requests --fault hits; the same seed hits the same ones again (default: 0)",
+        group="Tools",
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigurationError: a value is below its minimum or a field contradicts another.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if option_types()[field.name] == tuple[str, ...] and not isinstance(value, tuple):
+                # A lone string would silently be taken for a list of its characters.
+                raise ConfigurationError(
+                    f"{field.name} is {value!r}, but a tuple of strings is needed.",
+                    f"Config.build({field.name}={value!r}) takes it as it is.",
+                )
+            kind = option_types()[field.name]
+            if kind in (int, float, str, bool) and type(value) is kind:
+                check_range(field, value, field.name)
+            else:  # This is how a frozen dataclass sets its own fields.
+                kept = convert(field, kind, value, field.name)
+                object.__setattr__(self, field.name, kept)
+        self._check_contradictions()
+
+    def _check_contradictions(self) -> None:
+        if self.h2c and self.cert:
+            raise ConfigurationError(
+                f"The certificate {self.cert} (--cert) is of no use with --h2c, which has no TLS.",
+                "Leave out one of them; --bind-h2c serves cleartext beside TLS.",
+            )
+        if self.client_cert == "optional" and not self.client_ca:
+            raise _client_cert_alone()
+        parse_rules(self.fault, self.fault_seed)
+        if self.max_threads < self.threads:
+            raise ConfigurationError(
+                f"max_threads is {self.max_threads}, below threads, which is {self.threads}.",
+                f"Raise max_threads to {self.threads} or more, or lower threads.",
+            )
+
+    @property
+    def tls_binds(self) -> tuple[str, ...]:
+        """The addresses served over TLS; the default address if none is given at all."""
+        return () if self.h2c else self._binds
+
+    @property
+    def h2c_binds(self) -> tuple[str, ...]:
+        """The addresses served in cleartext, with prior knowledge."""
+        return self._binds + self.bind_h2c if self.h2c else self.bind_h2c
+
+    @property
+    def _binds(self) -> tuple[str, ...]:
+        return self.bind or (() if self.bind_h2c else DEFAULT_BIND)
+
+    @classmethod
+    def build(cls, **values: Any) -> Self:
+        """Return a Config from a library call's keywords: a lone string becomes a tuple of one.
+
+        Raises:
+            ConfigurationError: an unknown name or a value of the wrong kind.
+        """
+        return cls.merge((Source("argument", values),))
+
+    @classmethod
+    def merge(cls, sources: Iterable[Source], *, besides: tuple[str, ...] = ()) -> Self:
+        """Return the Config that ``sources`` add up to, the weakest source first.
+
+        ``besides`` are names in the sources that the caller reads itself.
+
+        Raises:
+            ConfigurationError: naming the source, the key and the nearest valid name or value.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        merged: dict[str, Any] = {}
+        origins: dict[str, Source] = {}
+        for source in sources:
+            for key, raw in source.values.items():
+                name = option_name(key)
+                if name in known:
+                    where = source.describe(key)
+                    origins[name] = source
+                    merged[name] = convert(known[name], option_types()[name], raw, where)
+                elif name not in besides:
+                    raise unknown_name(source, key, (*known, *besides))
+        _check_threads(merged, origins)
+        if "client_cert" in merged and "client_ca" not in merged:
+            raise _client_cert_alone()
+        if merged.get("access_log_file") and not merged.get("access_log", True):
+            raise ConfigurationError(
+                f"The access log is off, so nothing is written to {merged['access_log_file']} "
+                "(--access-log-file).",
+                "Leave out --no-access-log or --access-log-file.",
+            )
+        return cls(**merged)
+
+
+def _client_cert_alone() -> ConfigurationError:
+    return ConfigurationError(
+        "client_cert (--client-cert) says nothing without a client CA: no client is asked.",
+        "Name the CA of the clients with --client-ca.",
+    )
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in dataclasses.fields(Config) if field.name == name)
+
+
+def _check_threads(merged: dict[str, Any], origins: dict[str, Source]) -> None:
+    """Let ``max_threads`` follow ``threads`` if only ``threads`` is given; refuse a smaller one."""
+    threads = merged.get("threads", _default("threads"))
+    if "max_threads" not in merged:
+        if "threads" in merged:
+            merged["max_threads"] = max(threads, _default("max_threads"))
+        return
+    limit = merged["max_threads"]
+    if threads > limit:
+        most = origins["max_threads"].name("max_threads")
+        few = origins.get("threads", origins["max_threads"]).name("threads")
+        raise ConfigurationError(
+            f"{few} is {threads}{'' if 'threads' in merged else ' unless given'}, "
+            f"more than {most} ({limit}).",
+            f"Raise {most} to {threads} or more, or lower {few}.",
+        )
+
+
+@functools.cache
+def option_types() -> dict[str, Any]:
+    """Return the resolved annotation of each field of Config, by name."""
+    return typing.get_type_hints(Config)

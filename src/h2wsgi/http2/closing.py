@@ -1,0 +1,308 @@
+"""The end of a connection, in all its forms: a part of :class:`~h2wsgi.http2.protocol.H2Protocol`.
+
+GOAWAY in two steps (RFC 9113 section 6.8), a connection error (section 5.4.1), a client that does
+not speak HTTP/2, and the lingering close that lets the last response arrive. Whatever the form, the
+connection goes down :class:`State`, ends every stream and loses no response that was whole
+(invariants 1 and 6). The state itself is a field of the protocol, which looks at it for each read.
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from h2.errors import ErrorCodes
+
+from ..codes import code_name
+from ..seam.request import ConnectionFacts
+from . import refusal
+from .connection import Connection
+from .deadlines import Deadlines
+from .interfaces import ServerContext
+
+DRAIN_WAIT = 0.25
+"""Seconds to wait for the PING that shows the peer has seen the first GOAWAY."""
+RETIRE_WAIT = 5.0
+"""Seconds a connection that has to be replaced is given to be without a stream for once."""
+LINGER = 0.25
+"""Seconds to go on reading after the last octet was written, and after what still comes."""
+LONGEST_LINGER = 5.0
+"""Seconds after which a client that still sends has not read our end, and never will."""
+FAILED_LINGER = 5.0
+"""Seconds that requests which came before a connection error get to finish."""
+ABORT_AFTER = 2.0
+"""Seconds a closing transport gets to send what it holds."""
+LAST_STREAM_ID = 2**31 - 1
+DRAIN_PING = b"draining"
+"""What the PING that goes with the first GOAWAY carries."""
+
+
+class State(enum.Enum):
+    """A connection's life; it only goes down this list."""
+
+    OPEN = enum.auto()
+    DRAINING = enum.auto()
+    """GOAWAY was sent; open streams go on, input is still read."""
+    FAILED = enum.auto()
+    """A connection error: input is dropped, complete requests may finish."""
+    LINGERING = enum.auto()
+    """Everything was written; waiting for the peer to hang up."""
+    CLOSED = enum.auto()
+
+
+# Names of their own for what is looked at with each request: by way of the class it takes four
+# times as long (CPython 3.11).
+OPEN, CLOSED = State.OPEN, State.CLOSED
+READING = (State.OPEN, State.DRAINING)
+"""The states in which input still means something."""
+SILENT = (State.LINGERING, State.CLOSED)
+"""The states in which nothing is written any more."""
+
+
+class Closable(Protocol):
+    """What the end of a connection needs of its protocol."""
+
+    transport: asyncio.Transport
+    facts: ConnectionFacts
+    deadlines: Deadlines
+    connection: Connection
+    state: State
+    started: bool
+    """Whether our SETTINGS were sent."""
+    advice: str
+    """What to tell the client, where no HTTP/2 may be spoken."""
+    streams_changed: Callable[[int], None]
+
+    def start(self) -> None:
+        """Send our SETTINGS."""
+
+    def write(self, data: bytes) -> None:
+        """Send octets."""
+
+    def transmit(self) -> None:
+        """Send what the connection has to say."""
+
+    def pause_reading(self, pause: bool) -> None:
+        """Read no further, or go on."""
+
+    def end_stall(self) -> None:
+        """Write what an application's stall has kept back."""
+
+    def abort(self) -> None:
+        """Close without sending anything more."""
+
+
+class Closing:
+    """How one connection ends."""
+
+    def __init__(self, protocol: Closable, server: ServerContext) -> None:
+        # immutable
+        self._protocol = protocol
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        # loop thread only
+        self.final_goaway_sent = False
+        self.still_sends = False
+        """Whether anything came since the lingering close began, or was looked at last."""
+        self._retiring = False
+        self._linger_until = 0.0
+        """The end of its patience with a client that still sends, by the monotonic clock."""
+        self._left_to_send = 0
+        """Octets that the transport held when it was looked at last, on the way out."""
+        self._patient_until = 0.0
+        """How long a slow client has for them, by the monotonic clock."""
+        self._timer: asyncio.TimerHandle | None = None
+        """The next step of the end, whichever that is."""
+
+    # ------------------------------------------------------------------------ gracefully
+
+    def drain(self) -> None:
+        """Shut down gracefully: announce it, then name the last stream, then finish those open."""
+        if self._protocol.state is not State.OPEN:
+            return
+        self._protocol.state = State.DRAINING
+        self._protocol.end_stall()
+        if self._protocol.started:
+            self.announce_end()
+            self._protocol.transmit()
+        elif self._protocol.advice:
+            self.linger()
+        else:
+            # The preface may be on its way, with requests behind it.
+            self.set_timer(DRAIN_WAIT, self.linger)
+
+    def announce_end(self) -> None:
+        # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
+        # on their way are still served; the PING shows when they must have arrived. It goes first,
+        # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
+        self._protocol.connection.engine.ping(DRAIN_PING)
+        self._protocol.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
+        self.set_timer(DRAIN_WAIT, self._send_final_goaway)
+
+    def retire(self) -> None:
+        """The connection has had its time: drain it at once if no stream is open, else behind the
+        last response.
+
+        Some clients (httpx 0.28) give up every open stream when GOAWAY comes, and open a new
+        connection without an error when it comes between requests.
+        """
+        if self._retiring or self._protocol.state is not State.OPEN:
+            return  # its end has begun, and has timers of its own
+        self._retiring = True
+        if self._protocol.connection.streams:
+            self.set_timer(RETIRE_WAIT, self.drain)
+            self._protocol.streams_changed = self._drain_behind_the_last
+        else:
+            self.drain()
+
+    def _drain_behind_the_last(self, open_streams: int) -> None:
+        self._protocol.deadlines.streams_changed(open_streams)
+        if open_streams == 0 and self._protocol.state is State.OPEN:
+            # Who closed the last stream is about to transmit: GOAWAY comes with the response.
+            self._protocol.state = State.DRAINING
+            self.announce_end()
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """The peer answered a PING."""
+        if payload == DRAIN_PING:
+            self._send_final_goaway()
+
+    def _send_final_goaway(self) -> None:
+        if self.final_goaway_sent or self._protocol.state is not State.DRAINING:
+            return
+        self.final_goaway_sent = True
+        engine = self._protocol.connection.engine
+        engine.go_away(engine.last_stream_id, ErrorCodes.NO_ERROR)
+        self._protocol.transmit()
+
+    def goes_away(self) -> None:
+        """GOAWAY was sent for an application: close when the open streams are done."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.state = State.DRAINING
+        self.final_goaway_sent = True
+
+    # -------------------------------------------------------------------------- at once
+
+    def stop(self) -> None:
+        """Time is up: reset what still runs, then close."""
+        if self._protocol.state in SILENT:
+            self._protocol.abort()
+            return
+        for stream in list(self._protocol.connection.streams.values()):
+            self._protocol.connection.reset(stream, ErrorCodes.CANCEL, "the server stops")
+        self._protocol.connection.outflow.transmit()
+        self.close()
+
+    def hang_up(self, abort: bool) -> None:
+        """Close without a word more, with a TCP reset if ``abort``.
+
+        The connection may have closed while this was on its way from a thread.
+        """
+        if self._protocol.state is State.CLOSED:
+            return
+        if not abort:
+            self.close()
+            return
+        # With nothing left to linger for, the kernel ends the connection by a reset.
+        with contextlib.suppress(OSError):
+            linger = struct.pack("ii", 1, 0)
+            self._protocol.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+        self._protocol.abort()
+
+    def fail(self, code: int, reason: str, limit: str = "") -> None:
+        """A connection error (section 5.4.1). What came before it may still be answered.
+
+        ``limit`` is the option whose limit the client went over, if it was one.
+        """
+        self._protocol.state = State.FAILED
+        self._protocol.deadlines.stop()
+        self._protocol.pause_reading(False)
+        engine = self._protocol.connection.engine
+        if not self._protocol.started:
+            self._protocol.start()
+        engine.go_away(engine.last_stream_id, code, reason.encode("ascii", "replace")[:200])
+        self._protocol.connection.lose_incomplete("the connection failed")
+        self.set_timer(FAILED_LINGER, self.linger)
+        self._protocol.transmit()
+        if limit:
+            self._server.limit_hit(limit)
+            reason += f" (--{limit.replace('_', '-')})"
+        self._server.log.events.info(
+            "%s: connection failed with %s: %s", self._protocol.facts.peer, code_name(code), reason
+        )
+
+    def refuse(self, octets: bytes, advice: str) -> None:
+        """Answer a client that does not speak HTTP/2 here."""
+        self._server.log_refusal(self._protocol.facts, advice)
+        if answer := refusal.refusal(octets, advice):
+            self._protocol.write(answer)
+        self.linger()
+
+    # ------------------------------------------------------------------- the last octets
+
+    def linger(self) -> None:
+        """Hang up our side, and read on shortly: unread octets would make the kernel send RST,
+        which can destroy the last response before the peer has read it."""
+        if self._protocol.state in SILENT:
+            return
+        self._protocol.end_stall()
+        if self._protocol.state is State.DRAINING:
+            self._be_patient()
+        self._protocol.state = State.LINGERING
+        self._protocol.deadlines.stop()
+        self._protocol.connection.lose("the connection is closing")
+        self._protocol.pause_reading(False)
+        if self._protocol.transport.can_write_eof():
+            # asyncio lets the socket's error out if the peer has reset the connection already.
+            with contextlib.suppress(OSError):
+                self._protocol.transport.write_eof()
+        self._linger_until = time.monotonic() + LONGEST_LINGER
+        self.set_timer(LINGER, self._close_when_sent)
+
+    def _be_patient(self) -> None:
+        self._left_to_send = self._protocol.transport.get_write_buffer_size()
+        self._patient_until = time.monotonic() + (self._server.config.write_timeout or ABORT_AFTER)
+
+    def _close_when_sent(self) -> None:
+        """Close, but leave a slow client of a drained connection the time for its last response,
+        and one that still sends the time to see our end."""
+        left = self._protocol.transport.get_write_buffer_size()
+        if 0 < left < self._left_to_send and self._patient_until:
+            self._be_patient()
+        still_sends, self.still_sends = self.still_sends, False
+        until = self._patient_until if left else self._linger_until if still_sends else 0.0
+        if time.monotonic() < until:
+            self.set_timer(LINGER, self._close_when_sent)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        if self._protocol.state is State.CLOSED or self._protocol.transport.is_closing():
+            return
+        self._protocol.end_stall()
+        self._protocol.state = State.LINGERING
+        self._protocol.deadlines.stop()
+        self._protocol.connection.lose("the connection is closing")
+        self._protocol.transport.close()
+        # close() waits for a peer that does not read; this does not.
+        self.set_timer(ABORT_AFTER, self._protocol.abort)
+
+    def cancel(self) -> None:
+        """The transport is gone: nothing is left to do."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called in place of whatever was to be the next step of the end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, callback)

@@ -1,0 +1,388 @@
+"""What the server tells people: events, a line per request, and ``wsgi.errors``.
+
+Any thread. The command has a logger outside the tree of the standard library's ``logging``, so
+that an application's ``dictConfig`` cannot break it. The library uses the standard loggers
+``h2wsgi`` and ``h2wsgi.access`` and adds no handler. The invariants: no octet of a peer reaches a
+line unescaped, and no caller waits for a terminal or a pipe.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from io import FileIO
+from typing import Any, NamedTuple
+
+from ..config.config import Config
+from ..errors import ConfigurationError
+from .writer import LogWriter
+
+# C0, DEL and C1; marks that reorder text; line separators; surrogates.
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+MAX_SHOWN = 2048
+"""Characters of a path in a text line; a JSON line has the whole path."""
+MAX_UNFINISHED = 65_536
+"""Characters that wsgi.errors keeps of a line that does not end."""
+UTC_OFFSET = time.localtime().tm_gmtoff
+"""Seconds. Read once, as applications change the process's time zone (Django always does)."""
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+class AccessRecord(NamedTuple):
+    """One request and how it ended.
+
+    ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
+    ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
+    """
+
+    method: str
+    path: str
+    status: int
+    protocol: str
+    stream_id: int
+    seconds: float
+    octets: int
+    remote: str
+    outcome: str = ""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with what steers terminals or feigns lines as ``\\xNN``, ``\\uNNNN``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class Log:
+    """Where a server reports: ``events`` for what happens, :meth:`access` for requests."""
+
+    def __init__(
+        self,
+        events: logging.Logger,
+        access: Callable[[AccessRecord], None] | None,
+        access_wanted: Callable[[], bool] = lambda: True,
+        writers: tuple[LogWriter, ...] = (),
+        standard_error: LogWriter | None = None,
+    ) -> None:
+        self.events = events
+        self._access = access
+        self._access_wanted = access_wanted
+        self._writers = writers
+        self.standard_error = standard_error
+        """The writer to standard error, for others that write there; None inside a program."""
+        self._access_failed = False
+
+    @property
+    def accesses(self) -> bool:
+        """Whether :meth:`access` would report anything; if not, no record need be made."""
+        return self._access is not None and self._access_wanted()
+
+    def access(self, record: AccessRecord) -> None:
+        """Report one request. Never raises: a program's handlers must not end a connection."""
+        if self._access is not None:
+            try:
+                self._access(record)
+            except Exception:
+                if not self._access_failed:
+                    self._access_failed = True
+                    traceback.print_exc()
+
+    def close(self) -> None:
+        """Write what is queued, waiting a second at most."""
+        for writer in self._writers:
+            writer.close()
+
+
+def library_log(config: Config) -> Log:
+    """Return the Log of a server inside somebody's program: its standard loggers."""
+    logger = logging.getLogger("h2wsgi.access")
+
+    def access(record: AccessRecord) -> None:
+        logger.info("%s", describe_request(record), extra={"fields": _access_fields(record)})
+
+    enabled = functools.partial(logger.isEnabledFor, logging.INFO)
+    return Log(logging.getLogger("h2wsgi"), access if config.access_log else None, enabled)
+
+
+def command_log(config: Config) -> Log:
+    """Return the Log of the command, on standard error.
+
+    Raises:
+        ConfigurationError: the access log's file cannot be opened.
+    """
+    as_json = config.log_format == "json"
+    errors = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
+    events = _private_logger(LEVELS[config.log_level])
+    events.addHandler(_WriterHandler(errors, event_json if as_json else event_text))
+    shown = config.access_log_file or LEVELS[config.log_level] <= logging.INFO
+    if not (config.access_log and shown):
+        return Log(events, None, writers=(errors,), standard_error=errors)
+    accesses = _access_writer(config, errors)
+    make_line = access_json if as_json else access_text
+    if not as_json and config.access_log_file not in ("", "-"):
+        make_line = access_file_text
+
+    def access(record: AccessRecord) -> None:
+        accesses.write(make_line(record))
+
+    writers = tuple(dict.fromkeys((errors, accesses)))
+    return Log(events, access, writers=writers, standard_error=errors)
+
+
+def _access_writer(config: Config, errors: LogWriter) -> LogWriter:
+    path = config.access_log_file
+    if not path:
+        return errors
+    dropped = dropped_json if config.log_format == "json" else dropped_text
+    if path == "-":
+        return LogWriter(sys.stdout, dropped)
+    try:
+        return file_writer(path, "access log", "--access-log-file", dropped)
+    except ConfigurationError as error:
+        errors.close()
+        error.hint = f"{error.hint.rstrip('.')}, or - for standard output."
+        raise
+
+
+def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) -> LogWriter:
+    """Return a writer that appends to a file; ``what`` and ``flag`` name the file in an error.
+
+    Raises:
+        ConfigurationError: the file cannot be opened.
+    """
+    return LogWriter(_open_file(path, what, flag), dropped, owned=True)
+
+
+def check_file(path: str, what: str, flag: str) -> None:
+    """Refuse a file that :func:`file_writer` would refuse, but never make one.
+
+    Raises:
+        ConfigurationError: it cannot be opened.
+    """
+    is_new = not os.path.exists(path)
+    if is_new or os.path.isfile(path) or os.path.isdir(path):  # a pipe would block in open
+        _open_file(path, what, flag).close()
+        if is_new:
+            os.remove(path)
+
+
+def _open_file(path: str, what: str, flag: str) -> FileIO:
+    try:
+        return FileIO(path, "ab")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"The {what} {path} ({flag}) cannot be opened: {reason}.",
+            "Name a file in a folder that exists and can be written.",
+        ) from error
+
+
+def _private_logger(level: int) -> logging.Logger:
+    """Return a logger outside logging's tree: ``dictConfig`` and ``disable()`` do not reach it."""
+    logger = logging.Logger("h2wsgi", level)
+    logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
+    return logger
+
+
+class _WriterHandler(logging.Handler):
+    """Formats in the caller's thread, as arguments may change later."""
+
+    def __init__(self, writer: LogWriter, make_text: Callable[[logging.LogRecord], str]) -> None:
+        super().__init__()
+        self._writer = writer
+        self._make_text = make_text
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.write(self._make_text(record))
+        except Exception as error:  # A bad format string must not end a connection.
+            self._writer.write(f"A log record cannot be shown: {printable(repr(error))}\n")
+
+
+def event_text(record: logging.LogRecord) -> str:
+    """Return an event as a line for people, its traceback or ``lines`` below."""
+    if lines := getattr(record, "lines", None):
+        return "".join(printable(line) + "\n" for line in lines)
+    level = record.levelname.lower()
+    # Newlines of a peer are escaped, those of the application are its layout and stay.
+    from_app = getattr(record, "fields", {}).get("source") == "wsgi.errors"
+    message = record.getMessage()
+    first, *rest = message.split("\n") if from_app else [message]
+    shown = f"{_time_of_day(int(record.created))}  {'app' if from_app else level}: "
+    shown += printable(first) + "\n"
+    for line in (*rest, *_traceback(record).splitlines()):
+        shown += printable(line) + "\n"
+    return shown
+
+
+def event_json(record: logging.LogRecord) -> str:
+    """Return an event as one JSON object on one line."""
+    fields: dict[str, Any] = {
+        "time": _iso(record.created),
+        "level": record.levelname.lower(),
+        "event": record.getMessage(),
+    }
+    fields |= getattr(record, "fields", {})
+    if shown := _traceback(record):
+        fields["traceback"] = shown
+    return _json_line(fields)
+
+
+def access_text(record: AccessRecord) -> str:
+    """Return a request as a line for people, the time of day first."""
+    return f"{_time_of_day(int(time.time()))}  {describe_request(record)}\n"
+
+
+def access_file_text(record: AccessRecord) -> str:
+    """Return a request as a line of a file: date, time and client first, since a file is kept."""
+    return f"{_iso(time.time())} {record.remote}  {describe_request(record)}\n"
+
+
+def describe_request(record: AccessRecord) -> str:
+    """Return a request without time of day: method, path, status, protocol, stream, time, size."""
+    path = record.path
+    if len(path) > MAX_SHOWN:
+        path = path[:MAX_SHOWN] + "..."
+    shown = (
+        f"{printable(record.method):<4} {printable(path):<20} {record.status or '---'} "
+        f"{record.protocol} stream {record.stream_id:<3} {record.seconds * 1000:7.1f} ms "
+        f"{record.octets:>8,} B"
+    )
+    return f"{shown}  {printable(record.outcome)}" if record.outcome else shown
+
+
+def access_json(record: AccessRecord) -> str:
+    """Return a request as one JSON object on one line."""
+    return _json_line(
+        {"time": _iso(time.time()), "level": "info", "event": "request"} | _access_fields(record)
+    )
+
+
+def _access_fields(record: AccessRecord) -> dict[str, Any]:
+    return {
+        "method": record.method,
+        "path": record.path,
+        "status": record.status,
+        "protocol": record.protocol,
+        "stream": record.stream_id,
+        "seconds": round(record.seconds, 6),
+        "octets": record.octets,
+        "remote": record.remote,
+        "outcome": record.outcome or "complete",
+    }
+
+
+def _json_line(fields: dict[str, Any]) -> str:
+    # JSON escapes all control octets but DEL.
+    return json.dumps(fields, default=str).replace("\x7f", "\\u007f") + "\n"
+
+
+def dropped_text(count: int) -> str:
+    """Return the line that says how many lines are missing."""
+    return f"{_time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
+
+
+def dropped_json(count: int) -> str:
+    """Return the line that says how many lines are missing, as JSON."""
+    fields = {"time": _iso(time.time()), "level": "warning", "event": _dropped(count)}
+    return _json_line(fields | {"dropped": count})
+
+
+def _dropped(count: int) -> str:
+    return f"{count} log lines were dropped, as nobody took them."
+
+
+@functools.lru_cache(maxsize=2)
+def _time_of_day(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(second + UTC_OFFSET))
+
+
+def _iso(seconds: float) -> str:
+    shown = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return shown.replace("+00:00", "Z")
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    if record.exc_info is None or record.exc_info[1] is None:
+        return ""
+    return "".join(traceback.format_exception(record.exc_info[1]))
+
+
+class ErrorStream:
+    """``wsgi.errors``: the full lines of one write become one event.
+
+    One for the whole process. Each thread has its own unfinished line, so lines are never mixed.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self, log: Log) -> None:
+        self._events = log.events
+        self._thread = threading.local()
+        self.unfinished_in: set[int] = set()
+        """The threads with an unfinished line, which a flush would log."""
+
+    def write(self, text: str) -> int:
+        """Take ``text``, and log each line that it completes."""
+        if getattr(self._thread, "is_logging", False):
+            # The application sends our logger's records here: this ends the circle.
+            if sys.stderr is not None:
+                sys.stderr.write(text)
+            return len(text)
+        unfinished = getattr(self._thread, "unfinished", "") + text
+        *lines, unfinished = unfinished.split("\n")
+        if len(unfinished) > MAX_UNFINISHED:
+            lines.append(unfinished)
+            unfinished = ""
+        self._keep(unfinished)
+        if lines:
+            # Lines written by one call, such as a traceback, stay together.
+            self._log("\n".join(lines))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Take several texts, as :meth:`write` does."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Log what this thread has written of an unfinished line."""
+        unfinished = getattr(self._thread, "unfinished", "")
+        if unfinished and not getattr(self._thread, "is_logging", False):
+            self._keep("")
+            self._log(unfinished)
+
+    def _keep(self, unfinished: str) -> None:
+        self._thread.unfinished = unfinished
+        if unfinished:
+            self.unfinished_in.add(threading.get_ident())
+        else:
+            self.unfinished_in.discard(threading.get_ident())
+
+    def _log(self, line: str) -> None:
+        self._thread.is_logging = True
+        try:
+            self._events.error("%s", line, extra={"fields": {"source": "wsgi.errors"}})
+        finally:
+            self._thread.is_logging = False

@@ -1,0 +1,285 @@
+"""Listening sockets: opened from addresses, accepted from with a limit, peeked at before TLS.
+
+Loop thread, but for :func:`open_listeners`. A connection counts against the limit from its accept
+on, handshake included; at the limit, and when the system has no descriptors left, accepting
+pauses and the kernel's backlog holds the rest. At the end the backlog is accepted too, and
+handshakes may finish: their clients may have sent requests, and are told what became of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..config.config import Config
+from ..http2 import refusal
+from ..http2.interfaces import ServerContext
+from ..http2.protocol import H2Protocol
+from ..log.logs import Log
+from ..seam.guards import loop_thread
+from .listeners import Listener
+from .peers import connection_facts
+
+ACCEPTS_PER_TURN = 64
+NO_DESCRIPTORS_WAIT = 0.5
+"""Seconds to leave the backlog alone after EMFILE."""
+FULL_LOG_INTERVAL = 60.0
+HANDSHAKE_GRACE = 1.0
+"""Seconds that handshakes under way get once nothing more is accepted."""
+TLS_SHUTDOWN_TIMEOUT = 1.0
+NEVER = 10.0 * 365 * 86_400
+"""Seconds; the loops have no word for it here."""
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(slots=True)
+class _Handshake:
+    """A connection that is accepted and has no protocol yet."""
+
+    sock: socket.socket
+    peer: str
+    timer: asyncio.TimerHandle
+    task: asyncio.Task[None] | None = None
+    made: bool = False
+    """True once a protocol has the connection and tells when it ends."""
+
+
+class Acceptor:
+    """Accepts connections of all listeners and gives each an :class:`H2Protocol`."""
+
+    def __init__(
+        self,
+        server: ServerContext,
+        listeners: list[Listener],
+        tls: ssl.SSLContext | None,
+        opened: Callable[[H2Protocol], None],
+    ) -> None:
+        self._server = server
+        self._config: Config = server.config
+        self._log: Log = server.log
+        self._listeners = listeners
+        self._tls = tls
+        self._opened = opened
+        self._loop = asyncio.get_running_loop()
+        self._handshake_timeout = self._config.handshake_timeout or NEVER
+        self._pending: dict[int, _Handshake] = {}
+        self._connections = 0
+        self._accepting = False
+        self._closed = False
+        self._silent_until = 0.0
+        self.all_closed = asyncio.Event()
+        """Set while no connection is open, handshakes included."""
+        self.all_closed.set()
+        self._protocol = _protocol_of(server)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections open, handshakes included."""
+        return self._connections
+
+    def start(self) -> None:
+        """Begin to accept, or go on after a pause."""
+        if not self._accepting and not self._closed:
+            self._accepting = True
+            for listener in self._listeners:
+                self._loop.add_reader(listener.sock, self._accept, listener)
+
+    def _pause(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            for listener in self._listeners:
+                self._loop.remove_reader(listener.sock)
+
+    def close(self, patience: float) -> None:
+        """Accept nothing more but the backlog; end handshakes that take ``patience`` seconds yet.
+
+        What connects between the last accept and the close of its socket is reset by the kernel.
+        """
+        self._closed = True
+        for listener in self._listeners:
+            if self._accepting:
+                self._accept(listener)
+        self._pause()
+        for listener in self._listeners:
+            listener.close()
+        self._loop.call_later(min(patience, HANDSHAKE_GRACE), self._give_up_all)
+
+    def _give_up_all(self) -> None:
+        for handshake in list(self._pending.values()):
+            self._give_up(handshake)
+
+    def released(self) -> None:
+        """A connection has ended."""
+        self._connections -= 1
+        if not self._connections:
+            self.all_closed.set()
+        if self._connections < self._config.max_connections:
+            self.start()
+
+    @loop_thread
+    def _accept(self, listener: Listener) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if self._connections >= self._config.max_connections:
+                self._say_full()
+                self._pause()
+                return
+            try:
+                sock, address = listener.sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            sock.setblocking(False)
+            _set_nodelay(sock)
+            self._connections += 1
+            self.all_closed.clear()
+            self._begin(listener, sock, address)
+
+    def _say_full(self) -> None:
+        # At the limit every connection that ends lets one in, and would be a line each.
+        self._server.limit_hit("max_connections")
+        if self._loop.time() >= self._silent_until:
+            self._silent_until = self._loop.time() + FULL_LOG_INTERVAL
+            self._log.events.warning(
+                "the limit of %d connections is reached", self._config.max_connections
+            )
+
+    def _accept_failed(self, error: OSError) -> None:
+        self._log.events.error("accept failed: %s", error.strerror)
+        self._pause()
+        if error.errno in _OUT_OF_RESOURCES:
+            # The listening socket stays readable: without a pause this would spin.
+            self._loop.call_later(NO_DESCRIPTORS_WAIT, self.start)
+        else:
+            self._loop.call_soon(self.start)
+
+    def _begin(self, listener: Listener, sock: socket.socket, address: object) -> None:
+        peer = str(address[0]) if isinstance(address, tuple) else "unix socket"
+        timer = self._loop.call_later(self._handshake_timeout, self._time_out, sock)
+        handshake = _Handshake(sock, peer, timer)
+        self._pending[id(sock)] = handshake
+        if listener.tls:
+            self._loop.add_reader(sock, self._first_octet, listener, handshake)
+        else:
+            self._connect(listener, handshake, tls=None, advice="")
+
+    def _first_octet(self, listener: Listener, handshake: _Handshake) -> None:
+        """Look whether TLS begins, so that plain HTTP on the TLS port gets an answer."""
+        try:
+            first = handshake.sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            first = b""
+        self._loop.remove_reader(handshake.sock)
+        if not first:
+            self._give_up(handshake)
+        elif first[0] == refusal.TLS_HANDSHAKE:
+            self._connect(listener, handshake, tls=self._tls, advice="")
+        else:
+            self._connect(listener, handshake, tls=None, advice=refusal.NEEDS_TLS)
+
+    def _connect(
+        self, listener: Listener, handshake: _Handshake, *, tls: ssl.SSLContext | None, advice: str
+    ) -> None:
+        task = self._loop.create_task(self._make_protocol(listener, handshake, tls, advice))
+        handshake.task = task
+        # Not in the task itself, which may be cancelled before it has begun.
+        task.add_done_callback(lambda _: self._connected(handshake))
+
+    async def _make_protocol(
+        self,
+        listener: Listener,
+        handshake: _Handshake,
+        tls: ssl.SSLContext | None,
+        advice: str,
+    ) -> None:
+        def make() -> H2Protocol:
+            return self._protocol(
+                self._server,
+                lambda transport: connection_facts(transport, listener),
+                advice=advice,
+                made=lambda protocol: self._made(handshake, protocol),
+            )
+
+        timeouts = {}
+        if tls is not None:
+            timeouts["ssl_handshake_timeout"] = self._handshake_timeout
+            timeouts["ssl_shutdown_timeout"] = TLS_SHUTDOWN_TIMEOUT
+        try:
+            await self._loop.connect_accepted_socket(make, handshake.sock, ssl=tls, **timeouts)
+        except (OSError, asyncio.CancelledError) as error:
+            self._log_failure(handshake, error)
+
+    def _made(self, handshake: _Handshake, protocol: H2Protocol) -> None:
+        handshake.made = True
+        handshake.timer.cancel()
+        self._pending.pop(id(handshake.sock), None)
+        self._opened(protocol)
+        if self._closed:
+            protocol.closing.drain()
+
+    def _connected(self, handshake: _Handshake) -> None:
+        """asyncio is done with the socket: a protocol has it, or nobody."""
+        if not handshake.made:
+            self._drop(handshake)
+
+    def _log_failure(self, handshake: _Handshake, error: BaseException) -> None:
+        if isinstance(error, ssl.SSLError):
+            reason = (error.reason or str(error)).lower().replace("_", " ")
+            if "unknown ca" in reason or "certificate unknown" in reason:
+                reason += " (the client does not trust the server's certificate)"
+            self._log.events.info("%s: the TLS handshake failed: %s", handshake.peer, reason)
+        else:
+            self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error)
+
+    def _time_out(self, sock: socket.socket) -> None:
+        handshake = self._pending.get(id(sock))
+        if handshake is not None:
+            self._server.limit_hit("handshake_timeout")
+            self._log.events.info("%s: the TLS handshake took too long", handshake.peer)
+            self._give_up(handshake)
+
+    def _give_up(self, handshake: _Handshake) -> None:
+        """End a handshake from our side."""
+        if handshake.task is not None:
+            # The transport has the socket: closing it here would let the kernel reuse the
+            # descriptor while the loop still watches it.
+            handshake.task.cancel()
+        else:
+            self._loop.remove_reader(handshake.sock)
+            self._drop(handshake)
+
+    def _drop(self, handshake: _Handshake) -> None:
+        """Close a connection that never got its protocol."""
+        handshake.timer.cancel()
+        self._pending.pop(id(handshake.sock), None)
+        handshake.sock.close()
+        self.released()
+
+
+def _protocol_of(server: ServerContext) -> Callable[..., H2Protocol]:
+    """Return what makes a protocol: decided once, so that it costs connections nothing."""
+    if server.observe is None:
+        return H2Protocol
+    from ..http2.observed import ObservedProtocol
+
+    return functools.partial(ObservedProtocol, observe=server.observe)
+
+
+def _set_nodelay(sock: socket.socket) -> None:
+    """Have small frames leave at once.
+
+    asyncio does so only for sockets that name their protocol, which accepted ones do not. Without
+    it a second WINDOW_UPDATE waits for the peer to acknowledge the first, 40 ms at a time.
+    """
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):  # the peer may be gone by now
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,281 @@
+"""Addresses -> listening sockets.
+
+Called by the thread that starts the server. Blocks in name resolution, and for at most a second if
+another server starts on a Unix socket in the same folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from ..config.addresses import descriptor_of, parse_host_port, unresolved
+from ..errors import ConfigurationError
+
+BACKLOG = 1024
+PORT_TRIES = 20
+"""Attempts to find a port that is free in both address families of localhost."""
+LOCK_TRIES = 100
+"""Attempts, a hundredth of a second apart, to get a lock that somebody else holds."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """A listening socket: ``name`` is the host as the user wrote it, ``url`` what to connect to."""
+
+    sock: socket.socket
+    tls: bool
+    name: str
+    unix_path: str = ""
+    unix_file: tuple[int, int] | None = None
+    """Device and inode of the socket file at ``unix_path``."""
+
+    @property
+    def port(self) -> int:
+        """The real port; 0 for a Unix socket."""
+        if self.unix_path or self.sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return 0
+        return int(self.sock.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """What to connect to: ``https://localhost:8443/``, or ``unix:`` and a path."""
+        if not self.port:
+            return f"unix:{self.unix_path or self.sock.getsockname()}"
+        host = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/"
+
+    def close(self) -> None:
+        """Close the socket and remove its file, if it has one of ours.
+
+        The file goes first: once the socket is closed, another server may have its file there.
+        """
+        if self.unix_path and _file_at(self.unix_path) == self.unix_file:
+            with suppress(OSError):
+                os.unlink(self.unix_path)
+        self.sock.close()
+
+
+def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
+    """Open a socket, or two for localhost, for every address.
+
+    Raises:
+        ConfigurationError: an address is malformed, is in use or may not be used.
+    """
+    listeners: list[Listener] = []
+    try:
+        for address in addresses:
+            listeners.extend(_open(address, tls))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _open(address: str, tls: bool) -> list[Listener]:
+    if address.startswith("unix:"):
+        return [_open_unix(address.removeprefix("unix:"), tls)]
+    if address.startswith("fd://"):
+        return [_open_descriptor(address, tls)]
+    host, port = parse_host_port(address)
+    try:
+        if host == "localhost":
+            return _open_localhost(port, tls)
+        families = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return _open_all([(info[0], info[4]) for info in families], host, tls)
+    except (socket.gaierror, UnicodeError) as error:
+        raise unresolved(address, error) from None
+    except OSError as error:
+        raise _bind_error(address, port, error) from None
+
+
+def _open_localhost(port: int, tls: bool) -> list[Listener]:
+    """Listen on 127.0.0.1 and ::1: some clients try only one of them."""
+    targets: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, ("127.0.0.1", port))]
+    if socket.has_ipv6:
+        targets.append((socket.AF_INET6, ("::1", port)))
+    for attempt in range(PORT_TRIES):
+        try:
+            return _open_all(targets, "localhost", tls)
+        except OSError as error:
+            # With port 0 the free port of one family may be taken in the other.
+            if port or error.errno != errno.EADDRINUSE or attempt == PORT_TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _open_all(
+    targets: list[tuple[int, tuple[object, ...]]], name: str, tls: bool
+) -> list[Listener]:
+    listeners: list[Listener] = []
+    port = 0
+    missing: OSError | None = None
+    try:
+        for family, address in dict.fromkeys(targets):
+            host, wanted, *rest = address
+            try:
+                sock = _bound(family, (host, wanted or port, *rest))
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error  # a machine without IPv6, or without IPv4
+                continue
+            port = sock.getsockname()[1]
+            listeners.append(Listener(sock, tls, name or str(host)))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    if not listeners and missing is not None:
+        raise missing
+    return listeners
+
+
+def _bound(family: int, address: tuple[object, ...] | str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(path: str, tls: bool) -> Listener:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConfigurationError("Unix sockets (--bind unix:PATH) do not exist on this system.")
+    if not path:
+        raise ConfigurationError("The address unix: (--bind) names no path.")
+    try:
+        with _one_at_a_time(os.path.dirname(path) or "."):
+            _remove_stale(path)
+            sock = _bound(socket.AF_UNIX, path)
+    except OSError as error:
+        raise _bind_error(f"unix:{path}", 0, error) from None
+    return Listener(sock, tls, "localhost", unix_path=path, unix_file=_file_at(path))
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of the file at a path, or None."""
+    with suppress(OSError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return None
+
+
+@contextmanager
+def _one_at_a_time(folder: str) -> Iterator[None]:
+    """Have servers that start at once look at a path, and bind to it, one after the other.
+
+    Otherwise a server may find the socket of another that does not listen yet, and take that socket
+    for stale. The lock is the folder's. A start does not wait long for it, as anybody may hold it,
+    and goes on without it, as some file systems have no locks.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # there is no such folder: bind will say so
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            _lock(descriptor)
+        yield
+
+
+def _lock(descriptor: int) -> None:
+    import fcntl  # Windows has no fcntl
+
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file that a server left behind, but never one that is still served."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            kind = "a folder" if os.path.isdir(path) else "a file"
+            raise ConfigurationError(  # not ours to remove
+                f"The path {path} (--bind unix:) is {kind}, not a socket.",
+                "Name a path that does not exist yet, or remove what is there.",
+            )
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except BlockingIOError:
+            return  # the server of that file is too busy to be connected to
+
+
+def _open_descriptor(address: str, tls: bool) -> Listener:
+    try:
+        sock = _listening_socket(descriptor_of(address))
+    except OSError:
+        raise ConfigurationError(
+            f"The address {address} (--bind) is not a listening socket.",
+            "It takes a socket that listens and was handed to this process, as systemd does.",
+        ) from None
+    sock.setblocking(False)
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        return Listener(sock, tls, str(name[0]))
+    return Listener(sock, tls, "localhost")
+
+
+def _listening_socket(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
+    try:
+        if not _listens(sock):
+            # accept() would fail, and the loop would try again for ever.
+            raise OSError(errno.EINVAL, "not listening")
+    except BaseException:
+        sock.detach()  # whoever opened the descriptor closes it
+        raise
+    return sock
+
+
+def _listens(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        # macOS has the option but no answer. Listening twice does no harm.
+        sock.listen(BACKLOG)
+        return True
+
+
+def _bind_error(address: str, port: int, error: OSError) -> ConfigurationError:
+    if error.errno == errno.EADDRINUSE:
+        hint = "Stop what listens there, or choose another"
+        hint += "." if address.startswith("unix:") else "; port 0 takes a free one."
+        return ConfigurationError(f"The address {address} (--bind) is in use.", hint)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = "Ports below 1024 need privileges." if 0 < port < 1024 else ""
+        return ConfigurationError(f"The address {address} (--bind) may not be used.", hint)
+    hint = ""
+    if address.startswith("unix:") and len(os.fsencode(address.removeprefix("unix:"))) > 107:
+        hint = "A socket's path has 107 octets at most; choose a shorter one."
+    return ConfigurationError(
+        f"The address {address} (--bind) cannot be used: {error.strerror or error}.", hint
+    )

@@ -1,0 +1,108 @@
+"""An accepted connection -> what environ says of both ends. Pure, but asks the transport."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections import Counter
+from typing import Any, Protocol
+
+from ..seam.request import ConnectionFacts
+from .listeners import Listener
+
+WILDCARDS = frozenset({"", "0.0.0.0", "::"})
+
+# OpenSSL's long names, which ssl gives -> its short names, which RFC 2253 asks for.
+_SHORT = {
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "commonName": "CN",
+    "domainComponent": "DC",
+    "givenName": "GN",
+    "surname": "SN",
+    "streetAddress": "street",
+    "userId": "UID",
+}
+# Suffixes of mod_ssl's variables that differ from the short names.
+_SUFFIXES = {
+    "emailAddress": "Email",
+    "title": "T",
+    "initials": "I",
+    "GN": "G",
+    "SN": "S",
+    "description": "D",
+}
+_ESCAPED = re.compile(r'[,+"\\<>;]|^[ #]| $')
+
+
+class Transport(Protocol):
+    """What an asyncio transport tells of its connection."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
+def connection_facts(transport: Transport, listener: Listener) -> ConnectionFacts:
+    """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on)."""
+    local = transport.get_extra_info("sockname")
+    remote = transport.get_extra_info("peername")
+    tls = transport.get_extra_info("ssl_object")
+    scheme = "http" if tls is None else "https"
+    name, port = listener.name, "443" if tls is not None else "80"
+    if isinstance(local, tuple):
+        port = str(local[1])
+        # No client can use a wildcard for a name; it can use the address that it reached.
+        name = str(local[0]) if name in WILDCARDS else name
+    address, remote_port = "", ""
+    if isinstance(remote, tuple):
+        address, remote_port = str(remote[0]), str(remote[1])
+    return ConnectionFacts(scheme, name, port, address, remote_port, tls_variables(tls))
+
+
+def tls_variables(tls: ssl.SSLObject | None) -> dict[str, str]:
+    """Return what mod_ssl puts into the environment of a request, under its names."""
+    if tls is None:
+        return {}
+    variables = {"HTTPS": "on", "SSL_PROTOCOL": tls.version() or ""}
+    if (cipher := tls.cipher()) is not None:
+        variables["SSL_CIPHER"] = cipher[0]
+        variables["SSL_CIPHER_USEKEYSIZE"] = str(cipher[2])
+    certificate = tls.getpeercert()
+    variables["SSL_CLIENT_VERIFY"] = "SUCCESS" if certificate else "NONE"
+    if certificate and (der := tls.getpeercert(binary_form=True)):
+        variables.update(_client_variables(dict(certificate)))
+        variables["SSL_CLIENT_CERT"] = ssl.DER_cert_to_PEM_cert(der)
+    return variables
+
+
+def _client_variables(certificate: dict[str, Any]) -> dict[str, str]:
+    variables = {
+        "SSL_CLIENT_M_SERIAL": str(certificate.get("serialNumber", "")),
+        "SSL_CLIENT_M_VERSION": str(certificate.get("version", "")),
+        "SSL_CLIENT_V_START": str(certificate.get("notBefore", "")),
+        "SSL_CLIENT_V_END": str(certificate.get("notAfter", "")),
+    }
+    for prefix, part in (("SSL_CLIENT_S_DN", "subject"), ("SSL_CLIENT_I_DN", "issuer")):
+        pairs = [
+            # PEP 3333: octets, here of UTF-8, one latin-1 character each.
+            (_SHORT.get(name, name), value.encode().decode("latin-1"))
+            for relative in certificate.get(part, ())
+            for name, value in relative
+        ]
+        # RFC 2253: the most specific attribute comes first, separators are escaped.
+        variables[prefix] = ",".join(
+            f"{name}={_ESCAPED.sub(_escape, value)}" for name, value in reversed(pairs)
+        )
+        seen: Counter[str] = Counter()
+        for name, value in pairs:
+            suffix = _SUFFIXES.get(name, name)
+            number = f"_{seen[suffix]}" if seen[suffix] else ""
+            variables[f"{prefix}_{suffix}{number}"] = value
+            seen[suffix] += 1
+    return variables
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"

@@ -1,0 +1,319 @@
+"""Ways to run a Server to its end: as the command does, from a program, in a background thread.
+
+The only place besides server, accept and protocol that knows asyncio: it owns the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .._version import __version__
+from ..config.config import Config
+from ..errors import ConfigurationError, H2WSGIError
+from ..log.logs import Log, command_log
+from ..tls.context import resolve
+from ..wsgi.runner import WSGIApplication
+from .banner import Endpoint, ready
+from .loading import load
+from .server import Server
+
+if TYPE_CHECKING:
+    from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
+
+T = TypeVar("T")
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds between forced thread switches in the command: a new connection's first answer beside
+four computing threads then takes 39 ms instead of 338 (CPython's default is 0.005)."""
+HEAP_BUFFER = 1_048_576
+"""Octets up to which buffers come from the C library's heap in the command."""
+SAME_SIGNAL = 1.0
+"""Seconds in which a signal may come twice and count once: a supervisor (``timeout``, ``npm``, a
+shell script) hands on what the terminal has sent to the whole group of processes."""
+THREAD_START_TIMEOUT = 30.0
+THREAD_STOP_GRACE = 5.0
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop of ``Config.loop``.
+
+    Raises:
+        ConfigurationError: uvloop was asked for and is not installed.
+    """
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigurationError(
+                    "The event loop uvloop (--loop) is not installed.",
+                    'Install it with: pip install "h2wsgi[standard]"',
+                ) from None
+        else:
+            return uvloop.new_event_loop
+    # accept.py watches sockets with add_reader, which Windows' default loop does not have.
+    return asyncio.SelectorEventLoop
+
+
+def run(app: WSGIApplication, config: Config, *, target: str) -> int:
+    """Serve until SIGINT or SIGTERM, telling standard error about it; return the exit code.
+
+    ``target`` is what to call the application.
+
+    Raises:
+        ConfigurationError: an address, a certificate or a log file cannot be used.
+    """
+    factory = loop_factory(config.loop)
+    identity = resolve(config)
+    log = command_log(config)
+    try:
+        if identity is not None and (warning := identity.warning()):
+            log.events.warning("%s", warning)
+
+        def on_ready(endpoints: list[Endpoint]) -> None:
+            ready(
+                log,
+                config,
+                target=target,
+                version=__version__,
+                endpoints=endpoints,
+                certificate=identity,
+                inspector=server.inspect_url if config.inspect else "",
+            )
+
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        _keep_buffers_on_the_heap()
+        server = Server(app, config, log=log, tls=None if identity is None else identity.context)
+        with asyncio.Runner(loop_factory=factory) as runner:
+            all_returned = runner.run(_serve_until_signal(server, on_ready))
+        if not all_returned:
+            log.close()
+            # Threads cannot be ended, and a normal exit might wait for what they hold.
+            os._exit(0)
+        return 0
+    finally:
+        log.close()
+
+
+def _keep_buffers_on_the_heap() -> None:
+    """Have glibc take TLS's buffers from its heap instead of mapping each.
+
+    glibc maps allocations above 128 KiB, at first, and what TLS reads and holds may be 256 KiB.
+    Mapping costs some page faults each: half as much CPU time again in an upload of 10 MiB. A
+    mapped one that is freed raises that bound to its own size. (Untouched, it takes no memory.)
+    """
+    _ = bytes(HEAP_BUFFER)
+
+
+async def _serve_until_signal(server: Server, on_ready: Callable[[list[Endpoint]], None]) -> bool:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    first: list[tuple[int, float]] = []
+
+    def on_signal(number: int) -> None:
+        name = signal.Signals(number).name
+        first.append((number, loop.time()))
+        if stop.is_set():
+            if number == first[0][0] and loop.time() - first[0][1] < SAME_SIGNAL:
+                return
+            server.log.events.warning("%s again: ending at once", name)
+            server.log.close()
+            os._exit(128 + number)
+        server.log.events.info("%s: stopping%s", name, _what_is_waited_for(server))
+        stop.set()
+
+    def on_signal_outside_loop(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(on_signal, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, on_signal, number)
+        except NotImplementedError:  # Windows
+            signal.signal(number, on_signal_outside_loop)
+    await server.start()
+    on_ready(server.endpoints)
+    await stop.wait()
+    all_returned = await server.stop()
+    server.log.events.info("stopped")
+    return all_returned
+
+
+def _what_is_waited_for(server: Server) -> str:
+    running = server.running_requests
+    if not running:
+        return ""
+    requests = "1 running request has" if running == 1 else f"{running} running requests have"
+    seconds = f"{server.config.graceful_timeout:g} s"
+    return f"; {requests} up to {seconds} to finish, a second signal ends at once"
+
+
+def serve(app: WSGIApplication | str, **options: Any) -> int:
+    """Serve ``app``, or the one that a target such as ``"module:app"`` names, as the command does.
+
+    ``options`` are the fields of :class:`~h2wsgi.Config`. Logs to standard error, returns
+    the exit code after SIGINT or SIGTERM. Call it on the main thread.
+
+    Raises:
+        ConfigurationError: an option, the target, a certificate or an address is wrong.
+    """
+    config = Config.build(**options)
+    target = app if isinstance(app, str) else _describe(app)
+    return run(_application(app, config), config, target=target)
+
+
+def serve_in_thread(app: WSGIApplication | str, **options: Any) -> ServerThread:
+    """Return a context manager that serves ``app`` in a background thread::
+
+        with serve_in_thread(app) as server:
+            httpx.Client(http2=True, verify=server.ssl_context()).get(server.url)
+
+    ``options`` are the fields of :class:`~h2wsgi.Config`; without ``bind`` a free port of
+    localhost is taken.
+
+    Raises:
+        ConfigurationError: here or on entering, if something cannot be used.
+    """
+    return ServerThread.build(app, options)
+
+
+class ServerThread:
+    """A server in a background thread, running while its ``with`` block does."""
+
+    def __init__(self, app: WSGIApplication, config: Config, *, log: Log | None = None) -> None:
+        self.server = Server(app, config, log=log)
+        self._loop_factory = loop_factory(config.loop)
+        self._thread = threading.Thread(target=self._run, name="h2wsgi-loop", daemon=True)
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    @classmethod
+    def build(cls, app: WSGIApplication | str, options: dict[str, Any], **more: Any) -> Self:
+        """Return what :func:`serve_in_thread` does, of this class; ``more`` goes to ``__init__``.
+
+        Raises:
+            ConfigurationError: an option or the target is wrong.
+        """
+        if not options.get("bind") and not options.get("bind_h2c"):
+            options = options | {"bind": "localhost:0"}
+        config = Config.build(**options)
+        return cls(_application(app, config), config, **more)
+
+    @property
+    def url(self) -> str:
+        """The first endpoint's URL, ending in ``/``."""
+        return self.server.url
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of all endpoints."""
+        return self.server.urls
+
+    @property
+    def ca_file(self) -> str | None:
+        """The file a client must trust to accept the certificate; None for cleartext."""
+        return self.server.ca_file
+
+    @property
+    def inspect_url(self) -> str:
+        """The URL of the inspector's page, if the option ``inspect`` is on."""
+        return self.server.inspect_url
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return a client's context that trusts this server's certificate."""
+        return self.server.ssl_context()
+
+    def join(self, path: str) -> str:
+        """Return the URL of ``path`` on this server."""
+        return self.server.join(path)
+
+    @property
+    def connections(self) -> Records[ConnectionRecord]:
+        """What every connection so far was, if the option ``record`` is on."""
+        return self.server.connections
+
+    @property
+    def requests(self) -> Records[RequestRecord]:
+        """What every request so far was, if the option ``record`` is on."""
+        return self.server.requests
+
+    def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
+        """Return what ``condition()`` does as soon as it is true, asked after each frame.
+
+        For what the client does last, and gets no answer to::
+
+            server.wait_for(lambda: server.connections[0].closed)
+
+        A LookupError, as there is no first connection yet, means that it is not true yet.
+
+        Raises:
+            TimeoutError: it was not true within ``timeout`` seconds.
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.server.recorder.wait_for(condition, timeout)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(THREAD_START_TIMEOUT):
+            raise H2WSGIError(f"The server did not start within {THREAD_START_TIMEOUT:g} seconds.")
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server and wait for it; does nothing if it has stopped."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            with suppress(RuntimeError):  # the loop may have ended just now
+                self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(self.server.config.graceful_timeout + THREAD_STOP_GRACE)
+        if self._thread.is_alive():
+            raise H2WSGIError("The server did not stop.")
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            self._error = error
+            if self._ready.is_set():
+                logging.getLogger("h2wsgi").exception("the server thread failed")
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with self.server:
+            self._ready.set()
+            await self._stop.wait()
+
+
+def _application(app: WSGIApplication | str, config: Config) -> WSGIApplication:
+    if isinstance(app, str):
+        return load(app, app_dir=config.app_dir, factory=config.factory)
+    if config.factory:
+        raise ConfigurationError(
+            "factory applies to a target given as text, such as 'module:make_app'.",
+            "Call the factory, and pass what it returns.",
+        )
+    return app
+
+
+def _describe(app: object) -> str:
+    module = getattr(app, "__module__", type(app).__module__)
+    return f"{module}:{getattr(app, '__qualname__', type(app).__qualname__)}"

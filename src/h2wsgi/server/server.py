@@ -1,0 +1,365 @@
+"""The composition root: one event loop, one thread pool, the connections of one application.
+
+Everything here runs on the loop's thread except what ends in _threadsafe. A Server is started
+once and stopped once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urljoin
+
+from ..config.config import Config
+from ..errors import ConfigurationError
+from ..http2.closing import ABORT_AFTER
+from ..http2.interfaces import ObserverFactory
+from ..http2.protocol import H2Protocol
+from ..log.logs import Log, library_log
+from ..seam.budget import Budget
+from ..seam.guards import loop_thread, set_role
+from ..seam.handover import Handover
+from ..seam.mailbox import Mailbox
+from ..seam.request import ConnectionFacts
+from ..seam.stream import Stream
+from ..tls.context import resolve
+from ..wsgi.runner import Runner, WSGIApplication
+from ..wsgi.stuck_threads import Overtime
+from ..wsgi.thread_pool import ThreadPool
+from .accept import Acceptor
+from .banner import Endpoint
+from .listeners import Listener, open_listeners
+from .toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from ..tools.recording.recorder import Recorder
+    from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
+
+SLOW_CLIENT = 1.0
+"""Seconds that an application must have waited on its client to be given up for another."""
+CLOSE_GRACE = 1.0
+"""Seconds that applications get to clean up once their last streams were reset."""
+READ_BUFFER = 262_144
+"""Octets to read at once: as much as the loops' own TLS buffers hold."""
+POLL = 0.01
+"""Seconds between looks at the pool while a stopping server waits for applications."""
+
+
+class Server:
+    """Serves ``app`` in the running event loop::
+
+        async with Server(app, Config(bind=("localhost:0",))) as server:
+            print(server.url)
+
+    ``tls`` replaces the context that the options would give; ``log`` the standard loggers.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        config: Config | None = None,
+        *,
+        log: Log | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        if not callable(app):
+            raise ConfigurationError(f"The application is not callable: {app!r}.")
+        self.config = config or Config()
+        self.log = log or library_log(self.config)
+        self.ca_file: str | None = None
+        """What a client must trust to accept the certificate, if that is known."""
+        self._tls = tls
+        self._toolbox = Toolbox(self.config, self.log)
+        self._runner = Runner(
+            self._toolbox.in_front_of(app),
+            self.log,
+            root_path=self.config.root_path,
+            multithread=self.config.max_threads > 1,
+            record=self._toolbox.record_of,
+        )
+        # One for all connections of the loop. The loops would allocate as much for each read and
+        # give most of it back: the holes that left in glibc's heap made a busy server grow by
+        # 14 MiB where it now grows by 8 (two minutes of the soak at three times its pace).
+        self.read_buffer = memoryview(bytearray(READ_BUFFER))
+        self.input_budget = Budget(self.config.max_buffered, self._input_relieved)
+        self.output_budget = Budget(self.config.max_buffered, self._output_relieved)
+        self._pool: ThreadPool[Stream] = ThreadPool(
+            self._runner.run,
+            limit=self.config.threads,
+            max_threads=self.config.max_threads,
+            lane_limit=self.config.max_streams,
+            schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
+            exhausted=self._threads_exhausted,
+            failed=self._runner.failed,
+        )
+        self._overtime = Overtime(self.config, self.log)
+        self.new_stream: Callable[..., Stream] = (
+            self._overtime.new_stream if self.config.request_timeout else Stream
+        )
+        self.observe: ObserverFactory | None = None
+        """See ServerContext."""
+        self._listeners: list[Listener] = []
+        self._endpoints: list[Endpoint] = []
+        self._protocols: set[H2Protocol] = set()
+        self._refusals_logged: set[str] = set()
+        self.limits_hit: Counter[str] = Counter()
+        """How often a client went over the limit of an option, by the option's name."""
+
+    # --------------------------------------------------------------------------- lifecycle
+
+    async def start(self) -> None:
+        """Open the sockets and begin to accept.
+
+        Raises:
+            ConfigurationError: an address or a certificate cannot be used.
+        """
+        if self._tls is None and (identity := resolve(self.config)) is not None:
+            self._tls = identity.context
+            self.ca_file = identity.ca_path
+        if self._tls is not None and self._tls.keylog_filename:
+            self.log.events.warning(
+                "TLS secrets are written to %s (SSLKEYLOGFILE): who reads it can decrypt every "
+                "connection",
+                self._tls.keylog_filename,
+            )
+        self._listeners = open_listeners(self.config.tls_binds, tls=True)
+        try:
+            self._listeners += open_listeners(self.config.h2c_binds, tls=False)
+            if observe := self._toolbox.open():
+                self.observe = observe
+            self.mailbox = Mailbox(asyncio.get_running_loop())
+        except BaseException:
+            for listener in self._listeners:
+                listener.close()
+            self._toolbox.close()
+            raise
+        set_role("loop")  # only now: if the start fails, the thread is the caller's
+        urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
+        self._endpoints = [Endpoint(url, tls) for url, tls in urls]
+        self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
+        try:
+            self._acceptor.start()
+        except BaseException:  # a socket that the loop cannot watch, as of fd://
+            self._acceptor.close(0)
+            self.mailbox.close()
+            self._toolbox.close()
+            set_role("")
+            raise
+        if self.config.request_timeout:
+            self._overtime.start(asyncio.get_running_loop().call_later)
+
+    async def stop(self, graceful_timeout: float | None = None) -> bool:
+        """Stop: no new connections, GOAWAY, running requests finish within the timeout.
+
+        Returns True if every application has returned, False if some are stuck in theirs.
+        """
+        if graceful_timeout is None:
+            graceful_timeout = self.config.graceful_timeout
+        deadline = time.monotonic() + graceful_timeout
+        self._acceptor.close(graceful_timeout)
+        for protocol in list(self._protocols):
+            protocol.closing.drain()
+        await self._wait_all_closed(graceful_timeout)
+        # First, or a thread whose stream is reset would take the next request, to be reset as well.
+        self._pool.close()
+        for protocol in list(self._protocols):
+            protocol.closing.stop()
+            # Whoever waited on its client is told only now, and has a close() to run.
+            deadline = max(deadline, time.monotonic() + CLOSE_GRACE)
+        await self._wait_all_closed(ABORT_AFTER)
+        for protocol in list(self._protocols):
+            protocol.abort()
+        await self._wait_all_closed(ABORT_AFTER)
+        while self._pool.busy and time.monotonic() < deadline:
+            await asyncio.sleep(POLL)
+        self._overtime.stop()
+        self.mailbox.close()
+        self._toolbox.close()
+        set_role("")  # the thread is the caller's again
+        if stuck := self._pool.busy:
+            self.log.events.warning(
+                "%s did not return within the graceful timeout; going on without",
+                "1 application" if stuck == 1 else f"{stuck} applications",
+            )
+        return not stuck
+
+    async def _wait_all_closed(self, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._acceptor.all_closed.wait()
+        except TimeoutError:
+            return
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Where the server listens, real ports included; once it has started."""
+        return self._endpoints
+
+    @property
+    def url(self) -> str:
+        """The first endpoint's URL, such as ``https://localhost:8443/``."""
+        return self._endpoints[0].url
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of all endpoints."""
+        return [endpoint.url for endpoint in self._endpoints]
+
+    @property
+    def inspect_url(self) -> str:
+        """The URL of the inspector's page, which nobody can guess; once the server has started.
+
+        Raises:
+            ConfigurationError: the option ``inspect`` is off.
+        """
+        return self._toolbox.inspect_url
+
+    def join(self, path: str) -> str:
+        """Return the URL of ``path`` on the first endpoint."""
+        return urljoin(self.url, path)
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return a client's context that trusts this server's certificate."""
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    @property
+    def running_requests(self) -> int:
+        """Requests that are not answered yet, all connections together."""
+        return sum(len(protocol.connection.streams) for protocol in self._protocols)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections open now, handshakes included."""
+        return self._acceptor.open_connections
+
+    @property
+    def connections(self) -> Records[ConnectionRecord]:
+        """What every connection so far was, in the order they came. Any thread.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.recorder.connections
+
+    @property
+    def requests(self) -> Records[RequestRecord]:
+        """What every request so far was, in the order they came. Any thread.
+
+        A request is complete here before its client can see the end of the response.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self.recorder.requests
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where connections and requests are recorded.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        return self._toolbox.recorder
+
+    @property
+    def threads(self) -> int:
+        """Application threads alive now."""
+        return self._pool.threads
+
+    @property
+    def busy_threads(self) -> int:
+        """Application threads that are inside the application."""
+        return self._pool.busy
+
+    @property
+    def stuck_threads(self) -> int:
+        """Application threads that have not come back from requests that timed out."""
+        return len(self._overtime.stuck)
+
+    # ------------------------------------------------------------- what connections ask for
+
+    def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
+        """See ServerContext."""
+        if handover.lane is None:
+            handover.lane = self._pool.lane()
+        self._pool.submit(handover.lane, streams)
+
+    def cancel_request(self, handover: Handover, stream: Stream) -> bool:
+        """See ServerContext."""
+        return handover.lane is not None and self._pool.cancel(handover.lane, stream)
+
+    @loop_thread
+    def _threads_exhausted(self) -> None:
+        """Give up the slowest client: requests wait, and every thread there may be does."""
+        waits = [
+            (since, protocol, stream)
+            for protocol in self._protocols
+            for stream in protocol.connection.streams.values()
+            if (since := stream.waiting_since) is not None
+        ]
+        if not waits:
+            return
+        since, protocol, stream = min(waits, key=lambda wait: wait[0])
+        waited = time.monotonic() - since
+        if waited >= SLOW_CLIENT:
+            self.limit_hit("max_threads")
+            self.log.events.warning(
+                "%s: gave up %s, whose client kept it waiting longest (%.0f s): "
+                "others need a thread, and all %d (max_threads) are taken",
+                stream.connection.peer,
+                stream.name,
+                waited,
+                self.config.max_threads,
+            )
+            protocol.give_up_slow(stream)
+
+    def limit_hit(self, option: str) -> None:
+        """See ServerContext."""
+        self.limits_hit[option] += 1
+
+    def input_is_full(self) -> None:
+        """See ServerContext. What was read already goes first: it is counted, but not in memory."""
+        for protocol in list(self._protocols):
+            protocol.connection.inflow.return_credit()
+        for protocol in list(self._protocols):
+            protocol.connection.inflow.refuse_unstarted()
+
+    def _input_relieved(self) -> None:
+        for protocol in list(self._protocols):
+            protocol.connection.inflow.relieved()
+
+    def _output_relieved(self) -> None:
+        for protocol in list(self._protocols):
+            protocol.connection.outflow.relieved()
+
+    def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
+        """See ServerContext."""
+        return self._toolbox.settings_delay(what, facts.peer)
+
+    def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
+        """See ServerContext. Said once for each kind: such clients come again and again."""
+        level = logging.DEBUG if advice in self._refusals_logged else logging.WARNING
+        self._refusals_logged.add(advice)
+        self.log.events.log(
+            level, "%s: refused a client that does not speak our HTTP/2. %s", facts.peer, advice
+        )
+
+    def _connection_opened(self, protocol: H2Protocol) -> None:
+        self._protocols.add(protocol)
+
+    def connection_closed(self, protocol: H2Protocol) -> None:
+        """See ServerContext."""
+        self._protocols.discard(protocol)
+        self._acceptor.released()

@@ -1,0 +1,84 @@
+"""The pytest plugin: servers as fixtures, with nothing to import.
+
+Every pytest run where h2wsgi is installed imports this module, so it imports nothing but pytest
+until a fixture is used. The fixtures run on the test's thread, the servers on their own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .fixture_server import FixtureServer, FixtureServers
+
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+"""Where clients look for the CAs to trust: OpenSSL and httpx, requests and niquests, curl, Node."""
+
+
+@pytest.fixture
+def h2_server() -> Iterator[FixtureServers]:
+    """Start servers: ``h2_server(app)`` or ``h2_server("module:app", threads=4)``.
+
+    Each runs on a free port of localhost until the test ends. An exception of the application fails
+    the test, unless it says ``raise_app_errors=False`` or takes it out of ``server.errors``.
+    """
+    from .fixture_server import FixtureServers
+
+    with FixtureServers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def httpbin_h2() -> Iterator[FixtureServer]:
+    """Serve httpbin over HTTP/2 and TLS; a client has to trust its ``ca_file``."""
+    yield from _serving(_httpbin("httpbin_h2"))
+
+
+@pytest.fixture(scope="session")
+def httpbin_h2c() -> Iterator[FixtureServer]:
+    """Serve httpbin over cleartext HTTP/2 with prior knowledge."""
+    yield from _serving(_httpbin("httpbin_h2c"), h2c=True)
+
+
+@pytest.fixture(scope="session")
+def h2bin() -> Iterator[FixtureServer]:
+    """Serve h2bin, whose URLs each show a client one thing of HTTP/2, good or bad."""
+    from ..h2bin import app
+
+    yield from _serving(app)
+
+
+@pytest.fixture
+def httpbin_h2_ca_bundle(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have clients trust the servers of these fixtures during a test; return the CA's file."""
+    from ..tls.development import ensure_development_certificate
+
+    ca_file = ensure_development_certificate().ca
+    for name in CA_VARIABLES:
+        monkeypatch.setenv(name, ca_file)
+    return ca_file
+
+
+def _serving(app: Any, **options: Any) -> Iterator[FixtureServer]:
+    from .fixture_server import FixtureServer
+
+    server = FixtureServer.start(app, options, raise_app_errors=False)
+    yield server
+    server.stop()
+
+
+def _httpbin(fixture: str) -> Any:
+    try:
+        return importlib.import_module("httpbin").app
+    except ModuleNotFoundError as error:
+        if error.name != "httpbin":
+            raise
+        pytest.fail(
+            f"The fixture {fixture} needs httpbin, which is not installed.\n"
+            'Install it with: pip install "h2wsgi[httpbin]"',
+            pytrace=False,
+        )

@@ -1,0 +1,322 @@
+"""TLS for HTTP/2: the server's context, and every way in which a certificate can be wrong.
+
+Runs in the thread that starts the server. The invariant: a context from here speaks TLS 1.2 or
+newer, offers exactly ``h2`` by ALPN, and only cipher suites that RFC 9113 section 9.2.2 allows.
+Making a context never asks anything on the terminal.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config.addresses import check_addresses, check_host
+from ..config.config import Config
+from ..errors import CertificateError, ConfigurationError
+from .certificate import CertificateFacts, read_certificate
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+CERTIFICATE = re.compile(
+    r"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", re.DOTALL | re.ASCII
+)
+KEY_LOG = "SSLKEYLOGFILE"
+"""The variable that names the file for TLS secrets, as in browsers and curl."""
+KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.ASCII)
+
+# The last reason is what OpenSSL gives if the key is of another kind.
+MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+# OpenSSL's reasons to refuse a certificate that it could read, in plain words.
+REFUSALS = {
+    "EE_KEY_TOO_SMALL": "its key is too short for OpenSSL's security level",
+    "CA_KEY_TOO_SMALL": "a key in its chain is too short for OpenSSL's security level",
+    "CA_MD_TOO_WEAK": "it is signed with a digest that is too weak",
+    "UNKNOWN_CERTIFICATE_TYPE": "its kind of key is not supported",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TLSIdentity:
+    """The certificate a server shows, ready for use.
+
+    ``ca_path`` is the file that clients have to trust, if one is known. ``development`` says that
+    the certificate is the one of :mod:`h2wsgi.tls.development`, ``made`` that it was made just now.
+    """
+
+    context: ssl.SSLContext
+    cert_path: str
+    ca_path: str | None
+    facts: CertificateFacts | None
+    development: bool = False
+    made: bool = False
+
+    def warning(self) -> str:
+        """Return why clients will refuse the certificate, as a sentence; empty if they will not."""
+        if self.facts is None or not self.facts.expired:
+            return ""
+        return f"The certificate {self.cert_path} expired on {self.facts.not_after:%Y-%m-%d}."
+
+
+def resolve(config: Config) -> TLSIdentity | None:
+    """Return the certificate that ``config`` asks for, or None if nothing is served over TLS.
+
+    If ``config`` names no certificate, addresses that only this machine can reach get the
+    development certificate.
+
+    Raises:
+        CertificateError: a certificate is missing or cannot be used.
+        ConfigurationError: an address is malformed or given twice; the file for TLS secrets
+            cannot be written.
+    """
+    check_addresses((*config.tls_binds, *config.h2c_binds))
+    if config.key and not config.cert:
+        raise CertificateError(
+            f"The private key {config.key} (--key) has no certificate.",
+            "Give its certificate with --cert.",
+        )
+    if not config.tls_binds:
+        return None
+    if config.cert:
+        return _identity(config, config.cert, config.key or None)
+    for address in config.tls_binds:
+        if not is_local(address):
+            check_host(address)
+            raise CertificateError(
+                f"The address {address} (--bind) can be reached from outside, which needs a "
+                "certificate.",
+                "Give one with --cert and --key, or serve cleartext with --h2c behind a proxy.",
+            )
+    from .development import ensure_development_certificate
+
+    made = ensure_development_certificate()
+    return _identity(config, made.cert, made.key, ca=made.ca, development=True, made=made.made)
+
+
+def _identity(
+    config: Config,
+    cert: str,
+    key: str | None,
+    *,
+    ca: str | None = None,
+    development: bool = False,
+    made: bool = False,
+) -> TLSIdentity:
+    password = None if development else config.key_password or None
+    context = server_context(cert, key, password, tls_min=config.tls_min, ciphers=config.ciphers)
+    if config.client_ca:
+        _ask_for_client_certificates(context, config)
+    if (key_log := os.environ.get(KEY_LOG)) and not sys.flags.ignore_environment:
+        _write_secrets(context, key_log)
+    facts = describe(cert)
+    return TLSIdentity(context, cert, ca or _find_ca(cert, facts), facts, development, made)
+
+
+def _write_secrets(context: ssl.SSLContext, path: str) -> None:
+    """Have the secrets of every connection written to a file, as Wireshark reads them."""
+    try:
+        # OpenSSL would make the file readable for everybody.
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+        context.keylog_filename = path
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"The file of {KEY_LOG}, {path}, cannot be written: {reason}.",
+            f"Name a file in a folder that exists and can be written, or unset {KEY_LOG}.",
+        ) from None
+
+
+def is_local(address: str) -> bool:
+    """Return whether only this machine can reach ``address``, a value of ``--bind``."""
+    if address.startswith("unix:"):
+        return True
+    if address.startswith("fd:"):
+        return False
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def describe(cert_path: str) -> CertificateFacts | None:
+    """Return the facts of a PEM file's first certificate, or None if that cannot be read."""
+    with suppress(OSError, ValueError):
+        if found := CERTIFICATE.search(Path(cert_path).read_text("latin-1")):
+            return read_certificate(ssl.PEM_cert_to_DER_cert(found[0]))
+    return None
+
+
+def _find_ca(cert_path: str, facts: CertificateFacts | None) -> str | None:
+    """Return the file that clients have to trust: the certificate, or the ca.crt beside it."""
+    if facts is None:
+        return None
+    if facts.self_signed:
+        return cert_path
+    beside = Path(cert_path).with_name("ca.crt")
+    ca = describe(str(beside))
+    return str(beside) if ca is not None and ca.subject == facts.issuer else None
+
+
+def server_context(
+    cert: str, key: str | None, password: str | None, *, tls_min: str = "1.2", ciphers: str = ""
+) -> ssl.SSLContext:
+    """Return the context of a server that speaks nothing but HTTP/2.
+
+    ``cert`` is a PEM file with the chain, and with the key too if ``key`` is None.
+
+    Raises:
+        CertificateError: a sentence that names the file and what is wrong with it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = TLS_VERSIONS[tls_min]
+    context.set_alpn_protocols(["h2"])
+    # RFC 9113 section 9.2.1 forbids compression and renegotiation in TLS 1.2.
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # All suites offered are good, and the client knows which its hardware is quick at. (By our own
+    # order OpenSSL would always take AES-256: a sixth more work than AES-128.)
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    # HTTP/2 clients open one connection: a second TLS 1.3 ticket would be of no use.
+    # Without any ticket every handshake would be a full one.
+    context.num_tickets = 1
+    _choose_ciphers(context, tls_min, ciphers)
+    _load_chain(context, cert, key, password)
+    return context
+
+
+def _choose_ciphers(context: ssl.SSLContext, tls_min: str, ciphers: str) -> None:
+    try:
+        context.set_ciphers(ciphers or CIPHERS)
+    except ssl.SSLError:
+        raise CertificateError(
+            f"The cipher list {ciphers!r} (--ciphers) holds nothing that OpenSSL knows.",
+            f"For example {CIPHERS}; the suites of TLS 1.3 need not be named.",
+        ) from None
+    if not ciphers:
+        return
+    # RFC 9113 appendix A leaves ephemeral key exchange and authenticated encryption.
+    # This server has no DH parameters and no pre-shared keys.
+    chosen = [cipher["name"] for cipher in context.get_ciphers()]
+    allowed = [name for name in chosen if _is_allowed(name)]
+    if allowed:
+        context.set_ciphers(":".join(allowed))
+    elif tls_min == "1.2":
+        raise CertificateError(
+            f"The cipher list {ciphers!r} (--ciphers) holds nothing that HTTP/2 allows with "
+            "TLS 1.2.",
+            f"For example {CIPHERS}, or serve TLS 1.3 only with --tls-min 1.3.",
+        )
+
+
+def _is_allowed(cipher: str) -> bool:
+    return cipher.startswith(("ECDHE-ECDSA-", "ECDHE-RSA-")) and (
+        "GCM" in cipher or "CHACHA20" in cipher
+    )
+
+
+def _load_chain(context: ssl.SSLContext, cert: str, key: str | None, password: str | None) -> None:
+    cert_text = _read(cert, "certificate", "--cert")
+    key_text = _read(key, "private key", "--key") if key else cert_text
+    _check_contents(cert, cert_text, key, key_text)
+    asked = False
+
+    def answer() -> str:
+        # OpenSSL asks on the terminal unless it is given a function.
+        nonlocal asked
+        asked = True
+        return password or ""
+
+    try:
+        context.load_cert_chain(cert, key, answer)
+    except (ssl.SSLError, ValueError, OSError) as error:
+        raise _chain_error(error, cert, key, asked=asked, password=password) from None
+
+
+def _ask_for_client_certificates(context: ssl.SSLContext, config: Config) -> None:
+    text = _read(config.client_ca, "client CA", "--client-ca")
+    try:
+        context.load_verify_locations(cadata=text)
+    except ssl.SSLError:
+        raise CertificateError(
+            f"The client CA {config.client_ca} (--client-ca) holds no PEM certificate.",
+            "It must hold a block that begins with -----BEGIN CERTIFICATE-----.",
+        ) from None
+    required = config.client_cert == "required"
+    context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+
+
+def _read(path: str, what: str, flag: str) -> str:
+    try:
+        return Path(path).read_text("latin-1")
+    except FileNotFoundError:
+        problem, hint = (
+            "does not exist",
+            "Check the path; a relative one starts at the current folder.",
+        )
+    except IsADirectoryError:
+        problem, hint = "is a folder", "Name the PEM file in it."
+    except PermissionError:
+        problem, hint = "may not be read", "Check its owner and mode, and who runs h2wsgi."
+        if Path(path).is_dir():  # How Windows reports the same.
+            problem, hint = "is a folder", "Name the PEM file in it."
+    except (OSError, ValueError) as error:
+        problem, hint = f"cannot be read: {error}", "Check the path."
+    raise CertificateError(f"The {what} {path} ({flag}) {problem}.", hint)
+
+
+def _check_contents(cert: str, cert_text: str, key: str | None, key_text: str) -> None:
+    if not CERTIFICATE.search(cert_text):
+        hint = "It must hold a block that begins with -----BEGIN CERTIFICATE-----."
+        if cert_text.startswith("0"):  # A DER sequence: .der, .cer, .p12, .pfx.
+            hint = f"It looks like DER; try: openssl x509 -inform der -in {cert} -out cert.crt"
+        elif KEY.search(cert_text):
+            hint = "It holds a private key; are --cert and --key swapped?"
+        raise CertificateError(f"The file {cert} (--cert) holds no PEM certificate.", hint)
+    if KEY.search(key_text):
+        return
+    if key is None:
+        raise CertificateError(
+            f"The certificate {cert} (--cert) has no private key.",
+            "Give the key with --key, or put it into the same file.",
+        )
+    hint = "It must hold a block that begins with -----BEGIN PRIVATE KEY-----."
+    if CERTIFICATE.search(key_text):
+        hint = "It holds a certificate; are --cert and --key swapped?"
+    raise CertificateError(f"The file {key} (--key) holds no PEM private key.", hint)
+
+
+def _chain_error(
+    error: Exception, cert: str, key: str | None, *, asked: bool, password: str | None
+) -> CertificateError:
+    """Return in plain words what a refusal of OpenSSL means."""
+    holder = f"{key} (--key)" if key else f"{cert} (--cert)"
+    reason = getattr(error, "reason", None) or ""
+    if reason in MISMATCHES:
+        return CertificateError(
+            f"The private key in {holder} does not belong to the certificate {cert}.",
+            "The first certificate in the file must be the server's own, its chain after it.",
+        )
+    if asked and not password:
+        return CertificateError(
+            f"The private key in {holder} is encrypted.",
+            "Give its password as H2WSGI_KEY_PASSWORD or with --key-password.",
+        )
+    if asked:
+        return CertificateError(
+            f"The password of the private key in {holder} is wrong.",
+            "See H2WSGI_KEY_PASSWORD or --key-password.",
+        )
+    if reason in REFUSALS:
+        return CertificateError(
+            f"The certificate {cert} (--cert) cannot be used: {REFUSALS[reason]}.",
+            "Make a new one with an ECDSA key on P-256, or with 2048 bits of RSA.",
+        )
+    return CertificateError(
+        f"OpenSSL cannot use {holder} with the certificate {cert}: {reason or error}.",
+        "Check that both files are whole PEM files.",
+    )

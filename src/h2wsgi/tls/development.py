@@ -1,0 +1,245 @@
+"""Certificates for development: a server's default, and those made on request.
+
+Runs in the thread that starts the server; needs ``cryptography``, which is imported only here. The
+invariants: the file of a private key has mode 0600 from its first moment; a file is seen whole or
+not at all; a CA made here can vouch only for the names that it was made for (RFC 5280 section
+4.2.1.10), so to trust such a CA exposes nothing else.
+
+The development CA's key is kept, readable by its user alone, so that clients that trust the CA
+trust a renewed leaf too. A CA made by :func:`make_certificates` signs once, and its key is never
+written.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+from ..errors import CertificateError
+
+if TYPE_CHECKING:
+    from .issuing import Pair
+
+Kind = Literal["valid", "expired", "wrong-host"]
+
+NAMES = ("localhost", "127.0.0.1", "::1")
+CA_NAMES = ("localhost", "127.0.0.0/8", "::1")
+WRONG_HOST = "wrong-host.invalid"
+LEAF_LIFE = timedelta(days=397)
+"""Browsers accept at most 398 days; one day less is for clocks that differ."""
+CA_LIFE = timedelta(days=3650)
+RENEW_BEFORE = timedelta(days=60)
+"""The time for which a leaf is still good, at least, when a server starts with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DevCertificate:
+    """Paths of a usable certificate. ``made`` says that the leaf or the CA is new.
+
+    ``cert`` and ``key`` are one file, so that no reader ever sees halves of two pairs.
+    """
+
+    cert: str
+    key: str
+    ca: str
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MadeCertificate:
+    """The paths that :func:`make_certificates` wrote, and the leaf's names, end and kind."""
+
+    cert: str
+    key: str
+    ca: str
+    names: tuple[str, ...]
+    not_after: datetime
+    kind: Kind = "valid"
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for h2wsgi, which may not exist yet.
+
+    Raises:
+        CertificateError: the user has no home folder.
+    """
+    named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+    if os.path.isabs(named):  # The XDG specification wants a relative path ignored.
+        return Path(named) / "h2wsgi"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise CertificateError(
+            "There is no home folder to keep the development certificate in.",
+            "Set XDG_CACHE_HOME, or give a certificate with --cert and --key.",
+        ) from None
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "h2wsgi"
+    return home / ".cache" / "h2wsgi"
+
+
+def ensure_development_certificate() -> DevCertificate:
+    """Return a certificate for localhost that is good for weeks, making what is missing.
+
+    Raises:
+        CertificateError: ``cryptography`` is not installed or the folder cannot be written.
+    """
+    _need_cryptography("the development certificate")
+    folder = cache_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if sys.platform != "win32" and folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+        with _locked(folder / "lock"):
+            return _ensure(folder)
+    except OSError as error:
+        raise CertificateError(
+            f"The development certificate cannot be kept in {folder}: {error.strerror or error}.",
+            "Set XDG_CACHE_HOME to a folder that can be written, or give --cert and --key.",
+        ) from error
+
+
+def _ensure(folder: Path) -> DevCertificate:
+    from .issuing import authority, leaf
+
+    ca_path, ca_key_path = folder / "ca.crt", folder / "ca.key"
+    leaf_path = folder / "localhost.pem"
+    now = datetime.now(UTC)
+    # A CA is good as long as a leaf made today would end before the CA does.
+    ca = _load(ca_path, ca_key_path, lambda pair: pair.is_authority_until(now + LEAF_LIFE))
+    made = ca is None
+    if ca is None:
+        ca = authority("h2wsgi development CA", CA_NAMES, _begin(now), now + CA_LIFE)
+        write_file(ca_key_path, ca.key_pem(), mode=0o600)
+        write_file(ca_path, ca.certificate_pem(), mode=0o644)
+    signer = ca
+    wanted = now + RENEW_BEFORE
+    known = _load(leaf_path, leaf_path, lambda pair: pair.fits(signer, NAMES, wanted))
+    if known is None:
+        known = leaf(ca, NAMES, _begin(now), now + LEAF_LIFE)
+        write_file(leaf_path, known.certificate_pem() + known.key_pem(), mode=0o600)
+        made = True
+    return DevCertificate(str(leaf_path), str(leaf_path), str(ca_path), made)
+
+
+def _begin(now: datetime) -> datetime:
+    """Return a time before ``now``, as clocks of containers and their hosts differ."""
+    return now - timedelta(days=1)
+
+
+def _load(cert: Path, key: Path, is_good: Callable[[Pair], bool]) -> Pair | None:
+    """Return the pair in two files, or None if it cannot be used for whatever reason."""
+    from .issuing import UNREADABLE, Pair
+
+    with suppress(OSError, *UNREADABLE):
+        pair = Pair.from_pem(cert.read_bytes(), key.read_bytes())
+        if is_good(pair):
+            return pair
+    return None
+
+
+def make_certificates(
+    directory: str | Path, names: tuple[str, ...] = (), *, kind: Kind = "valid"
+) -> MadeCertificate:
+    """Write ``cert.crt``, ``cert.key`` and ``ca.crt`` to ``directory``, made for ``names``.
+
+    ``names`` are host names and IP addresses, localhost's if empty. An ``"expired"`` leaf ended
+    yesterday; a ``"wrong-host"`` one is for another host. Files of an earlier call are replaced,
+    any others are left alone.
+
+    Raises:
+        CertificateError: a name is malformed, files of another kind are there, or writing fails.
+    """
+    _need_cryptography("--make-cert")
+    from .issuing import authority, checked_name, leaf
+
+    folder = Path(directory)
+    if kind == "wrong-host":
+        names = (WRONG_HOST,)
+    names = tuple(checked_name(name) for name in names) or NAMES
+    now = datetime.now(UTC)
+    ends = now - timedelta(days=1) if kind == "expired" else now + LEAF_LIFE
+    begins = now - timedelta(days=60) if kind == "expired" else _begin(now)
+    ca = authority("h2wsgi made CA", names, begins, now + LEAF_LIFE)
+    made = leaf(ca, names, begins, ends)
+    cert, key, ca_path = (folder / name for name in ("cert.crt", "cert.key", "ca.crt"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(cert, key, ca_path)
+        write_file(key, made.key_pem(), mode=0o600)
+        write_file(cert, made.certificate_pem(), mode=0o644)
+        write_file(ca_path, ca.certificate_pem(), mode=0o644)
+    except OSError as error:
+        raise CertificateError(
+            f"The certificate cannot be written to {folder} (--make-cert): "
+            f"{error.strerror or error}.",
+            "Name a folder that can be written.",
+        ) from error
+    return MadeCertificate(str(cert), str(key), str(ca_path), names, ends, kind)
+
+
+def _refuse_foreign(cert: Path, key: Path, ca: Path) -> None:
+    """Raise if a file would be overwritten that no earlier call wrote."""
+    if not any(path.exists() for path in (cert, key, ca)):
+        return
+    ours = _load(cert, key, lambda pair: pair.is_ours())
+    if ours is not None and (not ca.exists() or ours.is_issued_by_pem(ca.read_bytes())):
+        return
+    raise CertificateError(
+        f"The folder {cert.parent} (--make-cert) holds a certificate that h2wsgi did not make.",
+        "Name another folder, or move cert.crt, cert.key and ca.crt away.",
+    )
+
+
+def write_file(path: Path, content: bytes, *, mode: int) -> None:
+    """Put ``content`` at ``path`` in one step, in a file that never had a wider mode."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        draft.unlink()
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold ``path`` against other processes that start at the same time."""
+    with open(path, "ab") as file:
+        _lock(file)
+        yield  # Closing the file releases the lock.
+
+
+def _lock(file: IO[bytes]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+    else:
+        import fcntl
+
+        # Some network file systems have no locks; two starts at once are rare there.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _need_cryptography(what: str) -> None:
+    try:
+        importlib.import_module("cryptography.x509")
+    except ImportError:
+        raise CertificateError(
+            f"The package cryptography is not installed, which {what} needs.",
+            'Install it with: pip install "h2wsgi[standard]"',
+        ) from None

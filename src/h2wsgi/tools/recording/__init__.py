@@ -1,0 +1,1 @@
+"""``Server.connections`` and ``Server.requests``. Written on the loop's thread, read on any."""

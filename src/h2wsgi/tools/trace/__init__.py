@@ -1,0 +1,1 @@
+"""``--trace`` and ``--trace-file``: frames as lines. The loop's thread."""
