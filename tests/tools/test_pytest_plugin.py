@@ -531,7 +531,8 @@ def test_importing_the_plugin_imports_nothing_but_pytest():
     )
     assert ast.literal_eval(done.stdout) == [
         "h2wsgi",
-        "h2wsgi.tools",
+        "h2wsgi._version",
+        "h2wsgi.testing",
         "h2wsgi.testing.pytest_plugin",
     ]
 

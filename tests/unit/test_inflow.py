@@ -26,10 +26,9 @@ patient = settings(deadline=None)
 def test_credit_is_returned_in_steps_and_never_lost(window: int, taken: list[int]) -> None:
     announced: list[int] = []
     engine = SimpleNamespace(credit=lambda stream_id, octets: announced.append(octets))
-    host = SimpleNamespace(
-        config=SimpleNamespace(connection_window=window), input_budget=Budget(1, lambda: None)
-    )
-    inflow = Inflow(ANY, engine, host, ANY, {})  # type: ignore[arg-type]
+    server = SimpleNamespace(config=SimpleNamespace(connection_window=window))
+    share = Budget(1, lambda: None).share()
+    inflow = Inflow(ANY, engine, server, ANY, share, {})  # type: ignore[arg-type]
     step = max(1, window // 2)
     for octets in taken:
         inflow.taken(octets)

@@ -18,7 +18,7 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi import BodyTooLarge, ClientDisconnected, ReadTimeout
-from h2wsgi.http2 import streams
+from h2wsgi.http2 import connection as connection_module
 from h2wsgi.server.running import ServerThread
 from support.peer import (
     Code,
@@ -911,12 +911,12 @@ def test_after_random_abuse_every_count_is_back_to_zero(
     caplog.set_level(logging.ERROR)
     handovers: list[Any] = []
 
-    class Recorded(streams.Handover):
+    class Recorded(connection_module.Handover):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             handovers.append(self)
 
-    monkeypatch.setattr(streams, "Handover", Recorded)
+    monkeypatch.setattr(connection_module, "Handover", Recorded)
     zoo = Zoo()
     server = serve(
         zoo,

@@ -105,8 +105,11 @@ class Interrupted(Exception):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_exceptions_raised_into_a_thread_stop_nobody(serve: Serve, connect: Connect) -> None:
+def test_exceptions_raised_into_a_thread_stop_nobody(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Those that strike behind the application are shown by it, and strike in pytest's as well.
+    monkeypatch.setattr(threading, "excepthook", lambda details: None)
     inside: set[int] = set()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -543,7 +543,7 @@ def test_close_transport_of_a_connection_that_has_just_closed_does_nothing(
         assert peer.get().body == b"well"
         (connection,) = server.server._protocols
     settle(server)
-    connection.hang_up(abort)
+    connection.closing.hang_up(abort)
     whole(server, connect)
 
 

@@ -98,15 +98,22 @@ class Closable(Protocol):
     def abort(self) -> None:
         """Close without sending anything more."""
 
+    def call_at(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call ``callback`` in so many seconds."""
+
 
 class Closing:
     """How one connection ends."""
+
+    __slots__ = (
+        "_left_to_send", "_linger_until", "_patient_until", "_protocol", "_retiring", "_server",
+        "_timer", "final_goaway_sent", "still_sends",
+    )  # fmt: skip
 
     def __init__(self, protocol: Closable, server: ServerContext) -> None:
         # immutable
         self._protocol = protocol
         self._server = server
-        self._loop = asyncio.get_running_loop()
         # loop thread only
         self.final_goaway_sent = False
         self.still_sends = False
@@ -218,6 +225,15 @@ class Closing:
             )
         self._protocol.abort()
 
+    def crash(self) -> None:
+        """A failure of ours: say so, if frames can still be sent, and close."""
+        protocol = self._protocol
+        if protocol.started:
+            engine = protocol.connection.engine
+            engine.go_away(engine.last_stream_id, ErrorCodes.INTERNAL_ERROR)
+            protocol.write(engine.data_to_send())
+        self.close()
+
     def fail(self, code: int, reason: str, limit: str = "") -> None:
         """A connection error (section 5.4.1). What came before it may still be answered.
 
@@ -305,4 +321,4 @@ class Closing:
         """Have ``callback`` called in place of whatever was to be the next step of the end."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, callback)
+        self._timer = self._protocol.call_at(seconds, callback)

@@ -53,7 +53,8 @@ class Connection(EngineHandler):
         self._facts = facts
         self._log = server.log
         self._new_stream = server.new_stream
-        self._input_budget = server.input_budget
+        self._held = server.input_budget.share()
+        self._queued = server.output_budget.share()
         self._handover = Handover(
             wire.wake_threadsafe,
             config.connection_buffer,
@@ -84,9 +85,9 @@ class Connection(EngineHandler):
         self.engine = make_engine(self, config)
         self.meter = FrameMeter(config)
         self.outflow = Outflow(
-            self, self.engine, wire, self._handover, server.output_budget, self.meter, self.streams
+            self, self.engine, wire, self._handover, self._queued, self.meter, self.streams
         )
-        self.inflow = Inflow(self, self.engine, server, wire, self._sections)
+        self.inflow = Inflow(self, self.engine, server, wire, self._held, self._sections)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
 
@@ -292,7 +293,7 @@ class Connection(EngineHandler):
 
     def _application_finished(self, stream: Stream) -> None:
         budgeted, stream.budgeted = stream.budgeted, 0
-        self._input_budget.release(budgeted)
+        self._held.release(budgeted)
         if stream.response_ended:
             self.refuse_rest(stream)
 
@@ -340,7 +341,7 @@ class Connection(EngineHandler):
 
         What that one still hands over is dropped, as it is for any stream that is not in the table.
         """
-        self._input_budget.release(stream.budgeted)
+        self._held.release(stream.budgeted)
         stream.budgeted = 0
         stand_in = Stream(
             stream.stream_id,
@@ -412,7 +413,7 @@ class Connection(EngineHandler):
         """Take a stream out of the table; ``outcome`` says why, if it did not end as it should."""
         del self.streams[stream.stream_id]
         if stream.budgeted:
-            self._input_budget.release(stream.budgeted)
+            self._held.release(stream.budgeted)
             stream.budgeted = 0
         if self._sections:
             self.forget_section(stream)
@@ -423,7 +424,7 @@ class Connection(EngineHandler):
 
     def forget_section(self, stream: Stream) -> None:
         """Count a large field section no more."""
-        self._input_budget.release(self._sections.pop(stream.stream_id, 0))
+        self._held.release(self._sections.pop(stream.stream_id, 0))
 
     def lose_incomplete(self, reason: str) -> None:
         """No more input will be read: end the streams whose request is not whole."""
@@ -446,6 +447,11 @@ class Connection(EngineHandler):
             self.give_up(stream, reason)
         for command in self.outflow.take_commands():
             self.run(command)
+
+    def forget(self) -> None:
+        """The transport is gone and every stream has ended: hold nothing of the budgets."""
+        self._held.end()
+        self._queued.end()
 
 
 def _short_answer(status: int, method: str) -> tuple[Head, bytes]:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from h2.errors import ErrorCodes
 
+from ..seam.budget import Share
 from ..seam.stream import Stream
 from .client_log import ClientLog
 from .engines.interface import Engine
@@ -64,6 +65,7 @@ class Inflow:
         engine: Engine,
         server: ServerContext,
         wire: Wire,
+        held: Share,
         sections: dict[int, int],
     ) -> None:
         # immutable
@@ -71,7 +73,7 @@ class Inflow:
         self._engine = engine
         self._server = server
         self._wire = wire
-        self.budget = server.input_budget
+        self.budget = held
         self._step = max(1, server.config.connection_window // 2)
         # loop thread only
         self.owed = 0

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from ..seam.budget import Budget
+from ..seam.budget import Share
 from ..seam.control import Command
 from ..seam.handover import ABORT, END, MORE, Handover, Head, Kind, Output
 from ..seam.stream import Stream
@@ -66,7 +66,7 @@ class Outflow:
         engine: Engine,
         wire: Wire,
         handover: Handover,
-        budget: Budget,
+        budget: Share,
         meter: FrameMeter,
         streams: dict[int, Stream],
     ) -> None:

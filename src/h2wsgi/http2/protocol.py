@@ -66,6 +66,7 @@ class H2Protocol(asyncio.BufferedProtocol):
         """See Wire."""
         # loop thread only
         self.state = State.OPEN
+        self._is_made = False
         self.advice = advice
         self.started = False
         self.closing = Closing(self, server)
@@ -86,6 +87,10 @@ class H2Protocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         self.transport = cast(asyncio.Transport, transport)
+        self.run(self._begin)
+
+    def _begin(self) -> None:
+        transport = self.transport
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.facts = self._make_facts(transport)
         self.connection = Connection(self._server, self, self.facts)
@@ -93,11 +98,12 @@ class H2Protocol(asyncio.BufferedProtocol):
         self._gate = FrameGate(
             2 * config.max_field_section, config.max_continuations, self.connection.meter
         )
-        self.deadlines = Deadlines(Timeouts(self, self._server), config, self._loop.call_later)
+        self.deadlines = Deadlines(Timeouts(self, self._server), config, self.call_at)
         self.deadlines.start(self.connection)
         self.streams_changed = self.deadlines.streams_changed
         if age := config.max_connection_age:
             self.closing.set_timer(age * (1 - AGE_JITTER * random.random()), self.closing.retire)
+        self._is_made = True
         self._made(self)
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
@@ -126,17 +132,20 @@ class H2Protocol(asyncio.BufferedProtocol):
 
     def receive(self, data: bytes) -> None:
         """Take what was read. It may be kept, unlike the buffer."""
-        if self.state in READING:
-            self.deadlines.heard = True
-            self._gate.feed(data)
-            if not self._work_scheduled:
-                self._work()
-        else:
-            self.closing.still_sends = True
+        try:
+            if self.state in READING:
+                self.deadlines.heard = True
+                self._gate.feed(data)
+                if not self._work_scheduled:
+                    self._work()
+            else:
+                self.closing.still_sends = True
+        except Exception:
+            self._crash()
 
     def eof_received(self) -> None:
         """The peer hung up: no more requests, and no more windows for our responses."""
-        self.closing.close()
+        self.run(self.closing.close)
 
     def pause_writing(self) -> None:
         """See asyncio.BaseProtocol."""
@@ -145,7 +154,7 @@ class H2Protocol(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """See asyncio.BaseProtocol."""
         self._transport_full = False
-        self._resume()
+        self.run(self._resume)
 
     def _resume(self) -> None:
         """Go on with the output, if nothing holds it up any more."""
@@ -156,17 +165,28 @@ class H2Protocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
-        self.state = CLOSED
-        self.deadlines.stop()
-        self.closing.cancel()
-        if self._stall is not None:
-            self._stall.cancel()
         try:
-            self.connection.lose("the client closed the connection")
+            self._lost()
+        except Exception:
+            # Once more, as each of its steps may be done twice: nobody else ends these waits.
+            self._log_crash()
+            self._lost()
+
+    def _lost(self) -> None:
+        self.state = CLOSED
+        try:
+            if "deadlines" in self.__dict__:
+                self.deadlines.stop()
+            if "connection" in self.__dict__:
+                self.connection.lose("the client closed the connection")
+                self.connection.forget()
         finally:
-            # TLS holds some 300 KiB, which would wait for the garbage collector with the rest.
-            del self.transport
+            self.closing.cancel()
+            if self._stall is not None:
+                self._stall.cancel()
             self._server.connection_closed(self)
+        # TLS holds some 300 KiB, which would wait for the garbage collector with the rest.
+        self.__dict__.pop("transport", None)
 
     # ------------------------------------------------------------------------------- input
 
@@ -252,9 +272,20 @@ class H2Protocol(asyncio.BufferedProtocol):
         """See Wire."""
         return self.transport.get_write_buffer_size() + len(self._stalled)
 
+    def run(self, call: Callable[[], object]) -> None:
+        """Make a call of this connection's; what it raises ends this connection and no other."""
+        try:
+            call()
+        except Exception:
+            self._crash()
+
     def call_soon(self, callback: Callable[[], None]) -> None:
         """See Wire."""
-        self._loop.call_soon(callback)
+        self._loop.call_soon(self.run, callback)
+
+    def call_at(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call ``callback`` in so many seconds, whatever has become of the connection by then."""
+        return self._loop.call_later(seconds, self.run, callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """See Wire."""
@@ -264,7 +295,7 @@ class H2Protocol(asyncio.BufferedProtocol):
                 callback()
                 self.transmit()
 
-        self._loop.call_later(seconds, call)
+        self.call_at(seconds, call)
 
     @loop_thread
     def flush(self) -> None:
@@ -306,7 +337,7 @@ class H2Protocol(asyncio.BufferedProtocol):
         if self._stall is not None:
             self._stall.cancel()
         self.write_paused = True
-        self._stall = self._loop.call_later(seconds, self._stall_over)
+        self._stall = self.call_at(seconds, self._stall_over)
         self.deadlines.hold(seconds)
 
     def _stall_over(self) -> None:
@@ -362,8 +393,20 @@ class H2Protocol(asyncio.BufferedProtocol):
             self.transport.abort()
 
     def _crash(self) -> None:
-        """A bug of ours, being handled: the connection must not stay with nobody to serve it."""
-        self.abort()
-        self._server.log.events.exception("%s: internal error, closing", self.facts.peer)
+        """Something failed that must not: end the connection, or nobody would ever serve it.
+
+        Called while the exception is handled.
+        """
+        self._log_crash()
+        try:
+            if self._is_made and self.state not in SILENT:
+                self.closing.crash()
+        finally:
+            if self.state is not CLOSED and not self.transport.is_closing():
+                self.abort()
         if guards.ACTIVE:
             raise
+
+    def _log_crash(self) -> None:
+        peer = self.facts.peer if self._is_made else "a new connection"
+        self._server.log.events.exception("%s: internal error, closing", peer)

@@ -48,6 +48,14 @@ def outermost(function: Callable[P, T]) -> Callable[P, T]:
     return function
 
 
+def kernel(function: Callable[P, T]) -> Callable[P, T]:
+    """Mark one of the few functions that put in order what was interrupted.
+
+    Nothing may be raised in their own lines; docs/internals.md says for each why nothing is.
+    """
+    return function
+
+
 def require_may_wait() -> None:
     """Refuse to let the calling thread wait where that would stop others for good.
 

@@ -7,6 +7,7 @@ since it last looked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections import deque
@@ -88,11 +89,10 @@ class Mailbox:
             self._call_threadsafe(self._deliver)
 
     @loop_thread
+    @guards.kernel
     def _read(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # nothing was written since the last look
             os.eventfd_read(self._fd)
-        except BlockingIOError:
-            return  # nothing was written since the last look
         self._deliver()
 
     def _call_threadsafe(self, call: Callable[[], object]) -> None:
@@ -105,14 +105,14 @@ class Mailbox:
                 raise
 
     @loop_thread
+    @guards.kernel
     def _deliver(self) -> None:
-        # Cleared first: who posts after this line wakes anew, who posted before is served.
-        self._scheduled = False
         try:
+            # Cleared first: who posts after this line wakes anew, who posted before is served.
+            self._scheduled = False
             for _ in range(len(self._calls)):
                 self._calls.popleft()()
-        finally:
-            if self._calls and not self._scheduled:
-                # One has failed; the others are of other connections.
-                self._scheduled = True
-                self._call_threadsafe(self._deliver)
+        except BaseException:
+            # The calls behind the one that failed are of other connections.
+            self._loop.call_soon(self._deliver)
+            raise

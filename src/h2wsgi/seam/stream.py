@@ -277,10 +277,11 @@ class Stream(StreamControl):
                 if self.is_broken:
                     self._hand_over_break()
                 self._failure = kind(reason)
-                self._fail_input_locked(self._failure)
-                handover.unsent -= self.unsent
-                self.unsent = 0
-                handover.notify_ceiling_waiters_locked()
+            # Done again if it was interrupted: whoever waits must be told.
+            self._fail_input_locked(self._failure)
+            handover.unsent -= self.unsent
+            self.unsent = 0
+            handover.notify_ceiling_waiters_locked()
 
     def sent_locked(self, octets: int) -> None:
         """Count octets that went towards the transport; wake a writer once it is worth it."""

@@ -361,5 +361,6 @@ class Server:
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """See ServerContext."""
-        self._protocols.discard(protocol)
-        self._acceptor.released()
+        if protocol in self._protocols:
+            self._protocols.discard(protocol)
+            self._acceptor.released()

@@ -334,6 +334,7 @@ class ThreadPool(Generic[Job]):
 
     # ------------------------------------------------------------------ a worker's thread
 
+    @guards.kernel
     @guards.outermost
     def _live(self, worker: Worker[Job]) -> None:
         """Be the thread of a worker, whatever is raised in it: it ends where it is told to."""
