@@ -42,6 +42,10 @@ class CoverageMap:
         """Return how many tests there are."""
         return len(self._seconds)
 
+    def fastest(self, number: int) -> list[str]:
+        """Return the tests that take the least time."""
+        return sorted(self._seconds, key=lambda test: (self._seconds[test], test))[:number]
+
     def tests_of(self, file: Path, line: int) -> list[str]:
         """Return the tests that run a line of a file, the fastest first.
 
