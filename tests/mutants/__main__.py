@@ -134,10 +134,11 @@ class _Session:
             return Outcome.EXPLAINED
         tests: list[str] = list(self._options.first)
         if not self._options.only_first:
-            tests += self._lines.tests_of(candidate.file, candidate.mutant.line)
+            line, most = candidate.mutant.line, self._options.tests
+            tests += self._lines.tests_of(candidate.file, line, most)
         own = self._benches.get()
         try:
-            return own.outcome(candidate, list(dict.fromkeys(tests))[: self._options.tests])
+            return own.outcome(candidate, list(dict.fromkeys(tests)))
         finally:
             self._benches.put(own)
 
