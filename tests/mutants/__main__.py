@@ -20,6 +20,8 @@ from mutants.trial import Bench, Candidate, Outcome, bench
 PACKAGES = ("http2", "seam", "wsgi")
 SOUND = 20
 """How many tests show, before the first mutant, that the copy of the sources is sound."""
+PROGRESS = 20
+"""Mutants between lines of progress."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,7 +107,7 @@ class _Session:
         with contextlib.ExitStack() as stack:
             for _ in range(self._options.jobs):
                 made = stack.enter_context(bench())
-                made.require_sound(self._options.first)
+                made.require_sound(self._options.first or self._lines.fastest(SOUND))
                 self._benches.put(made)
             yield
 
@@ -132,10 +134,11 @@ class _Session:
             return Outcome.EXPLAINED
         tests: list[str] = list(self._options.first)
         if not self._options.only_first:
-            tests += self._lines.tests_of(candidate.file, candidate.mutant.line)
+            line, most = candidate.mutant.line, self._options.tests
+            tests += self._lines.tests_of(candidate.file, line, most)
         own = self._benches.get()
         try:
-            return own.outcome(candidate, list(dict.fromkeys(tests))[: self._options.tests])
+            return own.outcome(candidate, list(dict.fromkeys(tests)))
         finally:
             self._benches.put(own)
 
@@ -146,6 +149,8 @@ class _Session:
             candidate, outcome = running.pop(future), future.result()
             self.count[outcome] += 1
             self._print(candidate, outcome)
+            if self.count.total() % PROGRESS == 0:
+                print(f"({self.count.total()} tried)", flush=True)
 
     def _print(self, candidate: Candidate, outcome: Outcome) -> None:
         if outcome in (Outcome.KILLED, Outcome.TIMED_OUT):

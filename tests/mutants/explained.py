@@ -84,6 +84,42 @@ EXPLAINED: tuple[Explained, ...] = (
         "pass",
         "start_response sets it, and before that nothing looks at it.",
     ),
+    Explained(
+        "frame_gate",
+        "self._missing = 0",
+        "self._missing = (-1)",
+        "No frame has fewer octets than none: what comes next is taken at once, with a copy more.",
+    ),
+    Explained(
+        "input",
+        "def read(self, size: int | None = -1) -> bytes:",
+        "def read(self, size: int | None = -2) -> bytes:",
+        "Any negative size asks for everything.",
+    ),
+    Explained(
+        "thread_pool",
+        "return Step.LEFT_ALONE",
+        "return None",
+        "Whoever asks does nothing about it, as for any other value that it does not know.",
+    ),
+    Explained(
+        "environ",
+        "environ_key = lru_cache(maxsize=1024)(_make_key)",
+        "environ_key = lru_cache(maxsize=1023)(_make_key)",
+        "How many names are remembered is a matter of speed alone.",
+    ),
+    Explained(
+        "ending",
+        "if time.monotonic() < until:",
+        "if time.monotonic() <= until:",
+        "No clock is looked at just then; and it would only look once more.",
+    ),
+    Explained(
+        "h2_connection",
+        'if indexes_only and len(block) <= KNOWN_BLOCK_SIZE and b"set-cookie" not in dict(key):',
+        'if indexes_only and len(block) > KNOWN_BLOCK_SIZE and b"set-cookie" not in dict(key):',
+        "Which heads the reference remembers is a matter of speed alone.",
+    ),
 )
 
 

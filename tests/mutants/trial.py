@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,8 +67,9 @@ class Bench:
         shown = subprocess.run(show, env=self._environment(), capture_output=True, text=True)
         if not shown.stdout.startswith(str(self._folder)):
             raise SystemExit(f"not the copy would be tested, but {shown.stdout}{shown.stderr}")
-        if tests and self._run(tests) is not Outcome.LIVED:
-            raise SystemExit(f"tests fail without any mutant: {' '.join(tests)}")
+        if self._run(tests) is not Outcome.LIVED:
+            said = (self._home / "said").read_text("utf-8", "replace")
+            raise SystemExit(f"tests fail without any mutant:\n{said}")
 
     def outcome(self, candidate: Candidate, tests: list[str]) -> Outcome:
         """Run tests with a mutant until one of them fails."""
@@ -77,9 +79,17 @@ class Bench:
         source = candidate.file.read_text("utf-8")
         copy.write_text(candidate.mutant.apply(source), "utf-8")
         try:
-            return self._run(tests)
+            outcome = self._run(tests)
         finally:
             copy.write_text(source, "utf-8")
+        if outcome is Outcome.KILLED and not self._has_failed_test():
+            # Perhaps nothing could be imported with the mutant, perhaps without it neither.
+            self.require_sound(tests[:1])
+        return outcome
+
+    def _has_failed_test(self) -> bool:
+        said = (self._home / "said").read_text("utf-8", "replace")
+        return re.search(r"^\d+ failed", said, re.MULTILINE) is not None
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
@@ -94,14 +104,15 @@ class Bench:
             *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
             *(f"--timeout={TEST_TIMEOUT}", f"--basetemp={self._home / 'tmp'}", *tests),
         ]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=self._environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with open(self._home / "said", "wb") as said:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment(),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
         try:
             return Outcome.LIVED if process.wait(LONGEST_TRIAL) == 0 else Outcome.KILLED
         except subprocess.TimeoutExpired:
