@@ -15,6 +15,7 @@ from typing import Any
 from conversations.frames import RST_STREAM
 from h2wsgi.errors import ClientDisconnected
 from h2wsgi.seam.guards import set_role
+from h2wsgi.seam.handover import Handover
 from h2wsgi.seam.stream import Stream
 from h2wsgi.wsgi.runner import Runner
 
@@ -164,6 +165,7 @@ class Actor(threading.Thread):
         """How many 103 responses it asked for."""
         self.opens = self.closes = 0
         self.waits_begun = self.waits_ended = 0
+        self.unwoken: Handover | None = None
         self._runner = runner
         self._go_on = threading.Semaphore(0)
         self._stopped = threading.Semaphore(0)
@@ -212,10 +214,10 @@ class Actor(threading.Thread):
         self._go_on.acquire()
         set_role("application")
         try:
-            wake = self._runner.run(self.stream, self)
-            if wake is not None:
+            self._runner.run(self.stream, self)
+            if self.unwoken is not None:
                 self.halt()
-                wake(True)
+                self.unwoken.wake(True)
         except BaseException as error:
             self.error = error
         self.ended = True

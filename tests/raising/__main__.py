@@ -83,7 +83,9 @@ def _note(word: dict[str, Any], name: str, tally: Tally) -> None:
     if word["where"]:
         tally.lines.add(word["where"])
     for problem in word["problems"]:
-        found = f"{name} --kind {word['kind']} --at {word['at']}\n    {word['where']}\n    {problem}"
+        found = (
+            f"{name} --kind {word['kind']} --at {word['at']}\n    {word['where']}\n    {problem}"
+        )
         tally.findings.append(found)
         print(found, flush=True)
 

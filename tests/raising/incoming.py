@@ -174,4 +174,3 @@ def trailers(environ: Environ, start: Start, notes: Notes) -> Iterable[bytes]:
     notes.write = start("200 OK", [*PLAIN, ("trailer", "sum")])
     environ["wsgi.ext.http.send_trailers"]([("sum", "43")])
     return iter(PIECES)
-

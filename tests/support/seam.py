@@ -21,6 +21,7 @@ class Waits:
     def __init__(self) -> None:
         self.begun = self.ended = 0
         self.begins = threading.Event()
+        self.unwoken: Handover | None = None
 
     def wait_begins(self) -> None:
         self.begun += 1

@@ -16,6 +16,7 @@ from support.settled import PATIENCE, eventually
 def test_a_share_is_given_away_once_and_not_while_its_thread_waits_on_the_client() -> None:
     class Share:
         away = 0
+        unwoken: Handover | None = None
 
         def wait_begins(self) -> None:
             self.away += 1

@@ -84,10 +84,13 @@ guards.may_hold_locks(__file__)
 
 
 class ClientWait(Protocol):
-    """Told when a thread starts and stops waiting on its client, so that others may run.
+    """A thread of the pool: told when it starts and stops waiting on its client.
 
-    Both may be called twice in a row, and neither may wait.
+    Others run meanwhile. Both may be called twice in a row, and neither may wait.
     """
+
+    unwoken: Handover | None
+    """Whose loop the thread has still to wake: before it waits, or runs what is not ours."""
 
     def wait_begins(self) -> None: ...
     def wait_ended(self) -> None: ...
@@ -618,11 +621,10 @@ class Stream(StreamControl):
             handover.ceiling_waiters.discard(self)
 
     @application_thread
-    def send_whole(self, head: Head, data: bytes) -> Callable[[bool], None] | None:
+    def send_whole(self, head: Head, data: bytes) -> None:
         """Hand over a complete response in one piece, as most are.
 
-        Returns what the thread has to call before it waits or runs anything else, or None; the
-        argument is whether it waits then.
+        Wakes nobody: :attr:`ClientWait.unwoken` says that the thread has to do it, a little later.
 
         Raises:
             ClientDisconnected: nobody will get it.
@@ -641,6 +643,9 @@ class Stream(StreamControl):
                 if self._waits:
                     self.notify_locked()
                 output.credit = self._credit_due
+                if self._client_wait is not None:
+                    # First: it is done even if something strikes as soon as the output is there.
+                    self._client_wait.unwoken = handover
                 self._failure = BROKEN_HERE
                 self._credit_due = 0
                 self.handed_over += size
@@ -649,9 +654,8 @@ class Stream(StreamControl):
                 self.head_left = self.output_ended = True
                 handover.outbox.append(output)
                 self._failure = None
-                return None if handover.scheduled else handover.wake
+                return
         self.send(head, data, END)
-        return None
 
     @application_thread
     def send_continue(self) -> None:

@@ -13,7 +13,7 @@ so whatever was interrupted can be done again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable
 from typing import Generic, Protocol, TypeVar
 
 Job = TypeVar("Job")
@@ -138,12 +138,19 @@ class Lanes(Generic[Job]):
             return len(lanes)
         return sum(len(lane.waiting) for lane in lanes)
 
-    def rebuild(self, lanes: Iterable[Lane[Job]]) -> None:
-        """Sort all lanes there are into the rings anew."""
+    def rebuild(self, lanes: Collection[Lane[Job]], threads: Collection[Runs[Job]]) -> None:
+        """Derive everything anew from the lanes there are and from what threads have to run."""
         self.fresh.clear()
         self.ring.clear()
+        self.running.clear()
         for lane in lanes:
             lane.ring = None
+            lane.running.clear()
+            lane.away.intersection_update(t for t in threads if t.lane is lane)
+        for thread in threads:
+            if thread.lane is not None and thread not in thread.lane.away:
+                self.take_back(thread, thread.lane)
+        for lane in lanes:
             self.enter(lane)
 
 

@@ -6,7 +6,7 @@ content against Content-Length and hands over complete responses complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import IO, Any
 
@@ -69,7 +69,7 @@ class Response:
     """
 
     __slots__ = ("_checked", "_excess", "_heads", "_length", "_missing", "_stream", "_trailers",
-                 "_without_content", "clean", "wake")  # fmt: skip
+                 "_without_content", "clean")  # fmt: skip
 
     def __init__(self, stream: Stream, heads: HeadMemory) -> None:
         self._stream = stream
@@ -84,8 +84,6 @@ class Response:
         self._missing = 0
         self.clean = False
         """There are no notes."""
-        self.wake: Callable[[bool], None] | None = None
-        """What the thread must call before it waits or runs code that is not ours."""
 
     def notes(self) -> list[str]:
         """Return what the application did wrong that did not stop the response."""
@@ -245,7 +243,7 @@ class Response:
             self.end()
             return
         self.clean = not checked.notes
-        self.wake = self._stream.send_whole(checked.head, content)
+        self._stream.send_whole(checked.head, content)
 
     def _send_file(self, file: FileWrapper) -> None:
         """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent."""
@@ -303,13 +301,6 @@ class Response:
         """Send a whole response of the server's own in place of one whose head has not left."""
         self.start_response(status, headers, (None, None, None))
         self.send_complete([content])
-        self.wake_now()
-
-    def wake_now(self) -> None:
-        """Do what :attr:`wake` asks for: what comes next may take time."""
-        if self.wake is not None:
-            wake, self.wake = self.wake, None
-            wake(False)
 
     def _hand_over(self, data: bytes, kind: Kind) -> None:
         self._stream.send(None if self._checked is None else self._checked.head, data, kind)

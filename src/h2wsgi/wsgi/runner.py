@@ -68,12 +68,8 @@ class Runner:
             stream.finished()
 
     @application_thread
-    def run(self, stream: Stream, client_wait: ClientWait) -> Callable[[bool], None] | None:
-        """Answer the request of ``stream``. Never raises.
-
-        ``client_wait`` is told while the thread waits on its client. Returns what the thread has
-        to call before it waits (True) or runs anything else (False), or None.
-        """
+    def run(self, stream: Stream, client_wait: ClientWait) -> None:
+        """Answer the request of ``stream`` on the thread of ``client_wait``."""
         content = stream.begin(client_wait)
         response = Response(stream, self._heads)
         try:
@@ -104,16 +100,15 @@ class Runner:
             else:
                 self._send_and_close(iterable, stream, response)
         except BaseException as error:
-            response.wake_now()
             self._handle(error, stream, response)
+            _wake(client_wait)
         finally:
             stream.finished()
             if self._errors.unfinished_in or not response.clean:
                 # Logging runs the application's handlers, which may block and raise.
-                response.wake_now()
+                _wake(client_wait)
                 self._errors.flush()
                 self._log_notes(stream, response.notes())
-        return response.wake
 
     def _send_and_close(
         self, iterable: Iterable[bytes], stream: Stream, response: Response
@@ -184,6 +179,13 @@ class Runner:
                     continue
                 self._noted.add(note)
             self._log.events.warning("%s: %s", stream.name, note)
+
+
+def _wake(thread: ClientWait) -> None:
+    """Wake the loop now, if that is still to be done: what comes next may take time."""
+    if thread.unwoken is not None:
+        thread.unwoken.wake()
+        thread.unwoken = None
 
 
 def _give_up(response: Response, status: str) -> None:

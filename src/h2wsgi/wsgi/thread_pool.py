@@ -22,6 +22,7 @@ from typing import Generic
 
 from ..seam import guards
 from ..seam.guards import loop_thread, set_role
+from ..seam.handover import Handover
 from .growth import GrowthWatch, Step
 from .lanes import Job, Lane, Lanes
 from .scheduling import SwitchInterval, leave_the_cpu_to_the_loop
@@ -49,8 +50,7 @@ class Worker(Generic[Job]):
     """
 
     __slots__ = (
-        "_pool", "afterwards", "began", "begun", "ends", "error", "inbox", "job", "lane",
-        "turn_began",
+        "_pool", "began", "begun", "ends", "error", "inbox", "job", "lane", "turn_began", "unwoken",
     )  # fmt: skip
 
     def __init__(self, pool: ThreadPool[Job]) -> None:
@@ -64,8 +64,8 @@ class Worker(Generic[Job]):
         """Whether it was called with the job."""
         self.ends = False
         # the thread's own
-        self.afterwards: Callable[[bool], None] | None = None
-        """What is to be called before it waits (True) or runs another job (False)."""
+        self.unwoken: Handover | None = None
+        """See ClientWait."""
         self.error: BaseException | None = None
         """What struck, until what it left half done is in order."""
         # by the monotonic clock
@@ -86,8 +86,7 @@ class Worker(Generic[Job]):
 class ThreadPool(Generic[Job]):
     """Runs jobs for connections: ``run(job, worker)``.
 
-    What it returns, if not None, is called before the thread waits (True) or runs another job
-    (False). ``failed(job)`` is called for a job that raised, and again if that raises too.
+    ``failed(job)`` is called for a job that raised, and again if that raises too.
 
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
     be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
@@ -98,7 +97,7 @@ class ThreadPool(Generic[Job]):
 
     def __init__(
         self,
-        run: Callable[[Job, Worker[Job]], Callable[[bool], None] | None],
+        run: Callable[[Job, Worker[Job]], None],
         *,
         limit: int,
         max_threads: int,
@@ -262,12 +261,15 @@ class ThreadPool(Generic[Job]):
             if not thread.is_alive():
                 del self._workers[worker]
                 continue
-            waiting = () if worker.lane is None else worker.lane.waiting
-            if waiting and waiting[0] is worker.job:
-                waiting.popleft()
+            if worker.job is None:
+                worker.lane = None  # it was to have one, or is done with it
+            elif worker.lane is not None:
+                waiting = worker.lane.waiting
+                if waiting and waiting[0] is worker.job:
+                    waiting.popleft()
             worker.inbox.put(None)  # it may not have been told
         self._idle[:] = [w for w in self._workers if w.lane is None and not w.ends]
-        self._lanes.rebuild(self._all_lanes)
+        self._lanes.rebuild(self._all_lanes, self._workers)
 
     def _assign_locked(self) -> bool:
         """Give a job to an idle thread, or to a new one as far as those start eagerly.
@@ -363,19 +365,19 @@ class ThreadPool(Generic[Job]):
             worker.began = worker.turn_began = time.monotonic()
             while (job := worker.job) is not None:
                 worker.begun = True
-                worker.afterwards = run(job, worker)
+                run(job, worker)
                 del job  # or the request would live until the next one comes
                 self._done(worker)
-                if worker.afterwards is not None:
-                    worker.afterwards(worker.job is None)
-                    worker.afterwards = None
+                if worker.unwoken is not None:
+                    worker.unwoken.wake(worker.job is None)
+                    worker.unwoken = None
 
     @guards.outermost
     def _recover(self, worker: Worker[Job]) -> None:
         """Put in order what an exception has left half done; done again if it raises as well."""
-        if worker.afterwards is not None:
-            worker.afterwards(False)
-            worker.afterwards = None
+        if worker.unwoken is not None:
+            worker.unwoken.wake()
+            worker.unwoken = None
         if worker.begun and worker.job is not None:
             self._failed(worker.job)
         if worker.lane is not None and (worker.begun or worker.job is None):
