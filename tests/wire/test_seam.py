@@ -104,12 +104,13 @@ class Interrupted(Exception):
     """What a timeout decorator raises into another thread."""
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_exceptions_raised_into_a_thread_stop_nobody(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Those that strike behind the application are shown by it, and strike in pytest's as well.
+    # Some strike behind the application, or in a callback of the interpreter's. These hooks show
+    # them, and are struck as well where they are pytest's.
     monkeypatch.setattr(threading, "excepthook", lambda details: None)
+    monkeypatch.setattr(sys, "unraisablehook", lambda details: None)
     inside: set[int] = set()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
