@@ -172,7 +172,9 @@ class Play:
             except TimedOut:
                 return ["the neighbour's stream did not end"]
             if response.ended and response.body == b"pong":
-                return self._site.answers(neighbour, "the neighbour's")
+                wrong = self._site.answers(neighbour, "the neighbour's")
+                # Its own end is no harm if the exception hit its own part, and so not the other's.
+                return wrong if talk.peer.ended is not None and not talk.left else []
         return []
 
     # ------------------------------------------------------------------ steps of a run
