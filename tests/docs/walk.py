@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import functools
 import io
+import itertools
 import sys
 import threading
 import time
@@ -149,9 +150,9 @@ class Counts(NamedTuple):
 
 def counts(steps: list[Step]) -> Counts:
     """Count a walk; a function that is entered twice counts once, but for the changes of file."""
-    functions = set(step[:3] for step in steps)
+    functions = {step[:3] for step in steps}
     lines = sum(body_lines(Step(*function, "")) for function in functions)
-    changes = sum(a.file != b.file for a, b in zip(steps, steps[1:], strict=False))
+    changes = sum(a.file != b.file for a, b in itertools.pairwise(steps))
     return Counts(len({step.file for step in steps}), len(functions), lines, changes)
 
 
