@@ -33,8 +33,8 @@ class Tally:
     findings: list[str] = field(default_factory=list)
 
 
-def play(job: dict[str, Any], tally: Tally, deadline: float) -> None:
-    """Have a child play a job, and note what it says."""
+def play(job: dict[str, Any], tally: Tally, deadline: float, first: bool) -> None:
+    """Have a child play a job, and note what it says; of the ``first`` finding alone, if so."""
     environment = dict(os.environ)
     # Checks at run time would refuse the very calls that a finalizer makes.
     environment.pop("H2WSGI_THREAD_GUARD", None)
@@ -55,7 +55,7 @@ def play(job: dict[str, Any], tally: Tally, deadline: float) -> None:
         while line := said.get(timeout=SILENCE):
             last = json.loads(line)
             _note(last, name, tally)
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (first and tally.findings):
                 return
     except queue.Empty:
         tally.findings.append(f"{name}: hangs behind {last}")
@@ -122,6 +122,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument("--seconds", type=float, default=4 * 3600.0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--first", action="store_true", help="stop at the first finding")
     return parser.parse_args(arguments)
 
 
@@ -134,8 +135,8 @@ def hunt(options: argparse.Namespace) -> Tally:
         random.Random(options.seed).shuffle(todo)  # a short time sees something of everything
 
     def work(job: dict[str, Any]) -> None:
-        if time.monotonic() < deadline:
-            play(job, tally, deadline)
+        if time.monotonic() < deadline and not (options.first and tally.findings):
+            play(job, tally, deadline, options.first)
 
     with ThreadPoolExecutor(options.jobs) as executor:
         list(executor.map(work, todo))
