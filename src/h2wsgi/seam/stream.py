@@ -437,6 +437,9 @@ class Stream(StreamControl):
             self._input_ended and not (self._chunks or self._credit_due)
         ):
             self._leave_input()
+        thread = self._client_wait
+        if handover.outbox and (thread is None or thread.unwoken is None):
+            handover.wake()  # something struck between a hand-over and its wake-up
         self.application_done = True
         if self._waits:
             with handover.lock:

@@ -62,10 +62,10 @@ class Runner:
     @application_thread
     def failed(self, stream: Stream) -> None:
         """Something was raised in :meth:`run` where it must not: end the request all the same."""
-        if not stream.application_done:
+        if not stream.output_ended:
             with contextlib.suppress(ClientDisconnected):
                 stream.send(None, b"", ABORT)
-            stream.finished()
+        stream.finished()
 
     @application_thread
     def run(self, stream: Stream, client_wait: ClientWait) -> None:
