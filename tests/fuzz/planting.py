@@ -1,19 +1,15 @@
-"""Defects planted into a copy of the source, to see that the fuzzer finds them."""
+"""The fuzzer against a copy of the source with a defect, to see that it finds that."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import h2wsgi
+from support.planting import environment
 
 TESTS = Path(__file__).parent.parent
 DEFECTS = sorted((Path(__file__).parent / "defects").glob("*.patch"))
-PREFIX = "+++ b/src/"
 SEED = 370
 SESSIONS = 130
 """Played on each engine: a defect has to show in these."""
@@ -21,53 +17,13 @@ PATIENCE = 120.0
 """Seconds that a hunt may take on a busy machine."""
 
 
-class DoesNotApply(AssertionError):
-    """The source has changed: the defect has to be planted anew."""
-
-
-def hunks(patch: str) -> Iterator[tuple[str, str, str]]:
-    """Yield file, old lines and new lines of each hunk of a unified diff."""
-    name, before, after = "", "", ""
-    for line in [*patch.splitlines(keepends=True), "@@"]:
-        if line.startswith(("@@", "--- ")) and before:
-            yield name, before, after
-            before = after = ""
-        if line.startswith(PREFIX):
-            name = line.removeprefix(PREFIX).strip()
-        elif name and line[0] in " -+" and not line.startswith("--- "):
-            before += line[1:] if line[0] in " -" else ""
-            after += line[1:] if line[0] in " +" else ""
-
-
-def plant(defect: Path, folder: Path) -> None:
-    """Copy the package to ``folder`` and apply a patch, wherever in a file its lines are now.
-
-    Raises:
-        DoesNotApply: they are not there, or more than once.
-    """
-    package = Path(h2wsgi.__file__).parent
-    shutil.copytree(package, folder / "h2wsgi", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, before, after in hunks(defect.read_text("utf-8")):
-        path = folder / name
-        source = path.read_text("utf-8") if path.exists() else ""
-        if source.count(before) != 1:
-            raise DoesNotApply(
-                f"{defect.name} does not apply: {name} has these lines {source.count(before)} "
-                f"times; make the patch anew, or choose another defect:\n{before}"
-            )
-        path.write_text(source.replace(before, after), "utf-8")
-
-
 def hunt(folder: Path, sessions: int = SESSIONS, engine: str = "fast") -> tuple[int, str]:
     """Run the fuzzer against the package in ``folder``; return its exit status and output."""
-    # What a damaged copy covers says nothing of the real one.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    environment = kept | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "fuzz", "--seed", str(SEED), "--engine", engine, "--raw"]
     done = subprocess.run(
         [*command, "--sessions", str(sessions), "--seconds", str(PATIENCE)],
         cwd=TESTS,
-        env=environment,
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -20,6 +20,7 @@ from fuzz.hunt import explore, shrunk
 from fuzz.session import Session, play
 from fuzz.stateful import ConnectionMachine, ReferenceMachine
 from h2wsgi.http2.engines.fast import FastEngine
+from support.planting import DoesNotApply, plant
 
 pytestmark = pytest.mark.heavy
 """It has both engines in it, and nothing that depends on the interpreter."""
@@ -84,8 +85,8 @@ def test_a_defect_whose_lines_are_gone_says_so(tmp_path: Path) -> None:
     defect = tmp_path / "00-of-another-time.patch"
     lines = ["--- a/src/h2wsgi/seam/stream.py", "+++ b/src/h2wsgi/seam/stream.py", "@@ -1 +1 @@"]
     defect.write_text("\n".join([*lines, "-    def nobody_has_this(self) -> None:", "+    pass"]))
-    with pytest.raises(planting.DoesNotApply, match=r"00-of-another-time.patch does not apply"):
-        planting.plant(defect, tmp_path / "copy")
+    with pytest.raises(DoesNotApply, match=r"00-of-another-time.patch does not apply"):
+        plant(defect, tmp_path / "copy")
 
 
 def test_a_finding_is_told_small_and_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +109,7 @@ def test_a_finding_is_told_small_and_can_be_had_again(monkeypatch: pytest.Monkey
 def test_every_planted_defect_is_found(tmp_path: Path) -> None:
     def found(defect: Path) -> str:
         folder = tmp_path / defect.stem
-        planting.plant(defect, folder)
+        plant(defect, folder)
         status, output = planting.hunt(folder)
         assert f"of {folder}" in output, output
         return "" if status == 1 and "FINDING" in output else f"{defect.name}: {output}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raising.child import PARTS, kinds, names
+from raising.child import PARTS, TRACED, kinds, names
 
 TESTS = Path(__file__).parent.parent
 SILENCE = 60.0
@@ -32,9 +32,14 @@ class Tally:
     lines: set[str] = field(default_factory=set)
     findings: list[str] = field(default_factory=list)
 
+    def find(self, found: str) -> None:
+        """Keep a finding, and print it at once."""
+        self.findings.append(found)
+        print(found, flush=True)
 
-def play(job: dict[str, Any], tally: Tally, deadline: float) -> None:
-    """Have a child play a job, and note what it says."""
+
+def play(job: dict[str, Any], tally: Tally, deadline: float, first: bool) -> None:
+    """Have a child play a job, and note what it says; of the ``first`` finding alone, if so."""
     environment = dict(os.environ)
     # Checks at run time would refuse the very calls that a finalizer makes.
     environment.pop("H2WSGI_THREAD_GUARD", None)
@@ -52,18 +57,18 @@ def play(job: dict[str, Any], tally: Tally, deadline: float) -> None:
     name = f"--engine {job['engine']} --only {job['part']} --scenario {job['scenario']}"
     last: dict[str, Any] = {"kind": "", "at": 0}
     try:
-        while line := said.get(timeout=SILENCE):
+        while line := said.get(timeout=job["silence"]):
             last = json.loads(line)
             _note(last, name, tally)
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (first and tally.findings):
                 return
     except queue.Empty:
-        tally.findings.append(f"{name}: hangs behind {last}")
+        tally.find(f"{name}: hangs behind {last}")
     finally:
         child.kill()
         child.wait()
     if "stopped" not in last and time.monotonic() <= deadline:
-        tally.findings.append(f"{name}: the process ended behind {last}")
+        tally.find(f"{name}: the process ended behind {last}")
 
 
 def _read(child: subprocess.Popen[str], said: queue.SimpleQueue[str]) -> None:
@@ -77,7 +82,7 @@ def _read(child: subprocess.Popen[str], said: queue.SimpleQueue[str]) -> None:
 def _note(word: dict[str, Any], name: str, tally: Tally) -> None:
     if "stopped" in word:
         if not word["stopped"]:
-            tally.findings.append(f"{name}: the server did not stop")
+            tally.find(f"{name}: the server did not stop")
         return
     tally.runs += 1
     if word["where"]:
@@ -86,15 +91,14 @@ def _note(word: dict[str, Any], name: str, tally: Tally) -> None:
         found = (
             f"{name} --kind {word['kind']} --at {word['at']}\n    {word['where']}\n    {problem}"
         )
-        tally.findings.append(found)
-        print(found, flush=True)
+        tally.find(found)
 
 
 def jobs(options: argparse.Namespace) -> Iterable[dict[str, Any]]:
     """Yield one job for each scenario, engine and part."""
     for engine in options.engine:
         for part in options.only:
-            for scenario in options.scenario or names(options.variants):
+            for scenario in options.scenario or names(part, options.variants):
                 wanted = [options.kind] if options.kind else list(kinds(part))
                 yield {
                     "engine": engine,
@@ -105,6 +109,9 @@ def jobs(options: argparse.Namespace) -> Iterable[dict[str, Any]]:
                     "at": options.at,
                     "sample": options.sample,
                     "seed": options.seed,
+                    "silence": options.silence,
+                    # So that there is time for the looks at the end.
+                    "seconds": 0.8 * options.seconds * min(1.0, options.jobs / len(options.engine)),
                 }
 
 
@@ -113,7 +120,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m raising", description=__doc__)
     parser.add_argument("--engine", nargs="*", default=["fast", "h2"], choices=["fast", "h2"])
     parser.add_argument("--loop", default="auto", choices=["auto", "asyncio", "uvloop"])
-    parser.add_argument("--only", nargs="*", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--only", nargs="*", default=list(TRACED), choices=PARTS)
     parser.add_argument("--scenario", nargs="*", help="names, as findings have them")
     parser.add_argument("--variants", action="store_true", help="the client leaves at each point")
     parser.add_argument("--kind", help="one exception, or one thing that a finalizer does")
@@ -122,6 +129,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument("--seconds", type=float, default=4 * 3600.0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--silence", type=float, default=SILENCE, help="seconds: a child hangs")
+    parser.add_argument("--first", action="store_true", help="stop at the first finding")
     return parser.parse_args(arguments)
 
 
@@ -134,8 +143,8 @@ def hunt(options: argparse.Namespace) -> Tally:
         random.Random(options.seed).shuffle(todo)  # a short time sees something of everything
 
     def work(job: dict[str, Any]) -> None:
-        if time.monotonic() < deadline:
-            play(job, tally, deadline)
+        if time.monotonic() < deadline and not (options.first and tally.findings):
+            play(job, tally, deadline, options.first)
 
     with ThreadPoolExecutor(options.jobs) as executor:
         list(executor.map(work, todo))

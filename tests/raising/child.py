@@ -12,20 +12,25 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from raising import commanding, incoming, inside, outgoing
+from raising import commanding, incoming, inside, loose, outgoing
 from raising.runs import ACTIONS, EXCEPTIONS, GC, ON_THE_LOOP, Outcome, Play
 from raising.scenarios import SCENARIOS, Scenario, find
 from raising.site import Site
 from raising.tracer import make_tracer
 
-PARTS = ("application", "loop", "finalizer", "finalizer-loop")
+TRACED = ("application", "loop", "finalizer", "finalizer-loop")
 """Where something is done, and what: an exception is raised, or a finalizer runs."""
+PARTS = (*TRACED, *loose.PARTS)
 SCENARIO_MODULES = (commanding, incoming, outgoing)
 """Imported for the scenarios that they define."""
 
 
-def names(variants: bool) -> list[str]:
+def names(part: str, variants: bool) -> list[str]:
     """Return the names of all scenarios, with those in which the client leaves if asked for."""
+    if part == loose.ASYNC:
+        return [loose.MIXED]
+    if part == loose.RECURSION:
+        return list(loose.ENTRANCES)
     if not variants:
         return list(SCENARIOS)
     return [variant.name for base in SCENARIOS.values() for variant in base.variants()]
@@ -33,6 +38,10 @@ def names(variants: bool) -> list[str]:
 
 def kinds(part: str) -> tuple[str, ...]:
     """Return what can be done in a part: names of exceptions or of what a finalizer does."""
+    if part == loose.ASYNC:
+        return ("Interrupted",)
+    if part == loose.RECURSION:
+        return ("RecursionError",)
     if part == "application":
         return tuple(EXCEPTIONS)
     return ON_THE_LOOP if part == "loop" else (*ACTIONS, f"{GC}reset", f"{GC}write")
@@ -59,6 +68,9 @@ def lines(job: dict[str, Any]) -> Iterator[int]:
 def main(job: dict[str, Any]) -> None:
     """Play what ``job`` asks for."""
     threading.excepthook = lambda details: None  # what was raised is shown there, as it should be
+    if job["part"] in loose.PARTS:
+        play_loose(job)
+        return
     scenario = find(job["scenario"])
     tracer = make_tracer()
     tracer.install()
@@ -72,9 +84,26 @@ def main(job: dict[str, Any]) -> None:
                 if outcome.hit is None and not job["at"] and not job["sample"]:
                     break
         if wrong := site.grows():
-            print(json.dumps({"kind": "", "at": 0, "where": "", "problems": wrong}), flush=True)
+            _tell("", 0, "", wrong)
     finally:
         tracer.disarm()
+    print(json.dumps({"stopped": site.close()}), flush=True)
+
+
+def play_loose(job: dict[str, Any]) -> None:
+    """Play what needs no tracer."""
+    site = Site(job["engine"], job["loop"], {})
+    if job["part"] == loose.ASYNC:
+        outcomes = loose.strike(site, job["seed"], job["seconds"])
+    else:
+        # The option that says which is 0 for all of them.
+        frames = [job["at"] - 1] if job["at"] else loose.FRAMES_LEFT
+        outcomes = loose.recurse(site, job["scenario"], frames)
+    for number, where, outcome in outcomes:
+        at = number if job["part"] == loose.ASYNC else number + 1
+        _tell(job["kinds"][0], at, where, outcome.problems)
+    if wrong := site.grows():
+        _tell("", 0, "", wrong)
     print(json.dumps({"stopped": site.close()}), flush=True)
 
 
@@ -91,7 +120,11 @@ def _choose(job: dict[str, Any], play: Play, scenario: Scenario, kind: str) -> I
 def _say(kind: str, at: int, outcome: Outcome) -> None:
     hit = outcome.hit
     where = f"{hit}: {hit.source}" if hit is not None else ""
-    said = {"kind": kind, "at": at, "where": where, "problems": outcome.problems}
+    _tell(kind, at, where, outcome.problems)
+
+
+def _tell(kind: str, at: int, where: str, problems: list[str]) -> None:
+    said = {"kind": kind, "at": at, "where": where, "problems": problems}
     print(json.dumps(said), flush=True)
 
 

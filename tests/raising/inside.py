@@ -114,6 +114,12 @@ def on_loop(server: Any, call: Callable[..., object], *arguments: object) -> Non
     server._loop.call_soon_threadsafe(call, *arguments)
 
 
+def running_threads(server: Any) -> list[int]:
+    """Return the threads that have been called with a job, and are not done with it."""
+    workers = list(pool_of(server)._workers.items())
+    return [thread.ident for worker, thread in workers if worker.begun and thread.ident]
+
+
 def waiting(server: Any) -> int:
     """Return how many application threads wait on their clients."""
     return settled.waiting_on_clients(server)

@@ -120,6 +120,14 @@ class Play:
         outcome.problems += self._look_again(talk)
         return outcome
 
+    def without_tracer(self, scenario: Scenario) -> Outcome:
+        """Play a scenario to which something is done by itself, or by what is armed."""
+        talk = self._site.talk(scenario)
+        outcome = self._run(talk, scenario, Aim("", 0, lambda: None))
+        outcome.problems += self._look(talk, scenario)
+        outcome.problems += self._look_again(talk)
+        return outcome
+
     def finalize(self, scenario: Scenario, action: str, role: str, at: int) -> Outcome:
         """Have a finalizer run at a line."""
         self._site.warm()

@@ -12,39 +12,17 @@ import itertools
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from conftest import Connect, Serve
+from support.recursion import at_the_limit
 from support.settled import eventually, settle
 
 DEPTHS = range(60)
 """Frames that are left below the limit where an application calls the server."""
-
-
-def at_the_limit(left: int, call: Callable[[], object]) -> None:
-    """Make a call with about ``left`` frames left; a RecursionError is caught far below."""
-
-    def descend(frames: int) -> None:
-        if frames > 0:
-            descend(frames - 1)
-        else:
-            call()
-
-    depth = len(list(_frames()))
-    try:
-        descend(sys.getrecursionlimit() - depth - left)
-    except RecursionError:
-        return
-
-
-def _frames() -> Iterator[object]:
-    frame: Any = sys._getframe()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 READS: dict[str, Callable[[Any], bytes]] = {
