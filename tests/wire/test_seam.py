@@ -6,13 +6,8 @@ The four ways in which a server was seen to stop for good. The whole of their ki
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import itertools
-import logging
-import random
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -76,57 +71,6 @@ def test_a_recursion_error_in_write_stops_nobody(serve: Serve, connect: Connect)
     for left in DEPTHS:
         assert peer.get(f"/{left}").body in (b"ab", b"b"), left
         assert connect(server).get("/").body == b"b"
-    settle(server, connections=None)
-
-
-class Interrupted(Exception):
-    """What a timeout decorator raises into another thread."""
-
-
-def test_exceptions_raised_into_a_thread_stop_nobody(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Some strike behind the application, or in a callback of the interpreter's. These hooks show
-    # them, and are struck as well where they are pytest's.
-    monkeypatch.setattr(threading, "excepthook", lambda details: None)
-    monkeypatch.setattr(sys, "unraisablehook", lambda details: None)
-    # An exception between the two lines of logging's Handler.handle leaves its lock held for good.
-    monkeypatch.setattr(logging.getLogger("h2wsgi"), "disabled", True)
-    inside: set[int] = set()
-
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        write = start_response("200 OK", [])
-        if environ["PATH_INFO"] == "/plain":
-            return [b"plain"]
-        inside.add(threading.get_ident())
-        try:
-            for _ in range(20_000):
-                write(b"some content")
-        finally:
-            inside.discard(threading.get_ident())
-        return []
-
-    server = serve(app)
-    peer = connect(server)
-    over = threading.Event()
-    choose = random.Random(9113)
-
-    def interrupt() -> None:
-        while not over.wait(choose.random() / 5_000):
-            for thread in list(inside):
-                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-                raise_in(ctypes.c_ulong(thread), ctypes.py_object(Interrupted))
-
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
-    try:
-        for _ in range(150):
-            peer.response(peer.request("GET", "/written"))
-    finally:
-        over.set()
-        interrupter.join()
-    assert peer.get("/plain").body == b"plain"
-    assert connect(server).get("/plain").body == b"plain"
     settle(server, connections=None)
 
 
