@@ -302,7 +302,9 @@ class Response:
     def replace(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
         """Send a whole response of the server's own in place of one whose head has not left."""
         self.start_response(status, headers, (None, None, None))
-        self.send_complete([content])
+        self._declare_single(content)
+        self.write(content)  # which wakes the loop at once: what follows may take time
+        self.end()
 
     def _hand_over(self, data: bytes, kind: Kind) -> None:
         self._stream.send(None if self._checked is None else self._checked.head, data, kind)

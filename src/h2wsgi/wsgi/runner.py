@@ -101,10 +101,10 @@ class Runner:
                 response.unclosed = iterable
                 response.send_iterable(iterable)
         except BaseException as error:
+            _wake(client_wait)
             if response.unclosed is not None:
                 self._close(response, stream)
             self._handle(error, stream, response)
-            _wake(client_wait)
         finally:
             if response.unclosed is not None:
                 self._close(response, stream)
