@@ -109,7 +109,7 @@ EXPLAINED: tuple[Explained, ...] = (
         "How many names are remembered is a matter of speed alone.",
     ),
     Explained(
-        "ending",
+        "closing",
         "if time.monotonic() < until:",
         "if time.monotonic() <= until:",
         "No clock is looked at just then; and it would only look once more.",
