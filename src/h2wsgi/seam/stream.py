@@ -567,12 +567,13 @@ class Stream(StreamControl):
         size = len(data)
         if self._waits and kind is not MORE:
             self.notify_locked()
+        self._failure = BROKEN_HERE
         # Only now, as a finalizer may have written to this stream since the caller looked.
         if self.output_ended:
+            self._failure = None
             return
         if self.head_left and kind is not TRAILERS:
             output.head = None
-        self._failure = BROKEN_HERE
         self.handed_over += size
         self.unsent += size
         handover.unsent += size
@@ -636,28 +637,29 @@ class Stream(StreamControl):
         size = len(data)
         with handover.lock:
             output = Output(self, END, head, data)
-            # As full and _hand_over_locked, whose calls would cost as much again.
-            if not (
-                self.output_ended
-                or self._failure is not None
-                or self.head_left
-                or (size and (handover.unsent >= handover.ceiling or handover.output.full))
-            ):
-                if self._waits:
-                    self.notify_locked()
-                output.credit = self._credit_due
-                if self._client_wait is not None:
-                    # First: it is done even if something strikes as soon as the output is there.
-                    self._client_wait.unwoken = handover
+            if self._waits:
+                self.notify_locked()
+            if self._failure is None:
                 self._failure = BROKEN_HERE
-                self._credit_due = 0
-                self.handed_over += size
-                self.unsent += size
-                handover.unsent += size
-                self.head_left = self.output_ended = True
-                handover.outbox.append(output)
+                # As full and _hand_over_locked, whose calls would cost as much again.
+                if not (
+                    self.output_ended
+                    or self.head_left
+                    or (size and (handover.unsent >= handover.ceiling or handover.output.full))
+                ):
+                    output.credit = self._credit_due
+                    if self._client_wait is not None:
+                        # First: it is done even if something strikes once the output is there.
+                        self._client_wait.unwoken = handover
+                    self._credit_due = 0
+                    self.handed_over += size
+                    self.unsent += size
+                    handover.unsent += size
+                    self.head_left = self.output_ended = True
+                    handover.outbox.append(output)
+                    self._failure = None
+                    return
                 self._failure = None
-                return
         self.send(head, data, END)
 
     @application_thread

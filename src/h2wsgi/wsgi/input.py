@@ -127,10 +127,8 @@ class Input:
             position, stop, parts = 0, octets, []
         taken = data if octets == len(data) else data[position:stop]
         rest = (data, stop, parts) if stop < len(data) else (b"", 0, parts)
-        try:
-            return taken
-        finally:  # the last thing that is done: what raises before it takes nothing
-            self._buffer = rest
+        # The last thing that is done, on the line that returns: what raises before takes nothing.
+        return (taken, setattr(self, "_buffer", rest))[0]  # type: ignore[func-returns-value]
 
 
 class EmptyInput(Input):
