@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Callable
@@ -116,6 +117,7 @@ class Play:
         aim = Aim(inside.APPLICATION, at, raising(EXCEPTIONS[exception]))
         outcome = self._run(talk, scenario, aim)
         outcome.problems += self._look(talk, scenario)
+        outcome.problems += self._counts_while_it_lives(talk)
         outcome.end = _end(talk)
         outcome.problems += self._look_again(talk)
         return outcome
@@ -125,6 +127,7 @@ class Play:
         talk = self._site.talk(scenario)
         outcome = self._run(talk, scenario, Aim("", 0, lambda: None))
         outcome.problems += self._look(talk, scenario)
+        outcome.problems += self._counts_while_it_lives(talk)
         outcome.problems += self._look_again(talk)
         return outcome
 
@@ -212,6 +215,15 @@ class Play:
     def _answers_while_it_lives(self, talk: Talk) -> list[str]:
         wrong = self._site.answers(talk.peer, "the same")
         return wrong if talk.peer.ended is None and not _has_goaway(talk.peer) else []
+
+    def _counts_while_it_lives(self, talk: Talk) -> list[str]:
+        """What the connection of the run counts goes with it, so look before."""
+        if talk.left == "gone" or talk.peer.ended is not None or _has_goaway(talk.peer):
+            return []
+        wrong = self._site.counts_are_back(connections=2)
+        with contextlib.suppress(PeerError):
+            talk.peer.read_available()
+        return [] if talk.peer.ended is not None or _has_goaway(talk.peer) else wrong
 
     def _look_again(self, talk: Talk) -> list[str]:
         """Look at the rest of the server, once the run's connection is gone."""
