@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import time
 from collections.abc import Callable
@@ -183,7 +182,8 @@ class Play:
             except TimedOut:
                 return ["the neighbour's stream did not end"]
             if response.ended and response.body == b"pong":
-                return self._site.answers(neighbour, "the neighbour's")
+                wrong = self._site.answers(neighbour, "the neighbour's")
+                return wrong if wrong and not _is_ending(neighbour) else []
         return []
 
     # ------------------------------------------------------------------ steps of a run
@@ -221,9 +221,7 @@ class Play:
         if talk.left == "gone" or talk.peer.ended is not None or _has_goaway(talk.peer):
             return []
         wrong = self._site.counts_are_back(connections=2)
-        with contextlib.suppress(PeerError):
-            talk.peer.read_available()
-        return [] if talk.peer.ended is not None or _has_goaway(talk.peer) else wrong
+        return wrong if wrong and not _is_ending(talk.peer) else []
 
     def _look_again(self, talk: Talk) -> list[str]:
         """Look at the rest of the server, once the run's connection is gone."""
@@ -238,6 +236,15 @@ class Play:
 
 def _has_goaway(peer: Peer) -> bool:
     return any(frame.type == Type.GOAWAY for frame in peer.log)
+
+
+def _is_ending(peer: Peer) -> bool:
+    """Return whether a connection has ended, or is about to, as far as the client can see."""
+    try:
+        peer.read_available()
+    except PeerError:
+        return True
+    return peer.ended is not None or _has_goaway(peer)
 
 
 def _end(talk: Talk) -> str:
