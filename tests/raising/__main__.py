@@ -64,6 +64,7 @@ def play(job: dict[str, Any], tally: Tally, deadline: float, first: bool) -> Non
                 return
     except queue.Empty:
         tally.find(f"{name}: hangs behind {last}")
+        return
     finally:
         child.kill()
         child.wait()
