@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         LoadError,
         ReadTimeout,
         RequestTimeout,
+        StreamBroken,
         StreamGivenUp,
+        WouldBlock,
     )
     from .seam.control import StreamControl
     from .server.running import ServerThread, serve, serve_in_thread
@@ -46,8 +48,10 @@ __all__ = [
     "Server",
     "ServerThread",
     "Setting",
+    "StreamBroken",
     "StreamControl",
     "StreamGivenUp",
+    "WouldBlock",
     "__version__",
     "serve",
     "serve_in_thread",

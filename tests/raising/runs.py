@@ -183,7 +183,8 @@ class Play:
                 return ["the neighbour's stream did not end"]
             if response.ended and response.body == b"pong":
                 wrong = self._site.answers(neighbour, "the neighbour's")
-                return wrong if wrong and not _is_ending(neighbour) else []
+                # Its own end is no harm if the exception hit its own part, and so not the other's.
+                return wrong if talk.peer.ended is not None and not talk.left else []
         return []
 
     # ------------------------------------------------------------------ steps of a run

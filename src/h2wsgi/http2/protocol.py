@@ -78,7 +78,7 @@ class H2Protocol(asyncio.BufferedProtocol):
         self._work_scheduled = False
         self._read_paused = False
         self.wake_threadsafe: Callable[..., None] = functools.partial(
-            server.mailbox.post_threadsafe, self.flush
+            server.mailbox.post_threadsafe, functools.partial(self.run, self.flush)
         )
         """See Wire."""
 
@@ -226,7 +226,7 @@ class H2Protocol(asyncio.BufferedProtocol):
             if more:
                 # What is left is for another turn of the loop, before anything new.
                 self._work_scheduled = True
-                self._loop.call_soon(self._work)
+                self.call_soon(self._work)
             self.pause_reading(more or self._clogged)
 
     def _may_start(self) -> bool:
@@ -272,6 +272,7 @@ class H2Protocol(asyncio.BufferedProtocol):
         """See Wire."""
         return self.transport.get_write_buffer_size() + len(self._stalled)
 
+    @guards.kernel
     def run(self, call: Callable[[], object]) -> None:
         """Make a call of this connection's; what it raises ends this connection and no other."""
         try:
@@ -318,7 +319,7 @@ class H2Protocol(asyncio.BufferedProtocol):
             self._crash()
             return
         if more:
-            self._loop.call_soon(self.transmit)
+            self.call_soon(self.transmit)
         elif (
             self.state is not OPEN
             and not self.connection.streams

@@ -69,7 +69,7 @@ class Response:
     """
 
     __slots__ = ("_checked", "_excess", "_heads", "_length", "_missing", "_stream", "_trailers",
-                 "_without_content", "clean")  # fmt: skip
+                 "_without_content", "clean", "unclosed")  # fmt: skip
 
     def __init__(self, stream: Stream, heads: HeadMemory) -> None:
         self._stream = stream
@@ -82,6 +82,8 @@ class Response:
         """What follows the content; None if nothing does, so that its last octets end it."""
         self._excess = 0
         self._missing = 0
+        self.unclosed: object = None
+        """What the application returned, if its ``close()`` is still to be called."""
         self.clean = False
         """There are no notes."""
 

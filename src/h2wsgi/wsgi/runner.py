@@ -98,25 +98,22 @@ class Runner:
             if type(iterable) is list:
                 response.send_complete(iterable)
             else:
-                self._send_and_close(iterable, stream, response)
+                response.unclosed = iterable
+                response.send_iterable(iterable)
         except BaseException as error:
+            if response.unclosed is not None:
+                self._close(response, stream)
             self._handle(error, stream, response)
             _wake(client_wait)
         finally:
+            if response.unclosed is not None:
+                self._close(response, stream)
             stream.finished()
             if self._errors.unfinished_in or not response.clean:
                 # Logging runs the application's handlers, which may block and raise.
                 _wake(client_wait)
                 self._errors.flush()
                 self._log_notes(stream, response.notes())
-
-    def _send_and_close(
-        self, iterable: Iterable[bytes], stream: Stream, response: Response
-    ) -> None:
-        try:
-            response.send_iterable(iterable)
-        finally:
-            self._close(iterable, stream)
 
     def _make_template(self, stream: Stream) -> dict[str, Any]:
         """Make what the environs of a connection share, and keep it there."""
@@ -134,12 +131,13 @@ class Runner:
         stream.connection.environ_template = template
         return template
 
-    def _close(self, iterable: Any, stream: Stream) -> None:
-        close = getattr(iterable, "close", None)
-        if close is None:
-            return
+    def _close(self, response: Response, stream: Stream) -> None:
+        """Call ``close()`` of what the application returned."""
         try:
-            close()
+            close = getattr(response.unclosed, "close", None)
+            response.unclosed = None
+            if close is not None:
+                close()
         except BaseException as error:
             if _disconnect_in(error) is None:
                 self._log_exception("close() of the response failed", error, stream)

@@ -61,9 +61,10 @@ class TimedStream(Stream):
         super().finished()
         with self._handover.lock:
             self._running.pop(self, None)
-            if self.is_stuck and self._client_wait is not None:
-                self.is_stuck = False
-                self._client_wait.wait_ended()
+            was_stuck, self.is_stuck = self.is_stuck, False
+        # Outside, as the pool has a lock of its own.
+        if was_stuck and self._client_wait is not None:
+            self._client_wait.wait_ended()
 
     @loop_thread
     def give_share_away(self) -> None:
@@ -75,14 +76,15 @@ class TimedStream(Stream):
         with self._handover.lock:
             is_over = self._failure is not None or (self.output_ended and self._input_ended)
             if (
-                is_over
-                and not self.is_stuck
-                and self in self._running
-                and self.waiting_since is None
-                and self._client_wait is not None
+                not is_over
+                or self.is_stuck
+                or self not in self._running
+                or self.waiting_since is not None
             ):
-                self.is_stuck = True
-                self._client_wait.wait_begins()
+                return
+            self.is_stuck = True
+        if self._client_wait is not None:
+            self._client_wait.wait_begins()
 
 
 class Overtime:

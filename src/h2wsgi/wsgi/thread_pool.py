@@ -382,10 +382,10 @@ class ThreadPool(Generic[Job]):
             self._failed(worker.job)
         if worker.lane is not None and (worker.begun or worker.job is None):
             self._done(worker)
-        else:
-            with self._lock:
-                self._begin_locked()
-                self._torn = False
+        with self._lock:
+            self._begin_locked()
+            self._assign_locked()  # it may have been struck before it gave others their jobs
+            self._torn = False
         error, worker.error = worker.error, None
         if error is not None:
             _report(error)
