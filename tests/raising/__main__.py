@@ -64,18 +64,21 @@ def play(job: dict[str, Any], tally: Tally, deadline: float, first: bool) -> Non
                 return
     except queue.Empty:
         tally.find(f"{name}: hangs behind {last}")
+        return
     finally:
         child.kill()
         child.wait()
+        reader.join()
     if "stopped" not in last and time.monotonic() <= deadline:
         tally.find(f"{name}: the process ended behind {last}")
 
 
 def _read(child: subprocess.Popen[str], said: queue.SimpleQueue[str]) -> None:
     assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith("{"):
-            said.put(line)
+    with child.stdout:
+        for line in child.stdout:
+            if line.startswith("{"):
+                said.put(line)
     said.put("")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import random
 import sys
 import threading
@@ -76,6 +77,8 @@ def strike(site: Site, seed: int, seconds: float) -> Iterator[tuple[int, str, Ou
     # Both are called on the threads that are struck, to show what was not caught.
     threading.excepthook = lambda details: None
     sys.unraisablehook = lambda details: None
+    # So is what a handler does, whose lock logging takes by acquire and try: with a gap.
+    logging.lastResort = logging.NullHandler()  # type: ignore[assignment]
     choose = random.Random(seed)
     striker = Striker(site, choose)
     play = Play(site, striker)

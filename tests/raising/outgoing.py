@@ -256,6 +256,13 @@ def caught_write(environ: Environ, start: Start, notes: Notes) -> Iterable[bytes
     return []
 
 
+@scenario(get)
+def caught_write_declared(environ: Environ, start: Start, notes: Notes) -> Iterable[bytes]:
+    """The same where a hole must not look whole to the client."""
+    _write_on(start("200 OK", declared(PIECES)), PIECES, notes)
+    return []
+
+
 @scenario(open_later, points=2, settings=SMALL_WINDOW)
 def caught_room(environ: Environ, start: Start, notes: Notes) -> Iterable[bytes]:
     """The same where it has to wait for room."""

@@ -72,8 +72,14 @@ class Finalizer:
             return
         if took > AT_ONCE:
             self.problems.append(f"{self._name} waited {took:.2f} s on the loop's thread")
-        elif not raised and self._name in ("read-other", "wait"):
+        elif not raised and (self._name == "read-other" or self._had_to_wait()):
             self.problems.append(f"{self._name} on the loop's thread did not raise")
+
+    def _had_to_wait(self) -> bool:
+        """Return whether it was to wait on a stream that is not over: else it need not."""
+        stream = self._site.notes.stream or self._site.helpers[0].stream
+        over = stream.application_done or stream.disconnected.is_set()
+        return self._name == "wait" and not over
 
     def _call(self, notes: Notes) -> None:
         full, empty = self._site.helpers
@@ -116,6 +122,7 @@ class Play:
         aim = Aim(inside.APPLICATION, at, raising(EXCEPTIONS[exception]))
         outcome = self._run(talk, scenario, aim)
         outcome.problems += self._look(talk, scenario)
+        outcome.problems += self._counts_while_it_lives(talk)
         outcome.end = _end(talk)
         outcome.problems += self._look_again(talk)
         return outcome
@@ -125,6 +132,7 @@ class Play:
         talk = self._site.talk(scenario)
         outcome = self._run(talk, scenario, Aim("", 0, lambda: None))
         outcome.problems += self._look(talk, scenario)
+        outcome.problems += self._counts_while_it_lives(talk)
         outcome.problems += self._look_again(talk)
         return outcome
 
@@ -215,6 +223,13 @@ class Play:
         wrong = self._site.answers(talk.peer, "the same")
         return wrong if talk.peer.ended is None and not _has_goaway(talk.peer) else []
 
+    def _counts_while_it_lives(self, talk: Talk) -> list[str]:
+        """What the connection of the run counts goes with it, so look before."""
+        if talk.left == "gone" or talk.peer.ended is not None or _has_goaway(talk.peer):
+            return []
+        wrong = self._site.counts_are_back(connections=2)
+        return wrong if wrong and not _is_ending(talk.peer) else []
+
     def _look_again(self, talk: Talk) -> list[str]:
         """Look at the rest of the server, once the run's connection is gone."""
         talk.peer.close()
@@ -228,6 +243,15 @@ class Play:
 
 def _has_goaway(peer: Peer) -> bool:
     return any(frame.type == Type.GOAWAY for frame in peer.log)
+
+
+def _is_ending(peer: Peer) -> bool:
+    """Return whether a connection has ended, or is about to, as far as the client can see."""
+    try:
+        peer.read_available()
+    except PeerError:
+        return True
+    return peer.ended is not None or _has_goaway(peer)
 
 
 def _end(talk: Talk) -> str:
