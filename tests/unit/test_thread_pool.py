@@ -40,6 +40,31 @@ def test_a_thread_that_is_idle_is_used_again(pools: Pool, monkeypatch: pytest.Mo
     assert (pool.threads, pool.busy) == (1, 1)
 
 
+def test_jobs_that_come_as_a_thread_becomes_idle_are_all_begun(
+    pools: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread was given the first of them before it could wait: it gives the next one away."""
+    pool = pools.make(8)
+    done, idle, given = pool._done, threading.Event(), threading.Event()
+
+    def done_and_held_up(*args: Any) -> Any:
+        following = done(*args)
+        if not idle.is_set():
+            idle.set()
+            assert given.wait(PATIENCE)
+        return following
+
+    monkeypatch.setattr(pool, "_done", done_and_held_up)
+    lane = pools.lane(pool, "a")
+    pool.submit(lane, [pools.job(free=True)])
+    assert idle.wait(PATIENCE)
+    computing, quick = pools.job(), pools.job(free=True)
+    pool.submit(lane, [computing, quick])
+    given.set()
+    assert begun(computing, quick)
+    computing.go_on.set()
+
+
 def test_a_job_that_waits_on_its_client_gives_its_place_to_another(pools: Pool) -> None:
     pool = pools.make(1, 8)
     waiting, second, third = pools.job("waiting"), pools.job("second"), pools.job("third")

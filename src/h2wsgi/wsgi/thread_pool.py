@@ -363,11 +363,12 @@ class ThreadPool(Generic[Job]):
                     self._assign_locked()
                     self._torn = False
             worker.began = worker.turn_began = time.monotonic()
-            while (job := worker.job) is not None:
+            more = True
+            while more and (job := worker.job) is not None:
                 worker.begun = True
                 run(job, worker)
                 del job  # or the request would live until the next one comes
-                self._done(worker)
+                more = self._done(worker)
                 if worker.unwoken is not None:
                     worker.unwoken.wake(worker.job is None)
                     worker.unwoken = None
@@ -390,8 +391,12 @@ class ThreadPool(Generic[Job]):
         if error is not None:
             _report(error)
 
-    def _done(self, worker: Worker[Job]) -> None:
-        """A job is over: go on with the next one of its lane, or of another, or become idle."""
+    def _done(self, worker: Worker[Job]) -> bool:
+        """A job is over: go on with the next one of its lane, or of another, or become idle.
+
+        False if it became idle. A job that is given to it from then on is one behind which others
+        may wait for it to give them away.
+        """
         began, now = worker.began, time.monotonic()
         worker.began = self._progress_at = now
         with self._lock:
@@ -426,7 +431,9 @@ class ThreadPool(Generic[Job]):
                     self._end_locked(worker)
                 elif not (self._lanes.any_wait and self._next_locked(worker)):
                     self._idle.append(worker)
+            goes_on = worker.job is not None
             self._torn = False
+        return goes_on
 
     def wait_begins(self, worker: Worker[Job]) -> None:
         """See :meth:`Worker.wait_begins`. Any thread."""
