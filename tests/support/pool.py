@@ -64,7 +64,7 @@ class Pool:
             lane_limit=lane_limit,
             schedule_threadsafe=self.schedule,
             exhausted=self.count_exhausted,
-            failed=self.failed.append,
+            failed=lambda job, worker: self.failed.append(job),
         )
         self.pools.append(pool)
         return pool

@@ -56,8 +56,7 @@ class Seam:
     def drain(self, *, take: bool = True) -> int:
         """Take what was handed over, as a loop whose windows are wide open; return its octets."""
         counts: dict[Stream, int] = {}
-        for output in self.handover.drain():
-            stream, data, mark, credit = output.stream, output.data, output.kind, output.credit
+        for stream, mark, _, data, credit, _ in self.handover.drain():
             name = stream.stream_id
             self.output.setdefault(name, bytearray()).extend(data)
             self.marks.setdefault(name, []).append(mark)

@@ -52,6 +52,7 @@ class Connection(EngineHandler):
         self._wire = wire
         self._facts = facts
         self._log = server.log
+        self._access_wanted = server.log.access_wanted
         self._new_stream = server.new_stream
         self._held = server.input_budget.share()
         self._queued = server.output_budget.share()
@@ -241,21 +242,21 @@ class Connection(EngineHandler):
 
     def _take(self, output: Output) -> None:
         """Take what is not a whole response that may leave at once."""
-        stream, kind = output.stream, output.kind
-        if output.command is not None:
-            self._take_command(stream, output.command)
+        stream, kind, head, data, credit, command = output
+        if command is not None:
+            self._take_command(stream, command)
             return
         if kind is BROKEN:
             self._repair(stream)
             return
         if self.streams.get(stream.stream_id) is not stream:
             return  # closed meanwhile; its octets were given up then
-        if output.credit:
-            self.inflow.credit_stream(stream, output.credit)
+        if credit:
+            self.inflow.credit_stream(stream, credit)
         if kind is FINISHED:
             self._application_finished(stream)
         elif kind is not CREDIT:
-            self.outflow.push(stream, output.head, output.data, kind)
+            self.outflow.push(stream, head, data, kind)
 
     def _take_command(self, stream: Stream, command: Command) -> None:
         # Not run at once: the rest of the batch has not been counted yet.
@@ -419,7 +420,7 @@ class Connection(EngineHandler):
             self.forget_section(stream)
         if not self.streams:
             self._wire.streams_changed(0)
-        if self._log.accesses:
+        if self._access_wanted is not None and self._access_wanted():
             self.client_log.access(stream, outcome)
 
     def forget_section(self, stream: Stream) -> None:

@@ -107,10 +107,10 @@ class Outflow:
         if wire.write_paused or (pending and self._queue.has_ready):
             return next(outputs, None)
         for output in outputs:
-            stream, head, data = output.stream, output.head, output.data
+            stream, kind, head, data, _, _ = output
             stream_id = stream.stream_id
             if (
-                output.kind is not END
+                kind is not END
                 or head is None
                 or streams.get(stream_id) is not stream
                 or (pending and stream_id in pending)
@@ -286,22 +286,23 @@ def joined(batch: list[Output]) -> Iterator[Output]:
     while output is not None:
         first = output
         output = next(pending, None)
-        if first.kind is MORE and len(first.data) < SMALL_PIECE:
-            kind: Kind = MORE
-            pieces = [first.data]
-            octets = len(first.data)
-            while (
-                output is not None
-                and output.stream is first.stream
-                and output.head is None
-                and output.kind <= ABORT
-                and kind is MORE
-                and octets + len(output.data) <= MAX_FRAME_SIZE
-            ):
-                pieces.append(output.data)
-                octets += len(output.data)
-                kind = output.kind
+        stream, kind, head, data, _, _ = first
+        if kind is MORE and len(data) < SMALL_PIECE:
+            pieces = [data]
+            octets = len(data)
+            while output is not None and kind is MORE:
+                its_stream, its_kind, its_head, its_data, _, _ = output
+                octets += len(its_data)
+                if (
+                    its_stream is not stream
+                    or its_head is not None
+                    or its_kind > ABORT
+                    or octets > MAX_FRAME_SIZE
+                ):
+                    break
+                pieces.append(its_data)
+                kind = its_kind
                 output = next(pending, None)
             if len(pieces) > 1:
-                first = Output(first.stream, kind, first.head, b"".join(pieces))
+                first = (stream, kind, head, b"".join(pieces), 0, None)
         yield first

@@ -81,22 +81,18 @@ class Log:
         self,
         events: logging.Logger,
         access: Callable[[AccessRecord], None] | None,
-        access_wanted: Callable[[], bool] = lambda: True,
+        access_wanted: Callable[[], bool] | None = lambda: True,
         writers: tuple[LogWriter, ...] = (),
         standard_error: LogWriter | None = None,
     ) -> None:
         self.events = events
         self._access = access
-        self._access_wanted = access_wanted
+        self.access_wanted = None if access is None else access_wanted
+        """Whether :meth:`access` would report anything now; None if it never does."""
         self._writers = writers
         self.standard_error = standard_error
         """The writer to standard error, for others that write there; None inside a program."""
         self._access_failed = False
-
-    @property
-    def accesses(self) -> bool:
-        """Whether :meth:`access` would report anything; if not, no record need be made."""
-        return self._access is not None and self._access_wanted()
 
     def access(self, record: AccessRecord) -> None:
         """Report one request. Never raises: a program's handlers must not end a connection."""

@@ -14,7 +14,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import repeat, starmap
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from . import guards
 from .budget import Budget
@@ -83,28 +84,13 @@ class Limits(NamedTuple):
     """Content that a request may have; 0 for any."""
 
 
-class Output:
-    """One hand-over of an application's thread to the loop's."""
+Output: TypeAlias = "tuple[Stream, Kind, Head | None, bytes, int, Command | None]"
+"""What a thread hands over to the loop's: a stream, a kind, a head, data, credit, a command.
 
-    __slots__ = ("command", "credit", "data", "head", "kind", "stream")
-
-    def __init__(
-        self,
-        stream: Stream,
-        kind: Kind,
-        head: Head | None = None,
-        data: bytes = b"",
-        credit: int = 0,
-        command: Command | None = None,
-    ) -> None:
-        self.stream = stream
-        self.kind = kind
-        self.head = head
-        self.data = data
-        self.credit = credit
-        """Octets to return to the stream's window. With END they come too: it spares a FINISHED."""
-        self.command = command
-        """What to do, of a COMMAND."""
+The credit is octets to return to the stream's window. With END they come too: it spares a FINISHED.
+The command is what to do, of a COMMAND. A plain tuple, always unpacked whole, by these names: an
+object with fields costs each request 0.2 us more (3 % of hello's CPU time).
+"""
 
 
 class Handover:
@@ -171,7 +157,8 @@ class Handover:
         """Take everything handed over so far, in order."""
         self.scheduled = False  # first: what comes from here on wakes the loop anew
         outbox = self.outbox
-        return [outbox.popleft() for _ in range(len(outbox))]
+        # In C: a loop of ours costs a third more for each.
+        return list(starmap(outbox.popleft, repeat((), len(outbox))))
 
     @loop_thread
     def taken(self, counts: dict[Stream, int]) -> None:

@@ -133,16 +133,19 @@ class Stream(StreamControl):
         """By the monotonic clock."""
         # set before the application starts
         self._client_wait: ClientWait | None = None
-        self._thread = 0
-        self._whole: bytes | None = None
-        """All the content there will be, if it came that early."""
+        if not request_ended:  # what only content needs: four fields less for most requests
+            self._whole: bytes | None = None
+            """All the content there will be, if it came that early."""
+            self._wanted = 1
+            """Octets for which a reader is worth being woken."""
+            self.received_at = 0.0
+            """When content came last while the application waited, by the monotonic clock."""
+            self.trailers: list[tuple[bytes, bytes]] | None = None
         # under the lock
         self.limits = limits
         self._chunks = NO_CHUNKS
         self._buffered = 0
         """Octets in them."""
-        self._wanted = 1
-        """Octets for which a reader is worth being woken."""
         self._credit_due = 0
         """Octets taken whose credit waits for the next step."""
         self._input_ended = request_ended
@@ -168,8 +171,6 @@ class Stream(StreamControl):
         # loop thread only
         self.octets_received = 0
         """Octets of content that came."""
-        self.received_at = 0.0
-        """When content came last while the application waited, by the monotonic clock."""
         self.budgeted = 0
         """Octets of content counted against the process's budget."""
         self.queued = 0
@@ -180,7 +181,6 @@ class Stream(StreamControl):
         self.octets_sent = 0
         self.progress_at = started_at
         """When response content last moved, by the monotonic clock."""
-        self.trailers: list[tuple[bytes, bytes]] | None = None
 
     # ------------------------------------------------------------------ the loop's thread
 
@@ -254,7 +254,8 @@ class Stream(StreamControl):
         """Keep to smaller limits: a reader must not wait for more than can come now."""
         with self._handover.lock:
             self.limits = limits
-            self._wanted = min(self._wanted, limits.credit_step)
+            if self.has_content:
+                self._wanted = min(self._wanted, limits.credit_step)
             self.notify_locked()
 
     @loop_thread
@@ -344,8 +345,10 @@ class Stream(StreamControl):
 
         Returns all the content there will be, if it came before; it is taken then.
         """
-        self._client_wait = client_wait
         self._thread = threading.get_ident()
+        self._client_wait = client_wait  # last: it is what says that the call has begun
+        if not self.has_content:
+            return None
         if (whole := self._whole) is not None:
             # Without the lock: nobody else adds to it before the application has begun.
             self._credit_due = len(whole)
@@ -388,7 +391,9 @@ class Stream(StreamControl):
         if self._handover.outbox:
             self._handover.wake(True)
         # Another thread of the application has no share of the pool to give away.
-        share = self._client_wait if threading.get_ident() == self._thread else None
+        share = self._client_wait
+        if share is not None and threading.get_ident() != self._thread:
+            share = None
         try:
             self.waiting_since = since
             if reading:
@@ -431,28 +436,30 @@ class Stream(StreamControl):
         that is cut off here must not look whole.
         """
         handover = self._handover
-        if self.is_broken:
+        if self._failure is BROKEN_HERE:  # the property's call would be one for each request
             self._hand_over_break()
         elif self.has_content and not (
             self._input_ended and not (self._chunks or self._credit_due)
         ):
             self._leave_input()
-        thread = self._client_wait
-        if handover.outbox and (thread is None or thread.unwoken is None):
-            handover.wake()  # something struck between a hand-over and its wake-up
+        if not handover.scheduled and handover.outbox:
+            thread = self._client_wait
+            if thread is None or thread.unwoken is None:
+                handover.wake()  # something struck between a hand-over and its wake-up
         self.application_done = True
-        if self._waits:
+        if self._waits is not NO_WAITS:
             with handover.lock:
+                handover.ceiling_waiters.discard(self)  # where something struck beside the wait
                 self.notify_locked()
 
     def _hand_over_break(self) -> None:
-        self._handover.outbox.append(Output(self, BROKEN))
+        self._handover.outbox.append((self, BROKEN, None, b"", 0, None))
         self._handover.wake()
 
     def _leave_input(self) -> None:
         """Read no further, and let the loop know that nobody does."""
         handover = self._handover
-        output = Output(self, FINISHED)
+        output: Output = (self, FINISHED, None, b"", 0, None)
         with handover.lock:
             if self._input_failure is None and (self._chunks or not self._input_ended):
                 self._fail_input_locked(ClientDisconnected("the application call is over"))
@@ -507,7 +514,7 @@ class Stream(StreamControl):
         handover = self._handover
         if self._credit_due < (1 if handover.input_full else self.limits.credit_step):
             return
-        output = Output(self, CREDIT, credit=self._credit_due)
+        output: Output = (self, CREDIT, None, b"", self._credit_due, None)
         self._failure = BROKEN_HERE
         self._credit_due = 0
         handover.outbox.append(output)
@@ -563,17 +570,20 @@ class Stream(StreamControl):
 
     def _hand_over_locked(self, head: Head | None, data: bytes, kind: Kind) -> None:
         handover = self._handover
-        output = Output(self, kind, head, data)
         size = len(data)
         if self._waits and kind is not MORE:
             self.notify_locked()
+        late = self.head_left and kind is not TRAILERS
+        output: Output = (self, kind, None if late else head, data, 0, None)
         self._failure = BROKEN_HERE
         # Only now, as a finalizer may have written to this stream since the caller looked.
         if self.output_ended:
             self._failure = None
             return
-        if self.head_left and kind is not TRAILERS:
-            output.head = None
+        if self.head_left and not late and kind is not TRAILERS:
+            self._failure = None
+            self._hand_over_locked(None, data, kind)  # a finalizer's head is there: leave ours out
+            return
         self.handed_over += size
         self.unsent += size
         handover.unsent += size
@@ -636,7 +646,8 @@ class Stream(StreamControl):
         handover = self._handover
         size = len(data)
         with handover.lock:
-            output = Output(self, END, head, data)
+            credit = self._credit_due
+            output: Output = (self, END, head, data, credit, None)
             if self._waits:
                 self.notify_locked()
             if self._failure is None:
@@ -645,15 +656,14 @@ class Stream(StreamControl):
                 if not (
                     self.output_ended
                     or self.head_left
+                    or credit != self._credit_due  # a finalizer has read meanwhile
                     or (size and (handover.unsent >= handover.ceiling or handover.output.full))
                 ):
-                    output.credit = self._credit_due
-                    if self._client_wait is not None:
+                    if (thread := self._client_wait) is not None:
                         # First: it is done even if something strikes once the output is there.
-                        self._client_wait.unwoken = handover
+                        thread.unwoken = handover
                     self._credit_due = 0
-                    self.handed_over += size
-                    self.unsent += size
+                    self.handed_over = self.unsent = size
                     handover.unsent += size
                     self.head_left = self.output_ended = True
                     handover.outbox.append(output)
@@ -671,7 +681,7 @@ class Stream(StreamControl):
     def _send_informational(self, head: Head) -> bool:
         """Hand over a 1xx head; False if it is too late."""
         handover = self._handover
-        output = Output(self, MORE, head)
+        output: Output = (self, MORE, head, b"", 0, None)
         with handover.lock:
             if self.head_left or self._failure is not None:
                 return False
@@ -720,7 +730,7 @@ class Stream(StreamControl):
             and type(failure) is not StreamGivenUp
         ):
             raise again(failure)
-        self._handover.outbox.append(Output(self, COMMAND, command=command))
+        self._handover.outbox.append((self, COMMAND, None, b"", 0, command))
         self._handover.wake()
 
 

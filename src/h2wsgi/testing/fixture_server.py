@@ -38,7 +38,7 @@ class FixtureServer(ServerThread):
         standard = library_log(config)
         events = _Events(standard.events, self._take)
         access = standard.access if config.access_log else None
-        super().__init__(app, config, log=Log(events, access, lambda: standard.accesses))
+        super().__init__(app, config, log=Log(events, access, standard.access_wanted))
 
     @classmethod
     def start(

@@ -60,9 +60,12 @@ class Runner:
         self._noted_lock = threading.Lock()
 
     @application_thread
-    def failed(self, stream: Stream) -> None:
-        """Something was raised in :meth:`run` where it must not: end the request all the same."""
-        if not stream.output_ended:
+    def failed(self, stream: Stream, client_wait: ClientWait) -> None:
+        """Something was raised in :meth:`run` where it must not, or before it: end the request all
+        the same."""
+        if not stream.has_begun:
+            self.run(stream, client_wait)
+        elif not stream.output_ended:
             with contextlib.suppress(ClientDisconnected):
                 stream.send(None, b"", ABORT)
         stream.finished()

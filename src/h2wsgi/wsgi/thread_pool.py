@@ -50,7 +50,7 @@ class Worker(Generic[Job]):
     """
 
     __slots__ = (
-        "_pool", "began", "begun", "ends", "error", "inbox", "job", "lane", "turn_began", "unwoken",
+        "_pool", "began", "ends", "error", "inbox", "job", "lane", "turn_began", "unwoken",
     )  # fmt: skip
 
     def __init__(self, pool: ThreadPool[Job]) -> None:
@@ -60,8 +60,6 @@ class Worker(Generic[Job]):
         self.lane: Lane[Job] | None = None
         """Whose job it runs; None while it is idle."""
         self.job: Job | None = None
-        self.begun = False
-        """Whether it was called with the job."""
         self.ends = False
         # the thread's own
         self.unwoken: Handover | None = None
@@ -86,7 +84,8 @@ class Worker(Generic[Job]):
 class ThreadPool(Generic[Job]):
     """Runs jobs for connections: ``run(job, worker)``.
 
-    ``failed(job)`` is called for a job that raised, and again if that raises too.
+    ``failed(job, worker)`` is called for a job that raised, or before which something struck, and
+    again if that raises too.
 
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
     be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
@@ -104,7 +103,7 @@ class ThreadPool(Generic[Job]):
         lane_limit: int,
         schedule_threadsafe: Callable[[float, Callable[[], None]], None],
         exhausted: Callable[[], None],
-        failed: Callable[[Job], None],
+        failed: Callable[[Job, Worker[Job]], None],
     ) -> None:
         # immutable
         self._run = run
@@ -363,26 +362,25 @@ class ThreadPool(Generic[Job]):
                     self._assign_locked()
                     self._torn = False
             worker.began = worker.turn_began = time.monotonic()
-            more = True
-            while more and (job := worker.job) is not None:
-                worker.begun = True
+            job: Job | None = worker.job
+            while job is not None:
                 run(job, worker)
-                del job  # or the request would live until the next one comes
-                more = self._done(worker)
-                if worker.unwoken is not None:
-                    worker.unwoken.wake(worker.job is None)
+                job = self._done(worker)
+                if (unwoken := worker.unwoken) is not None:
+                    if not unwoken.scheduled:
+                        unwoken.wake(job is None)
                     worker.unwoken = None
 
     @guards.outermost
     def _recover(self, worker: Worker[Job]) -> None:
         """Put in order what an exception has left half done; done again if it raises as well."""
+        if worker.job is not None:
+            self._failed(worker.job, worker)
+        if worker.lane is not None:
+            self._done(worker)
         if worker.unwoken is not None:
             worker.unwoken.wake()
             worker.unwoken = None
-        if worker.begun and worker.job is not None:
-            self._failed(worker.job)
-        if worker.lane is not None and (worker.begun or worker.job is None):
-            self._done(worker)
         with self._lock:
             self._begin_locked()
             self._assign_locked()  # it may have been struck before it gave others their jobs
@@ -391,49 +389,51 @@ class ThreadPool(Generic[Job]):
         if error is not None:
             _report(error)
 
-    def _done(self, worker: Worker[Job]) -> bool:
-        """A job is over: go on with the next one of its lane, or of another, or become idle.
+    def _done(self, worker: Worker[Job]) -> Job | None:
+        """A job is over: return the next one of its lane, or of another; None to become idle.
 
-        False if it became idle. A job that is given to it from then on is one behind which others
-        may wait for it to give them away.
+        Who is idle may be given a job at once. Others may wait behind that one, for this thread to
+        give them away.
         """
         began, now = worker.began, time.monotonic()
         worker.began = self._progress_at = now
+        job = None
         with self._lock:
             if self._torn:
                 self._repair_locked()
+            lane = worker.lane
+            if lane is None:  # it was taken back already, and is idle
+                self._torn = False
+                return None
             self._torn = True
             if now - began >= QUICK:
                 self._slow_lately = SLOW_MEMORY
             elif self._slow_lately:
                 self._slow_lately -= 1
-            lane = worker.lane
-            if lane is None:
-                pass  # it was taken back already, and is idle
-            elif (
-                lane.waiting
+            if (
+                (waiting := lane.waiting)
                 and now - worker.turn_began < TURN
                 and len(self._lanes.running) <= self._lanes.limit
                 and not self._closing
             ):
-                worker.begun = False
-                worker.job = lane.waiting[0]
-                lane.waiting.popleft()
+                job = worker.job = waiting[0]
+                waiting.popleft()
                 self._started += 1
-                if not lane.waiting:
+                if not waiting:
                     self._lanes.leave_if_empty(lane)
             else:
                 worker.turn_began = now
-                worker.job, worker.begun = None, False
+                worker.job = None
                 self._lanes.end(worker, lane)
                 worker.lane = None
                 if self._closing:
                     self._end_locked(worker)
-                elif not (self._lanes.any_wait and self._next_locked(worker)):
+                elif self._lanes.any_wait and self._next_locked(worker):
+                    job = worker.job
+                else:
                     self._idle.append(worker)
-            goes_on = worker.job is not None
             self._torn = False
-        return goes_on
+        return job
 
     def wait_begins(self, worker: Worker[Job]) -> None:
         """See :meth:`Worker.wait_begins`. Any thread."""
