@@ -549,3 +549,21 @@ def test_a_hostile_block_takes_no_more_than_its_length_in_work(case: str) -> Non
 @pytest.mark.timeout(15)
 def test_a_large_string_is_encoded_in_proportion_to_its_length() -> None:
     assert len(encode([(b"x", b"a" * (1 << 22))])) < 1 << 22
+
+
+# --------------- field lists at the limit of the decoder, by values that Huffman code makes short
+
+
+OVERHEAD = 32
+
+
+@pytest.mark.parametrize("fields", [1, 2, 10])
+def test_a_list_is_measured_by_what_it_decodes_to_and_not_by_its_block(fields: int) -> None:
+    limit = 10_000
+    size = limit // fields - OVERHEAD - 1
+    listed = [(b"n", b"a" * size)] * fields
+    assert len(encode(listed)) < 0.7 * limit
+    assert Decoder(limit).decode(encode(listed)) == listed
+    with pytest.raises(ConnectionFailed) as failed:
+        Decoder(limit - 1).decode(encode(listed))
+    assert failed.value.code == ErrorCodes.ENHANCE_YOUR_CALM
