@@ -755,6 +755,56 @@ def test_an_exception_in_close_is_logged_and_the_response_stays_whole(at):
     assert logged[0].levelno == logging.ERROR
 
 
+class Unclosable(Chunks):
+    """An iterable whose ``close`` cannot be looked up, or called."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__([b"whole"])
+        self._how = how
+
+    def __getattribute__(self, name: str) -> Any:
+        if name != "close":
+            return super().__getattribute__(name)
+        if self._how == "raises":
+            raise RuntimeError("no look-up today")
+        return {"none": None, "number": 5}[self._how]
+
+
+@pytest.mark.parametrize(("how", "error"), [("raises", RuntimeError), ("number", TypeError)])
+def test_a_close_that_cannot_be_had_is_logged_and_the_response_stays_whole(at, how, error):
+    """4: whatever goes wrong with it, the look-up too; with a traceback, as 8 says."""
+    site = at(answering(lambda: Unclosable(how)))
+    assert site.get().body == b"whole"
+    (logged,) = [e for e in site.events() if e.exc_info]
+    assert isinstance(logged.exc_info[1], error)
+    assert logged.exc_info[1].__traceback__ is not None
+    assert "close()" in logged.getMessage()
+
+
+def test_a_close_of_none_is_no_close(at):
+    """4: there is nothing to call."""
+    site = at(answering(lambda: Unclosable("none")))
+    assert site.get().body == b"whole"
+    assert site.warnings() == []
+
+
+def test_a_close_that_is_false_is_called(at):
+    """4: a callable may have a truth of its own, such as a list of callbacks that is empty."""
+
+    class Callbacks(list[Any]):
+        calls = 0
+
+        def __call__(self) -> None:
+            self.calls += 1
+
+    result = Chunks([b"a"])
+    result.close = callbacks = Callbacks()  # type: ignore[method-assign]
+    site = at(answering(result))
+    assert site.get().body == b"a"
+    site.events()
+    assert callbacks.calls == 1
+
+
 def test_an_exception_in_close_does_not_hide_the_first_one(at):
     """4 and 8: both are logged."""
 
@@ -839,6 +889,36 @@ def test_any_iterable_that_says_it_has_one_element_gets_a_content_length(at):
             return 1
 
     assert at(answering(One([b"eleven"]))).get().headers("content-length") == ["6"]
+
+
+class Proxy(Chunks):
+    """A proxy of a generator: its type has a length, of which only a call says that there is none.
+
+    ``said`` is what ``__len__`` returns or raises.
+    """
+
+    def __init__(self, said: Any = None) -> None:
+        super().__init__(iter([b"all ", b"of it"]))
+        self._said = said
+
+    def __len__(self) -> int:
+        if isinstance(self._said, BaseException):
+            raise self._said
+        return len(self._chunks) if self._said is None else self._said  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "said", [None, AttributeError(), ValueError("odd"), StopIteration(), "1", 1.0, -1, 2**70]
+)
+def test_a_len_that_fails_is_no_length(at, said):
+    """6: PEP 3333 relies on it only if a call to len(iterable) succeeds."""
+    result = Proxy(said)
+    site = at(answering(result))
+    response = site.get()
+    assert (response.status, response.body) == (200, b"all of it")
+    assert response.headers("content-length") == []
+    assert site.warnings() == []
+    assert result.closes == 1
 
 
 def test_a_content_length_of_the_application_is_not_doubled(at):
@@ -1084,6 +1164,64 @@ def test_an_exception_mid_body_leaves_other_streams_alone(at, go):
     assert not [frame for frame in site.peer.log if frame.type == Type.GOAWAY]
 
 
+class BadIterator:
+    """Its ``__iter__`` returns what is no iterator, which only ``iter()`` notices."""
+
+    def __iter__(self) -> Any:
+        return [b"a"]
+
+
+@pytest.mark.parametrize(
+    "result", [BadIterator(), 5, ["text"], Chunks(["text"]), (b"a", bytearray(b"b")), b"octets"]
+)
+def test_what_fails_on_an_object_of_the_application_has_a_traceback(at, result):
+    """8: also if no frame of the application's is in it, as it fails in ours."""
+    site = at(answering(result))
+    assert site.get().status == 500
+    (logged,) = [e for e in site.events() if e.exc_info]
+    assert isinstance(logged.exc_info[1], TypeError)
+    assert logged.exc_info[1].__traceback__ is not None
+
+
+class NoErrors(Exception):
+    """A list of errors that is empty, and so false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_loss_of_the_client_is_found_behind_an_exception_that_is_false(at):
+    """4: exceptions are not asked whether they are true."""
+    waiting = threading.Event()
+    closed = threading.Event()
+
+    def app(environ, start_response):
+        empty = NoErrors()
+        try:
+            waiting.set()
+            environ["wsgi.input"].read()
+        except OSError as error:
+            empty.__cause__ = error
+        closed.set()
+        raise ValueError from empty
+
+    site = at(app)
+    stream_id = site.peer.request("POST", end_stream=False)
+    assert waiting.wait(TIMEOUT)
+    site.peer.rst_stream(stream_id)
+    assert closed.wait(TIMEOUT)
+    assert site.warnings() == []
+
+
+def test_a_module_without_a_name_has_a_traceback(at):
+    """8: code that was made by exec may have globals of any kind."""
+    scope: dict[str, Any] = {"__name__": None}
+    exec("def app(environ, start_response):\n    raise ValueError('nameless')", scope)
+    site = at(scope["app"])
+    assert site.get().status == 500
+    assert [type(e.exc_info[1]) for e in site.events() if e.exc_info] == [ValueError]
+
+
 def failing_at(when: str) -> Callable[..., Any]:
     """Return an application that fails before any of its response has left."""
     error = ValueError("secret words")
@@ -1171,6 +1309,33 @@ def test_a_later_chunk_that_is_not_bytes_resets_the_stream(at, chunk):
 def test_a_string_instead_of_an_iterable_of_bytes_is_a_500(at, result):
     """9: it is iterated by characters, or by numbers."""
     assert at(answering(result)).get().status == 500
+
+
+class Misleading(bytes):
+    """Bytes that say another length than they have, and stay what they are."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __bytes__(self) -> bytes:
+        return self
+
+
+def test_bytes_that_lie_about_their_length_harm_nobody(at, go):
+    """9: what is counted and what is sent are the same octets."""
+    content = b"some" * 3000
+
+    def app(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield Misleading(content)
+        go.wait(TIMEOUT)
+
+    site = at(app)
+    stream_id = site.peer.request()
+    assert site.peer.wait_data(stream_id, len(content)) == content
+    go.set()
+    assert site.peer.response(stream_id).body == content
+    assert site.get().body == content
 
 
 def test_bytes_of_a_subclass_are_sent(at):

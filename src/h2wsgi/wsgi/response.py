@@ -210,10 +210,10 @@ class Response:
         except TypeError:
             _require_iterable(iterable)
             raise
-        size = getattr(type(iterable), "__len__", None)
-        single = size is not None and size(iterable) == 1
+        single = hasattr(type(iterable), "__len__") and _has_one(iterable)
         for chunk in chunks:
             if single:
+                chunk = _as_bytes(chunk)
                 self._declare_single(chunk)
             self.write(chunk)
             # Iteration goes on after the declared length, as the application may have work to do
@@ -261,7 +261,7 @@ class Response:
         checked = self._checked
         if checked is None or self._stream.head_left or checked.length is not None:
             return
-        length = len(_as_bytes(content))
+        length = len(content)
         # An empty answer to HEAD says nothing about the length that GET would have.
         if checked.without_content or (self._without_content and not length):
             return
@@ -320,12 +320,24 @@ def _error_in(exc_info: ExcTriple) -> BaseException:
 
 def _require_iterable(returned: object) -> None:
     """Say what an application returned instead, such as None for a forgotten return."""
-    if not isinstance(returned, Iterable) and not hasattr(returned, "__getitem__"):
+    if not isinstance(returned, Iterable) and not hasattr(type(returned), "__getitem__"):
         what = type(returned).__name__
         raise TypeError(f"the application returned {what}, not an iterable of bytes")
+
+
+def _has_one(iterable: object) -> bool:
+    """Return whether an iterable has one element and can say so (PEP 3333).
+
+    Proxies have a length for whatever stands behind them, which may have none.
+    """
+    try:
+        return len(iterable) == 1  # type: ignore[arg-type]
+    except Exception:
+        return False
 
 
 def _as_bytes(chunk: object) -> bytes:
     if not isinstance(chunk, bytes):
         raise TypeError(f"response content must be bytes, not {type(chunk).__name__}")
-    return bytes(chunk)
+    # Joined, as a subclass may be what bytes() makes of it, and say a length that it has not.
+    return b"".join((bytes(chunk),))
