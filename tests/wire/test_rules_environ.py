@@ -112,8 +112,10 @@ def test_cgi_variables_are_of_type_str(environ_of: Environ):
 
 
 def test_server_protocol_is_http_2(environ_of: Environ):
-    """12: SERVER_PROTOCOL is HTTP/2."""
-    assert environ_of()["SERVER_PROTOCOL"] == "HTTP/2"
+    """12: as RFC 3875 section 4.1.16 has it; CherryPy reads the sixth and the eighth character."""
+    protocol = environ_of()["SERVER_PROTOCOL"]
+    assert protocol == "HTTP/2.0"
+    assert (int(protocol[5]), int(protocol[7])) == (2, 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
