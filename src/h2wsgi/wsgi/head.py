@@ -21,6 +21,13 @@ Headers = list[tuple[str, str]]
 REMEMBERED_OCTETS = 65_536
 """Names and values of the heads remembered, all together."""
 
+WITHOUT_CONTENT = frozenset({204, 205, 304})
+"""Statuses without content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5), nor a Content-Length.
+
+A 304 might have one, of the content that there is not; but there are clients and proxies, Go's
+among them, that wait for it. Of a 205 it could only be 0.
+"""
+
 _STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
 
 
@@ -37,7 +44,7 @@ class CheckedHead:
         self.head = head
         self.length = length
         self.notes = notes
-        self.without_content = head.status in (204, 304)
+        self.without_content = head.status in WITHOUT_CONTENT
         self.announces_trailers = any(name == b"trailer" for name, _ in head.fields)
         """Whether the end of the content is not to be taken for the end of the response."""
         self._sized: CheckedHead | None = None
@@ -140,7 +147,7 @@ def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
             notes.append(f"the field {name!r} is not allowed in HTTP/2 and was left out")
         elif name != "content-length":
             sent.append((name.encode("ascii"), value.encode("latin-1")))
-    if length is not None and code != 204:
+    if length is not None and code not in WITHOUT_CONTENT:
         sent.append((b"content-length", b"%d" % length))
     if "date" not in names:
         sent.append((b"date", date))
