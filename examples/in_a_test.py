@@ -46,7 +46,7 @@ def client():
 def test_the_client_speaks_http2(client):
     response = client.get("/")
     assert response.http_version == "HTTP/2"
-    assert response.json()["protocol"] == "HTTP/2"
+    assert response.json()["protocol"] == "HTTP/2.0"
 
 
 def test_an_upload_arrives_whole(client):

@@ -249,7 +249,7 @@ def test_the_test_suite_passes(module):
 def test_bare_shows_the_environ():
     with client_of("bare.py") as client:
         shown = client.get("/?a=b", headers={"x-field": "value"}).text.splitlines()
-        assert "SERVER_PROTOCOL = 'HTTP/2'" in shown
+        assert "SERVER_PROTOCOL = 'HTTP/2.0'" in shown
         assert "QUERY_STRING = 'a=b'" in shown
         assert "HTTP_X_FIELD = 'value'" in shown
         assert client.get("/none").status_code == 404
@@ -291,7 +291,7 @@ def test_bare_counts_until_the_client_leaves():
 def test_flask_answers_with_json_and_a_form():
     with client_of("flask_app.py") as client:
         said = client.get("/").json()
-        assert said == {"framework": "Flask", "protocol": "HTTP/2", "url": str(client.base_url)}
+        assert said == {"framework": "Flask", "protocol": "HTTP/2.0", "url": str(client.base_url)}
         form = client.get("/upload")
         assert form.headers["content-type"] == "text/html; charset=utf-8"
         assert '<form method="post" enctype="multipart/form-data">' in form.text
@@ -329,7 +329,7 @@ def test_django_answers_and_digests_an_upload():
     with client_of("django_site") as client:
         said = client.get("/").json()
         assert said["framework"] == "Django"
-        assert said["protocol"] == "HTTP/2"
+        assert said["protocol"] == "HTTP/2.0"
         assert said["host"] == client.base_url.netloc.decode()
         assert said["secure"] is True
         assert_digests(client)
@@ -358,7 +358,7 @@ def test_django_refuses_a_host_that_is_not_its_own():
 
 def test_bottle_answers_and_digests_an_upload():
     with client_of("bottle_app.py") as client:
-        assert client.get("/").json() == {"framework": "Bottle", "protocol": "HTTP/2"}
+        assert client.get("/").json() == {"framework": "Bottle", "protocol": "HTTP/2.0"}
         assert_digests(client)
 
 

@@ -110,7 +110,7 @@ class Application:
         """Set when ``close()`` of an ``/endless`` response has run."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        assert environ["SERVER_PROTOCOL"] == "HTTP/2"
+        assert environ["SERVER_PROTOCOL"] == "HTTP/2.0"
         with self.lock:
             self.requests += 1
             self.ports.add(environ["REMOTE_PORT"])

@@ -120,6 +120,10 @@ class Recorder:
         """See EngineHandler."""
         self.events.append(("settings acknowledged", dict(entries)))
 
+    def section_too_large(self, stream_id: int, octets: int, limit: int) -> None:
+        """See EngineHandler."""
+        self.events.append(("section too large", stream_id, octets, limit))
+
     def request_ended(self, stream_id: int) -> None:
         """See EngineHandler."""
         self.events.append(("ended", stream_id))

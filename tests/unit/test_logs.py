@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -262,34 +263,71 @@ def test_the_library_uses_the_standard_loggers(caplog):
     assert record.getMessage().startswith("GET  /get?a=1")
 
 
-class Kept(logging.Handler):
-    """Keeps messages and passes them on, as an application's set-up may."""
+@pytest.fixture
+def taken(monkeypatch) -> Iterator[list[str]]:
+    """What an error collector, or an application, that has its hands in ``logging`` gets to see."""
+    seen: list[str] = []
 
-    def __init__(self, also: Callable[[str], Any] = len) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-        self.also = also
+    def see(name: str) -> Callable[..., Any]:
+        return lambda *args, **kwargs: seen.append(name)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-        self.also(record.getMessage() + "\n")
-
-
-def kept_stream() -> tuple[ErrorStream, Kept]:
-    logger, kept = logging.Logger("test"), Kept()
-    logger.addHandler(kept)
-    return ErrorStream(Log(logger, None)), kept
+    for name in ("callHandlers", "handle", "makeRecord"):
+        monkeypatch.setattr(logging.Logger, name, see(name))
+    factory = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(see("factory"))
+    yield seen
+    logging.setLogRecordFactory(factory)
 
 
-def test_wsgi_errors_makes_an_event_of_every_full_line():
+def test_nothing_of_the_commands_log_passes_through_what_others_patch(stderr, taken):
+    log = command_log(Config())
+    log.events.warning("an event")
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        log.events.exception("an error")
+    log.access(RECORD)
+    ErrorStream(log).write("a line\n")
+    log.close()
+    shown = stderr.read_text()
+    assert all(text in shown for text in ("an event", "an error", "ValueError: bad", "a line"))
+    assert taken == []
+
+
+def test_text_of_an_application_is_no_record_of_a_program_either(capsys, taken):
+    ErrorStream(library_log(Config())).write("one \x1b\ntwo\n")
+    assert taken == []
+    assert capsys.readouterr().err == "one \\x1b\ntwo\n"
+
+
+@pytest.mark.parametrize("how", ["none", "closed", "gone"])
+def test_text_of_an_application_without_standard_error_is_dropped(monkeypatch, how):
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    stream = None if how == "none" else Gone() if how == "gone" else io.StringIO()
+    if how == "closed" and stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert ErrorStream(library_log(Config())).write("line\n") == 5
+
+
+def kept_stream() -> tuple[ErrorStream, list[str]]:
+    """Return a stream and the texts that it gives on."""
+    kept: list[str] = []
+    return ErrorStream(Log(logging.Logger("test"), None, application_text=kept.append)), kept
+
+
+def test_wsgi_errors_gives_on_every_full_line():
     stream, kept = kept_stream()
     assert stream.write("half, ") == 6
-    assert kept.messages == []
+    assert kept == []
     stream.writelines(["then whole\nand", " 100%s\n", "rest"])
-    assert kept.messages == ["half, then whole", "and 100%s"]
+    assert kept == ["half, then whole", "and 100%s"]
     stream.flush()
     stream.flush()
-    assert kept.messages[2:] == ["rest"]
+    assert kept[2:] == ["rest"]
 
 
 def test_wsgi_errors_keeps_the_lines_of_threads_apart():
@@ -306,29 +344,66 @@ def test_wsgi_errors_keeps_the_lines_of_threads_apart():
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(kept.messages) == ["aaa", "bbb"]
+    assert sorted(kept) == ["aaa", "bbb"]
 
 
 def test_wsgi_errors_does_not_keep_a_line_without_an_end_for_ever():
     stream, kept = kept_stream()
     stream.write("x" * 70_000)
-    assert [len(message) for message in kept.messages] == [70_000]
+    assert [len(message) for message in kept] == [70_000]
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_wsgi_errors_as_a_handlers_stream_does_not_go_round_for_ever(monkeypatch, closed):
-    stream, kept = kept_stream()
+def test_wsgi_errors_in_the_place_of_standard_error_does_not_go_round_for_ever(monkeypatch, closed):
+    stream = ErrorStream(library_log(Config()))
     written = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", None if closed else written)
-
-    def also(text: str) -> None:
-        stream.write(text)
+    monkeypatch.setattr(sys, "__stderr__", None if closed else written)
+    with contextlib.redirect_stderr(stream):
+        print("once")
+        print("twice", file=sys.stderr)
         stream.flush()
+    assert written.getvalue() == ("" if closed else "twice\n")
 
-    kept.also = also
-    stream.write("once\n")
-    assert kept.messages == ["once"]
-    assert written.getvalue() == ("" if closed else "once\n")
+
+def test_wsgi_errors_is_a_text_file_that_can_only_be_written(capfd):
+    stream = ErrorStream(library_log(Config()))
+    assert isinstance(stream, io.TextIOBase)
+    assert (stream.writable(), stream.readable(), stream.seekable()) == (True, False, False)
+    assert (stream.isatty(), stream.encoding, stream.name) == (False, "utf-8", "<wsgi.errors>")
+    assert "x\udc80".encode(stream.encoding, stream.errors)
+    for call in (stream.fileno, stream.read, stream.readline, stream.tell, stream.detach):
+        with pytest.raises(io.UnsupportedOperation):
+            call()
+    for octets in (b"octets", bytearray(b"x"), None, 5):
+        with pytest.raises(TypeError, match="errors takes str"):
+            stream.write(octets)  # type: ignore[arg-type]
+
+
+def test_wsgi_errors_stays_open_whoever_closes_it():
+    stream, kept = kept_stream()
+    with stream as file:
+        file.write("half")
+    assert kept == ["half"]
+    stream.close()
+    assert not stream.closed
+    handler = logging.StreamHandler(stream)
+    handler.handle(logging.makeLogRecord({"msg": "a record"}))
+    print("printed", file=stream, flush=True)
+    assert kept == ["half", "a record", "printed"]
+
+
+def test_wsgi_errors_takes_the_text_of_a_str_whatever_it_is():
+    class Markup(str):
+        def __radd__(self, other: str) -> str:
+            return "escaped"
+
+        def split(self, *args: Any) -> list[str]:  # type: ignore[override]
+            return ["cut", "cut"]
+
+    stream, kept = kept_stream()
+    stream.write("<b>")
+    stream.write(Markup("bold\n"))
+    assert kept == ["<b>bold"]
 
 
 def test_only_an_unfinished_line_has_to_be_flushed() -> None:
@@ -339,4 +414,4 @@ def test_only_an_unfinished_line_has_to_be_flushed() -> None:
     assert stream.unfinished_in == {threading.get_ident()}
     stream.flush()
     assert not stream.unfinished_in
-    assert kept.messages == ["whole", "half"]
+    assert kept == ["whole", "half"]

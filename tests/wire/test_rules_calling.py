@@ -7,10 +7,13 @@ number of the rule.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import itertools
 import logging
+import os
 import queue
+import socket
 import sys
 import threading
 from collections import Counter
@@ -576,6 +579,7 @@ ENDINGS: dict[str, tuple[str, str, Any, Callable[[], Iterable[Any]]]] = {
     "endless answer to head": ("HEAD", "200 OK", PLAIN, lambda: itertools.repeat(b"a")),
     "no content": ("GET", "204 No Content", [], list),
     "content for 204": ("GET", "204 No Content", [], lambda: [b"a", b"b"]),
+    "content for 205": ("GET", "205 Reset Content", [("content-length", "2")], lambda: [b"ab"]),
     "not modified": ("GET", "304 Not Modified", [], lambda: [b"a"]),
     "too long": ("GET", "200 OK", [("content-length", "1")], lambda: [b"a", b"b", b"c"]),
     "too short": ("GET", "200 OK", LONG, lambda: [b"a"]),
@@ -755,6 +759,56 @@ def test_an_exception_in_close_is_logged_and_the_response_stays_whole(at):
     assert logged[0].levelno == logging.ERROR
 
 
+class Unclosable(Chunks):
+    """An iterable whose ``close`` cannot be looked up, or called."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__([b"whole"])
+        self._how = how
+
+    def __getattribute__(self, name: str) -> Any:
+        if name != "close":
+            return super().__getattribute__(name)
+        if self._how == "raises":
+            raise RuntimeError("no look-up today")
+        return {"none": None, "number": 5}[self._how]
+
+
+@pytest.mark.parametrize(("how", "error"), [("raises", RuntimeError), ("number", TypeError)])
+def test_a_close_that_cannot_be_had_is_logged_and_the_response_stays_whole(at, how, error):
+    """4: whatever goes wrong with it, the look-up too; with a traceback, as 8 says."""
+    site = at(answering(lambda: Unclosable(how)))
+    assert site.get().body == b"whole"
+    (logged,) = [e for e in site.events() if e.exc_info]
+    assert isinstance(logged.exc_info[1], error)
+    assert logged.exc_info[1].__traceback__ is not None
+    assert "close()" in logged.getMessage()
+
+
+def test_a_close_of_none_is_no_close(at):
+    """4: there is nothing to call."""
+    site = at(answering(lambda: Unclosable("none")))
+    assert site.get().body == b"whole"
+    assert site.warnings() == []
+
+
+def test_a_close_that_is_false_is_called(at):
+    """4: a callable may have a truth of its own, such as a list of callbacks that is empty."""
+
+    class Callbacks(list[Any]):
+        calls = 0
+
+        def __call__(self) -> None:
+            self.calls += 1
+
+    result = Chunks([b"a"])
+    result.close = callbacks = Callbacks()  # type: ignore[method-assign]
+    site = at(answering(result))
+    assert site.get().body == b"a"
+    site.events()
+    assert callbacks.calls == 1
+
+
 def test_an_exception_in_close_does_not_hide_the_first_one(at):
     """4 and 8: both are logged."""
 
@@ -841,6 +895,36 @@ def test_any_iterable_that_says_it_has_one_element_gets_a_content_length(at):
     assert at(answering(One([b"eleven"]))).get().headers("content-length") == ["6"]
 
 
+class Proxy(Chunks):
+    """A proxy of a generator: its type has a length, of which only a call says that there is none.
+
+    ``said`` is what ``__len__`` returns or raises.
+    """
+
+    def __init__(self, said: Any = None) -> None:
+        super().__init__(iter([b"all ", b"of it"]))
+        self._said = said
+
+    def __len__(self) -> int:
+        if isinstance(self._said, BaseException):
+            raise self._said
+        return len(self._chunks) if self._said is None else self._said  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "said", [None, AttributeError(), ValueError("odd"), StopIteration(), "1", 1.0, -1, 2**70]
+)
+def test_a_len_that_fails_is_no_length(at, said):
+    """6: PEP 3333 relies on it only if a call to len(iterable) succeeds."""
+    result = Proxy(said)
+    site = at(answering(result))
+    response = site.get()
+    assert (response.status, response.body) == (200, b"all of it")
+    assert response.headers("content-length") == []
+    assert site.warnings() == []
+    assert result.closes == 1
+
+
 def test_a_content_length_of_the_application_is_not_doubled(at):
     """6: only one without Content-Length gets one."""
     response = at(answering([b"abc"], headers=[("Content-Length", "3")])).get()
@@ -889,10 +973,11 @@ CONTENTS = {
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize(
-    ("method", "status"), [("HEAD", "200 OK"), ("GET", "204 None"), ("GET", "304 Same")]
+    ("method", "status"),
+    [("HEAD", "200 OK"), ("GET", "204 None"), ("GET", "205 Reset"), ("GET", "304 Same")],
 )
 def test_headers_end_the_stream_where_no_content_is_allowed(at, method, status, content):
-    """6: HEAD, 204, 304: END_STREAM on HEADERS, the body dropped."""
+    """6: HEAD, 204, 205, 304: END_STREAM on HEADERS, the body dropped."""
     site = at(answering(CONTENTS[content], status, []))
     stream_id = site.peer.request(method)
     response = site.peer.response(stream_id)
@@ -902,7 +987,8 @@ def test_headers_end_the_stream_where_no_content_is_allowed(at, method, status, 
 
 
 @pytest.mark.parametrize(
-    ("method", "status"), [("HEAD", "200 OK"), ("GET", "204 None"), ("GET", "304 Same")]
+    ("method", "status"),
+    [("HEAD", "200 OK"), ("GET", "204 None"), ("GET", "205 Reset"), ("GET", "304 Same")],
 )
 def test_what_is_written_is_dropped_where_no_content_is_allowed(at, method, status):
     """6: also what comes by write()."""
@@ -920,17 +1006,23 @@ def test_what_is_written_is_dropped_where_no_content_is_allowed(at, method, stat
     assert site.warnings() == []
 
 
-def test_204_carries_no_content_length(at):
-    """6: 204 carries no Content-Length, not even the application's."""
-    response = at(answering([b""], "204 None", [("content-length", "0"), ("x-a", "b")])).get()
+@pytest.mark.parametrize("length", ["0", "1234"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", ["204 None", "205 Reset", "304 Same"])
+def test_a_status_without_content_carries_no_content_length(at, status, method, length):
+    """6: not even the application's: a 304 may, but Go and some proxies fail on it."""
+    headers = [("content-length", length), ("x-a", "b")]
+    site = at(answering([], status, headers))
+    response = site.get(method=method)
     assert response.headers("content-length") == []
     assert response.header("x-a") == "b"
+    assert (response.ended, response.reset) == (True, None)
+    assert site.warnings() == []
 
 
-@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Same")])
-def test_head_and_304_may_carry_a_content_length(at, method, status):
-    """6: HEAD and 304 may, and it says nothing about what follows."""
-    response = at(answering([], status, [("content-length", "1234")])).get(method=method)
+def test_head_may_carry_a_content_length(at):
+    """6: HEAD may, and it says nothing about what follows."""
+    response = at(answering([], headers=[("content-length", "1234")])).get(method="HEAD")
     assert response.header("content-length") == "1234"
     assert (response.ended, response.reset) == (True, None)
 
@@ -1084,6 +1176,64 @@ def test_an_exception_mid_body_leaves_other_streams_alone(at, go):
     assert not [frame for frame in site.peer.log if frame.type == Type.GOAWAY]
 
 
+class BadIterator:
+    """Its ``__iter__`` returns what is no iterator, which only ``iter()`` notices."""
+
+    def __iter__(self) -> Any:
+        return [b"a"]
+
+
+@pytest.mark.parametrize(
+    "result", [BadIterator(), 5, ["text"], Chunks(["text"]), (b"a", bytearray(b"b")), b"octets"]
+)
+def test_what_fails_on_an_object_of_the_application_has_a_traceback(at, result):
+    """8: also if no frame of the application's is in it, as it fails in ours."""
+    site = at(answering(result))
+    assert site.get().status == 500
+    (logged,) = [e for e in site.events() if e.exc_info]
+    assert isinstance(logged.exc_info[1], TypeError)
+    assert logged.exc_info[1].__traceback__ is not None
+
+
+class NoErrors(Exception):
+    """A list of errors that is empty, and so false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_loss_of_the_client_is_found_behind_an_exception_that_is_false(at):
+    """4: exceptions are not asked whether they are true."""
+    waiting = threading.Event()
+    closed = threading.Event()
+
+    def app(environ, start_response):
+        empty = NoErrors()
+        try:
+            waiting.set()
+            environ["wsgi.input"].read()
+        except OSError as error:
+            empty.__cause__ = error
+        closed.set()
+        raise ValueError from empty
+
+    site = at(app)
+    stream_id = site.peer.request("POST", end_stream=False)
+    assert waiting.wait(TIMEOUT)
+    site.peer.rst_stream(stream_id)
+    assert closed.wait(TIMEOUT)
+    assert site.warnings() == []
+
+
+def test_a_module_without_a_name_has_a_traceback(at):
+    """8: code that was made by exec may have globals of any kind."""
+    scope: dict[str, Any] = {"__name__": None}
+    exec("def app(environ, start_response):\n    raise ValueError('nameless')", scope)
+    site = at(scope["app"])
+    assert site.get().status == 500
+    assert [type(e.exc_info[1]) for e in site.events() if e.exc_info] == [ValueError]
+
+
 def failing_at(when: str) -> Callable[..., Any]:
     """Return an application that fails before any of its response has left."""
     error = ValueError("secret words")
@@ -1114,19 +1264,11 @@ def test_an_exception_before_the_headers_left_is_a_500_that_tells_nothing(at, wh
 
 
 @pytest.mark.parametrize("app", [failing_at("at once"), failing_midway])
-def test_the_traceback_goes_to_the_log_of_wsgi_errors(at, app):
-    """8: as an error, where what is written to wsgi.errors goes."""
-
-    def noting(environ, start_response):
-        environ["wsgi.errors"].write("a note\n")
-        return app(environ, start_response)
-
-    site = at(noting)
+def test_the_traceback_goes_to_the_log(at, app):
+    """8: as an error."""
+    site = at(app)
     site.get(path="/it?q=1")
-    errors = [event for event in site.events() if event.levelno == logging.ERROR]
-    note, failure = errors
-    assert note.getMessage() == "a note"
-    assert note.name == failure.name
+    (failure,) = [event for event in site.events() if event.levelno == logging.ERROR]
     assert isinstance(failure.exc_info[1], ValueError)
     assert failure.exc_info[2] is not None
     assert "GET /it" in failure.getMessage()
@@ -1171,6 +1313,33 @@ def test_a_later_chunk_that_is_not_bytes_resets_the_stream(at, chunk):
 def test_a_string_instead_of_an_iterable_of_bytes_is_a_500(at, result):
     """9: it is iterated by characters, or by numbers."""
     assert at(answering(result)).get().status == 500
+
+
+class Misleading(bytes):
+    """Bytes that say another length than they have, and stay what they are."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __bytes__(self) -> bytes:
+        return self
+
+
+def test_bytes_that_lie_about_their_length_harm_nobody(at, go):
+    """9: what is counted and what is sent are the same octets."""
+    content = b"some" * 3000
+
+    def app(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield Misleading(content)
+        go.wait(TIMEOUT)
+
+    site = at(app)
+    stream_id = site.peer.request()
+    assert site.peer.wait_data(stream_id, len(content)) == content
+    go.set()
+    assert site.peer.response(stream_id).body == content
+    assert site.get().body == content
 
 
 def test_bytes_of_a_subclass_are_sent(at):
@@ -1341,7 +1510,7 @@ def test_a_wrapped_file_is_sent_up_to_content_length_and_no_further(at):
     assert (response.body, response.ended, response.reset) == (b"5678901234", True, None)
     assert site.warnings() == []
     assert file.closes == 1
-    assert len(file.sizes) == 3
+    assert file.sizes == [4, 4, 2]
 
 
 def test_a_wrapped_file_with_content_length_zero_is_not_sent(at):
@@ -1384,6 +1553,122 @@ def test_a_wrapped_file_answered_to_head_is_closed_unsent(at):
     assert (response.body, response.header("content-length")) == (b"", "10")
     site.events()
     assert file.closes == 1
+
+
+class Unread(File):
+    """A file that nobody may read, as it would wait."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise AssertionError("read where nothing is sent")
+
+
+@pytest.mark.parametrize("headers", [PLAIN, [("content-length", "10")]])
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("HEAD", "200 OK"), ("GET", "204 No"), ("GET", "205 No"), ("GET", "304 No")],
+)
+def test_a_wrapped_file_is_not_read_where_nothing_is_sent(at, method, status, headers):
+    """11 and 6: it may be a pipe that has nothing yet."""
+    file = Unread(b"0123456789")
+
+    def app(environ, start_response):
+        start_response(status, list(headers))
+        return environ["wsgi.file_wrapper"](file)
+
+    site = at(app)
+    response = site.get(method=method)
+    assert (response.status, response.body, response.reset) == (int(status[:3]), b"", None)
+    assert site.warnings() == []
+    assert file.closes == 1
+
+
+@contextlib.contextmanager
+def ends(kind: str) -> Iterator[tuple[Any, Callable[[bytes], object], Callable[[], None]]]:
+    """Give a file to read, how to put octets into its other end, and how to close that."""
+    if kind == "socket":
+        ours, theirs = socket.socketpair()
+        file: Any = ours.makefile("rb")
+        ours.close()
+        with file, theirs:
+            yield file, theirs.sendall, theirs.close
+        return
+    read, write = os.pipe()
+    source: Any = os.fdopen(read, "rb", -1 if kind == "pipe" else 0)
+    target = os.fdopen(write, "wb", 0)
+    with source, target:
+        file = gzip.GzipFile(fileobj=source) if kind == "gzip" else source
+        put = target.write if kind != "gzip" else lambda data: target.write(gzip.compress(data))
+        yield file, put, target.close
+
+
+@pytest.mark.parametrize("kind", ["pipe", "raw pipe", "socket", "gzip"])
+def test_what_a_wrapped_pipe_has_is_sent_when_it_is_there(at, kind):
+    """11: it does not wait for a whole block, which a pipe may never have."""
+    with ends(kind) as (file, put, close):
+        site = at(sending(file))
+        stream_id = site.peer.request()
+        put(b"first")
+        assert site.peer.wait_data(stream_id, 5) == b"first"
+        put(b", second")
+        assert site.peer.wait_data(stream_id, 13) == b"first, second"
+        close()
+        response = site.peer.response(stream_id)
+        assert (response.body, response.ended) == (b"first, second", True)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "raw pipe", "socket"])
+def test_no_more_of_a_wrapped_pipe_is_waited_for_than_content_length(at, kind):
+    """11: nothing comes behind it where the other end stays open, as a connection does."""
+    with ends(kind) as (file, put, _close):
+        site = at(sending(file, [("content-length", "10")]))
+        stream_id = site.peer.request()
+        put(b"0123456789")
+        assert site.peer.response(stream_id).body == b"0123456789"
+
+
+def test_a_wrapped_file_that_can_only_read_is_asked_for_no_more_than_content_length(at):
+    """11: so one that waits until it has all it was asked for does not wait for ever."""
+    asked = []
+
+    class Whole:
+        def read(self, size: int) -> bytes:
+            asked.append(size)
+            return b"x" * size
+
+    site = at(sending(Whole(), [("content-length", "70000")]))
+    assert len(site.get().body) == 70_000
+    assert asked == [65_536, 70_000 - 65_536]
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_wrapped_file_that_does_not_wait_has_not_ended(at, buffering):
+    """11 and 7: where there is nothing yet the response fails; it is not cut off as if whole."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    with os.fdopen(read, "rb", buffering) as file, os.fdopen(write, "wb", 0) as target:
+        target.write(b"some")
+        response = at(sending(file)).get()
+        assert (response.body, response.reset) == (b"some", Code.INTERNAL_ERROR)
+
+
+def test_a_file_whose_class_has_its_own_read_is_read_by_it(at):
+    """11: read() is what PEP 3333 asks for; a read1() of another class may say something else."""
+
+    class Upper(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(size).upper()
+
+    assert at(sending(Upper(b"octets"))).get().body == b"OCTETS"
+
+
+@pytest.mark.parametrize("block_size", [-1, None])
+def test_a_wrapped_file_without_a_block_size_is_sent(at, block_size):
+    """11: in one piece, or in those that are there."""
+    file = File(b"0123456789")
+    assert at(sending(file, PLAIN, block_size)).get().body == b"0123456789"
+    file.seek(0)
+    headers = [("content-length", "4")]
+    assert at(sending(file, headers, block_size)).get().body == b"0123"
 
 
 def test_a_file_without_close_can_be_wrapped(at):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import decimal
 import io
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 from wsgiref.validate import validator
 
@@ -123,6 +127,106 @@ def test_a_request_that_waits_for_content_holds_up_no_other(serve: Serve, connec
     for stream_id in waiting:
         peer.upload(stream_id, b"content")
         assert peer.response(stream_id).body == b"content"
+
+
+# ------------------------------------------- Rule 21: what a request has for itself alone
+
+WHOSE: ContextVar[str] = ContextVar("WHOSE", default="nobody")
+ONE_THREAD = {"threads": 1, "max_threads": 1}
+
+
+def told_by(app: Callable[..., Any], serve: Serve, connect: Connect) -> list[bytes]:
+    """Return what an application says to two clients, one after the other on the same thread."""
+    server = serve(app, **ONE_THREAD)
+    return [connect(server).get(path=path).body for path in ("/a", "/b")]
+
+
+def test_what_a_request_sets_in_its_context_the_next_one_has_not(serve: Serve, connect: Connect):
+    """21: also on the same thread, and for another client."""
+    threads = []
+
+    def app(environ, start_response):
+        threads.append(threading.get_ident())
+        before = WHOSE.get()
+        WHOSE.set(environ["PATH_INFO"])
+        start_response("200 OK", PLAIN)
+        return [f"{before} then {WHOSE.get()}".encode()]
+
+    assert told_by(app, serve, connect) == [b"nobody then /a", b"nobody then /b"]
+    assert len(set(threads)) == 1
+
+
+def test_a_decimal_context_is_one_requests_alone(serve: Serve, connect: Connect):
+    """21: the next one rounds as ever."""
+
+    def app(environ, start_response):
+        before = decimal.getcontext().prec
+        decimal.getcontext().prec = 3
+        start_response("200 OK", PLAIN)
+        return [f"{before} {decimal.Decimal(1) / 3}".encode()]
+
+    default = decimal.DefaultContext.prec
+    assert told_by(app, serve, connect) == [f"{default} 0.333".encode()] * 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_request_has_one_context_from_its_call_to_its_close(
+    serve: Serve, connect: Connect, fails, caplog
+):
+    """21: while its iterable is iterated and closed too, and when its failure is logged."""
+    seen: list[str] = []
+
+    class Look(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            if record.exc_info:
+                seen.append("logged for " + WHOSE.get())
+            return True
+
+    class Content:
+        def __iter__(self) -> Iterator[bytes]:
+            yield WHOSE.get().encode()
+            WHOSE.set(WHOSE.get() + "!")
+            if fails:
+                raise ValueError
+            yield WHOSE.get().encode()
+
+        def close(self) -> None:
+            seen.append("closed for " + WHOSE.get())
+
+    def app(environ, start_response):
+        start_response("200 OK", PLAIN)
+        WHOSE.set(environ["PATH_INFO"])
+        return Content()
+
+    look = Look()
+    logging.getLogger("h2wsgi").addFilter(look)
+    try:
+        server = serve(app, **ONE_THREAD)
+        told = [connect(server).get(path=path).body for path in ("/a", "/b")]
+        server.stop()
+    finally:
+        logging.getLogger("h2wsgi").removeFilter(look)
+    if fails:
+        assert told == [b"/a", b"/b"]
+        assert seen == ["closed for /a!", "logged for /a!", "closed for /b!", "logged for /b!"]
+    else:
+        assert told == [b"/a/a!", b"/b/b!"]
+        assert seen == ["closed for /a!", "closed for /b!"]
+
+
+def test_an_event_loop_of_a_requests_own_has_its_context(serve: Serve, connect: Connect):
+    """21: as views of asyncio have it, in WSGI."""
+
+    async def whose() -> str:
+        await asyncio.sleep(0)
+        return WHOSE.get()
+
+    def app(environ, start_response):
+        WHOSE.set(environ["PATH_INFO"])
+        start_response("200 OK", PLAIN)
+        return [asyncio.run(whose()).encode()]
+
+    assert told_by(app, serve, connect) == [b"/a", b"/b"]
 
 
 # --------------------------------------------------------- Rule 22: wsgiref.validate

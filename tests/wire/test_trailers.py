@@ -176,7 +176,9 @@ def test_trailers_wait_for_the_content_and_the_content_for_its_window(
     assert peer.responses[stream_id].received == 100_000
 
 
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 205), ("GET", 304)]
+)
 def test_a_response_without_content_has_no_trailers(
     serve: Serve, connect: Connect, engine: str, method: str, status: int
 ) -> None:

@@ -36,9 +36,10 @@ class ClientLog:
         """The content of a request is over the limit."""
         self.limit_hit("max_body", f"the content of stream {stream.stream_id} is too large")
 
-    def say_once(self, kind: str, text: str) -> None:
+    def say_once(self, kind: str, text: str, level: int = logging.INFO) -> None:
         """Log what a client does, once: the next time of the same kind is for debugging only."""
-        level = logging.DEBUG if kind in self._said else logging.INFO
+        if kind in self._said:
+            level = logging.DEBUG
         self._said.add(kind)
         self._log.events.log(level, "%s: %s", self._facts.peer, text)
 

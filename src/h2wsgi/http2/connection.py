@@ -8,6 +8,7 @@ application still hands over is dropped. RFC 9113 sections 5.1, 5.4.2 and 8.1. L
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 
@@ -213,6 +214,15 @@ class Connection(EngineHandler):
         # A larger initial window may let any stream go on.
         self.outflow.window_opened(0)
         self._wire.settings_received()
+
+    def section_too_large(self, stream_id: int, octets: int, limit: int) -> None:
+        stream = self.streams.get(stream_id)
+        which = f"stream {stream_id}" if stream is None else stream.name
+        said = (
+            f"{which}: a field section of {octets:,} octets is sent to a client that takes no more "
+            f"than {limit:,} (SETTINGS_MAX_HEADER_LIST_SIZE); it may drop the whole connection"
+        )
+        self.client_log.say_once("section too large", said, logging.WARNING)
 
     def settings_acknowledged(self, entries: dict[int, int]) -> None:
         self._settings_acknowledged = True

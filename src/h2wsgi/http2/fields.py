@@ -8,6 +8,7 @@ and this server does not serve it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ..errors import MalformedRequest, UnacceptableRequest
 from ..seam.request import RequestFields
@@ -34,13 +35,18 @@ _CONNECTION_SPECIFIC = frozenset(
 _UNIQUE = frozenset({b"host", b"content-type"})
 
 
+def section_size(fields: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the octets of a field section as limits count them (RFC 9113 section 6.5.2)."""
+    return sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
+
+
 def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> int:
     """Return the octets of a decoded field section, if it is within the limits.
 
     Raises:
         UnacceptableRequest: 431, too many fields or octets.
     """
-    size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
+    size = section_size(fields)
     if size > max_octets:
         reason = f"the field section is over {max_octets} octets"
         raise UnacceptableRequest(431, reason, limit="max_field_section")

@@ -1,14 +1,18 @@
 """What the server tells people: events, a line per request, and ``wsgi.errors``.
 
-Any thread. The command has a logger outside the tree of the standard library's ``logging``, so
-that an application's ``dictConfig`` cannot break it. The library uses the standard loggers
-``h2wsgi`` and ``h2wsgi.access`` and adds no handler. The invariants: no octet of a peer reaches a
-line unescaped, and no caller waits for a terminal or a pipe.
+Any thread. The command's log stands beside the standard library's ``logging``, so that no
+application can break it or takes it for its own. The library uses the standard loggers ``h2wsgi``
+and ``h2wsgi.access`` and adds no handler. Text on ``wsgi.errors`` is text, of which neither makes a
+logging record: who collects those would take each line for an error of the server. The invariants:
+no octet of a peer reaches a line unescaped, and no caller of the command's log waits for a terminal
+or a pipe.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import logging
 import os
@@ -17,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from io import FileIO
 from typing import Any, NamedTuple
@@ -74,8 +78,19 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def to_standard_error(text: str) -> None:
+    """Write the lines of an application where a program's own errors go, if that is anywhere."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+            sys.stderr.write("".join(printable(line) + "\n" for line in text.split("\n")))
+
+
 class Log:
-    """Where a server reports: ``events`` for what happens, :meth:`access` for requests."""
+    """Where a server reports: ``events`` for what happens, :meth:`access` for requests.
+
+    ``application_text`` takes what the application writes on ``wsgi.errors``: one or more lines,
+    without the newline behind the last.
+    """
 
     def __init__(
         self,
@@ -84,8 +99,10 @@ class Log:
         access_wanted: Callable[[], bool] | None = lambda: True,
         writers: tuple[LogWriter, ...] = (),
         standard_error: LogWriter | None = None,
+        application_text: Callable[[str], None] = to_standard_error,
     ) -> None:
         self.events = events
+        self.application_text = application_text
         self._access = access
         self.access_wanted = None if access is None else access_wanted
         """Whether :meth:`access` would report anything now; None if it never does."""
@@ -129,11 +146,19 @@ def command_log(config: Config) -> Log:
     """
     as_json = config.log_format == "json"
     errors = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
-    events = _private_logger(LEVELS[config.log_level])
-    events.addHandler(_WriterHandler(errors, event_json if as_json else event_text))
-    shown = config.access_log_file or LEVELS[config.log_level] <= logging.INFO
+    level = LEVELS[config.log_level]
+    events = _CommandLogger(level, errors, event_json if as_json else event_text)
+    make_text = errors_json if as_json else errors_text
+
+    def application_text(text: str) -> None:
+        errors.write(make_text(text))
+
+    make_log = functools.partial(
+        Log, events, standard_error=errors, application_text=application_text
+    )
+    shown = config.access_log_file or level <= logging.INFO
     if not (config.access_log and shown):
-        return Log(events, None, writers=(errors,), standard_error=errors)
+        return make_log(None, writers=(errors,))
     accesses = _access_writer(config, errors)
     make_line = access_json if as_json else access_text
     if not as_json and config.access_log_file not in ("", "-"):
@@ -142,8 +167,7 @@ def command_log(config: Config) -> Log:
     def access(record: AccessRecord) -> None:
         accesses.write(make_line(record))
 
-    writers = tuple(dict.fromkeys((errors, accesses)))
-    return Log(events, access, writers=writers, standard_error=errors)
+    return make_log(access, writers=tuple(dict.fromkeys((errors, accesses))))
 
 
 def _access_writer(config: Config, errors: LogWriter) -> LogWriter:
@@ -194,22 +218,40 @@ def _open_file(path: str, what: str, flag: str) -> FileIO:
         ) from error
 
 
-def _private_logger(level: int) -> logging.Logger:
-    """Return a logger outside logging's tree: ``dictConfig`` and ``disable()`` do not reach it."""
-    logger = logging.Logger("h2wsgi", level)
-    logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
-    return logger
+class _CommandLogger(logging.Logger):
+    """A logger outside of logging's tree, whose records nobody else makes or handles.
 
+    ``dictConfig`` and ``disable()`` do not reach it, nor does a factory of records that the
+    application sets, or what an error collector puts in the place of ``Logger.callHandlers``.
+    """
 
-class _WriterHandler(logging.Handler):
-    """Formats in the caller's thread, as arguments may change later."""
-
-    def __init__(self, writer: LogWriter, make_text: Callable[[logging.LogRecord], str]) -> None:
-        super().__init__()
+    def __init__(
+        self, level: int, writer: LogWriter, make_text: Callable[[logging.LogRecord], str]
+    ) -> None:
+        super().__init__("h2wsgi", level)
+        self.manager = logging.Manager(logging.RootLogger(logging.WARNING))
         self._writer = writer
         self._make_text = make_text
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def makeRecord(  # noqa: N802 (logging's name)
+        self,
+        name: str,
+        level: int,
+        fn: str,
+        lno: int,
+        msg: object,
+        args: Any,
+        exc_info: Any,
+        func: str | None = None,
+        extra: Mapping[str, object] | None = None,
+        sinfo: str | None = None,
+    ) -> logging.LogRecord:
+        record = logging.LogRecord(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+        record.__dict__.update(extra or {})
+        return record
+
+    def handle(self, record: logging.LogRecord) -> None:
+        # In the caller's thread, as arguments may change later.
         try:
             self._writer.write(self._make_text(record))
         except Exception as error:  # A bad format string must not end a connection.
@@ -220,14 +262,9 @@ def event_text(record: logging.LogRecord) -> str:
     """Return an event as a line for people, its traceback or ``lines`` below."""
     if lines := getattr(record, "lines", None):
         return "".join(printable(line) + "\n" for line in lines)
-    level = record.levelname.lower()
-    # Newlines of a peer are escaped, those of the application are its layout and stay.
-    from_app = getattr(record, "fields", {}).get("source") == "wsgi.errors"
-    message = record.getMessage()
-    first, *rest = message.split("\n") if from_app else [message]
-    shown = f"{_time_of_day(int(record.created))}  {'app' if from_app else level}: "
-    shown += printable(first) + "\n"
-    for line in (*rest, *_traceback(record).splitlines()):
+    first = f"{record.levelname.lower()}: {printable(record.getMessage())}"
+    shown = f"{_time_of_day(int(record.created))}  {first}\n"
+    for line in _traceback(record).splitlines():
         shown += printable(line) + "\n"
     return shown
 
@@ -242,6 +279,19 @@ def event_json(record: logging.LogRecord) -> str:
     fields |= getattr(record, "fields", {})
     if shown := _traceback(record):
         fields["traceback"] = shown
+    return _json_line(fields)
+
+
+def errors_text(text: str) -> str:
+    """Return lines of ``wsgi.errors`` for people; the application's newlines are its layout."""
+    first, *rest = text.split("\n")
+    shown = f"{_time_of_day(int(time.time()))}  app: {printable(first)}\n"
+    return shown + "".join(printable(line) + "\n" for line in rest)
+
+
+def errors_json(text: str) -> str:
+    """Return lines of ``wsgi.errors`` as one JSON object on one line."""
+    fields = {"time": _iso(time.time()), "level": "error", "event": text, "source": "wsgi.errors"}
     return _json_line(fields)
 
 
@@ -325,49 +375,57 @@ def _traceback(record: logging.LogRecord) -> str:
     return "".join(traceback.format_exception(record.exc_info[1]))
 
 
-class ErrorStream:
-    """``wsgi.errors``: the full lines of one write become one event.
+class ErrorStream(io.TextIOBase):
+    """``wsgi.errors``: the full lines of one write are logged together.
 
-    One for the whole process. Each thread has its own unfinished line, so lines are never mixed.
+    One for the whole process, so nothing closes it. Each thread has its own unfinished line, so
+    lines are never mixed.
     """
 
     encoding = "utf-8"
+    errors = "backslashreplace"
+    name = "<wsgi.errors>"
 
     def __init__(self, log: Log) -> None:
-        self._events = log.events
+        self._log = log
         self._thread = threading.local()
         self.unfinished_in: set[int] = set()
         """The threads with an unfinished line, which a flush would log."""
 
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
     def write(self, text: str) -> int:
         """Take ``text``, and log each line that it completes."""
+        if not isinstance(text, str):
+            raise TypeError(f"wsgi.errors takes str, not {type(text).__name__}")
         if getattr(self._thread, "is_logging", False):
-            # The application sends our logger's records here: this ends the circle.
-            if sys.stderr is not None:
-                sys.stderr.write(text)
+            # The application has put this in the place of standard error: this ends the circle.
+            if sys.__stderr__ is not None:
+                sys.__stderr__.write(text)
             return len(text)
-        unfinished = getattr(self._thread, "unfinished", "") + text
-        *lines, unfinished = unfinished.split("\n")
+        # Joined, as a sum of strings is what a subclass says: markupsafe's would be escaped.
+        *lines, unfinished = "".join((getattr(self._thread, "unfinished", ""), text)).split("\n")
         if len(unfinished) > MAX_UNFINISHED:
             lines.append(unfinished)
             unfinished = ""
         self._keep(unfinished)
         if lines:
             # Lines written by one call, such as a traceback, stay together.
-            self._log("\n".join(lines))
+            self._give("\n".join(lines))
         return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Take several texts, as :meth:`write` does."""
-        for line in lines:
-            self.write(line)
 
     def flush(self) -> None:
         """Log what this thread has written of an unfinished line."""
         unfinished = getattr(self._thread, "unfinished", "")
         if unfinished and not getattr(self._thread, "is_logging", False):
             self._keep("")
-            self._log(unfinished)
+            self._give(unfinished)
+
+    def close(self) -> None:
+        """Do what a ``with`` statement wants of its end, and stay open for all others."""
+        self.flush()
 
     def _keep(self, unfinished: str) -> None:
         self._thread.unfinished = unfinished
@@ -376,9 +434,9 @@ class ErrorStream:
         else:
             self.unfinished_in.discard(threading.get_ident())
 
-    def _log(self, line: str) -> None:
+    def _give(self, text: str) -> None:
         self._thread.is_logging = True
         try:
-            self._events.error("%s", line, extra={"fields": {"source": "wsgi.errors"}})
+            self._log.application_text(text)
         finally:
             self._thread.is_logging = False

@@ -44,6 +44,8 @@ def checked_field(item: tuple[str, str]) -> tuple[str, str]:
     name, value = item
     if not isinstance(name, str) or not isinstance(value, str):
         raise TypeError(f"a header's name and value must be str: {item!r}")
+    # The text of a subclass, whose methods may say something else: what is checked is sent.
+    name, value = str.__str__(name), str.__str__(value)
     if _TOKEN(name) is None:
         raise ApplicationError(f"{name!r} is not a field name")
     if forbidden_in_value(value):

@@ -34,7 +34,7 @@ def connection_template(
         "SCRIPT_NAME": _script_name(root_path),
         "SERVER_NAME": facts.server_name,
         "SERVER_PORT": facts.server_port,
-        "SERVER_PROTOCOL": "HTTP/2",
+        "SERVER_PROTOCOL": "HTTP/2.0",  # RFC 3875 section 4.1.16: digits on both sides of a dot
         "SERVER_SOFTWARE": "h2wsgi",
         "REMOTE_ADDR": facts.remote_address,
         "REMOTE_PORT": facts.remote_port,

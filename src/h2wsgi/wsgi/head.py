@@ -21,6 +21,13 @@ Headers = list[tuple[str, str]]
 REMEMBERED_OCTETS = 65_536
 """Names and values of the heads remembered, all together."""
 
+WITHOUT_CONTENT = frozenset({204, 205, 304})
+"""Statuses without content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5), nor a Content-Length.
+
+A 304 might have one, of the content that there is not; but there are clients and proxies, Go's
+among them, that wait for it. Of a 205 it could only be 0.
+"""
+
 _STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
 
 
@@ -37,7 +44,7 @@ class CheckedHead:
         self.head = head
         self.length = length
         self.notes = notes
-        self.without_content = head.status in (204, 304)
+        self.without_content = head.status in WITHOUT_CONTENT
         self.announces_trailers = any(name == b"trailer" for name, _ in head.fields)
         """Whether the end of the content is not to be taken for the end of the response."""
         self._sized: CheckedHead | None = None
@@ -52,6 +59,10 @@ class CheckedHead:
         return sized
 
 
+_Remembered = tuple[str, Headers, CheckedHead]
+"""What start_response was given, and the head for it."""
+
+
 class HeadMemory:
     """Heads by what start_response was given."""
 
@@ -59,9 +70,9 @@ class HeadMemory:
         self._expires = 0.0
         """When the second is over, by the clock that Date shows."""
         self._date = b""
-        self._known: dict[tuple[Any, ...], CheckedHead] = {}
+        self._known: dict[tuple[Any, ...], _Remembered] = {}
         self._octets = 0
-        self._last: tuple[str, Headers, CheckedHead] | None = None
+        self._last: _Remembered | None = None
         """What came last, which comes next most often."""
 
     def checked(self, status: str, headers: Headers) -> CheckedHead:
@@ -74,23 +85,23 @@ class HeadMemory:
         now = time.time()
         if now >= self._expires or now < self._expires - 1:
             self._begin_second(int(now))
+        # A list of pairs hashes as the tuple of them; anything else is for _check to judge.
+        if type(headers) is not list:
+            return _check(status, headers, self._date)
         last = self._last
         if last is not None and last[1] == headers and last[0] == status:
             return last[2]
         known = self._known
-        key: tuple[Any, ...] | None = None
-        # A list of pairs hashes as the tuple of them; anything else is for _check to refuse.
-        if type(headers) is list:
-            key = (status, *headers)
-            try:
-                if (found := known.get(key)) is not None:
-                    self._last = (status, headers.copy(), found)
-                    return found
-            except TypeError:
-                key = None
+        key = (status, *headers)
+        try:
+            last = known.get(key)
+        except TypeError:
+            return _check(status, headers, self._date)
+        if last is not None:
+            self._last = last
+            return last[2]
         found = _check(status, headers, self._date)
-        if key is not None:
-            self._remember(known, key, found)
+        self._remember(known, key, (status, headers.copy(), found))
         return found
 
     def _begin_second(self, second: int) -> None:
@@ -101,14 +112,20 @@ class HeadMemory:
         self._expires = second + 1
 
     def _remember(
-        self, known: dict[tuple[Any, ...], CheckedHead], key: tuple[Any, ...], head: CheckedHead
+        self, known: dict[tuple[Any, ...], _Remembered], key: tuple[Any, ...], given: _Remembered
     ) -> None:
-        octets = sum(len(name) + len(value) for name, value in head.head.fields)
+        status, headers, checked = given
+        fields = checked.head.fields
+        octets = sum(len(name) + len(value) for name, value in fields)
         if self._octets + octets > REMEMBERED_OCTETS:
             return
-        if all(name != b"set-cookie" for name, _ in head.head.fields):
+        # Subclasses may be equal to what they are not, and would answer for it.
+        plain = type(status) is str and all(
+            type(item) is tuple and type(item[0]) is type(item[1]) is str for item in headers
+        )
+        if plain and all(name != b"set-cookie" for name, _ in fields):
             self._octets += octets
-            known[key] = head
+            known[key] = given
 
 
 def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
@@ -116,6 +133,7 @@ def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
         raise TypeError(f"the status must be a str, not {type(status).__name__}")
     if not isinstance(headers, list):
         raise TypeError(f"the headers must be a list, not {type(headers).__name__}")
+    status = str.__str__(status)  # as checked_field does
     if _STATUS(status) is None or forbidden_in_value(status):
         raise ApplicationError(f"{status!r} is not a status: 200 to 599, a space, a reason")
     fields = [checked_field(item) for item in headers]
@@ -129,7 +147,7 @@ def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
             notes.append(f"the field {name!r} is not allowed in HTTP/2 and was left out")
         elif name != "content-length":
             sent.append((name.encode("ascii"), value.encode("latin-1")))
-    if length is not None and code != 204:
+    if length is not None and code not in WITHOUT_CONTENT:
         sent.append((b"content-length", b"%d" % length))
     if "date" not in names:
         sent.append((b"date", date))

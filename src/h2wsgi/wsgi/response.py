@@ -26,18 +26,33 @@ BLOCK = 65_536
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper``: iterates over a file-like object in blocks, and closes it."""
+    """``wsgi.file_wrapper``: iterates over a file-like object in blocks, and closes it.
 
-    def __init__(self, file: IO[bytes], block_size: int = BLOCK) -> None:
+    A block is what is there of a pipe or a socket, and does not wait until it is full.
+    """
+
+    def __init__(self, file: IO[bytes], block_size: int | None = BLOCK) -> None:
         self._file = file
-        self._block_size = block_size
+        self._block_size = -1 if block_size is None else block_size
+        self._has_read1 = _reads_what_is_there(file)
+        self.most = -1
+        """Octets that are wanted, all of them if negative: a socket may have no more than those."""
 
     def __iter__(self) -> Iterator[bytes]:
         # Itself, not a generator: some keep only the iterator and close that (Werkzeug's ranges).
         return self
 
     def __next__(self) -> bytes:
-        if block := self._file.read(self._block_size):
+        size = self._block_size
+        if self.most >= 0 and not 0 <= size <= self.most:
+            size = self.most
+        if self._has_read1 and (block := self._file.read1(size)):  # type: ignore[attr-defined]
+            return block  # type: ignore[no-any-return]
+        # No end yet: read1 returns nothing as well where a file that does not wait has nothing.
+        block = self._file.read(size)
+        if block is None:
+            raise BlockingIOError("the file has nothing now and does not wait for more")
+        if block:
             return block
         raise StopIteration
 
@@ -210,10 +225,10 @@ class Response:
         except TypeError:
             _require_iterable(iterable)
             raise
-        size = getattr(type(iterable), "__len__", None)
-        single = size is not None and size(iterable) == 1
+        single = hasattr(type(iterable), "__len__") and _has_one(iterable)
         for chunk in chunks:
             if single:
+                chunk = _as_bytes(chunk)
                 self._declare_single(chunk)
             self.write(chunk)
             # Iteration goes on after the declared length, as the application may have work to do
@@ -248,12 +263,17 @@ class Response:
         self._stream.send_whole(checked.head, content)
 
     def _send_file(self, file: FileWrapper) -> None:
-        """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent."""
-        for block in file:
-            left = self._length - self._stream.handed_over
-            self.write(block[:left] if self._length >= 0 else block)
-            if self.ended or self._length == self._stream.handed_over:
-                break
+        """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent.
+
+        Nothing is read where nothing is sent: it may be a pipe that has nothing yet.
+        """
+        if not self._without_content:
+            left = file.most = self._length - self._stream.handed_over
+            for block in file:
+                self.write(block[:left] if self._length >= 0 else block)
+                left = file.most = self._length - self._stream.handed_over
+                if self.ended or not left:
+                    break
         self.end()
 
     def _declare_single(self, content: bytes) -> None:
@@ -261,7 +281,7 @@ class Response:
         checked = self._checked
         if checked is None or self._stream.head_left or checked.length is not None:
             return
-        length = len(_as_bytes(content))
+        length = len(content)
         # An empty answer to HEAD says nothing about the length that GET would have.
         if checked.without_content or (self._without_content and not length):
             return
@@ -320,12 +340,37 @@ def _error_in(exc_info: ExcTriple) -> BaseException:
 
 def _require_iterable(returned: object) -> None:
     """Say what an application returned instead, such as None for a forgotten return."""
-    if not isinstance(returned, Iterable) and not hasattr(returned, "__getitem__"):
+    if not isinstance(returned, Iterable) and not hasattr(type(returned), "__getitem__"):
         what = type(returned).__name__
         raise TypeError(f"the application returned {what}, not an iterable of bytes")
+
+
+def _reads_what_is_there(file: object) -> bool:
+    """Return whether a file has a ``read1`` that reads what its ``read`` does.
+
+    It is the same class that says what both are. A subclass that has another ``read``, to count or
+    to decode, may not know of ``read1``.
+    """
+    for kind in type(file).__mro__:
+        names = {"read", "read1"} & vars(kind).keys()
+        if names:
+            return len(names) == 2
+    return False
+
+
+def _has_one(iterable: object) -> bool:
+    """Return whether an iterable has one element and can say so (PEP 3333).
+
+    Proxies have a length for whatever stands behind them, which may have none.
+    """
+    try:
+        return len(iterable) == 1  # type: ignore[arg-type]
+    except Exception:
+        return False
 
 
 def _as_bytes(chunk: object) -> bytes:
     if not isinstance(chunk, bytes):
         raise TypeError(f"response content must be bytes, not {type(chunk).__name__}")
-    return bytes(chunk)
+    # Joined, as a subclass may be what bytes() makes of it, and say a length that it has not.
+    return b"".join((bytes(chunk),))

@@ -136,9 +136,9 @@ class Runner:
     def _close(self, response: Response, stream: Stream) -> None:
         """Call ``close()`` of what the application returned."""
         try:
-            close = getattr(response.unclosed, "close", None) or _nothing
+            close = getattr(response.unclosed, "close", None)
             # One line, so that nothing strikes between the call and the note that it was made.
-            response.unclosed = (close(), None)[1]
+            response.unclosed = (close is None or close(), None)[1]
         except BaseException as error:
             response.unclosed = None
             if _disconnect_in(error) is None:
@@ -181,10 +181,6 @@ class Runner:
             self._log.events.warning("%s: %s", stream.name, note)
 
 
-def _nothing() -> None:
-    """Stand for the ``close()`` of what has none."""
-
-
 def _wake(thread: ClientWait) -> None:
     """Wake the loop now, if that is still to be done: what comes next may take time."""
     if thread.unwoken is not None:
@@ -207,14 +203,19 @@ def _disconnect_in(error: BaseException) -> ClientDisconnected | None:
     for _ in range(20):
         if current is None or isinstance(current, ClientDisconnected):
             return current
-        current = current.__cause__ or current.__context__
+        cause = current.__cause__  # which may be an exception that is false
+        current = cause if cause is not None else current.__context__
     return None
 
 
 def _of_the_application(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback that begins at the application's first frame."""
-    while traceback is not None:
-        if not traceback.tb_frame.f_globals.get("__name__", "").startswith("h2wsgi.wsgi."):
-            return traceback
-        traceback = traceback.tb_next
-    return None
+    """Return the part of a traceback that begins at the application's first frame.
+
+    All of it if there is none: what is written in C has no frames, and fails in ours.
+    """
+    part = traceback
+    while part is not None:
+        if not str(part.tb_frame.f_globals.get("__name__")).startswith("h2wsgi.wsgi."):
+            return part
+        part = part.tb_next
+    return traceback

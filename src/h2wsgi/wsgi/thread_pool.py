@@ -18,6 +18,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from typing import Generic
 
 from ..seam import guards
@@ -364,7 +365,8 @@ class ThreadPool(Generic[Job]):
             worker.began = worker.turn_began = time.monotonic()
             job: Job | None = worker.job
             while job is not None:
-                run(job, worker)
+                # Or what one sets for its client, such as a decimal context, the next would have.
+                Context().run(run, job, worker)
                 job = self._done(worker)
                 if (unwoken := worker.unwoken) is not None:
                     if not unwoken.scheduled:

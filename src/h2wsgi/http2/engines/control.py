@@ -6,6 +6,7 @@ Loop thread only. RFC 9113 section 6; windows, field blocks and output are the e
 from __future__ import annotations
 
 import abc
+import math
 from collections import deque
 from struct import pack
 from typing import Generic
@@ -14,7 +15,8 @@ from h2.errors import ErrorCodes
 
 from ...config.config import Config
 from ...errors import ConnectionFailed
-from ..fields import FieldList
+from ...seam.handover import Head
+from ..fields import FieldList, section_size
 from ..frame_gate import strip_padding
 from ..frame_types import (
     DATA,
@@ -43,6 +45,8 @@ class FrameReceiver(abc.ABC, Generic[S]):
         self._config = config
         self._max_streams = config.max_streams
         self._max_field_section = config.max_field_section
+        self._peer_section: float = math.inf
+        """Octets of a field section above which the peer would rather not have it."""
         self._unacknowledged: deque[dict[int, int]] = deque()
         """Our SETTINGS frames that the peer has not confirmed yet."""
         self._streams: StreamTable[S] = StreamTable()
@@ -133,6 +137,12 @@ class FrameReceiver(abc.ABC, Generic[S]):
             self._trailers_accepted(stream_id)
             self._handler.trailers_received(stream_id, fields)
             self._handler.request_ended(stream_id)
+
+    def _check_section(self, stream_id: int, head: Head) -> None:
+        """Tell the handler if the peer wants no section of this size: advice (section 6.5.2)."""
+        size = section_size(head.fields)
+        if size > self._peer_section:
+            self._handler.section_too_large(stream_id, size, int(self._peer_section))
 
     def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
         self._handler.data_discarded(octets)

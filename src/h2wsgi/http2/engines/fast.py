@@ -43,6 +43,7 @@ from .settings import (
     DEFAULT_WINDOW,
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
+    MAX_HEADER_LIST_SIZE,
     MAX_WINDOW,
     known_entries,
     own_settings,
@@ -54,6 +55,11 @@ _frame_header = Struct("!HBBBL").pack
 _frame_start = Struct("!HBBB").pack
 _four_octets = Struct("!L").pack
 _SETTINGS_ACK = _frame_header(0, 0, SETTINGS, FLAG_ACK, 0)
+SMALL_SECTION = 8_192
+"""Octets of a field section up to which its response may take the short way.
+
+A client has to want less for its connection to look at each head, and few do.
+"""
 END_HEADERS_AND_STREAM = FLAG_END_HEADERS | FLAG_END_STREAM
 
 
@@ -87,6 +93,8 @@ class FastEngine(FrameReceiver[_Stream]):
         self._receive_initial = max(config.stream_window, DEFAULT_WINDOW)
         self._table_update = b""
         """What the next field block has to begin with, after the peer changed its table's size."""
+        self._looks_at_heads = False
+        """Whether no head may take the short way: see _make_whole."""
 
     # ------------------------------------------------------------------------ commands
 
@@ -119,7 +127,7 @@ class FastEngine(FrameReceiver[_Stream]):
         whole = head.whole
         if whole is None or whole[0] != size:
             whole = self._make_whole(head, size)
-        if self._table_update or whole is None:
+        if self._looks_at_heads or whole is None:
             self.send_headers(stream_id, head, not size)
             if size:
                 self.send_data(stream_id, data, True)
@@ -138,9 +146,12 @@ class FastEngine(FrameReceiver[_Stream]):
         return True
 
     def _make_whole(self, head: Head, size: int) -> tuple[int, bytes, bytes] | None:
-        """Return what send_response needs of a head, or None if it does not fit one frame."""
+        """Return what send_response needs of a head, or None if it is a large one.
+
+        That may not fit a frame, or the peer may not want it.
+        """
         block = head.block = head.block or encode(head.fields)
-        if len(block) > MAX_FRAME_SIZE:
+        if _most_octets(head, block) > SMALL_SECTION:
             return None
         flags = FLAG_END_HEADERS if size else END_HEADERS_AND_STREAM
         middle = block
@@ -156,8 +167,11 @@ class FastEngine(FrameReceiver[_Stream]):
             return
         if (block := head.block) is None:
             block = head.block = encode(head.fields)
+        if _most_octets(head, block) > self._peer_section:
+            self._check_section(stream_id, head)
         if self._table_update:
             block, self._table_update = self._table_update + block, b""
+            self._looks_at_heads = self._peer_section < SMALL_SECTION
         size = len(block)
         if size > MAX_FRAME_SIZE:
             self._send_long_block(stream_id, block, end_stream)
@@ -353,6 +367,8 @@ class FastEngine(FrameReceiver[_Stream]):
             # What we encode never enters the peer's table. It still wants its new size
             # acknowledged by the next field block (section 4.3.1), and zero fits any.
             self._table_update = size_update(0)
+        self._peer_section = entries.get(MAX_HEADER_LIST_SIZE, self._peer_section)
+        self._looks_at_heads = bool(self._table_update) or self._peer_section < SMALL_SECTION
         self.output.append(_SETTINGS_ACK)
         self._handler.settings_received()
 
@@ -371,6 +387,15 @@ class FastEngine(FrameReceiver[_Stream]):
                 self._stream_error(stream_id, ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
                 return
         self._handler.window_opened(stream_id)
+
+
+def _most_octets(head: Head, block: bytes) -> int:
+    """Return what the field section of a head has at most, which is had sooner than what it has.
+
+    Huffman's shortest code is of 5 bits. A field costs 32 octets more than it has (section 6.5.2),
+    and no name or pair in the static table has more than 32.
+    """
+    return 2 * len(block) + 64 * len(head.fields)
 
 
 _TOO_LARGE = "the window grew over 2^31-1"

@@ -55,6 +55,9 @@ class EngineHandler(Protocol):
     def settings_received(self) -> None:
         """The peer's SETTINGS took effect; any stream's window may have changed."""
 
+    def section_too_large(self, stream_id: int, octets: int, limit: int) -> None:
+        """A field section is being sent that is over the peer's MAX_HEADER_LIST_SIZE."""
+
     def settings_acknowledged(self, entries: dict[int, int]) -> None:
         """The peer keeps to a SETTINGS frame of ours from here on; so does the engine."""
 

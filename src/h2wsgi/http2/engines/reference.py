@@ -60,6 +60,7 @@ from .settings import (
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     MAX_ENCODER_TABLE,
+    MAX_HEADER_LIST_SIZE,
     known_entries,
     own_settings,
 )
@@ -104,6 +105,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """See Engine."""
         if stream_id in self._streams.open:
+            self._check_section(stream_id, head)
             self._h2.send_headers(stream_id, head.fields, end_stream=end_stream)
             if end_stream:
                 self._response_ended(stream_id)
@@ -340,6 +342,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         for size in (value for code, value in settings if code == HEADER_TABLE_SIZE):
             # h2 hears of the last alone, but the smallest has to be signalled as well.
             self._h2.encoder.header_table_size = min(size, MAX_ENCODER_TABLE)
+        self._peer_section = dict(settings).get(MAX_HEADER_LIST_SIZE, self._peer_section)
         entries = b"".join(_entry(code, value) for code, value in settings)
         for event in self._feed(SETTINGS, 0, 0, entries):
             if isinstance(event, RemoteSettingsChanged):
