@@ -377,7 +377,7 @@ class ThreadPool(Generic[Job]):
     def _recover(self, worker: Worker[Job]) -> None:
         """Put in order what an exception has left half done; done again if it raises as well."""
         if worker.job is not None:
-            self._failed(worker.job, worker)
+            Context().run(self._failed, worker.job, worker)
         if worker.lane is not None:
             self._done(worker)
         if worker.unwoken is not None:
