@@ -130,7 +130,7 @@ class Halt:
 
 
 def new_wait() -> Any:
-    """Return what a thread waits for, in place of `_thread.allocate_lock`."""
+    """Return what a thread waits for, in place of `stream.allocate_lock`."""
     actor = threading.current_thread()
     if not isinstance(actor, Actor):
         return threading.Lock()

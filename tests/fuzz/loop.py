@@ -11,7 +11,6 @@ import functools
 import heapq
 import sys
 import time
-from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -97,7 +96,7 @@ class Loop:
         """Be the running loop of this thread, and every clock of the server, for a while."""
         for module in self._modules:
             module.time = self._clock
-        stream.allocate_lock = new_wait  # type: ignore[assignment]
+        allocate_lock, stream.allocate_lock = stream.allocate_lock, new_wait
         # Its clock is a default argument.
         protocol.Deadlines = self._deadlines  # type: ignore[misc]
         asyncio._set_running_loop(self)  # type: ignore[arg-type]

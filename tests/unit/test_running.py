@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import builtins
+import socket
 
 import pytest
 
@@ -22,4 +24,18 @@ def test_without_uvloop_auto_takes_asyncios_loop_and_uvloop_is_refused(monkeypat
     monkeypatch.setattr(builtins, "__import__", without_uvloop)
     assert loop_factory("auto") is asyncio.SelectorEventLoop
     with pytest.raises(h2wsgi.ConfigurationError, match=r"uvloop .* not installed"):
+        loop_factory("uvloop")
+
+
+@pytest.mark.parametrize("package", ["gevent", "eventlet"])
+@pytest.mark.parametrize("what", ["socket", "threads"])
+def test_where_sockets_or_threads_are_patched_asyncios_loop_is_taken(monkeypatch, package, what):
+    def replaced() -> None: ...
+
+    replaced.__module__ = f"{package}.inner"
+    place = (socket, "socket") if what == "socket" else (_thread, "start_new_thread")
+    monkeypatch.setattr(*place, replaced)
+    assert loop_factory("auto") is asyncio.SelectorEventLoop
+    assert loop_factory("asyncio") is asyncio.SelectorEventLoop
+    with pytest.raises(h2wsgi.ConfigurationError, match=f"cannot be used with {package}"):
         loop_factory("uvloop")

@@ -296,6 +296,7 @@ def check_settings(settings: Settings) -> int:
     from ..log.logs import check_file, printable
     from ..server.banner import certificate_lines
     from ..server.listeners import open_listeners
+    from ..server.running import loop_factory
     from ..tls.context import resolve
 
     config = settings.config
@@ -316,6 +317,7 @@ def check_settings(settings: Settings) -> int:
         for listener in open_listeners(addresses, tls=is_tls):
             listener.close()
     application = _load(settings)
+    loop_factory(config.loop)
     lines = [
         f"{settings.target} is a WSGI application ({type(application).__name__}).",
         *(f"{address}  HTTP/2 only (ALPN h2)" for address in config.tls_binds),

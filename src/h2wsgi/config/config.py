@@ -103,7 +103,10 @@ class Config:
         maximum=10_000,
     )
     loop: Literal["auto", "asyncio", "uvloop"] = option(
-        "auto", "event loop; auto takes uvloop where it is installed", group="Process"
+        "auto",
+        "event loop; auto takes uvloop where it is installed, and gevent or eventlet have not "
+        "replaced threads or sockets",
+        group="Process",
     )
     engine: Literal["auto", "fast", "h2"] = option(
         "auto",

@@ -30,6 +30,9 @@ class WrongThread(AssertionError):
 
 def set_role(role: str) -> None:
     """Say what the current thread is: ``"loop"``, ``"application"`` or ``""`` for neither."""
+    global _role
+    if type(_role) is not threading.local:  # Replaced by gevent or eventlet since.
+        _role = threading.local()
     _role.name = role
 
 

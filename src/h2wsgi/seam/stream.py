@@ -38,7 +38,6 @@ from __future__ import annotations
 
 import threading
 import time
-from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -73,7 +72,7 @@ from .response_fields import informational_fields
 CONTINUE = Head(100)
 NO_CHUNKS: deque[bytes] = deque(maxlen=0)
 """What waits for the application in a stream that has no content, or none yet."""
-NO_WAITS: list[LockType] = []
+NO_WAITS: list[threading.Lock] = []
 """The same of threads that wait. Never changed."""
 SMALL_CHUNK = 512
 """Octets of content below which a piece of it is put to the one before: an object has some 50."""
@@ -81,6 +80,11 @@ BROKEN_HERE = StreamBroken("an exception struck in the middle of a hand-over")
 """Marks a stream while its fields change. Never raised itself, see :func:`again`."""
 
 guards.may_hold_locks(__file__)
+
+
+def allocate_lock() -> threading.Lock:
+    """Return what a thread waits for. Looked up at each call, as gevent and eventlet replace it."""
+    return threading.Lock()
 
 
 class ClientWait(Protocol):
@@ -152,7 +156,7 @@ class Stream(StreamControl):
         self._input_failure: ClientDisconnected | None = None
         self._failure: ClientDisconnected | None = None
         """Why nothing can come or go any more; ends every wait. Or BROKEN_HERE, see above."""
-        self._waits: list[LockType] = NO_WAITS
+        self._waits: list[threading.Lock] = NO_WAITS
         """What the threads that wait are blocked on. Most requests never have any."""
         self.head_left = False
         """Whether a head was handed over, or an end: the status can no longer change."""
@@ -377,7 +381,7 @@ class Stream(StreamControl):
                         self._waits.remove(wait)
                 raise
 
-    def _register_locked(self) -> LockType:
+    def _register_locked(self) -> threading.Lock:
         """Return a lock that is held, and released by :meth:`notify_locked`."""
         wait = allocate_lock()
         wait.acquire()
@@ -386,7 +390,7 @@ class Stream(StreamControl):
         self._waits.append(wait)
         return wait
 
-    def _block(self, wait: LockType, since: float, reading: bool) -> None:
+    def _block(self, wait: threading.Lock, since: float, reading: bool) -> None:
         guards.require_may_wait()
         if self._handover.outbox:
             self._handover.wake(True)

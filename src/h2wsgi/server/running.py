@@ -5,10 +5,12 @@ The only place besides server, accept and protocol that knows asyncio: it owns t
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -45,12 +47,19 @@ THREAD_STOP_GRACE = 5.0
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes the event loop of ``Config.loop``.
+    """Return what makes the event loop of ``Config.loop``. Call it once the application is loaded.
 
     Raises:
-        ConfigurationError: uvloop was asked for and is not installed.
+        ConfigurationError: uvloop was asked for, and is not installed or cannot be used.
     """
-    if name != "asyncio":
+    patched_by = _patched_by()
+    if patched_by and name == "uvloop":
+        raise ConfigurationError(
+            f"The event loop uvloop (--loop) cannot be used with {patched_by}, which has replaced "
+            "Python's threads or sockets with its own (monkey_patch).",
+            "Leave out --loop: auto takes asyncio's, which uses what is there.",
+        )
+    if name != "asyncio" and not patched_by:
         try:
             import uvloop
         except ImportError:
@@ -63,6 +72,18 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
             return uvloop.new_event_loop
     # accept.py watches sockets with add_reader, which Windows' default loop does not have.
     return asyncio.SelectorEventLoop
+
+
+def _patched_by() -> str:
+    """Return who has replaced Python's sockets or threads: ``"gevent"``, ``"eventlet"``, or ``""``.
+
+    Threads are greenlets of one thread then. uvloop waits in C, where no other has its turn.
+    """
+    for found in (_thread.start_new_thread, socket.socket):
+        package = found.__module__.partition(".")[0]
+        if package in ("gevent", "eventlet"):
+            return package
+    return ""
 
 
 def run(app: WSGIApplication, config: Config, *, target: str) -> int:

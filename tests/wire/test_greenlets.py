@@ -1,0 +1,87 @@
+"""Applications whose import has gevent or eventlet replace threads, locks and sockets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.peer import Peer
+from support.process import ServerProcess
+
+PATCHES = {
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+    "eventlet": "import eventlet; eventlet.monkey_patch()",
+}
+APPLICATION = """
+import warnings
+warnings.simplefilter("ignore")
+{patch}
+import time
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/sleep":
+        time.sleep(0.3)
+    content = environ["wsgi.input"].read()
+    start_response("200 OK", [("content-type", "text/plain")])
+    if environ["PATH_INFO"] == "/large":
+        return (b"x" * 100_000 for _ in range(10))
+    return [b"served %d" % len(content)]
+"""
+PROMPT = 10.0
+"""Seconds in which a server without requests stops, on a busy machine."""
+
+
+@pytest.mark.parametrize("transport", ["tls", "h2c"])
+@pytest.mark.parametrize("package", PATCHES)
+def test_a_patched_application_is_served_on_asyncios_loop(
+    tmp_path: Path, package: str, transport: str
+) -> None:
+    options = ["--engine", os.environ.get("TEST_ENGINE", "auto")]
+    options += ["--h2c"] if transport == "h2c" else []
+    source = APPLICATION.format(patch=PATCHES[package])
+    with ServerProcess(tmp_path, source, *options) as process:
+        certificate = process.ready()["certificate"]
+        trust = {"tls": False} if certificate is None else {"ca_file": certificate["ca"]}
+        with process.connect(**trust) as peer:
+            assert peer.get().body == b"served 0"
+            answer_each_while_others_wait(peer)
+            assert len(peer.get("/large").body) == 1_000_000
+        process.signal(signal.SIGTERM)
+        assert process.exit_code(PROMPT) == 0
+        assert process.lines()[-1]["event"] == "stopped"
+
+
+def answer_each_while_others_wait(peer: Peer) -> None:
+    """One request sleeps, one waits for its content: the others have their turn meanwhile."""
+    length = [("content-length", "1000")]
+    uploading = peer.request("POST", fields=length, end_stream=False)
+    sleeping = peer.request(path="/sleep")
+    assert peer.get().body == b"served 0"
+    assert peer.response(sleeping).body == b"served 0"
+    peer.data(uploading, b"x" * 1000, end_stream=True)
+    assert peer.response(uploading).body == b"served 1000"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
+@pytest.mark.parametrize("package", PATCHES)
+def test_uvloop_by_name_says_why_it_cannot_be_used(
+    tmp_path: Path, package: str, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "web.py").write_text(APPLICATION.format(patch=PATCHES[package]))
+    command = [sys.executable, "-m", "h2wsgi", "web", "--h2c", "--bind", "localhost:0"]
+    done = subprocess.run(
+        [*command, "--loop", "uvloop", *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert f"error: The event loop uvloop (--loop) cannot be used with {package}" in done.stderr
+    assert "hint: Leave out --loop" in done.stderr
