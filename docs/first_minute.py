@@ -48,7 +48,7 @@ def draw(lines: list[str]) -> str:
     rows = []
     for number, line in enumerate(lines):
         colour = "#7ee787" if line.startswith("$") else "#e6edf3"
-        if re.search(r"DEVELOPMENT|localhost only", line):
+        if re.search(r"DEVELOPMENT|for localhost and", line):
             colour = "#e3b341"
         y = 50 + number * LINE_HEIGHT
         shown = html.escape(line, quote=False)

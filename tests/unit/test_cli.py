@@ -181,6 +181,18 @@ def test_check_warns_of_an_expired_certificate_and_is_well(folder, capsys):
     assert captured.out.endswith("Usable, with 1 warning.\n")
 
 
+def test_check_warns_of_a_development_ca_that_clients_have_to_trust_anew(folder, capsys):
+    arguments = ["web", "--check", "--bind", "localhost:0"]
+    assert main(arguments) == 0
+    cache = folder.parent / "cache" / "h2wsgi"
+    (cache / "ca.key").write_text("damaged")
+    capsys.readouterr()
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert f"h2wsgi: warning: The development CA {cache / 'ca.crt'} is new, as" in captured.err
+    assert captured.out.endswith("Usable, with 1 warning.\n")
+
+
 def test_check_says_that_an_address_is_in_use(refused):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

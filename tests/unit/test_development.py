@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import ssl
@@ -13,9 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+import h2wsgi
 from h2wsgi.errors import CertificateError
 from h2wsgi.tls import development as devcert
+from h2wsgi.tls import issuing
 from h2wsgi.tls.development import (
     cache_folder,
     ensure_development_certificate,
@@ -88,11 +92,11 @@ def test_the_folder_is_closed_to_others(cache):
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
 
 
-def test_the_authority_cannot_vouch_for_other_names(cache):
+def test_the_authority_cannot_vouch_for_other_host_names(cache):
     dev = ensure_development_certificate()
     ca = Pair.from_pem(Path(dev.ca).read_bytes(), (cache / "ca.key").read_bytes())
     now = datetime.now(UTC)
-    for name in ("example.com", "8.8.8.8", "2001:db8::1"):
+    for name in ("example.com", "www.example.com", "localhost.example.com"):
         forged = leaf(ca, (name,), now - timedelta(days=1), now + timedelta(days=1))
         path = cache / "forged.pem"
         path.write_bytes(forged.certificate_pem() + forged.key_pem())
@@ -110,6 +114,32 @@ def test_a_leaf_is_renewed_before_it_expires_by_the_same_authority(cache, monkey
     assert Path(new.cert).read_bytes() != content
     assert Path(new.ca).read_bytes() == ca
     connect(new.cert, new.key, new.ca, "localhost")
+
+
+def test_an_authority_with_constraints_on_addresses_is_replaced_and_that_is_said(
+    cache, monkeypatch, caplog
+):
+    networks = [x509.IPAddress(ipaddress.ip_network(n)) for n in ("127.0.0.0/8", "::1/128")]
+    with monkeypatch.context() as patch:
+        patch.setattr(issuing, "_permitted", lambda names: [x509.DNSName("localhost"), *networks])
+        patch.setattr(Pair, "constrains_addresses", lambda pair: False)
+        old = ensure_development_certificate()
+        assert (old.made, old.replaced) == (True, "")
+        ca = Path(old.ca).read_bytes()
+    with h2wsgi.serve_in_thread(lambda environ, start_response: []) as server:
+        connect(str(cache / "localhost.pem"), str(cache / "localhost.pem"), server.ca_file, "::1")
+    assert Path(old.ca).read_bytes() != ca
+    (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said.startswith(f"The development CA {old.ca} is new, as clients with BoringSSL")
+    assert ensure_development_certificate().replaced == ""
+
+
+def test_an_authority_that_cannot_be_used_is_replaced_and_that_is_said(cache):
+    first = ensure_development_certificate()
+    assert first.replaced == ""
+    (cache / "ca.key").unlink()
+    again = ensure_development_certificate()
+    assert (again.made, again.replaced) == (True, "the one before could not be used any more")
 
 
 def test_a_leaf_for_other_names_is_replaced(cache, monkeypatch):

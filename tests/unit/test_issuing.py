@@ -12,18 +12,26 @@ from h2wsgi.tls.development import (
 )
 
 
-@pytest.mark.parametrize("name", ["192.0.2.7", "web.test"])
-def test_an_authority_for_one_kind_of_name_permits_no_other_kind(name):
+@pytest.mark.parametrize(
+    ("names", "permitted"),
+    [
+        (("web.test", "*.web.test", "192.0.2.7", "::1"), ["web.test"]),
+        (("192.0.2.7",), ["none.invalid"]),
+    ],
+)
+def test_an_authority_is_bound_to_its_host_names_and_has_no_constraint_on_addresses(
+    names, permitted
+):
     from cryptography import x509
 
     from h2wsgi.tls.issuing import authority
 
     now = datetime.now(UTC)
-    certificate = authority("x", (name,), now, now + timedelta(days=1)).certificate
+    certificate = authority("x", names, now, now + timedelta(days=1)).certificate
     found = certificate.extensions.get_extension_for_class(x509.NameConstraints)
-    kinds = {type(permitted) for permitted in found.value.permitted_subtrees}
     assert found.critical
-    assert kinds == {x509.DNSName, x509.IPAddress}
+    assert found.value.permitted_subtrees == [x509.DNSName(name) for name in permitted]
+    assert found.value.excluded_subtrees is None
 
 
 @pytest.mark.parametrize("name", ["", "a b", "https://x", "x:1", "-é-" * 99, "a..b", "x" * 64])

@@ -124,7 +124,7 @@ def certificate_lines(certificate: TLSIdentity | None) -> list[str]:
         made = "MADE JUST NOW" if certificate.made else "made before"
         lines += [
             f"DEVELOPMENT CERTIFICATE, {made}: refused until clients trust its CA:",
-            f"{certificate.ca_path}  (good for localhost only)",
+            f"{certificate.ca_path}  (for localhost and IP addresses)",
         ]
     return lines
 

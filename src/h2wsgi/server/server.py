@@ -121,6 +121,8 @@ class Server:
         if self._tls is None and (identity := resolve(self.config)) is not None:
             self._tls = identity.context
             self.ca_file = identity.ca_path
+            if warning := identity.warning():
+                self.log.events.warning("%s", warning)
         if self._tls is not None and self._tls.keylog_filename:
             self.log.events.warning(
                 "TLS secrets are written to %s (SSLKEYLOGFILE): who reads it can decrypt every "

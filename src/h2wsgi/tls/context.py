@@ -15,11 +15,15 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config.addresses import check_addresses, check_host
 from ..config.config import Config
 from ..errors import CertificateError, ConfigurationError
 from .certificate import CertificateFacts, read_certificate
+
+if TYPE_CHECKING:
+    from .development import DevCertificate
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -46,7 +50,8 @@ class TLSIdentity:
     """The certificate a server shows, ready for use.
 
     ``ca_path`` is the file that clients have to trust, if one is known. ``development`` says that
-    the certificate is the one of :mod:`h2wsgi.tls.development`, ``made`` that it was made just now.
+    the certificate is the one of :mod:`h2wsgi.tls.development`, ``made`` that it was made just now,
+    ``replaced`` why its CA is a new one.
     """
 
     context: ssl.SSLContext
@@ -55,9 +60,15 @@ class TLSIdentity:
     facts: CertificateFacts | None
     development: bool = False
     made: bool = False
+    replaced: str = ""
 
     def warning(self) -> str:
         """Return why clients will refuse the certificate, as a sentence; empty if they will not."""
+        if self.replaced:
+            return (
+                f"The development CA {self.ca_path} is new, as {self.replaced}: have your clients "
+                "trust it, and forget the old one."
+            )
         if self.facts is None or not self.facts.expired:
             return ""
         return f"The certificate {self.cert_path} expired on {self.facts.not_after:%Y-%m-%d}."
@@ -95,7 +106,7 @@ def resolve(config: Config) -> TLSIdentity | None:
     from .development import ensure_development_certificate
 
     made = ensure_development_certificate()
-    return _identity(config, made.cert, made.key, ca=made.ca, development=True, made=made.made)
+    return _identity(config, made.cert, made.key, development=made)
 
 
 def _identity(
@@ -103,18 +114,19 @@ def _identity(
     cert: str,
     key: str | None,
     *,
-    ca: str | None = None,
-    development: bool = False,
-    made: bool = False,
+    development: DevCertificate | None = None,
 ) -> TLSIdentity:
-    password = None if development else config.key_password or None
+    password = config.key_password or None if development is None else None
     context = server_context(cert, key, password, tls_min=config.tls_min, ciphers=config.ciphers)
     if config.client_ca:
         _ask_for_client_certificates(context, config)
     if (key_log := os.environ.get(KEY_LOG)) and not sys.flags.ignore_environment:
         _write_secrets(context, key_log)
     facts = describe(cert)
-    return TLSIdentity(context, cert, ca or _find_ca(cert, facts), facts, development, made)
+    if development is None:
+        return TLSIdentity(context, cert, _find_ca(cert, facts), facts)
+    made, replaced = development.made, development.replaced
+    return TLSIdentity(context, cert, development.ca, facts, True, made, replaced)
 
 
 def _write_secrets(context: ssl.SSLContext, path: str) -> None:

@@ -2,8 +2,9 @@
 
 Runs in the thread that starts the server; needs ``cryptography``, which is imported only here. The
 invariants: the file of a private key has mode 0600 from its first moment; a file is seen whole or
-not at all; a CA made here can vouch only for the names that it was made for (RFC 5280 section
-4.2.1.10), so to trust such a CA exposes nothing else.
+not at all; a CA made here can vouch for no other host names than it was made for (RFC 5280 section
+4.2.1.10), so to trust such a CA exposes no site that has a name. For IP addresses it can, as
+BoringSSL, in grpcio, curl_cffi and others, refuses all that a CA with constraints on them signed.
 
 The development CA's key is kept, readable by its user alone, so that clients that trust the CA
 trust a renewed leaf too. A CA made by :func:`make_certificates` signs once, and its key is never
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 Kind = Literal["valid", "expired", "wrong-host"]
 
 NAMES = ("localhost", "127.0.0.1", "::1")
-CA_NAMES = ("localhost", "127.0.0.0/8", "::1")
 WRONG_HOST = "wrong-host.invalid"
 LEAF_LIFE = timedelta(days=397)
 """Browsers accept at most 398 days; one day less is for clocks that differ."""
@@ -44,12 +44,14 @@ class DevCertificate:
     """Paths of a usable certificate. ``made`` says that the leaf or the CA is new.
 
     ``cert`` and ``key`` are one file, so that no reader ever sees halves of two pairs.
+    ``replaced`` says why the CA is not the one that was there, which clients may trust; or nothing.
     """
 
     cert: str
     key: str
     ca: str
     made: bool
+    replaced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,10 @@ def _ensure(folder: Path) -> DevCertificate:
     # A CA is good as long as a leaf made today would end before the CA does.
     ca = _load(ca_path, ca_key_path, lambda pair: pair.is_authority_until(now + LEAF_LIFE))
     made = ca is None
+    replaced = ""
     if ca is None:
-        ca = authority("h2wsgi development CA", CA_NAMES, _begin(now), now + CA_LIFE)
+        replaced = _why_replaced(ca_path, ca_key_path)
+        ca = authority("h2wsgi development CA", NAMES, _begin(now), now + CA_LIFE)
         write_file(ca_key_path, ca.key_pem(), mode=0o600)
         write_file(ca_path, ca.certificate_pem(), mode=0o644)
     signer = ca
@@ -126,7 +130,16 @@ def _ensure(folder: Path) -> DevCertificate:
         known = leaf(ca, NAMES, _begin(now), now + LEAF_LIFE)
         write_file(leaf_path, known.certificate_pem() + known.key_pem(), mode=0o600)
         made = True
-    return DevCertificate(str(leaf_path), str(leaf_path), str(ca_path), made)
+    return DevCertificate(str(leaf_path), str(leaf_path), str(ca_path), made, replaced)
+
+
+def _why_replaced(ca: Path, key: Path) -> str:
+    """Return what is wrong with a CA that is there and not good; nothing if there is none."""
+    if not ca.exists():
+        return ""
+    if _load(ca, key, lambda pair: pair.constrains_addresses()) is not None:
+        return "clients with BoringSSL, such as grpcio and curl_cffi, refused the one before"
+    return "the one before could not be used any more"
 
 
 def _begin(now: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Making X.509 certificates that OpenSSL's strict checks, browsers and Node accept.
+"""Making X.509 certificates that OpenSSL's strict checks, BoringSSL, browsers and Node accept.
 
 The only module that imports ``cryptography`` at its top: import it lazily. Runs in the thread that
 starts the server. The invariant: every certificate has the key identifiers, key usage and critical
@@ -60,9 +60,21 @@ class Pair:
         )
 
     def is_authority_until(self, end: datetime) -> bool:
-        """Return whether this is a CA made here that is good until ``end``."""
+        """Return whether this is a CA made here, as one is now, that is good until ``end``."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-        return constraints.value.ca and self.is_ours() and self._lasts_until(end)
+        return (
+            constraints.value.ca
+            and self.is_ours()
+            and self._lasts_until(end)
+            and not self.constrains_addresses()
+        )
+
+    def constrains_addresses(self) -> bool:
+        """Return whether this is a CA with a constraint that BoringSSL does not know."""
+        found = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
+        return any(
+            isinstance(name, x509.IPAddress) for name in found.value.permitted_subtrees or ()
+        )
 
     def fits(self, issuer: Pair, names: tuple[str, ...], end: datetime) -> bool:
         """Return whether ``issuer`` signed this leaf for ``names``, good until ``end``."""
@@ -119,7 +131,7 @@ def _is_label(label: str) -> bool:
 
 
 def authority(name: str, names: tuple[str, ...], begins: datetime, ends: datetime) -> Pair:
-    """Make a CA that can sign for ``names`` only: host names, IP addresses or networks."""
+    """Make a CA that can sign for those of ``names`` that are host names, and IP addresses."""
     key = ec.generate_private_key(ec.SECP256R1())
     # The serial number's own digits keep two CAs apart in a trust store.
     serial = x509.random_serial_number()
@@ -206,17 +218,11 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _permitted(names: tuple[str, ...]) -> list[x509.GeneralName]:
-    """Return what a CA may sign for: host names with all below them, addresses, networks."""
-    permitted: dict[x509.GeneralName, None] = {}
-    for name in names:
-        try:
-            permitted[x509.IPAddress(ipaddress.ip_network(name))] = None
-        except ValueError:
-            permitted[x509.DNSName(name.removeprefix("*."))] = None
-    # Of a kind of name that is not mentioned every name would be permitted.
-    kinds = {type(name) for name in permitted}
-    if x509.DNSName not in kinds:
-        permitted[x509.DNSName("none.invalid")] = None
-    if x509.IPAddress not in kinds:
-        permitted[x509.IPAddress(ipaddress.ip_network("::/128"))] = None
-    return list(permitted)
+    """Return what a CA may sign for: host names with all below them.
+
+    Of a kind of name that is not mentioned every name is permitted. So are IP addresses, as
+    BoringSSL refuses every certificate for one below a CA with a constraint on them.
+    """
+    named = [_general_name(name.removeprefix("*.")) for name in names]
+    hosts = [name for name in dict.fromkeys(named) if isinstance(name, x509.DNSName)]
+    return list(hosts or [x509.DNSName("none.invalid")])
