@@ -22,6 +22,7 @@ from h2wsgi.command.cli import main
 from h2wsgi.server import running
 from h2wsgi.tls.development import make_certificates
 from support.clients import find
+from support.peer import Peer
 
 APPLICATION = """
 def app(environ, start_response):
@@ -147,7 +148,8 @@ def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     config = seen["config"]
     assert seen["target"] == "web:app"
     assert seen["app"]({}, lambda *_: None) == [b"served"]
-    assert (config.cert, config.key, config.bind) == ("c", "k", ("localhost:1", "[::1]:2"))
+    assert (config.cert, config.key) == (str(folder / "c"), str(folder / "k"))
+    assert config.bind == ("localhost:1", "[::1]:2")
     assert (config.access_log, config.h2c) == (False, False)
     assert (config.threads, config.max_streams, config.max_fields) == (4, 9, 20)
 
@@ -177,7 +179,7 @@ def test_check_warns_of_an_expired_certificate_and_is_well(folder, capsys):
     arguments = ["web", "--check", "--cert", made.cert, "--key", made.key, "-b", "localhost:0"]
     assert main(arguments) == 0
     captured = capsys.readouterr()
-    assert "warning: The certificate certs/cert.crt expired on" in captured.err.replace("\\", "/")
+    assert f"warning: The certificate {folder / made.cert} expired on" in captured.err
     assert captured.out.endswith("Usable, with 1 warning.\n")
 
 
@@ -248,8 +250,8 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
         (["web", "--config", "no.toml"], "no.toml (--config) cannot be read", "Without --config"),
         (["wep"], "There is no module 'wep'.", "Did you mean web?"),
         (["web:ap"], "'web' has no attribute 'ap'.", "Did you mean web:app?"),
-        (["web", "--cert", "no.crt"], "The certificate no.crt (--cert) does not exist.", "Check"),
-        (["web", "--key", "k"], "The private key k (--key) has no certificate.", "Give its"),
+        (["web", "--cert", "/no.crt"], "The certificate /no.crt (--cert) does not exist.", "Check"),
+        (["web", "--key", "/k"], "The private key /k (--key) has no certificate.", "Give its"),
         (["web", "-b", "0.0.0.0:1"], "The address 0.0.0.0:1 (--bind) can be reached", "Give one"),
         (["--name", "x.test"], "--name, --expired and --wrong-host say what", "Add --make-cert"),
         (["--make-cert", "d", "--expired", "--wrong-host"], "--expired and --wrong-host", "Make"),
@@ -290,6 +292,49 @@ def test_closed_standard_descriptors_are_not_given_to_sockets(folder):
     done = subprocess.run(["sh", "-c", command], env=environment)
     assert done.returncode == 0
     assert (folder / "seen").read_text() == "[True, True, True]"
+
+
+MOVING = """
+import os
+os.mkdir("elsewhere")
+os.chdir("elsewhere")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a Unix socket is one of the paths")
+@pytest.mark.parametrize("source", ["command line", "environment", "file"])
+def test_relative_paths_stay_where_they_were_if_the_application_moves(folder, source, monkeypatch):
+    made = make_certificates("certs")
+    (folder / "web.py").write_text(MOVING + APPLICATION)
+    options = {
+        "app_dir": ".", "bind": "unix:run.sock", "bind_h2c": "127.0.0.1:0",
+        "cert": "certs/cert.crt", "key": "certs/cert.key",
+        "client_ca": "certs/ca.crt", "client_cert": "optional",
+        "access_log_file": "access.log", "trace_file": "trace.jsonl",
+    }  # fmt: skip
+    if source == "environment":
+        for name, value in options.items():
+            monkeypatch.setenv(f"H2WSGI_{name.upper()}", value)
+    elif source == "file":
+        rows = (f"{name} = {json.dumps(value)}\n" for name, value in options.items())
+        (folder / "h2wsgi.toml").write_text("".join(rows))
+    monkeypatch.setenv("SSLKEYLOGFILE", "keys.log")
+    typed = (f"--{name.replace('_', '-')}={value}" for name, value in options.items())
+    arguments = tuple(typed) if source == "command line" else ()
+    server = spawn("web:app", "--log-format", "json", *arguments, cwd=folder)
+    try:
+        lines = [json.loads(server.stderr.readline()) for _ in range(2)]
+        assert lines[1]["event"] == "ready", lines
+        with Peer.connect(str(folder / "run.sock"), ca_file=made.ca) as peer:
+            assert peer.get().body == b"served"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=QUICK)
+    assert server.returncode == 0
+    assert list((folder / "elsewhere").iterdir()) == []
+    for name in ("access.log", "trace.jsonl", "keys.log"):
+        assert (folder / name).stat().st_size > 0
+    assert not (folder / "run.sock").exists()
 
 
 def test_a_mistyped_variable_is_a_sentence_and_a_hint(refused, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def error_of(function: Any, *args: Any, **options: Any) -> ConfigurationError:
         ({"idle_timeout": 3}, "idle_timeout", 3.0),
         ({"tls_min": "1.3"}, "tls_min", "1.3"),
         ({"tls_min": 1.3}, "tls_min", "1.3"),
-        ({"cert": "c.pem"}, "cert", "c.pem"),
+        ({"cert": "/c.pem"}, "cert", "/c.pem"),
     ],
 )
 def test_values_are_read_as_people_write_them(values, name, expected):
@@ -146,3 +147,39 @@ def test_what_other_servers_call_it_gets_a_true_hint():
 
 def test_a_file_may_be_named_as_a_path(tmp_path):
     assert Config.build(cert=tmp_path / "cert.crt").cert == str(tmp_path / "cert.crt")
+
+
+def test_paths_are_kept_as_they_are_from_the_root(tmp_path, monkeypatch):
+    names = ("app_dir", "cert", "key", "client_ca", "access_log_file", "trace_file")
+    files = {field.name for field in dataclasses.fields(Config)
+             if field.metadata["metavar"] in ("FILE", "DIR")}  # fmt: skip
+    assert files == set(names)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for config in (
+        Config(**dict.fromkeys(names, "a/../b")),
+        Config.build(**dict.fromkeys(names, "b")),
+    ):
+        assert {getattr(config, name) for name in names} == {str(tmp_path / "b")}
+    config = Config(bind=("unix:x", "localhost:1", "unix:/y"), bind_h2c=("unix:~/z", "unix:"))
+    assert config.bind == (f"unix:{tmp_path}/x", "localhost:1", "unix:/y")
+    assert config.bind_h2c == (f"unix:{tmp_path}/home/z", "unix:")
+    assert Config(access_log_file="-").access_log_file == "-"
+    assert Config(root_path="shop").root_path == "shop"
+
+
+def test_a_sockets_path_stays_relative_where_only_that_is_short_enough(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    assert Config(bind=("unix:run.sock",)).bind == ("unix:run.sock",)
+
+
+def test_a_current_folder_that_is_gone_is_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for option, value, path in (("cert", "c.crt", "c.crt"), ("bind", "unix:x", "x")):
+        error = error_of(Config.build, **{option: value})
+        assert str(error).startswith(f"The path {path} (--{option}) starts at the current folder,")
+        assert error.hint.startswith("Give the whole path")

@@ -288,7 +288,8 @@ def serve(settings: Settings) -> int:
     # Imported before the application's folder is importable, which may have a module of that name.
     from ..server import running
 
-    return running.run(_load(settings), settings.config, target=settings.target)
+    application = running.load_application(settings.target, settings.config)
+    return running.run(application, settings.config, target=settings.target)
 
 
 def check_settings(settings: Settings) -> int:
@@ -296,7 +297,7 @@ def check_settings(settings: Settings) -> int:
     from ..log.logs import check_file, printable
     from ..server.banner import certificate_lines
     from ..server.listeners import open_listeners
-    from ..server.running import loop_factory
+    from ..server.running import load_application, loop_factory
     from ..tls.context import resolve
 
     config = settings.config
@@ -316,7 +317,7 @@ def check_settings(settings: Settings) -> int:
     for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
         for listener in open_listeners(addresses, tls=is_tls):
             listener.close()
-    application = _load(settings)
+    application = load_application(settings.target, config)
     loop_factory(config.loop)
     lines = [
         f"{settings.target} is a WSGI application ({type(application).__name__}).",
@@ -331,13 +332,6 @@ def check_settings(settings: Settings) -> int:
         click.echo(f"h2wsgi: warning: {printable(warning)}", err=True)
     click.echo("Usable, with 1 warning." if warning else "All is well.")
     return 0
-
-
-def _load(settings: Settings) -> Any:
-    from ..server.loading import load
-
-    config = settings.config
-    return load(settings.target, app_dir=config.app_dir, factory=config.factory)
 
 
 def make_certificate(

@@ -1,15 +1,21 @@
 """``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N``: what an address says.
 
-Pure but for :func:`check_host`, which blocks in name resolution.
+Pure but for :func:`from_the_root`, which asks for the current folder, and :func:`check_host`, which
+blocks in name resolution.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 
 from ..errors import ConfigurationError
+from .options import absolute
+
+SOCKET_PATH = 107
+"""Octets that the path of a Unix socket may have, on Linux; other systems have fewer."""
 
 
 def check_addresses(addresses: tuple[str, ...]) -> None:
@@ -32,6 +38,19 @@ def check_addresses(addresses: tuple[str, ...]) -> None:
                 "Give it once: an address is served over TLS or in cleartext, not both.",
             )
         seen.add(key)
+
+
+def from_the_root(address: str) -> str:
+    """Return an address with the path in it, if there is one, as it is from the root.
+
+    Raises:
+        ConfigurationError: there is no current folder.
+    """
+    if not address.startswith("unix:"):
+        return address
+    path = absolute(address.removeprefix("unix:"), "--bind")
+    # A relative path may be short enough for a socket where the whole one is not.
+    return f"unix:{path}" if len(os.fsencode(path)) <= SOCKET_PATH else address
 
 
 def check_host(address: str) -> None:

@@ -2,7 +2,8 @@
 
 The command line, the ``H2WSGI_...`` environment variables, the TOML keys and the table in
 docs/options.md are all made from the fields of :class:`Config`. Times are seconds, sizes are
-octets. Pure; any thread. The invariant: a server can run with any Config that exists.
+octets, paths are absolute. Any thread. The invariant: a server can run with any Config that exists,
+wherever the current folder is by then.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from ..errors import ConfigurationError
+from .addresses import from_the_root
 from .fault_rules import parse_rules
-from .options import Source, check_range, convert, option, option_name, unknown_name
+from .options import Source, absolute, check_range, convert, option, option_name, unknown_name
 
 GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Tools", "Limits", "Timeouts")
 
@@ -370,6 +372,12 @@ class Config:
             else:  # This is how a frozen dataclass sets its own fields.
                 kept = convert(field, kind, value, field.name)
                 object.__setattr__(self, field.name, kept)
+            if field.metadata["metavar"] in ("FILE", "DIR") and value != "-":
+                kept = absolute(getattr(self, field.name), "--" + field.name.replace("_", "-"))
+                object.__setattr__(self, field.name, kept)
+        for name in ("bind", "bind_h2c"):
+            kept = tuple(map(from_the_root, getattr(self, name)))
+            object.__setattr__(self, name, kept)
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:

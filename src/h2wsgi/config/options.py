@@ -100,6 +100,23 @@ class Source:
         return self.describe(name) if self.label in ("command line", "environment") else name
 
 
+def absolute(path: str, where: str) -> str:
+    """Return a path as it is from the root; ``~`` is the user's home. Empty stays empty.
+
+    An application may change the current folder while it is loaded.
+
+    Raises:
+        ConfigurationError: naming ``where``; there is no current folder.
+    """
+    try:
+        return os.path.abspath(os.path.expanduser(path)) if path else path
+    except OSError:
+        raise ConfigurationError(
+            f"The path {path} ({where}) starts at the current folder, which does not exist.",
+            "Give the whole path, or start in a folder that exists.",
+        ) from None
+
+
 def unknown_name(source: Source, key: str, known: Iterable[str]) -> ConfigurationError:
     """Return the error for an option nobody knows, with the nearest name as a hint."""
     hint = meant(key, known, source.name) or "See h2wsgi --help for every option."

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from ..config.addresses import descriptor_of, parse_host_port, unresolved
+from ..config.addresses import SOCKET_PATH, descriptor_of, parse_host_port, unresolved
 from ..errors import ConfigurationError
 
 BACKLOG = 1024
@@ -274,8 +274,8 @@ def _bind_error(address: str, port: int, error: OSError) -> ConfigurationError:
         hint = "Ports below 1024 need privileges." if 0 < port < 1024 else ""
         return ConfigurationError(f"The address {address} (--bind) may not be used.", hint)
     hint = ""
-    if address.startswith("unix:") and len(os.fsencode(address.removeprefix("unix:"))) > 107:
-        hint = "A socket's path has 107 octets at most; choose a shorter one."
+    if address.startswith("unix:") and len(os.fsencode(address)) > len("unix:") + SOCKET_PATH:
+        hint = f"A socket's path has {SOCKET_PATH} octets at most; choose a shorter one."
     return ConfigurationError(
         f"The address {address} (--bind) cannot be used: {error.strerror or error}.", hint
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from ..config.options import absolute
 from ..errors import LoadError
 
 DEFAULT_ATTRIBUTES = ("app", "application")
@@ -112,7 +113,7 @@ def _module_hint(path: Path, attribute: str) -> str:
 
 def make_importable(app_dir: str) -> str:
     """Put ``app_dir``, or the current folder, first on ``sys.path`` and return its full path."""
-    folder = os.path.abspath(app_dir or ".")
+    folder = absolute(app_dir or ".", "--app-dir")
     if not os.path.isdir(folder):
         raise LoadError(
             f"The folder {app_dir!r} (--app-dir) does not exist.",

@@ -23,7 +23,7 @@ from .._version import __version__
 from ..config.config import Config
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, command_log
-from ..tls.context import resolve
+from ..tls.context import resolve, settle_key_log
 from ..wsgi.runner import WSGIApplication
 from .banner import Endpoint, ready
 from .loading import load
@@ -324,9 +324,19 @@ class ServerThread:
             await self._stop.wait()
 
 
+def load_application(target: str, config: Config) -> WSGIApplication:
+    """Return the application that ``target`` names, imported as ``config`` says.
+
+    Raises:
+        LoadError: see :func:`~h2wsgi.server.loading.load`.
+    """
+    settle_key_log()
+    return load(target, app_dir=config.app_dir, factory=config.factory)
+
+
 def _application(app: WSGIApplication | str, config: Config) -> WSGIApplication:
     if isinstance(app, str):
-        return load(app, app_dir=config.app_dir, factory=config.factory)
+        return load_application(app, config)
     if config.factory:
         raise ConfigurationError(
             "factory applies to a target given as text, such as 'module:make_app'.",

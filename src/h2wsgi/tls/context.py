@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..config.addresses import check_addresses, check_host
 from ..config.config import Config
+from ..config.options import absolute
 from ..errors import CertificateError, ConfigurationError
 from .certificate import CertificateFacts, read_certificate
 
@@ -127,6 +128,12 @@ def _identity(
         return TLSIdentity(context, cert, _find_ca(cert, facts), facts)
     made, replaced = development.made, development.replaced
     return TLSIdentity(context, cert, development.ca, facts, True, made, replaced)
+
+
+def settle_key_log() -> None:
+    """Have the file for TLS secrets be the one that is meant now, wherever an application goes."""
+    if named := os.environ.get(KEY_LOG):
+        os.environ[KEY_LOG] = absolute(named, KEY_LOG)
 
 
 def _write_secrets(context: ssl.SSLContext, path: str) -> None:
