@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,53 @@ def test_a_path_that_is_too_long_for_a_socket_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="path too long") as raised:
         open_listeners((f"unix:{tmp_path}/{'x' * 120}",), tls=True)
     assert "107 octets" in raised.value.hint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such sockets")
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (
+            "nowhere/app.sock",
+            "The folder {}/nowhere of the address unix:{}/nowhere/app.sock (--bind) "
+            "does not exist.",
+        ),
+        (
+            "file/app.sock",
+            "The folder {}/file of the address unix:{}/file/app.sock (--bind) is not a folder.",
+        ),
+    ],
+)
+def test_a_path_without_its_folder_is_named(tmp_path: Path, path: str, sentence: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError) as raised:
+        open_listeners((f"unix:{tmp_path}/{path}",), tls=True)
+    assert str(raised.value) == sentence.replace("{}", str(tmp_path))
+    assert raised.value.hint.startswith("Make the folder first")
+
+
+@pytest.mark.parametrize(
+    ("address", "number", "hint"),
+    [
+        ("127.0.0.1:443", errno.EACCES, "Ports below 1024 need privileges"),
+        ("127.0.0.1:8443", errno.EACCES, ""),
+        ("unix:/run/app.sock", errno.EACCES, "Check the folder's owner and mode"),
+        ("127.0.0.1:8443", errno.EADDRINUSE, "Stop what listens there, or choose another; port 0"),
+        ("192.0.2.1:8443", errno.EADDRNOTAVAIL, "Name an address of this machine; 0.0.0.0"),
+        ("unix:", 0, "For example unix:/run/"),
+    ],
+)
+def test_each_refusal_of_an_address_has_its_hint(
+    address: str, number: int, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sockets, "_bound", refuse)
+    with pytest.raises(ConfigurationError, match=r"\(--bind\)") as raised:
+        open_listeners((address,), tls=True)
+    assert raised.value.hint.startswith(hint)
+    assert bool(raised.value.hint) == bool(hint)
 
 
 @pytest.fixture

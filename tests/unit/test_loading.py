@@ -118,22 +118,15 @@ def test_a_dot_for_a_colon_is_seen(project):
 
 
 @pytest.mark.parametrize(
-    "target", ["web:", ":app", "web:app(1)", "a b:c", "", ".web:app", "web:a:b"]
+    "target", ["web:", ":app", "web:app(1", "a b:c", "", ".web:app", "web:a:b", "web:1()"]
 )
 def test_a_target_of_another_form_is_refused(target):
-    assert "not of the form module:attribute" in str(error_of(target))
+    assert "not of the form module:" in str(error_of(target))
 
 
-@pytest.mark.parametrize("target", ["src/web.py:app", "web.py", "src/web"])
-def test_a_file_for_a_module_is_refused_with_the_way_to_write_it(target):
-    error = error_of(target)
-    assert "is a file" in str(error)
-    assert error.hint.startswith("Write web:app, with --app-dir")
-
-
-@pytest.mark.parametrize("target", ["shop/app", "shop/app.py", "shop/app.py:app"])
-def test_a_file_in_a_package_is_written_with_dots(target):
-    assert error_of(target).hint == "Write shop.app:app, or app:app with --app-dir shop."
+def test_a_module_with_a_dash_is_told_how_to_name_its_file():
+    hint = error_of("my-shop:app").hint
+    assert hint == "A module's name has no '-': name the file my_shop.py."
 
 
 def test_a_module_of_the_standard_library_is_told_from_ones_own(project):
@@ -145,14 +138,18 @@ def test_a_module_of_the_standard_library_is_told_from_ones_own(project):
 
 
 def test_a_folder_without_init_says_so(project):
-    folder = project(shop__in__web=APPLICATION.format(name="app"))
+    folder = project(shop__in__views="", shop__in__site=APPLICATION.format(name="application"))
     hint = error_of("shop", app_dir=folder).hint
     assert hint.startswith("shop is a folder without __init__.py;")
-    assert hint.endswith("such as shop.web:app.")
+    assert hint.endswith("such as shop.site:application.")
+    project(empty__in__views="")
+    assert error_of("empty", app_dir=folder).hint.endswith("such as empty.views:app.")
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
     assert "(--app-dir) does not exist" in str(error_of("web", app_dir=str(tmp_path / "no")))
+    (tmp_path / "file").write_text("")
+    assert "(--app-dir) is not a folder" in str(error_of("web", app_dir=str(tmp_path / "file")))
 
 
 def test_a_missing_attribute_is_named_with_near_ones(project):
@@ -166,9 +163,9 @@ def test_a_missing_attribute_is_named_with_near_ones(project):
 def test_without_a_near_name_what_looks_like_an_application_is_suggested(project):
     flask_like = "class F:\n  def __call__(self, environ, start_response): ...\nsite = F()\n"
     odd = "class Odd:\n  __signature__ = 3\n  __call__ = 3\nodd = Odd()\n"
-    folder = project(web=APPLICATION.format(name="shop") + flask_like + odd, empty="")
-    assert error_of("web", app_dir=folder).hint == "Did you mean web:shop or web:site?"
-    assert error_of("web:xyz", app_dir=folder).hint == "Did you mean web:shop or web:site?"
+    folder = project(site2=APPLICATION.format(name="shop") + flask_like + odd, empty="")
+    assert error_of("site2", app_dir=folder).hint == "Did you mean site2:shop or site2:site?"
+    assert error_of("site2:xyz", app_dir=folder).hint == "Did you mean site2:shop or site2:site?"
     assert error_of("empty", app_dir=folder).hint.startswith("Name the application after")
 
 
@@ -207,9 +204,120 @@ def test_a_factory_given_as_an_application_is_recognised(project):
 
 
 def test_a_factory_that_cannot_be_called_is_refused(project):
-    folder = project(web="value = 3\ndef make(name): ...")
+    source = "value = 3\ndef make(name): ...\nasync def late(): ...\nclass Big:\n"
+    folder = project(web=source + "  def __init__(self, a): ...\n" + APPLICATION.format(name="app"))
     assert "is not callable" in str(error_of("web:value()", app_dir=folder))
-    assert "without arguments: make() missing 1" in str(error_of("web:make()", app_dir=folder))
+    error = error_of("web:make()", app_dir=folder)
+    assert "without arguments: make() missing 1" in str(error)
+    assert error.hint == 'Give it its arguments: "web:make(...)".'
+    assert "with these arguments: make() takes 1" in str(error_of("web:make(1, 2)", app_dir=folder))
+    assert error_of("web:Big()", app_dir=folder).hint.startswith("Leave out --factory")
+    assert error_of("web:app()", app_dir=folder).hint.startswith("It is the application itself")
+    assert "a coroutine function" in str(error_of("web:late()", app_dir=folder))
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments"),
+    [
+        ("'prod'", (("prod",), {})),
+        ("'a:b()', -1, [1, {'x': None}]", (("a:b()", -1, [1, {"x": None}]), {})),
+        ("debug=True, ports=(1, 2)", ((), {"debug": True, "ports": (1, 2)})),
+    ],
+)
+def test_a_factory_is_called_with_the_literals_behind_it(project, written, arguments):
+    source = "def make(*args, **kwargs):\n  return lambda e, s: (args, kwargs)\n"
+    folder = project(web=f"{source}class inner:\n  make = staticmethod(make)\n")
+    for name in ("make", "inner.make"):
+        assert load(f"web:{name}({written})", app_dir=folder)({}, None) == arguments
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "hint"),
+    [
+        ("web:make(prod)", "The argument prod in", "If it is a text, it needs quotes: 'prod'."),
+        ("web:make(1 + x)", "The argument 1 + x in", "Write a text, a number"),
+        ("web:make(**{})", "The argument {} in", "Write a text, a number"),
+        ("web:make(*[1])", "The argument *[1] in", "Write a text, a number"),
+        ("web:make(1)(2)", "The target 'web:make(1)(2)' is not of the form module:factory", "For"),
+        ("web:make(=)", "The target 'web:make(=)' is not of the form module:factory", "For"),
+    ],
+)
+def test_what_is_no_literal_is_refused(target, error, hint):
+    found = error_of(target)
+    assert str(found).startswith(error)
+    assert found.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "sentence", "hint"),
+    [
+        (
+            "class app:\n  def __init__(self, x=1, y=2): ...\n  def __call__(self, e, s): ...",
+            "web",
+            "'web' is a class, and its instances are applications.",
+            "Name an instance, or add () to have one made.",
+        ),
+        (
+            "def app(config=None, testing=False): ...",
+            "web",
+            "'web' takes (config=None, testing=False), not the two arguments",
+            "If it returns the application, add () to the target or give --factory.",
+        ),
+        (
+            "async def app(environ, start_response): yield b''",
+            "web",
+            "'web' is asynchronous (async def), and a WSGI application is not.",
+            "Make it a function (def)",
+        ),
+        ("def app(scope): ...", "web", "'web' is an ASGI application", "Use an ASGI server"),
+        (
+            "class Dash: ...\napp = Dash()\napp.server = lambda environ, start_response: []",
+            "web:app",
+            "'web:app' is a Dash object, which is not callable.",
+            "Did you mean web:app.server?",
+        ),
+        (
+            "import sys\napp = sys.modules[__name__]\ndef site(environ, start_response): ...",
+            "web",
+            "'web' is a module, which is not callable.",
+            "Did you mean web:site?",
+        ),
+        ("import no_such_thing", "web", "Importing 'web' raised ModuleNotFound", "h2wsgi runs in"),
+        ("from . import x", "web", "Importing 'web' raised ImportError.", "Name the module with"),
+        ("def create_app(): ...", "web", "'web' has neither", "Did you mean web:create_app()?"),
+        ("async def run(environ, start_response): ...", "web:x", "'web' has no", "Name the app"),
+    ],
+)
+def test_what_is_no_application_is_told_what_it_is(project, source, target, sentence, hint):
+    error = error_of(target, app_dir=project(web=source))
+    assert str(error).startswith(sentence)
+    assert error.hint.startswith(hint)
+
+
+def test_optional_arguments_are_no_reason_to_refuse_an_application(project):
+    folder = project(web="def app(environ=None, start_response=None): return [b'optional']")
+    assert answer_of(load("web:app", app_dir=folder)) == b"optional"
+
+
+def test_djangos_two_modules_are_told_apart(project):
+    folder = project(
+        mysite__in____init__="", mysite__in__asgi="async def application(a, b, c): ..."
+    )
+    hint = error_of("mysite.asgi:application", app_dir=folder).hint
+    assert hint == "Did you mean mysite.wsgi:application? Or use a2wsgi."
+
+
+@pytest.mark.parametrize("target", ["mysite", "manage"])
+def test_a_project_is_told_where_its_application_is(project, target):
+    folder = project(
+        manage="def main(): ...",
+        mysite__in____init__="",
+        mysite__in__settings="",
+        mysite__in__wsgi="from x import y\napplication = y()",
+    )
+    error = error_of(target, app_dir=folder)
+    assert str(error) == f"{target!r} has neither 'app' nor 'application'."
+    assert error.hint == "Did you mean mysite.wsgi:application?"
 
 
 def test_the_traceback_of_an_import_begins_at_the_users_frame(project):

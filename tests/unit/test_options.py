@@ -9,6 +9,7 @@ import pytest
 
 from h2wsgi.config.config import Config
 from h2wsgi.config.options import Source
+from h2wsgi.config.other_servers import BY_NAME, HINTS
 from h2wsgi.errors import ConfigurationError
 
 
@@ -29,10 +30,23 @@ def error_of(function: Any, *args: Any, **options: Any) -> ConfigurationError:
         ({"access_log": False}, "access_log", False),
         ({"max_body": "10 MiB"}, "max_body", 10 * 1024**2),
         ({"max_body": "4k"}, "max_body", 4096),
+        ({"max_body": "10MB"}, "max_body", 10 * 1024**2),
+        ({"max_body": "64 kib"}, "max_body", 65_536),
+        ({"max_body": "1.5G"}, "max_body", 3 * 512 * 1024**2),
+        ({"max_body": "512B"}, "max_body", 512),
+        ({"max_body": "1_000"}, "max_body", 1000),
         ({"max_body": 7}, "max_body", 7),
         ({"threads": "8"}, "threads", 8),
         ({"idle_timeout": "2.5"}, "idle_timeout", 2.5),
         ({"idle_timeout": 3}, "idle_timeout", 3.0),
+        ({"idle_timeout": "1e2"}, "idle_timeout", 100.0),
+        ({"idle_timeout": "500ms"}, "idle_timeout", 0.5),
+        ({"idle_timeout": "10s"}, "idle_timeout", 10.0),
+        ({"idle_timeout": "2m"}, "idle_timeout", 120.0),
+        ({"idle_timeout": "1h30m"}, "idle_timeout", 5400.0),
+        ({"idle_timeout": " 1 Day 2 hours "}, "idle_timeout", 93_600.0),
+        ({"log_level": "INFO"}, "log_level", "info"),
+        ({"loop": " UVLoop"}, "loop", "uvloop"),
         ({"tls_min": "1.3"}, "tls_min", "1.3"),
         ({"tls_min": 1.3}, "tls_min", "1.3"),
         ({"cert": "/c.pem"}, "cert", "/c.pem"),
@@ -50,17 +64,26 @@ def test_values_are_read_as_people_write_them(values, name, expected):
         ("threads", "8KiB", "is not a whole number."),
         ("threads", 0, "is 0, but at least 1 is needed."),
         ("max_body", "lots", "is not a number of octets, such as 65536 or 64KiB."),
-        ("idle_timeout", "nan", "is not a number of seconds."),
-        ("idle_timeout", "10s", "is not a number of seconds."),
-        ("idle_timeout", True, "is not a number of seconds."),
-        ("idle_timeout", 10**400, "is not a number of seconds."),
+        ("max_body", "0.3K", "is not a number of octets, such as 65536 or 64KiB."),
+        ("max_body", "5X", "is not a number of octets, such as 65536 or 64KiB."),
+        ("max_body", "", "is not a number of octets, such as 65536 or 64KiB."),
+        ("idle_timeout", "nan", "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", "2months", "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", "1m30", "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", "m", "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", "1:30 m", "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", "-2m", "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", "", "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", True, "is not a number of seconds, such as 30, 500ms or 2m."),
+        ("idle_timeout", 10**400, "is not a number of seconds, such as 30, 500ms or 2m."),
         ("idle_timeout", -1, "is -1.0, but at least 0 seconds is needed."),
         ("h2c", "maybe", "is not true or false."),
         ("h2c", 1, "is not true or false."),
         ("cert", 3, "is not text."),
         ("cert", "a\0b", "is not text."),
-        ("bind", 3, "is not a list of texts."),
-        ("bind", [3], "is not a list of texts."),
+        ("bind", 3, "is not an address, or a list of them."),
+        ("bind", [3], "is not an address, or a list of them."),
+        ("fault", [3], "is not a list of texts."),
         ("tls_min", "1.1", "is not one of 1.2, 1.3."),
         ("tls_min", True, "is not one of 1.2, 1.3."),
     ],
@@ -74,6 +97,8 @@ def test_a_bad_value_is_refused_with_the_place_and_what_would_do(name, value, se
 
 def test_a_bad_choice_is_refused_with_the_nearest():
     assert error_of(Config.build, log_level="Warnings").hint == "Did you mean 'warning'?"
+    assert error_of(Config.build, log_level="WARN").hint == "Did you mean 'warning'?"
+    assert error_of(Config.build, tls_min="TLSv1.3").hint == "Did you mean '1.3'?"
     assert error_of(Config.build, log_level="x").hint == "The default is info."
 
 
@@ -124,13 +149,53 @@ def test_a_window_that_is_too_large_is_a_sentence_with_its_unit():
     ("name", "value", "hint"),
     [
         ("idle_timeout", "x", "The default is 120 seconds."),
-        ("bind", 3, "See h2wsgi --help."),
+        ("idle_timeout", "never", "0 turns it off. The default is 120 seconds."),
+        ("max_body", "unlimited", "0 turns it off. The default is 0 octets."),
+        ("min_rate", "off", "0 turns it off. The default is 240."),
+        ("threads", "off", "The default is 128."),
+        ("graceful_timeout", "off", "The default is 30 seconds."),
+        ("bind", 9310, 'Did you mean bind = "localhost:9310"?'),
+        ("bind", ["[::1]:1", 9310], 'Did you mean bind = "localhost:9310"?'),
+        ("bind_h2c", 9310, 'Did you mean bind_h2c = "localhost:9310"?'),
+        (
+            "bind",
+            True,
+            'For example bind = "localhost:8443", or several: ["localhost:8443", "[::1]:9443"].',
+        ),
         ("tls_min", "1.1", "The default is 1.2."),
-        ("cert", 3, "The default is none."),
+        ("cert", 3, 'Put it in quotes: "3".'),
+        ("cert", ["a"], "The default is none."),
+        ("h2c", 1, "Write true."),
+        ("access_log", "requests.log", "access_log_file takes the name of a file."),
     ],
 )
 def test_a_hint_has_the_words_of_help(name, value, hint):
     assert error_of(Config.build, **{name: value}).hint == hint
+
+
+def test_every_hint_for_a_name_of_another_server_names_options_that_exist():
+    known = {field.name for field in dataclasses.fields(Config)}
+    assert not known & set(BY_NAME)
+    assert len(BY_NAME) == sum(len(names.split()) for names, _ in HINTS)
+    for name, hint in BY_NAME.items():
+        error = error_of(Config.merge, [Source("argument", {name: 1})])
+        assert error.hint == hint.replace("{", "").replace("}", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        (
+            "server",
+            {"threads": 3},
+            "Options stand at the top of the file, or in [tool.h2wsgi], and",
+        ),
+        ("check", True, "It is for the command line alone: --check."),
+        ("make-cert", "x", "It is for the command line alone: --make-cert."),
+    ],
+)
+def test_what_a_file_cannot_have_is_refused_with_the_reason(name, value, hint):
+    assert error_of(Config.merge, [Source("h2wsgi.toml", {name: value})]).hint.startswith(hint)
 
 
 def test_what_other_servers_call_it_gets_a_true_hint():
@@ -138,6 +203,14 @@ def test_what_other_servers_call_it_gets_a_true_hint():
         ("port", "--bind takes both, as HOST:PORT."),
         ("workers", "There is one process; --threads"),
         ("reload", "There is no such thing"),
+        ("timeout", "--request-timeout bounds a request, --read-timeout and --write-timeout"),
+        ("keep-alive", "--idle-timeout says how long"),
+        ("chdir", "--app-dir takes the folder"),
+        ("user", "h2wsgi stays who starts it"),
+        ("pid", "There is no such file"),
+        ("umask", "Set it before the start"),
+        ("forwarded-allow-ips", "What a proxy says of its client is for the application"),
+        ("worker-class", "Each request has a thread; --threads"),
         ("certificate", "--cert takes"),
         ("ssl-keyfile", "--key takes"),
     ):

@@ -14,6 +14,8 @@ import socket
 from ..errors import ConfigurationError
 from .options import absolute
 
+MAX_PORT = 65535
+SERVICES = {"http": 80, "https": 443}
 SOCKET_PATH = 107
 """Octets that the path of a Unix socket may have, on Linux; other systems have fewer."""
 
@@ -86,7 +88,13 @@ def parse_host_port(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     valid_host = _is_ipv6(host[1:-1]) if bracketed else not set(host) & set(":/[] ")
-    if not colon or not valid_host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    is_number = port.isascii() and port.isdigit()
+    if colon and valid_host and is_number and (len(port) > 5 or int(port) > MAX_PORT):
+        raise ConfigurationError(
+            f"The address {address} (--bind) has a port that does not exist.",
+            f"Ports go up to {MAX_PORT}; 0 takes a free one.",
+        )
+    if not colon or not valid_host or not is_number or host == "fd":
         raise ConfigurationError(
             f"The address {address} (--bind) is not HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N.",
             _address_hint(address),
@@ -108,8 +116,23 @@ def _address_hint(address: str) -> str:
     if scheme:
         authority = rest.partition("/")[0]
         return f"Leave out the scheme: {authority if ':' in authority else authority + ':8443'}."
-    if address.isascii() and address.isdigit() and int(address) <= 65535:
+    if address.isascii() and address.isdigit() and len(address) < 6 and int(address) <= MAX_PORT:
         return f"Did you mean localhost:{address}?"
+    if number := re.fullmatch(r"fd[:@]/{0,3}(\d+)", address, re.ASCII):
+        return f"Did you mean fd://{number[1]}?"
+    if address.startswith(("/", "./", "../", "~")) or address.endswith((".sock", ".socket")):
+        return f"Did you mean unix:{address}?"
+    if found := re.fullmatch(r"([\w.-]+|\[[\w:.]+\])[:\s]\s*(\d+)/?", address.strip(), re.ASCII):
+        if found[1].startswith("[") and not _is_ipv6(found[1][1:-1]):
+            return f"{found[1][1:-1]} is no IPv6 address."
+        return f"Did you mean {found[1]}:{found[2]}?"
+    host, _, port = address.rpartition(":")
+    if _is_ipv6(host) and re.fullmatch(r"\d{2,5}", port, re.ASCII):
+        return f"Did you mean [{host}]:{port}?"
+    if port in SERVICES and ":" not in host:
+        return f"Did you mean {host}:{SERVICES[port]}?"
+    if host and not port and ":" not in host:
+        return f"Did you mean {host}:8443?"
     if _is_ipv6(inner := address.strip("[]")):
         return f"Did you mean [{inner}]:8443?"
     if address == "*" or re.fullmatch(r"[a-zA-Z][\w.-]*|\d+(\.\d+){3}", address, re.ASCII):

@@ -438,7 +438,7 @@ class Config:
                     origins[name] = source
                     merged[name] = convert(known[name], option_types()[name], raw, where)
                 elif name not in besides:
-                    raise unknown_name(source, key, (*known, *besides))
+                    raise unknown_name(source, key, (*known, *besides), raw)
         _check_threads(merged, origins)
         if "client_cert" in merged and "client_ca" not in merged:
             raise _client_cert_alone()

@@ -11,35 +11,41 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from ..errors import ConfigurationError
+from .other_servers import BY_NAME
 
-UNITS = {"KIB": 1024, "MIB": 1024**2, "GIB": 1024**3, "K": 1024, "M": 1024**2, "G": 1024**3}
+SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+SIZE = re.compile(r"([\d_]+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.ASCII)
+"""A size, in capitals: 65536, 64K, 64KB and 64KiB are the same."""
+DURATIONS: dict[str, float] = {
+    unit: seconds
+    for units, seconds in (
+        ("ms msec millisecond milliseconds", 0.001),
+        ("s sec secs second seconds", 1),
+        ("m min mins minute minutes", 60),
+        ("h hr hrs hour hours", 3600),
+        ("d day days", 86_400),
+    )
+    for unit in units.split()
+}
+DURATION_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]+)\s*", re.ASCII)
+"""A part of a time with its unit: 500ms, 2m, 1h 30m, 10 seconds."""
+OFF = ("off", "none", "never", "no", "false", "inf", "infinite", "unlimited", "disabled", "-1")
+"""What people write for a limit or a timeout that they do not want."""
 WORDS = {"1": True, "true": True, "yes": True, "on": True}
-MEANT = (
-    (("port", "host", "p", "listen", "address"), "{bind} takes both, as HOST:PORT."),
-    (
-        ("workers", "w", "worker", "processes", "process"),
-        "There is one process; {threads} says how many requests it works on at once.",
-    ),
-    (("reload", "debug"), "There is no such thing; start h2wsgi again after a change."),
-    (
-        ("certificate", "ssl_certfile", "ssl_cert", "tls_cert", "cert_file"),
-        "{cert} takes the certificate.",
-    ),
-    (
-        ("private_key", "ssl_keyfile", "ssl_key", "tls_key", "key_file"),
-        "{key} takes the private key.",
-    ),
-    (("app", "application", "module"), "The application is named alone: h2wsgi module:app."),
-)
-"""Option names of other servers, and the option that does the same here."""
-NEAR = 0.75
 WORDS |= {"0": False, "false": False, "no": False, "off": False}
+COMMAND_ONLY = (
+    "check", "config", "expired", "help", "make_cert", "print_config", "version", "wrong_host"
+)  # fmt: skip
+"""Options that no file may have, and but for ``config`` no variable."""
+NEAR = 0.75
 
 
 def option(
@@ -117,21 +123,24 @@ def absolute(path: str, where: str) -> str:
         ) from None
 
 
-def unknown_name(source: Source, key: str, known: Iterable[str]) -> ConfigurationError:
+def unknown_name(
+    source: Source, key: str, known: Iterable[str], raw: Any = None
+) -> ConfigurationError:
     """Return the error for an option nobody knows, with the nearest name as a hint."""
     hint = meant(key, known, source.name) or "See h2wsgi --help for every option."
+    if isinstance(raw, Mapping):
+        hint = "Options stand at the top of the file, or in [tool.h2wsgi], and in no other table."
+    elif option_name(key) in COMMAND_ONLY:
+        hint = f"It is for the command line alone: --{key.replace('_', '-')}."
     return ConfigurationError(f"{source.describe(key)} is not an option of h2wsgi.", hint)
 
 
 def meant(key: str, known: Iterable[str], spelled: Callable[[str], str]) -> str:
     """Return a hint for ``key``, which is no option; empty if no option is like it."""
     name = option_name(key.lstrip("-")).lower()
-    for others, hint in MEANT:
-        if name in others:
-            return hint.format_map(
-                {key: spelled(key) for key in ("bind", "threads", "cert", "key")}
-            )
     names = {option_name(other.lstrip("-")) for other in known}
+    if (hint := BY_NAME.get(name)) is not None:
+        return hint.format_map({name: spelled(name) for name in names})
     near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=NEAR)
     return f"Did you mean {spelled(near[0])}?" if near else ""
 
@@ -208,7 +217,9 @@ def accepted(kind: Any, field: dataclasses.Field[Any]) -> str:
     if field.metadata["unit"] == "octets":
         return "a number of octets, such as 65536 or 64KiB"
     if field.metadata["unit"]:
-        return f"a number of {field.metadata['unit']}"
+        return f"a number of {field.metadata['unit']}, such as 30, 500ms or 2m"
+    if field.metadata["metavar"] == "ADDRESS":
+        return "an address, or a list of them"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return names.get(kind, "a list of texts")
 
@@ -219,13 +230,13 @@ def _convert(kind: Any, unit: str, raw: Any) -> Any:
     if kind is int:
         return _to_int(raw, sizes=unit == "octets")
     if kind is float:
-        return _to_float(raw)
+        return _to_seconds(raw)
     if kind is str:
         # A library call may name a file as a Path.
         return _to_str(os.fspath(raw) if isinstance(raw, os.PathLike) else raw)
     if typing.get_origin(kind) is Literal:
         # In TOML people write `tls_min = 1.2`, which is a number.
-        text = str(raw) if isinstance(raw, float) else _to_str(raw)
+        text = str(raw) if isinstance(raw, float) else _to_str(raw).strip().lower()
         if text not in typing.get_args(kind):
             raise ValueError
         return text
@@ -258,25 +269,33 @@ def _known_word(word: str) -> str:
     return word
 
 
-def _to_float(raw: Any) -> float:
+def _to_seconds(raw: Any) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         raise TypeError
-    value = float(raw)
+    value = _duration(raw) if isinstance(raw, str) and raw.strip()[-1:].isalpha() else float(raw)
     if not math.isfinite(value):
         raise ValueError
     return value
 
 
+def _duration(text: str) -> float:
+    parts = DURATION_PART.findall(text.strip().lower())
+    if DURATION_PART.sub("", text.strip().lower()):
+        raise ValueError
+    if not all(unit in DURATIONS for _, unit in parts):
+        raise ValueError
+    return math.fsum(float(number) * DURATIONS[unit] for number, unit in parts)
+
+
 def _to_int(raw: Any, *, sizes: bool) -> int:
+    if isinstance(raw, str) and sizes and (found := SIZE.fullmatch(raw.strip().upper())):
+        number, unit = found.groups()
+        octets = Fraction(number) * SIZES[unit]
+        if octets.denominator != 1:
+            raise ValueError
+        return int(octets)
     if isinstance(raw, str):
-        text = raw.strip().upper()
-        factor = 1
-        if sizes:
-            for suffix, factor_of in UNITS.items():
-                if text.endswith(suffix):
-                    text, factor = text.removesuffix(suffix).strip(), factor_of
-                    break
-        return int(text) * factor
+        return int(raw.strip())
     if isinstance(raw, bool) or not isinstance(raw, int):
         raise TypeError
     return raw
@@ -291,10 +310,30 @@ def _to_strings(raw: Any) -> tuple[str, ...]:
 
 
 def _hint(kind: Any, field: dataclasses.Field[Any], raw: Any) -> str:
-    if typing.get_origin(kind) is Literal and isinstance(raw, str) and raw.isalpha():
-        near = difflib.get_close_matches(raw.lower(), typing.get_args(kind), n=1)
+    word = raw.strip().lower() if isinstance(raw, str) else ""
+    if typing.get_origin(kind) is Literal and not word.replace(".", "").isdigit():
+        near = difflib.get_close_matches(word, typing.get_args(kind), n=1)
         if near:
             return f"Did you mean {near[0]!r}?"
     if field.metadata["secret"]:
         return "Put it in quotes."
+    if kind == tuple[str, ...] and field.metadata["metavar"] == "ADDRESS":
+        return _address_hint(field.name, raw)
+    if word in OFF and re.search("0 = off|0 for no limit", field.metadata["help"]):
+        return f"0 turns it off. {default_hint(field)}"
+    if field.name == "access_log" and isinstance(raw, str):
+        return "access_log_file takes the name of a file."
+    if kind is bool and isinstance(raw, int):
+        return f"Write {'true' if raw else 'false'}."
+    if kind is str and isinstance(raw, int | float):
+        return f'Put it in quotes: "{raw}".'
     return default_hint(field)
+
+
+def _address_hint(name: str, raw: Any) -> str:
+    """Return what was probably meant by an address that is no text, as in TOML."""
+    items = raw if isinstance(raw, list | tuple) else [raw]
+    for item in items:
+        if isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= 65535:
+            return f'Did you mean {name} = "localhost:{item}"?'
+    return f'For example {name} = "localhost:8443", or several: ["localhost:8443", "[::1]:9443"].'

@@ -160,7 +160,9 @@ def _open_unix(path: str, tls: bool) -> Listener:
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigurationError("Unix sockets (--bind unix:PATH) do not exist on this system.")
     if not path:
-        raise ConfigurationError("The address unix: (--bind) names no path.")
+        raise ConfigurationError(
+            "The address unix: (--bind) names no path.", "For example unix:/run/h2wsgi.sock."
+        )
     try:
         with _one_at_a_time(os.path.dirname(path) or "."):
             _remove_stale(path)
@@ -271,9 +273,24 @@ def _bind_error(address: str, port: int, error: OSError) -> ConfigurationError:
         hint += "." if address.startswith("unix:") else "; port 0 takes a free one."
         return ConfigurationError(f"The address {address} (--bind) is in use.", hint)
     if error.errno in (errno.EACCES, errno.EPERM):
-        hint = "Ports below 1024 need privileges." if 0 < port < 1024 else ""
+        hint = ""
+        if 0 < port < 1024:
+            hint = "Ports below 1024 need privileges, as systemd gives by AmbientCapabilities="
+            hint += "CAP_NET_BIND_SERVICE; 8443 needs none."
+        elif address.startswith("unix:"):
+            hint = "Check the folder's owner and mode, and who runs h2wsgi."
         return ConfigurationError(f"The address {address} (--bind) may not be used.", hint)
+    if address.startswith("unix:") and error.errno in (errno.ENOENT, errno.ENOTDIR):
+        folder = os.path.dirname(address.removeprefix("unix:")) or "."
+        if not os.path.isdir(folder):
+            missing = "is not a folder" if os.path.exists(folder) else "does not exist"
+            return ConfigurationError(
+                f"The folder {folder} of the address {address} (--bind) {missing}.",
+                "Make the folder first, or name a path in one that exists.",
+            )
     hint = ""
+    if error.errno == errno.EADDRNOTAVAIL:
+        hint = "Name an address of this machine; 0.0.0.0 is all of its IPv4 addresses, [::] IPv6."
     if address.startswith("unix:") and len(os.fsencode(address)) > len("unix:") + SOCKET_PATH:
         hint = f"A socket's path has {SOCKET_PATH} octets at most; choose a shorter one."
     return ConfigurationError(

@@ -15,16 +15,15 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from ..config.options import absolute
 from ..errors import LoadError
-
-DEFAULT_ATTRIBUTES = ("app", "application")
-ASGI_PARAMETERS = ["scope", "receive", "send"]
+from .checking import applications_in, check_wsgi, looks_wsgi
+from .finding import DEFAULT_ATTRIBUTES, FACTORIES, target_in, targets_below
+from .targets import Target, parse
 
 
 class ApplicationLoadError(LoadError):
@@ -33,39 +32,30 @@ class ApplicationLoadError(LoadError):
     ``traceback_text`` is the traceback without the frames of this package and of importlib.
     """
 
-    def __init__(self, message: str, traceback_text: str) -> None:
+    def __init__(self, message: str, traceback_text: str, hint: str = "") -> None:
         super().__init__(
-            message, "The traceback shows where, from the application's first line on."
+            message, hint or "The traceback shows where, from the application's first line on."
         )
         self.traceback_text = traceback_text
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A target taken apart. ``attributes`` is empty if the default names are meant."""
-
-    text: str
-    module: str
-    attributes: tuple[str, ...]
-    factory: bool
 
 
 def load(target: str, *, app_dir: str = "", factory: bool = False) -> Callable[..., Any]:
     """Return the WSGI application that ``target`` names.
 
-    ``target`` is ``module:attribute``, dotted on both sides, ``module:factory()``, or ``module``
-    alone, which means its ``app`` or ``application``. ``app_dir`` (the current folder if empty)
-    is put first on ``sys.path``. With ``factory`` the attribute is called for the application.
+    ``target`` is ``module:attribute``, dotted on both sides, ``module:factory()``, with literals
+    as arguments if need be, or ``module`` alone, which means its ``app`` or ``application``.
+    ``app_dir`` (the current folder if empty) is put first on ``sys.path``. With ``factory`` the
+    attribute is called for the application.
 
     Raises:
         LoadError: a sentence about what does not fit.
         ApplicationLoadError: the application's own import or its factory failed.
     """
-    parsed = parse(target, factory=factory)
     folder = make_importable(app_dir)
+    parsed = parse(target, factory=factory)
     module = _import(parsed, folder)
     try:
-        found = _find(parsed, module)
+        found = _find(parsed, module, folder)
     except ApplicationLoadError:
         raise
     except LoadError as error:
@@ -75,110 +65,18 @@ def load(target: str, *, app_dir: str = "", factory: bool = False) -> Callable[.
     return check_wsgi(parsed.text, found)
 
 
-def parse(target: str, *, factory: bool = False) -> Target:
-    """Take ``target`` apart.
-
-    Raises:
-        LoadError: it is not of the form ``module:attribute``.
-    """
-    text = target.strip()
-    module, colon, attribute = text.partition(":")
-    if attribute.endswith("()"):
-        attribute, factory = attribute.removesuffix("()"), True
-    if module.endswith(".py") or "/" in module or os.sep in module:
-        raise LoadError(
-            f"The target {text!r} is a file, but a module is needed.",
-            _module_hint(Path(module), attribute or "app"),
-        )
-    attributes = tuple(attribute.split(".")) if colon else ()
-    if not all(part.isidentifier() for part in (*module.split("."), *attributes)):
-        raise LoadError(
-            f"The target {text!r} is not of the form module:attribute.",
-            "For example myproject.web:app, or myproject.web:make_app() for a factory.",
-        )
-    return Target(text, module, attributes, factory)
-
-
-def _module_hint(path: Path, attribute: str) -> str:
-    """Return how to write the target that is in the file ``path``."""
-    packages = path.parts[:-1]
-    if packages and packages[0] != "src" and all(part.isidentifier() for part in packages):
-        dotted = ".".join((*packages, path.stem))
-        return (
-            f"Write {dotted}:{attribute}, "
-            f"or {path.stem}:{attribute} with --app-dir {path.parent.as_posix()}."
-        )
-    return f"Write {path.stem}:{attribute}, with --app-dir for the folder it is in."
-
-
 def make_importable(app_dir: str) -> str:
     """Put ``app_dir``, or the current folder, first on ``sys.path`` and return its full path."""
     folder = absolute(app_dir or ".", "--app-dir")
     if not os.path.isdir(folder):
+        missing = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise LoadError(
-            f"The folder {app_dir!r} (--app-dir) does not exist.",
+            f"The folder {app_dir!r} (--app-dir) {missing}.",
             "Name the folder that the application's module is in.",
         )
     if folder not in sys.path[:1]:
         sys.path.insert(0, folder)
     return folder
-
-
-def check_wsgi(text: str, found: object) -> Callable[..., Any]:
-    """Return ``found``, unless it cannot be a WSGI application.
-
-    Raises:
-        LoadError: ``found`` is not callable, is an ASGI application, or takes other arguments.
-    """
-    if not callable(found):
-        kind = "module" if isinstance(found, ModuleType) else f"{type(found).__name__} object"
-        article = "an" if kind[0].lower() in "aeiou" else "a"
-        raise LoadError(
-            f"{text!r} is {article} {kind}, which is not callable.",
-            "A WSGI application is a function or object called with (environ, start_response).",
-        )
-    try:
-        signature = inspect.signature(found)
-    except (ValueError, TypeError):
-        signature = None  # Functions written in C may have no signature.
-    names = [] if signature is None else list(signature.parameters)
-    if _is_asynchronous(found) or names[:3] == ASGI_PARAMETERS:
-        raise LoadError(
-            f"{text!r} is an ASGI application, and h2wsgi serves WSGI.",
-            "Use an ASGI server, or turn it into WSGI with a2wsgi.ASGIMiddleware.",
-        )
-    if signature is not None:
-        _check_signature(text, signature)
-    return found
-
-
-def _check_signature(text: str, signature: inspect.Signature) -> None:
-    try:
-        signature.bind(None, None)
-    except TypeError:
-        hint = "A WSGI application is called with (environ, start_response)."
-        if _fits(signature):
-            hint = "If it returns the application, add () to the target or give --factory."
-        raise LoadError(
-            f"{text!r} takes {signature}, not the two arguments of a WSGI application.", hint
-        ) from None
-
-
-def _fits(signature: inspect.Signature) -> bool:
-    try:
-        signature.bind()
-    except TypeError:
-        return False
-    return True
-
-
-def _is_asynchronous(found: object) -> bool:
-    return inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(_call_method(found))
-
-
-def _call_method(value: object) -> Any:
-    # Only the type is asked: a proxy such as Flask's `request` raises when it is touched.
-    return inspect.getattr_static(type(value), "__call__", None)
 
 
 def _import(target: Target, folder: str) -> ModuleType:
@@ -215,7 +113,9 @@ def _origin_hint(target: Target, module: ModuleType, folder: str) -> str:
     file = getattr(module, "__file__", None)
     if file is None and hasattr(module, "__path__"):
         inner = [found.name for found in pkgutil.iter_modules(module.__path__)]
-        example = f"{target.module}.{inner[0] if inner else 'module'}:app"
+        attributes = {n: target_in(Path(p, f"{n}.py")) for p in module.__path__ for n in inner}
+        likely = next((n for n, found in attributes.items() if found), inner[0] if inner else "")
+        example = f"{target.module}.{likely or 'module'}:{attributes.get(likely) or 'app'}"
         return f"{name} is a folder without __init__.py; name a module in it, such as {example}."
     if target.module not in sys.stdlib_module_names:
         return ""
@@ -225,9 +125,20 @@ def _origin_hint(target: Target, module: ModuleType, folder: str) -> str:
     return f"It is Python's own, imported from {place}; rename yours, if there is one."
 
 
-def _find(target: Target, module: ModuleType) -> object:
+def _nearby(module: ModuleType, folder: str) -> list[str]:
+    """Return targets in a package, or beside a script such as Django's manage.py."""
+    found = [
+        target
+        for path in getattr(module, "__path__", ())
+        for target in targets_below(path, module.__name__)
+    ]
+    found = found or targets_below(folder)
+    return [target for target in found if not target.startswith(f"{module.__name__}:")]
+
+
+def _find(target: Target, module: ModuleType, folder: str) -> object:
     if not target.attributes:
-        return _find_default(target, module)
+        return _find_default(target, module, folder)
     found: object = module
     owner = target.module
     for name in target.attributes:
@@ -247,11 +158,11 @@ def _attribute(owner: str, found: object, name: str) -> object:
     public = [other for other in dir(found) if not other.startswith("_")]
     near = difflib.get_close_matches(name, public, n=3)
     raise LoadError(
-        f"{owner!r} has no attribute {name!r}.", _suggest(owner, near or _applications(found))
+        f"{owner!r} has no attribute {name!r}.", _suggest(owner, near or applications_in(found))
     )
 
 
-def _find_default(target: Target, module: ModuleType) -> object:
+def _find_default(target: Target, module: ModuleType, folder: str) -> object:
     for name in DEFAULT_ATTRIBUTES:
         if hasattr(module, name):
             return getattr(module, name)
@@ -259,23 +170,11 @@ def _find_default(target: Target, module: ModuleType) -> object:
     near = [
         match for name in DEFAULT_ATTRIBUTES for match in difflib.get_close_matches(name, names)
     ]
-    raise LoadError(
-        f"{target.module!r} has neither 'app' nor 'application'.",
-        _suggest(target.module, near or _applications(module)),
-    )
-
-
-def _applications(found: object) -> list[str]:
-    """Return the names in ``found`` that look like WSGI applications by their parameters."""
-    return [name for name, value in getattr(found, "__dict__", {}).items() if _looks_wsgi(value)]
-
-
-def _looks_wsgi(value: object) -> bool:
-    call = value if isinstance(value, FunctionType) else _call_method(value)
-    try:
-        return call is not None and "start_response" in inspect.signature(call).parameters
-    except (ValueError, TypeError):
-        return False
+    near += [f"{name}()" for name in FACTORIES if callable(getattr(module, name, None))]
+    hint = _suggest(target.module, [*applications_in(module), *near])
+    if not hint.startswith("Did") and (nearby := _nearby(module, folder)):
+        hint = f"Did you mean {' or '.join(nearby[:3])}?"
+    raise LoadError(f"{target.module!r} has neither 'app' nor 'application'.", hint)
 
 
 def _suggest(owner: str, names: Iterable[str]) -> str:
@@ -286,20 +185,32 @@ def _suggest(owner: str, names: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(unique)}?"
 
 
-def _call_factory(target: Target, found: object) -> object:
+def _call_factory(target: Target, found: Any) -> object:
     if not callable(found):
         raise LoadError(
             f"The factory {target.text!r} is not callable.",
             "Leave out --factory and the () if it is the application itself.",
         )
+    if inspect.iscoroutinefunction(found):
+        raise LoadError(
+            f"The factory {target.text!r} is a coroutine function, which nobody awaits here.",
+            "Make it a function (def), or call it with asyncio.run() in one.",
+        )
     try:
-        return found()
+        return found(*target.arguments, **target.keywords)
     except TypeError as error:
         if _user_frames(error):
             raise _raised(f"The factory {target.text!r}", error) from error
+        given = target.arguments or target.keywords
+        hint = "Leave out --factory and the () if it is the application itself."
+        if looks_wsgi(found):
+            hint = "It is the application itself: leave out --factory and the ()."
+        elif inspect.isfunction(found):
+            hint = f'Give it its arguments: "{target.text.partition("(")[0]}(...)".'
         raise LoadError(
-            f"The factory {target.text!r} cannot be called without arguments: {error}.",
-            "Leave out --factory and the () if it is the application itself.",
+            f"The factory {target.text!r} cannot be called "
+            f"{'with these' if given else 'without'} arguments: {error}.",
+            hint,
         ) from None
     except (Exception, SystemExit) as error:
         raise _raised(f"The factory {target.text!r}", error) from error
@@ -308,7 +219,13 @@ def _call_factory(target: Target, found: object) -> object:
 def _raised(what: str, error: BaseException) -> ApplicationLoadError:
     shown = traceback.TracebackException.from_exception(error)
     shown.stack = traceback.StackSummary.from_list(_user_frames(error))
-    return ApplicationLoadError(f"{what} raised {type(error).__name__}.", "".join(shown.format()))
+    hint = ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        hint = f"h2wsgi runs in {sys.prefix}: is what brings {error.name!r} installed there?"
+    elif isinstance(error, ImportError) and "no known parent package" in str(error):
+        hint = "Name the module with its package, package.module, from the folder above."
+    said = f"{what} raised {type(error).__name__}."
+    return ApplicationLoadError(said, "".join(shown.format()), hint)
 
 
 def _user_frames(error: BaseException) -> list[traceback.FrameSummary]:
