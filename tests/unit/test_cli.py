@@ -136,7 +136,7 @@ def test_help_and_version_import_nothing_that_is_slow():
 def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def run(app: Any, config: Any, *, target: str) -> int:
+    def run(app: Any, config: Any, *, target: str, ignored: Any) -> int:
         seen.update(app=app, config=config, target=target)
         return 7
 
@@ -243,8 +243,28 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
         (["--workers", "1"], "No such option: --workers.", "There is one process; --threads"),
         (["--h2"], "No such option: --h2.", "Did you mean --h2c?"),
         (["--zzzzz"], "No such option: --zzzzz.", "See h2wsgi --help."),
-        (["--threads"], "Option '--threads' requires an argument.", "See h2wsgi --help."),
-        (["web", "more"], "Got unexpected extra argument", "See h2wsgi --help."),
+        (["--threads"], "Option '--threads' requires an argument.", "It takes a whole number. The"),
+        (
+            ["--certfile"],
+            "Option '--certfile' requires an argument.",
+            "It takes the name of a file.",
+        ),
+        (["--config"], "Option '--config' requires an argument.", "See h2wsgi --help."),
+        (["-b"], "Option '-b' requires an argument.", "It takes an address, or a list of them."),
+        (
+            ["--h2c=on"],
+            "Option '--h2c' does not take a value.",
+            "It is a switch: --h2c, or --no-h2c",
+        ),
+        (["serve", "web"], "Got unexpected extra argument (web)", "One application is served, and"),
+        (["-w", "4"], "No such option: -w.", "There is one process; --threads"),
+        (["--timeout", "4"], "No such option: --timeout.", "--request-timeout bounds a request"),
+        (
+            ["web", "-b", "localhost:99999"],
+            "The address localhost:99999 (--bind) has a",
+            "Ports go",
+        ),
+        (["web.py"], "The target 'web.py' is a file, but a module is needed.", "Write web:app."),
         (["web", "--threads", "x"], "--threads: 'x' is not a whole number.", "The default is 128."),
         (["web", "--log-format", "jsn"], "--log-format: 'jsn' is not one", "Did you mean 'json'?"),
         (["web", "--config", "no.toml"], "no.toml (--config) cannot be read", "Without --config"),
@@ -343,6 +363,28 @@ def test_a_mistyped_variable_is_a_sentence_and_a_hint(refused, monkeypatch):
         "H2WSGI_THRADS is not an option of h2wsgi.",
         "Did you mean H2WSGI_THREADS?",
     )
+
+
+def test_variables_that_tell_of_a_service_are_ignored_with_a_line_of_debugging(folder):
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "H2WSGI_PORT": "tcp://10.96.0.1:8443",
+        "H2WSGI_SERVICE_HOST": "10.96.0.1",
+    }
+    command = [sys.executable, "-m", "h2wsgi", "web", "--h2c", "--bind", "localhost:0"]
+    command += ["--log-level", "debug", "--log-format", "json"]
+    server = subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
+    try:
+        lines = [json.loads(server.stderr.readline()) for _ in range(3)]
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=QUICK)
+    assert server.returncode == 0
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("debug", "H2WSGI_PORT is ignored: it tells of a service of that name"),
+        ("debug", "H2WSGI_SERVICE_HOST is ignored: it tells of a service of that name"),
+        ("info", "ready"),
+    ]
 
 
 def test_what_an_application_raises_is_shown_from_its_first_frame(folder, capsys):

@@ -6,6 +6,7 @@ import _thread
 import asyncio
 import builtins
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,3 +40,20 @@ def test_where_sockets_or_threads_are_patched_asyncios_loop_is_taken(monkeypatch
     assert loop_factory("asyncio") is asyncio.SelectorEventLoop
     with pytest.raises(h2wsgi.ConfigurationError, match=f"cannot be used with {package}"):
         loop_factory("uvloop")
+
+
+def test_serve_off_the_main_thread_says_so_before_anything_is_loaded():
+    with ThreadPoolExecutor(1, thread_name_prefix="mine") as threads:
+        error = threads.submit(h2wsgi.serve, "no_such_module").exception()
+    assert isinstance(error, h2wsgi.ConfigurationError)
+    assert str(error).startswith("serve() was called on the thread 'mine_0', but signals")
+    assert "serve_in_thread" in error.hint
+
+
+def test_serve_in_a_running_loop_says_so():
+    async def call() -> None:
+        h2wsgi.serve("no_such_module")
+
+    with pytest.raises(h2wsgi.ConfigurationError, match="in a running event loop") as caught:
+        asyncio.run(call())
+    assert "async with Server" in caught.value.hint

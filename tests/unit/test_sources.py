@@ -106,6 +106,50 @@ def test_a_mistyped_variable_is_refused_with_the_nearest(folder):
     assert error.hint == "Did you mean H2WSGI_TARGET?"
 
 
+SERVICE_LINKS = {
+    "H2WSGI_PORT": "tcp://10.96.0.1:8443",
+    "H2WSGI_SERVICE_HOST": "10.96.0.1",
+    "H2WSGI_SERVICE_PORT": "8443",
+    "H2WSGI_SERVICE_PORT_HTTPS": "8443",
+    "H2WSGI_PORT_8443_TCP": "tcp://10.96.0.1:8443",
+    "H2WSGI_PORT_8443_TCP_PROTO": "tcp",
+    "H2WSGI_PORT_8443_TCP_PORT": "8443",
+    "H2WSGI_PORT_8443_TCP_ADDR": "10.96.0.1",
+    "H2WSGI_PORT_53_UDP": "udp://10.96.0.1:53",
+    "H2WSGI_WEB_2_SERVICE_HOST": "10.96.0.2",
+    "H2WSGI_WEB_2_PORT": "tcp://10.96.0.2:80",
+    "H2WSGI_WEB_2_PORT_80_TCP_ADDR": "10.96.0.2",
+}
+
+
+def test_what_kubernetes_tells_of_a_service_of_that_name_is_ignored(folder):
+    settings = gather({}, SERVICE_LINKS | {"H2WSGI_THREADS": "3"})
+    assert settings.config == Config(threads=3)
+    assert settings.ignored == tuple(sorted(SERVICE_LINKS))
+    assert "# H2WSGI_PORT: ignored" in as_toml(settings, "1.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("H2WSGI_PORT", "8443", "H2WSGI_BIND takes both"),
+        ("H2WSGI_HOST", "tcp://10.96.0.1", "H2WSGI_BIND takes both"),
+        ("H2WSGI_SERVICE", "x", "See h2wsgi --help"),
+        ("H2WSGI_CHECK", "1", "It is for the command line alone: --check."),
+    ],
+)
+def test_a_variable_of_the_users_own_is_still_refused(folder, name, value, hint):
+    assert error_of(gather, {}, {name: value}).hint.startswith(hint)
+
+
+def test_a_table_of_ours_in_the_wrong_place_is_refused(folder):
+    for name in ("pyproject.toml", "h2wsgi.toml"):
+        (folder / name).write_text("[h2wsgi]\nthreads = 5\n")
+        error = error_of(gather, {}, {})
+        assert str(error) == f"{name} has a table [h2wsgi], which nobody reads."
+        assert error.hint == "Write [tool.h2wsgi]."
+
+
 def test_what_is_printed_can_be_read_back(folder):
     arguments = {"bind": ("localhost:1", "[::1]:2"), "cert": 'a"\x7f\\ü', "target": "x:app"}
     settings = gather(arguments, {"H2WSGI_MAX_BODY": "1MiB", "H2WSGI_KEY_PASSWORD": "secret"})

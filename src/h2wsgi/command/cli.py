@@ -22,7 +22,7 @@ import click
 from click.core import ParameterSource
 
 from ..config.config import GROUPS, Config, option_types
-from ..config.options import default_text, meant
+from ..config.options import accepted, default_hint, default_text, meant, option_name
 from ..errors import ConfigurationError
 from .sources import Settings, as_toml, gather
 
@@ -38,13 +38,15 @@ CERTIFICATES = "With --make-cert"
 HELP = """\
 Serve a WSGI application over HTTP/2, and nothing else.
 
-TARGET is module:attribute, module:factory(), or a module that has an "app" or "application".
+TARGET is module:attribute, module:factory(), whose arguments may be literals, or a module that has
+an "app" or "application".
 Without --cert, loopback addresses (localhost, 127.0.0.1, ::1) get a certificate for development.
 """
 EPILOG = """\
 Every option that serves is also an environment variable, as H2WSGI_THREADS is for --threads, and a
 key of h2wsgi.toml, of [tool.h2wsgi] in pyproject.toml, or of the file of --config. The command
-line overrides the environment, which overrides the file. Sizes may be written as 64KiB or 10MiB.
+line overrides the environment, which overrides the file. Sizes may be written as 64KiB or 10MB,
+times as 500ms or 2m.
 
 \b
 Examples:
@@ -142,10 +144,31 @@ def _main(arguments: Sequence[str] | None) -> int:
         hint = meant(error.option_name, flags, lambda name: "--" + name.replace("_", "-"))
         return report(f"No such option: {error.option_name}.", hint)
     except click.ClickException as error:
-        return report(error.format_message(), "")
+        return report(error.format_message(), _usage_hint(error))
     except click.Abort:
         return INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    """Return a hint for what Click refuses: an option without its value, a word too many."""
+    if isinstance(error, click.BadOptionUsage):
+        fields = {field.name: field for field in dataclasses.fields(Config)}
+        name = option_name(error.option_name.lstrip("-").removeprefix("no-"))
+        aliases = {flag: f.name for f in fields.values() for flag in f.metadata["flags"]}
+        field = fields.get(aliases.get(error.option_name, name))
+        if field is None:
+            return ""
+        kind = option_types()[field.name]
+        if kind is bool:
+            flag = field.name.replace("_", "-")
+            return f"It is a switch: --{flag}, or --no-{flag}."
+        if field.metadata["metavar"] == "FILE":
+            return "It takes the name of a file."
+        return f"It takes {accepted(kind, field)}. {default_hint(field)}"
+    if "unexpected extra argument" in error.format_message():
+        return "One application is served, and there are no subcommands: h2wsgi module:app"
+    return ""
 
 
 def report(message: str, hint: str) -> int:
@@ -289,7 +312,9 @@ def serve(settings: Settings) -> int:
     from ..server import running
 
     application = running.load_application(settings.target, settings.config)
-    return running.run(application, settings.config, target=settings.target)
+    return running.run(
+        application, settings.config, target=settings.target, ignored=settings.ignored
+    )
 
 
 def check_settings(settings: Settings) -> int:

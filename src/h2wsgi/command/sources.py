@@ -2,13 +2,15 @@
 
 The sources are the defaults, a TOML file, ``H2WSGI_...`` variables and the command line, each
 stronger than the one before. Runs in the main thread, at the start. The invariant: a file, a key or
-a variable that is not understood is named in an error, never passed over.
+a variable that is not understood is named in an error, never passed over, unless it is known to be
+somebody else's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,14 @@ from ..errors import ConfigurationError
 PREFIX = "H2WSGI_"
 NO_OPTIONS = frozenset({"H2WSGI_THREAD_GUARD"})
 """Variables of ours that are not options: see guards.py."""
+SERVICE_LINK = re.compile(
+    r"H2WSGI_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?)",
+    re.ASCII,
+)
+"""What Kubernetes tells of a service named h2wsgi, or h2wsgi-web; Docker of a linked container."""
+SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://", re.ASCII)
+"""How the value of its ``..._PORT`` begins. Of a user's, it would be a number."""
 OWN_FILE = "h2wsgi.toml"
 PROJECT_FILE = "pyproject.toml"
 HIDDEN = "********"
@@ -29,11 +39,15 @@ HIDDEN = "********"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that a start needs to know; ``origins`` has the source of each value that was set."""
+    """All that a start needs to know; ``origins`` has the source of each value that was set.
+
+    ``ignored`` are the variables that others have set: see SERVICE_LINK.
+    """
 
     config: Config
     target: str
     origins: Mapping[str, str]
+    ignored: tuple[str, ...] = ()
 
 
 def gather(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
@@ -42,7 +56,7 @@ def gather(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Sett
     Raises:
         ConfigurationError: naming the file, variable or flag.
     """
-    variables = environment_values(environment)
+    variables, ignored = environment_values(environment)
     named = arguments.get("config") or variables.get("config") or ""
     given = {key: value for key, value in arguments.items() if key != "config"}
     variables.pop("config", None)
@@ -58,16 +72,31 @@ def gather(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Sett
                 target = _checked_target(source, value)
     if config.max_threads == config.threads and "threads" in origins:
         origins.setdefault("max_threads", "as many as threads")
-    return Settings(config, target, origins)
+    return Settings(config, target, origins, ignored)
 
 
-def environment_values(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what ``H2WSGI_...`` variables say, by option name. An empty variable is not set."""
-    return {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(PREFIX) and name not in NO_OPTIONS and value
-    }
+def environment_values(
+    environment: Mapping[str, str],
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what ``H2WSGI_...`` variables say, by option name, and those that are not ours.
+
+    An empty variable is not set.
+    """
+    values, ignored = {}, []
+    for name, value in environment.items():
+        if not name.startswith(PREFIX) or name in NO_OPTIONS or not value:
+            continue
+        if _is_service_link(name, value):
+            ignored.append(name)
+        else:
+            values[name.removeprefix(PREFIX).lower()] = value
+    return values, tuple(sorted(ignored))
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    if SERVICE_LINK.fullmatch(name):
+        return True
+    return name.endswith("_PORT") and SERVICE_URL.match(value) is not None
 
 
 def file_sources(named: str) -> list[Source]:
@@ -112,6 +141,10 @@ def _options_in(path: str, document: dict[str, Any]) -> dict[str, Any]:
                 "Keep all of them in one of the two places.",
             )
         return options
+    if isinstance(document.get("h2wsgi"), dict):
+        raise ConfigurationError(
+            f"{path} has a table [h2wsgi], which nobody reads.", "Write [tool.h2wsgi]."
+        )
     return {} if Path(path).name == PROJECT_FILE else document
 
 
@@ -132,7 +165,9 @@ def _origin(source: Source, key: str) -> str:
 
 def as_toml(settings: Settings, version: str) -> str:
     """Return the whole configuration as TOML, with where each value came from as a comment."""
-    rows = [f"# The configuration of h2wsgi {version} as it would run now.", ""]
+    rows = [f"# The configuration of h2wsgi {version} as it would run now."]
+    rows += [f"# {name}: ignored, as it tells of a service" for name in settings.ignored]
+    rows.append("")
     if settings.target:
         rows += [_row("target", settings.target, settings.origins["target"]), ""]
     for group in GROUPS:

@@ -14,7 +14,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -86,10 +86,10 @@ def _patched_by() -> str:
     return ""
 
 
-def run(app: WSGIApplication, config: Config, *, target: str) -> int:
+def run(app: WSGIApplication, config: Config, *, target: str, ignored: Sequence[str] = ()) -> int:
     """Serve until SIGINT or SIGTERM, telling standard error about it; return the exit code.
 
-    ``target`` is what to call the application.
+    ``target`` is what to call the application; ``ignored`` are variables that were not ours.
 
     Raises:
         ConfigurationError: an address, a certificate or a log file cannot be used.
@@ -98,6 +98,8 @@ def run(app: WSGIApplication, config: Config, *, target: str) -> int:
     identity = resolve(config)
     log = command_log(config)
     try:
+        for name in ignored:
+            log.events.debug("%s is ignored: it tells of a service of that name", name)
         if identity is not None and (warning := identity.warning()):
             log.events.warning("%s", warning)
 
@@ -182,14 +184,36 @@ def serve(app: WSGIApplication | str, **options: Any) -> int:
     """Serve ``app``, or the one that a target such as ``"module:app"`` names, as the command does.
 
     ``options`` are the fields of :class:`~h2wsgi.Config`. Logs to standard error, returns
-    the exit code after SIGINT or SIGTERM. Call it on the main thread.
+    the exit code after SIGINT or SIGTERM. Call it on the main thread, outside of any event loop.
 
     Raises:
-        ConfigurationError: an option, the target, a certificate or an address is wrong.
+        ConfigurationError: an option, the target, a certificate or an address is wrong, or the
+            thread is.
     """
+    _require_main_thread()
     config = Config.build(**options)
     target = app if isinstance(app, str) else _describe(app)
     return run(_application(app, config), config, target=target)
+
+
+def _require_main_thread() -> None:
+    """Refuse to serve where no signal could stop the server, or where a loop runs already.
+
+    Raises:
+        ConfigurationError: naming what to call instead.
+    """
+    if (current := threading.current_thread()) is not threading.main_thread():
+        raise ConfigurationError(
+            f"serve() was called on the thread {current.name!r}, but signals, which stop it, reach "
+            "the main thread alone.",
+            "Call it on the main thread, or use serve_in_thread(app), which needs no signals.",
+        )
+    with suppress(RuntimeError):  # there is none
+        asyncio.get_running_loop()
+        raise ConfigurationError(
+            "serve() was called in a running event loop, and has a loop of its own.",
+            "Use: async with Server(app, config). Or call serve() where no loop runs.",
+        )
 
 
 def serve_in_thread(app: WSGIApplication | str, **options: Any) -> ServerThread:
