@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -365,6 +367,20 @@ def test_whatever_the_application_raises_is_shown_with_its_traceback(project, ta
     assert isinstance(error, ApplicationLoadError)
     assert str(error) == what
     assert error.traceback_text.splitlines()[1].strip().startswith("File")
+
+
+def test_a_module_that_cannot_be_read_is_a_sentence(project, monkeypatch):
+    folder = project()
+    monkeypatch.setattr(importlib, "import_module", os.listdir)  # It has no frame of its own.
+    error = error_of("surely_not_there", app_dir=folder)
+    assert str(error).startswith("The module 'surely_not_there' cannot be read from surely_not_")
+    assert error.hint.startswith("Check its owner and mode")
+
+
+def test_a_folder_that_may_not_be_read_is_named(project, monkeypatch):
+    folder = project()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
+    assert error_of("web", app_dir=folder).hint.startswith(f"The folder {folder} may not be read")
 
 
 def test_ctrl_c_during_an_import_is_not_swallowed(project):

@@ -142,6 +142,16 @@ def test_a_variable_of_the_users_own_is_still_refused(folder, name, value, hint)
     assert error_of(gather, {}, {name: value}).hint.startswith(hint)
 
 
+def test_a_current_folder_that_may_not_be_searched_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    error = error_of(gather, {}, {})
+    assert str(error) == "The current folder cannot be searched for h2wsgi.toml: Permission denied."
+    assert "--config" in error.hint
+
+
 def test_a_table_of_ours_in_the_wrong_place_is_refused(folder):
     for name in ("pyproject.toml", "h2wsgi.toml"):
         (folder / name).write_text("[h2wsgi]\nthreads = 5\n")

@@ -104,10 +104,20 @@ def file_sources(named: str) -> list[Source]:
     if named:
         return [Source(named, _options_in(named, _read_toml(named)))]
     for candidate in (OWN_FILE, PROJECT_FILE):
-        if Path(candidate).is_file():
+        if _is_here(candidate):
             options = _options_in(candidate, _read_toml(candidate))
             return [Source(candidate, options)]
     return []
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError as error:  # as for another user in somebody's home folder
+        raise ConfigurationError(
+            f"The current folder cannot be searched for {name}: {error.strerror}.",
+            "Start in a folder that may be read, or name a file with --config.",
+        ) from None
 
 
 def _read_toml(path: str) -> dict[str, Any]:

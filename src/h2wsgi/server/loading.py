@@ -87,6 +87,12 @@ def _import(target: Target, folder: str) -> ModuleType:
             raise _raised(f"Importing {target.module!r}", error) from error
         raise _not_found(target, error, folder) from None
     except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and not _user_frames(error):
+            raise LoadError(
+                f"The module {target.module!r} cannot be read from {error.filename}: "
+                f"{error.strerror}.",
+                "Check its owner and mode, and who runs h2wsgi.",
+            ) from None
         raise _raised(f"Importing {target.module!r}", error) from error
 
 
@@ -100,7 +106,11 @@ def _not_found(target: Target, error: ModuleNotFoundError, folder: str) -> LoadE
     where = list(sys.modules[parent].__path__) if parent else [folder]
     names = [module.name for module in pkgutil.iter_modules(where)]
     hint = f"It was looked for in {folder} and among the installed packages; see --app-dir."
-    if near := difflib.get_close_matches(last, names, n=1):
+    if not parent and not os.access(folder, os.R_OK | os.X_OK):
+        hint = (
+            f"The folder {folder} may not be read: check its owner and mode, and who runs h2wsgi."
+        )
+    elif near := difflib.get_close_matches(last, names, n=1):
         hint = f"Did you mean {parent + '.' if parent else ''}{near[0]}?"
     elif missing == "httpbin":
         hint = 'Install it with: pip install "h2wsgi[httpbin]"'
