@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import asyncio
 import builtins
+import queue
+import select
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,18 +30,46 @@ def test_without_uvloop_auto_takes_asyncios_loop_and_uvloop_is_refused(monkeypat
         loop_factory("uvloop")
 
 
-@pytest.mark.parametrize("package", ["gevent", "eventlet"])
-@pytest.mark.parametrize("what", ["socket", "threads"])
-def test_where_sockets_or_threads_are_patched_asyncios_loop_is_taken(monkeypatch, package, what):
+PLACES = {
+    "threads": (_thread, "start_new_thread"),
+    "sockets": (socket, "socket"),
+    "select": (select, "select"),
+    "queue": (queue, "SimpleQueue"),
+}
+
+
+def patch(monkeypatch, package, *names):
     def replaced() -> None: ...
 
     replaced.__module__ = f"{package}.inner"
-    place = (socket, "socket") if what == "socket" else (_thread, "start_new_thread")
-    monkeypatch.setattr(*place, replaced)
+    for name in names:
+        monkeypatch.setattr(*PLACES[name], replaced)
+
+
+@pytest.mark.parametrize("package", ["gevent", "eventlet"])
+@pytest.mark.parametrize("names", [("sockets",), ("threads", "queue", "select"), tuple(PLACES)])
+def test_where_sockets_or_threads_are_patched_asyncios_loop_is_taken(monkeypatch, package, names):
+    patch(monkeypatch, package, *names)
     assert loop_factory("auto") is asyncio.SelectorEventLoop
     assert loop_factory("asyncio") is asyncio.SelectorEventLoop
     with pytest.raises(h2wsgi.ConfigurationError, match=f"cannot be used with {package}"):
         loop_factory("uvloop")
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("threads", "sockets", "queue"), "replaced Python's threads, but not its select"),
+        (("threads", "select"), "replaced Python's threads, but not its queue"),
+        (("sockets", "select", "queue"), "replaced Python's queue, but not its threads"),
+    ],
+)
+def test_a_patch_of_a_part_that_cannot_work_is_refused(monkeypatch, names, sentence):
+    patch(monkeypatch, "gevent", *names)
+    for loop in ("auto", "asyncio", "uvloop"):
+        with pytest.raises(h2wsgi.ConfigurationError, match=sentence) as caught:
+            loop_factory(loop)
+        assert "patch_all()" in caught.value.hint
 
 
 def test_serve_off_the_main_thread_says_so_before_anything_is_loaded():

@@ -9,6 +9,8 @@ import _thread
 import asyncio
 import logging
 import os
+import queue
+import select
 import signal
 import socket
 import ssl
@@ -50,7 +52,8 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the event loop of ``Config.loop``. Call it once the application is loaded.
 
     Raises:
-        ConfigurationError: uvloop was asked for, and is not installed or cannot be used.
+        ConfigurationError: uvloop was asked for, and is not installed or cannot be used; no loop
+            can be.
     """
     patched_by = _patched_by()
     if patched_by and name == "uvloop":
@@ -78,12 +81,30 @@ def _patched_by() -> str:
     """Return who has replaced Python's sockets or threads: ``"gevent"``, ``"eventlet"``, or ``""``.
 
     Threads are greenlets of one thread then. uvloop waits in C, where no other has its turn.
+
+    Raises:
+        ConfigurationError: only a part was replaced of what has to fit together.
     """
-    for found in (_thread.start_new_thread, socket.socket):
+    replaced: dict[str, str] = {}
+    for what, found in (
+        ("threads", _thread.start_new_thread),
+        ("sockets", socket.socket),
+        ("select", select.select),
+        ("queue", queue.SimpleQueue),
+    ):
         package = found.__module__.partition(".")[0]
         if package in ("gevent", "eventlet"):
-            return package
-    return ""
+            replaced[what] = package
+    if queue.SimpleQueue.__module__ == "queue":  # the one in Python, which fits all locks
+        replaced["queue"] = replaced.get("threads", "")
+    for one, other in (("threads", "select"), ("threads", "queue"), ("queue", "threads")):
+        if replaced.get(one) and other not in replaced:
+            raise ConfigurationError(
+                f"{replaced[one]} has replaced Python's {one}, but not its {other} "
+                "(monkey_patch), so threads and the event loop would wait for each other.",
+                "Have it replace all: patch_all() of gevent, monkey_patch() of eventlet.",
+            )
+    return replaced.get("threads") or replaced.get("sockets", "")
 
 
 def run(app: WSGIApplication, config: Config, *, target: str, ignored: Sequence[str] = ()) -> int:
