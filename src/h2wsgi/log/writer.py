@@ -4,6 +4,9 @@ A terminal that is stopped with Ctrl-S, or a pipe that nobody reads, blocks the 
 Only the daemon thread ``h2wsgi-log`` writes; all others append to a queue. The invariants:
 :meth:`LogWriter.write` never blocks on the output, the queue never holds more than its limits, and
 lines that had to be dropped are counted and reported.
+
+A forked child has no such thread. There whoever logs writes by itself, and waits for the output as
+``print`` does.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
+
+from ..forking import tell_in_child
 
 MAX_LINES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -40,15 +45,27 @@ class LogWriter:
         self._characters = 0
         self._dropped = 0
         self._closing = False
+        self._in_child = False
+        """Whether this is a forked child's copy, which writes at once."""
         self._thread = threading.Thread(target=self._run, name="h2wsgi-log", daemon=True)
         self._thread.start()
+        tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable. What was queued is for the parent to write."""
+        self._changed = threading.Condition()
+        self._lines.clear()
+        self._characters = self._dropped = 0
+        self._closing = self._in_child = True
+        self._output.forked()
 
     def write(self, line: str) -> None:
         """Queue ``line``, which ends in a newline, or count it as dropped."""
         with self._changed:
             full = len(self._lines) >= MAX_LINES or self._characters >= MAX_CHARACTERS
             if full or self._closing:
-                self._dropped += 1
+                if not (self._in_child and self._output.write(line)):
+                    self._dropped += 1
                 return
             self._lines.append(line)
             self._characters += len(line)
@@ -87,7 +104,7 @@ class LogWriter:
 
 
 class _Output:
-    """A file descriptor where there is one, else a file object. Log thread only.
+    """A file descriptor where there is one, else a file object. Log thread, or a forked child.
 
     The descriptor is used to avoid the lock of ``sys.stderr``'s buffer. A thread that blocks in a
     write would hold that lock: every ``print`` would wait, and the interpreter could not end.
@@ -113,6 +130,12 @@ class _Output:
         except (OSError, ValueError):  # ValueError: the file was closed.
             return False
         return True
+
+    def forked(self) -> None:
+        """Forget what is the parent's alone."""
+        if self._owned:
+            self.close()
+            self._stream, self._descriptor = None, -1
 
     def close(self) -> None:
         """Close the stream if this output owns it."""

@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .. import forking
 from ..config.config import Config
 from ..http2 import refusal
 from ..http2.interfaces import ServerContext
@@ -130,7 +131,7 @@ class Acceptor:
                 self._pause()
                 return
             try:
-                sock, address = listener.sock.accept()
+                sock, address = forking.accept(listener.sock)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:

@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 from ..config.config import Config
 from ..errors import ConfigurationError
+from ..forking import tell_in_child
 from ..http2.closing import ABORT_AFTER
 from ..http2.interfaces import ObserverFactory
 from ..http2.protocol import H2Protocol
@@ -138,6 +139,7 @@ class Server:
                 listener.close()
             self._toolbox.close()
             raise
+        tell_in_child(self)
         set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
@@ -187,6 +189,13 @@ class Server:
                 "1 application" if stuck == 1 else f"{stuck} applications",
             )
         return not stuck
+
+    def forked(self) -> None:
+        """See Forkable. No request is this child's to answer, and no wait of one would end."""
+        open_streams = (s for p in list(self._protocols) for s in p.connection.streams.values())
+        for stream in (*open_streams, *self._pool.forked()):
+            stream.forked()
+        self._runner.forked()
 
     async def _wait_all_closed(self, timeout: float) -> None:
         try:
