@@ -288,7 +288,7 @@ def serve(settings: Settings) -> int:
     # Imported before the application's folder is importable, which may have a module of that name.
     from ..server import running
 
-    return running.run(_load(settings), settings.config, target=settings.target)
+    return running.run(_load(settings), settings.config, target=settings.target, ends=True)
 
 
 def check_settings(settings: Settings) -> int:

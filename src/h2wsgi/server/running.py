@@ -6,6 +6,7 @@ The only place besides server, accept and protocol that knows asyncio: it owns t
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import select
@@ -13,7 +14,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._version import __version__
@@ -24,6 +25,7 @@ from ..log.logs import Log, command_log
 from ..tls.context import resolve
 from ..wsgi.runner import WSGIApplication
 from .banner import Endpoint, ready
+from .ending import end_process, name_what_is_waited_for
 from .loading import load
 from .server import Server
 from .signals import Signals
@@ -63,10 +65,11 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.SelectorEventLoop
 
 
-def run(app: WSGIApplication, config: Config, *, target: str) -> int:
-    """Serve until SIGINT or SIGTERM, telling standard error about it; return the exit code.
+def run(app: WSGIApplication, config: Config, *, target: str, ends: bool = False) -> int:
+    """Serve until a signal says to stop, telling standard error about it; return the exit code.
 
-    ``target`` is what to call the application.
+    ``target`` is what to call the application. ``ends`` says that the process ends behind it: a
+    second signal is heard until it has, and what holds it up is named.
 
     Raises:
         ConfigurationError: an address, a certificate or a log file cannot be used.
@@ -75,7 +78,9 @@ def run(app: WSGIApplication, config: Config, *, target: str) -> int:
     identity = resolve(config)
     log = command_log(config)
     signals = Signals(log)
-    try:
+    with ExitStack() as stack:
+        stack.callback(log.close)
+        stack.callback(signals.restore)
         if identity is not None and (warning := identity.warning()):
             log.events.warning("%s", warning)
 
@@ -98,11 +103,13 @@ def run(app: WSGIApplication, config: Config, *, target: str) -> int:
         if not all_returned:
             log.close()
             # Threads cannot be ended, and a normal exit might wait for what they hold.
-            os._exit(0)
+            end_process(0)
+        if ends:
+            stack.pop_all()
+            log.close()
+            signals.log = command_log(dataclasses.replace(config, access_log=False))
+            name_what_is_waited_for(signals.log)
         return 0
-    finally:
-        signals.restore()
-        log.close()
 
 
 def _keep_buffers_on_the_heap() -> None:
@@ -135,6 +142,7 @@ async def _serve_until_signal(
         server.log.events.info("stopped")
     finally:
         poller.close()
+        signals.leave(loop)
     return all_returned
 
 
