@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -10,14 +11,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import h2wsgi
 from conftest import Connect, Serve
+from h2wsgi import forking
 from h2wsgi.testing.fixture_server import FixtureServers
 from support.peer import Peer
 from support.process import ServerProcess
@@ -46,6 +51,8 @@ def on_usr1(number, frame):
 
 
 signal.signal(signal.SIGUSR1, on_usr1)
+ended_children = []
+signal.signal(signal.SIGCHLD, lambda number, frame: ended_children.append(1))
 
 
 def tell(name, **what):
@@ -114,6 +121,19 @@ def executor():
     from concurrent.futures import ProcessPoolExecutor
     with ProcessPoolExecutor(2, mp_context=FORK) as workers:
         return str(sum(workers.map(abs, range(-10, 0))))
+
+
+def other_contexts():
+    codes = []
+    for name in ("spawn", "forkserver"):
+        with multiprocessing.get_context(name).Pool(1) as workers:
+            codes.append(workers.apply(abs, (-1,)))
+        child = multiprocessing.get_context(name).Process(target=time.sleep, args=(600,))
+        child.start()
+        child.terminate()
+        child.join()
+        codes.append(child.exitcode)
+    return str(codes)
 
 
 def spawn():
@@ -253,6 +273,16 @@ def reads():
     return str(ended(pid))
 
 
+def tells_of_its_end():
+    before = len(ended_children)
+    child = FORK.Process(target=int)
+    child.start()
+    while len(ended_children) == before:
+        time.sleep(0.01)
+    child.join()
+    return str(child.exitcode)
+
+
 def on_signal():
     before = len(forked_on_signal)
     os.kill(os.getpid(), signal.SIGUSR1)
@@ -324,11 +354,20 @@ WRITING = {f.__name__: f for f in (writes, iterates, whole_before, closes)}
 
 
 @pytest.fixture
-def forking(tmp_path: Path) -> Iterator[ServerProcess]:
+def forker(tmp_path: Path) -> Iterator[ServerProcess]:
     """The command with the application that forks; whatever it left alive is killed."""
     with start(tmp_path) as server:
         yield server
     kill_children(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The same, for tests that do not stop it."""
+    folder = tmp_path_factory.mktemp("shared")
+    with start(folder) as server:
+        yield server
+    kill_children(folder)
 
 
 def start(folder: Path, *arguments: str) -> ServerProcess:
@@ -339,7 +378,9 @@ def start(folder: Path, *arguments: str) -> ServerProcess:
 def kill_children(folder: Path) -> None:
     for file in folder.iterdir():
         with contextlib.suppress(OSError, ValueError, KeyError):
-            os.kill(json.loads(file.read_text())["pid"], signal.SIGKILL)
+            pid = json.loads(file.read_text())["pid"]
+            if os.readlink(f"/proc/{pid}/cwd") == str(folder):  # or it is another's by now
+                os.kill(pid, signal.SIGKILL)
 
 
 def told(folder: Path, name: str) -> dict[str, Any]:
@@ -366,9 +407,13 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def assert_serves_and_stops(server: ServerProcess) -> None:
+def assert_serves(server: ServerProcess) -> None:
     assert get(server, "/") == b"hello"
     assert server.process.poll() is None
+
+
+def assert_serves_and_stops(server: ServerProcess) -> None:
+    assert_serves(server)
     port = server.port()
     start = time.monotonic()
     server.signal(signal.SIGTERM)
@@ -412,11 +457,11 @@ def listed_inodes(pid: int) -> set[str]:
     return inodes
 
 
-def test_a_child_keeps_no_connection_open(forking: ServerProcess, tmp_path: Path) -> None:
+def test_a_child_keeps_no_connection_open(forker: ServerProcess, tmp_path: Path) -> None:
     """It would be the child that keeps the client from seeing the end."""
-    with forking.connect(tls=False) as peer:
+    with forker.connect(tls=False) as peer:
         assert peer.get("/process").status == 200
-        forking.process.kill()
+        forker.process.kill()
         peer.wait_closed()
         assert is_alive(told(tmp_path, "process")["pid"])
 
@@ -430,71 +475,71 @@ def test_a_child_keeps_no_connection_open(forking: ServerProcess, tmp_path: Path
         ("/executor", b"55"),
         ("/spawn", b"-15"),
         ("/in_pty", b"-15"),
+        ("/other_contexts", b"[1, -15, 1, -15]"),
+        ("/tells_of_its_end", b"0"),
     ],
 )
 def test_a_child_can_be_ended_and_the_server_stays(
-    forking: ServerProcess, path: str, answer: bytes
+    shared: ServerProcess, path: str, answer: bytes
 ) -> None:
-    assert get(forking, path) == answer
-    assert_serves_and_stops(forking)
-    assert "SIGTERM: stopping" in messages(forking)[-2]
+    assert get(shared, path) == answer
+    assert_serves(shared)
+    assert "stopping" not in shared.log.read_text()
 
 
 def test_a_child_of_a_thread_of_the_application_is_interrupted_alone(
-    forking: ServerProcess,
+    shared: ServerProcess,
 ) -> None:
     """It dies by Python's own handler: a traceback, and the end of its only thread."""
-    assert get(forking, "/in_a_thread") == b"0"
-    assert "KeyboardInterrupt" in forking.log.read_text()
-    assert_serves_and_stops(forking)
+    assert get(shared, "/in_a_thread") == b"0"
+    assert "KeyboardInterrupt" in shared.log.read_text()
+    assert_serves(shared)
 
 
-def test_a_program_of_a_preexec_fn_has_nothing_of_the_server(
-    forking: ServerProcess, tmp_path: Path
-) -> None:
-    assert get(forking, "/spawn") == b"-15"
-    opened = set(told(tmp_path, "spawn")["descriptors"].values())
-    assert not opened & listed_inodes(forking.process.pid)
+def test_a_program_of_a_preexec_fn_has_nothing_of_the_server(shared: ServerProcess) -> None:
+    assert get(shared, "/spawn") == b"-15"
+    opened = set(told(shared.folder, "spawn")["descriptors"].values())
+    assert not opened & listed_inodes(shared.process.pid)
 
 
 def test_a_grandchild_outlives_the_server_and_does_not_hold_its_port(
-    forking: ServerProcess, tmp_path: Path
+    forker: ServerProcess, tmp_path: Path
 ) -> None:
-    assert get(forking, "/daemonize") == b"0"
+    assert get(forker, "/daemonize") == b"0"
     child = told(tmp_path, "daemonize")
-    assert_serves_and_stops(forking)
+    assert_serves_and_stops(forker)
     assert is_alive(child["pid"])
-    assert "a line of the grandchild" in messages(forking)
+    assert "a line of the grandchild" in messages(forker)
     os.kill(child["pid"], signal.SIGTERM)
     eventually(lambda: not is_alive(child["pid"]), "the grandchild to end")
 
 
 def test_a_child_forked_by_a_signal_handler_takes_nothing_from_the_loop(
-    forking: ServerProcess,
+    forker: ServerProcess,
 ) -> None:
     """It comes back into the loop, on the main thread, and leaves it by SystemExit."""
-    with forking.connect(tls=False) as peer:
+    with forker.connect(tls=False) as peer:
         for _ in range(3):
             assert peer.get("/on_signal").body == b"5"
         assert peer.get("/").body == b"hello"
-    assert_serves_and_stops(forking)
+    assert_serves_and_stops(forker)
 
 
 # ------------------------------------------------------------------------- what a child says
 
 
-def test_a_line_that_a_child_logs_is_written(forking: ServerProcess) -> None:
-    assert get(forking, "/log_in_child") == b"0"
-    assert "a line of the child" in messages(forking)
+def test_a_line_that_a_child_logs_is_written(shared: ServerProcess) -> None:
+    assert get(shared, "/log_in_child") == b"0"
+    assert "a line of the child" in shared.log.read_text()
 
 
-def test_children_that_log_in_a_flood_end_and_lose_nothing(forking: ServerProcess) -> None:
-    assert get(forking, "/flood", timeout=60) == b"[0, 0, 0, 0, 0, 0, 0, 0]"
-    found = [m for m in messages(forking) if m.startswith("child ")]
+def test_children_that_log_in_a_flood_end_and_lose_nothing(forker: ServerProcess) -> None:
+    assert get(forker, "/flood", timeout=60) == b"[0, 0, 0, 0, 0, 0, 0, 0]"
+    found = [m for m in messages(forker) if m.startswith("child ")]
     for number in range(8):
         mine = [m for m in found if m.startswith(f"child {number} ")]
         assert mine == [f"child {number} line {line}" for line in range(300)]
-    assert_serves_and_stops(forking)
+    assert_serves_and_stops(forker)
 
 
 # ------------------------------------------------------------------------- how a child ends
@@ -514,9 +559,9 @@ def test_children_that_log_in_a_flood_end_and_lose_nothing(forking: ServerProces
     ],
 )
 def test_a_child_that_leaves_the_view_ends_with_its_code(
-    forking: ServerProcess, path: str, code: int
+    shared: ServerProcess, path: str, code: int
 ) -> None:
-    with forking.connect(tls=False) as peer:
+    with shared.connect(tls=False) as peer:
         stream_id = peer.request(path=path)
         response = peer.response(stream_id, timeout=30)
         assert response.ended
@@ -525,13 +570,12 @@ def test_a_child_that_leaves_the_view_ends_with_its_code(
         assert peer.get("/").body == b"hello"
         assert peer.get("/").body == b"hello"
     if path == "/raises":
-        failures = [line for line in forking.lines() if "failed in a forked child" in line["event"]]
-        assert "the child's own" in failures[0]["traceback"]
-        assert len(failures) == 1
+        lines = shared.log.read_text().splitlines()
+        (failure,) = [line for line in lines if "failed in a forked child" in line]
+        assert "the child's own" in json.loads(failure)["traceback"]
     if path == "/sys_exit_with_words":
-        assert "the last words\n" in forking.log.read_text()
-        return
-    assert_serves_and_stops(forking)
+        assert "the last words\n" in shared.log.read_text()
+    assert_serves(shared)
 
 
 @pytest.mark.parametrize(
@@ -544,14 +588,27 @@ def test_a_child_that_leaves_the_view_ends_with_its_code(
     ],
 )
 def test_nothing_of_a_child_reaches_the_client(
-    forking: ServerProcess, tmp_path: Path, path: str, body: bytes
+    shared: ServerProcess, path: str, body: bytes
 ) -> None:
-    with forking.connect(tls=False) as peer:
+    with shared.connect(tls=False) as peer:
         assert peer.get(path, timeout=30).body == body
         if path in ("/whole_before", "/closes"):
-            assert told(tmp_path, path[1:])["code"] == (4 if path == "/closes" else 0)
+            assert told(shared.folder, path[1:])["code"] == (4 if path == "/closes" else 0)
         assert peer.get("/").body == b"hello"
-    assert_serves_and_stops(forking)
+    assert_serves(shared)
+
+
+def test_a_child_ends_past_the_tools_as_well(tmp_path: Path) -> None:
+    """Middlewares with locks, and streams with a clock."""
+    tools = ("--inspect=127.0.0.1:0", "--trace-file", str(tmp_path / "trace"), "--record")
+    more = ("--request-timeout=60", "--fault=refuse /never")
+    with start(tmp_path, *tools, *more) as server:
+        with server.connect(tls=False) as peer:
+            assert peer.get("/returns").body == b"0"
+            assert peer.get("/raises").body == b"1"
+            assert peer.get("/sys_exit").body == b"7"
+            assert peer.get("/iterates").body == b"begun 0"
+        assert_serves_and_stops(server)
 
 
 # -------------------------------------------------------- servers inside somebody's program
@@ -571,8 +628,6 @@ def in_child(check) -> int:
             check()
             code = 0
         except BaseException:
-            import traceback
-
             traceback.print_exc()
         finally:
             sys.stderr.flush()
@@ -581,7 +636,7 @@ def in_child(check) -> int:
 
 
 def test_servers_in_threads_are_not_there_in_a_child(serve: Serve, connect: Connect) -> None:
-    servers = [serve(hello, h2c=True) for _ in range(3)]
+    servers = [serve(hello, h2c=True), serve(hello), serve(hello, h2c=True)]
     peers = [connect(server) for server in servers]
     for peer in peers:
         assert peer.get().body == b"hello"
@@ -610,8 +665,6 @@ def test_a_child_may_serve_by_itself(serve: Serve, connect: Connect) -> None:
     assert peer.get().body == b"hello"
 
     def check() -> None:
-        import h2wsgi
-
         with h2wsgi.serve_in_thread(hello, h2c=True, loop=LOOP, engine=ENGINE) as inner:
             port = int(inner.url.rstrip("/").rpartition(":")[2])
             with Peer.connect(("127.0.0.1", port), tls=False) as client:
@@ -647,20 +700,54 @@ def test_a_process_of_multiprocessing_beside_a_server_is_ended(
     assert connect(server).get().body == b"hello"
 
 
-def test_what_was_open_is_forgotten_with_its_server(serve: Serve, connect: Connect) -> None:
-    from h2wsgi import forking
+class Accepting:
+    """A listening socket that waits in ``accept``, where a fork would miss the connection."""
 
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.pids: list[int] = []
+        self.forked = threading.Event()
+        self.forks = threading.Thread(target=self.fork)
+
+    def fork(self) -> None:
+        pid = os.fork()
+        if pid == 0:
+            held = [s for s in forking._sockets if s.fileno() >= 0]
+            os._exit(len(held))
+        self.pids.append(pid)
+        self.forked.set()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted = self.sock.accept()
+        self.forks.start()
+        assert not self.forked.wait(0.1)
+        return accepted
+
+
+def test_no_child_is_forked_while_a_connection_is_accepted() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        accepting = Accepting(listening)
+        sock, _ = forking.accept(accepting)  # type: ignore[arg-type]
+        with sock:
+            accepting.forks.join(PATIENCE)
+            assert os.waitpid(accepting.pids[0], 0)[1] == 0
+
+
+def test_what_was_open_is_forgotten_with_its_server(serve: Serve, connect: Connect) -> None:
+    def known() -> int:
+        gc.collect()
+        return len([s for s in forking._sockets if s.fileno() >= 0])
+
+    before = known()
     server = serve(hello, h2c=True)
     assert connect(server).get().body == b"hello"
     settle(server, connections=1)
+    assert known() > before
     server.stop()
-    import gc
-
-    def gone() -> bool:
-        gc.collect()
-        return not [s for s in forking._sockets if s.fileno() >= 0]
-
-    eventually(gone, "no socket to be known any more")
+    eventually(lambda: known() <= before, "its sockets to be forgotten")
 
 
 def test_a_program_without_fork_is_served_as_ever() -> None:

@@ -334,9 +334,13 @@ elif os.environ["HOLD"] == "daemons":
 
 
 @pytest.mark.parametrize(
-    ("what", "named"), [("thread", "no daemons (the consumer)"), ("process", "the worker, pid ")]
+    ("what", "named", "second"),
+    [
+        ("thread", "no daemons (the consumer)", signal.SIGTERM),
+        ("thread", "no daemons (the consumer)", signal.SIGINT),
+        ("process", "the worker, pid ", signal.SIGQUIT),
+    ],
 )
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_what_holds_up_the_end_is_named_and_a_second_signal_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, named: str, second: int
 ) -> None:
