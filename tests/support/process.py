@@ -36,6 +36,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log if stderr is None else stderr,
+                start_new_session=True,  # without the terminal that the tests may have
             )
 
     def __enter__(self) -> Self:
