@@ -23,6 +23,7 @@ class ServerProcess:
         """``stderr`` is a descriptor to use in place of the file that tells the addresses."""
         (folder / "web.py").write_text(source)
         self.folder = folder
+        self._ready: list[dict[str, Any]] = []
         self.log = folder / "stderr.log"
         where = ["--app-dir", str(folder), "--log-format", "json"]
         if not any(a.startswith("--bind") for a in arguments):
@@ -35,6 +36,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log if stderr is None else stderr,
+                start_new_session=True,  # without the terminal that the tests may have
             )
 
     def __enter__(self) -> Self:
@@ -51,15 +53,16 @@ class ServerProcess:
         return [json.loads(line) for line in whole.splitlines()]
 
     def ready(self) -> dict[str, Any]:
-        """Wait for the ready line and return it."""
-        found: list[dict[str, Any]] = []
+        """Wait for the ready line and return it. What comes behind it need not be JSON."""
+        found = self._ready
 
         def is_ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()
             found.extend(line for line in self.lines() if line["event"] == "ready")
             return bool(found)
 
-        eventually(is_ready, "the server to be ready", START_PATIENCE)
+        if not found:
+            eventually(is_ready, "the server to be ready", START_PATIENCE)
         return found[0]
 
     def port(self) -> int:

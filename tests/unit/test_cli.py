@@ -136,7 +136,8 @@ def test_help_and_version_import_nothing_that_is_slow():
 def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def run(app: Any, config: Any, *, target: str, ignored: Any) -> int:
+    def run(app: Any, config: Any, *, target: str, ignored: Any, ends: bool) -> int:
+        assert ends
         seen.update(app=app, config=config, target=target)
         return 7
 

@@ -161,3 +161,78 @@ def test_closing_leaves_no_thread(tmp_path):
         assert threading.active_count() == before + 1
         writer.close(WAIT)
     assert threading.active_count() == before
+
+
+def test_a_renamed_file_is_left_for_a_new_one(tmp_path):
+    path = tmp_path / "log"
+
+    def open_again() -> io.FileIO:
+        return io.FileIO(path, "ab")
+
+    writer = LogWriter(open_again(), said, open_again=open_again)
+    writer.write("before\n")
+    wait_for(lambda: path.read_text() == "before\n")
+    path.rename(tmp_path / "log.1")
+    errors: list[Exception] = []
+    assert writer.is_reopened
+    writer.reopen(errors.append)
+    wait_for(path.exists)
+    writer.write("behind\n")
+    writer.close(WAIT)
+    assert (lines_of(tmp_path / "log.1"), lines_of(path)) == (["before"], ["behind"])
+    assert not errors
+    assert not writer.is_reopened
+
+
+def test_a_file_that_cannot_be_opened_anew_goes_on(tmp_path):
+    path = tmp_path / "log"
+    refusal = OSError("no folder")
+
+    def open_again() -> io.FileIO:
+        raise refusal
+
+    writer = LogWriter(io.FileIO(path, "ab"), said, open_again=open_again)
+    errors: list[Exception] = []
+    writer.reopen(errors.append)
+    wait_for(lambda: bool(errors))
+    writer.write("kept\n")
+    writer.close(WAIT)
+    assert errors == [refusal]
+    assert lines_of(path) == ["kept"]
+
+
+def test_a_pipe_is_not_opened_anew(pipe):
+    _, file = pipe
+    writer = LogWriter(file, said, open_again=lambda: file)
+    assert not writer.is_reopened
+    writer.close(WAIT)
+
+
+def test_a_forked_child_writes_at_once_and_leaves_what_was_queued(pipe):
+    """Its copy of the lock is held by a thread that it does not have."""
+    reading, file = pipe
+    writer = LogWriter(file, said)
+    with writer._changed:
+        writer._lines.append("the parent's\n")
+        pid = forked(lambda: writer.write("the child's\n"))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert os.read(reading, 1000) == b"the child's\n"
+    writer.close(WAIT)
+    assert os.read(reading, 1000) == b"the parent's\n"
+
+
+def forked(call: Callable[[], None]) -> int:
+    """Fork on another thread; return the child's pid."""
+    pids: list[int] = []
+
+    def fork() -> None:
+        pid = os.fork()
+        if pid == 0:
+            call()
+            os._exit(0)
+        pids.append(pid)
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    return pids[0]

@@ -313,7 +313,11 @@ def serve(settings: Settings) -> int:
 
     application = running.load_application(settings.target, settings.config)
     return running.run(
-        application, settings.config, target=settings.target, ignored=settings.ignored
+        application,
+        settings.config,
+        target=settings.target,
+        ignored=settings.ignored,
+        ends=True,
     )
 
 

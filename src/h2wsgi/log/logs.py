@@ -109,6 +109,8 @@ class Log:
         self._writers = writers
         self.standard_error = standard_error
         """The writer to standard error, for others that write there; None inside a program."""
+        self.files = [*writers]
+        """The writers whose files :meth:`reopen_files` opens anew, if they are files."""
         self._access_failed = False
 
     def access(self, record: AccessRecord) -> None:
@@ -120,6 +122,16 @@ class Log:
                 if not self._access_failed:
                     self._access_failed = True
                     traceback.print_exc()
+
+    def reopen_files(self) -> list[str]:
+        """Have the files opened anew, as they were renamed; return their names.
+
+        Soon, on the threads that write; an error is an event.
+        """
+        files = [writer for writer in self.files if writer.is_reopened]
+        for writer in files:
+            writer.reopen(lambda error: self.events.error("%s The old one goes on.", error))
+        return [writer.name for writer in files]
 
     def close(self) -> None:
         """Write what is queued, waiting a second at most."""
@@ -191,7 +203,9 @@ def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) 
     Raises:
         ConfigurationError: the file cannot be opened.
     """
-    return LogWriter(_open_file(path, what, flag), dropped, owned=True)
+    # The working folder may be another by then.
+    again = functools.partial(_open_file, os.path.abspath(path), what, flag)
+    return LogWriter(_open_file(path, what, flag), dropped, open_again=again)
 
 
 def check_file(path: str, what: str, flag: str) -> None:

@@ -4,16 +4,22 @@ A terminal that is stopped with Ctrl-S, or a pipe that nobody reads, blocks the 
 Only the daemon thread ``h2wsgi-log`` writes; all others append to a queue. The invariants:
 :meth:`LogWriter.write` never blocks on the output, the queue never holds more than its limits, and
 lines that had to be dropped are counted and reported.
+
+A forked child has no such thread. There whoever logs writes by itself, and waits for the output as
+``print`` does.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
+
+from ..process.forking import tell_in_child
 
 MAX_LINES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -25,14 +31,19 @@ class LogWriter:
     """Lines on their way to ``stream``, a text or binary file, or None for nowhere."""
 
     def __init__(
-        self, stream: IO[Any] | None, dropped_line: Callable[[int], str], *, owned: bool = False
+        self,
+        stream: IO[Any] | None,
+        dropped_line: Callable[[int], str],
+        *,
+        open_again: Callable[[], IO[Any]] | None = None,
     ) -> None:
         """``dropped_line`` makes the line that says how many lines are missing.
 
-        An ``owned`` stream is closed after the last line.
+        ``open_again`` opens the file of ``stream`` anew, which is the writer's own then, to be
+        closed after the last line.
         """
         # immutable
-        self._output = _Output(stream, owned=owned)
+        self._output = _Output(stream, open_again)
         self._dropped_line = dropped_line
         # any thread, under _changed, whose lock is re-entrant, as a signal handler may log too
         self._changed = threading.Condition()
@@ -40,19 +51,52 @@ class LogWriter:
         self._characters = 0
         self._dropped = 0
         self._closing = False
+        self._reopen_failed: Callable[[Exception], None] | None = None
+        """Whom to tell if the file cannot be opened anew; None: it is not to be."""
+        self._in_child = False
+        """Whether this is a forked child's copy, which writes at once."""
         self._thread = threading.Thread(target=self._run, name="h2wsgi-log", daemon=True)
         self._thread.start()
+        tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable. What was queued is for the parent to write."""
+        self._changed = threading.Condition()
+        self._lines.clear()
+        self._characters = self._dropped = 0
+        self._closing = self._in_child = True
+        self._output.forked()
 
     def write(self, line: str) -> None:
         """Queue ``line``, which ends in a newline, or count it as dropped."""
         with self._changed:
             full = len(self._lines) >= MAX_LINES or self._characters >= MAX_CHARACTERS
             if full or self._closing:
-                self._dropped += 1
+                if not (self._in_child and self._output.write(line)):
+                    self._dropped += 1
                 return
             self._lines.append(line)
             self._characters += len(line)
             self._changed.notify()
+
+    def reopen(self, failed: Callable[[Exception], None]) -> None:
+        """Go on in a new file of the same name soon, as the present one was renamed.
+
+        ``failed`` is called on the writing thread if there is none to be had; the old one goes on.
+        """
+        with self._changed:
+            self._reopen_failed = failed
+            self._changed.notify()
+
+    @property
+    def is_reopened(self) -> bool:
+        """Whether :meth:`reopen` does something."""
+        return self._output.is_reopened
+
+    @property
+    def name(self) -> str:
+        """The name of the file, as it was given."""
+        return self._output.name
 
     def close(self, timeout: float = 1.0) -> None:
         """Write what is queued, for at most ``timeout`` seconds. May be called again."""
@@ -64,6 +108,9 @@ class LogWriter:
     def _run(self) -> None:
         while taken := self._take():
             lines, dropped = taken
+            failed, self._reopen_failed = self._reopen_failed, None
+            if failed is not None:
+                self._output.reopen(failed)
             text = "".join(lines)
             if dropped:
                 text += self._dropped_line(dropped)
@@ -76,31 +123,32 @@ class LogWriter:
         """Wait for lines and return some, with the number dropped before; None at the end."""
         with self._changed:
             # Dropped lines alone do not end the wait: with the output gone it would never rest.
-            while not self._lines and not self._closing:
+            while not (self._lines or self._closing or self._reopen_failed):
                 self._changed.wait()
-            if not self._lines:
+            if not self._lines and self._closing:
                 return None
             lines = [self._lines.popleft() for _ in range(min(BATCH_LINES, len(self._lines)))]
             self._characters -= sum(map(len, lines))
-            dropped, self._dropped = self._dropped, 0
+            dropped, self._dropped = (self._dropped, 0) if lines else (0, self._dropped)
             return lines, dropped
 
 
 class _Output:
-    """A file descriptor where there is one, else a file object. Log thread only.
+    """A file descriptor where there is one, else a file object. Log thread, or a forked child.
 
     The descriptor is used to avoid the lock of ``sys.stderr``'s buffer. A thread that blocks in a
     write would hold that lock: every ``print`` would wait, and the interpreter could not end.
     """
 
-    def __init__(self, stream: IO[Any] | None, *, owned: bool) -> None:
+    def __init__(
+        self, stream: IO[Any] | None, open_again: Callable[[], IO[Any]] | None = None
+    ) -> None:
+        """A stream that can be opened again is closed here."""
         self._stream = stream
-        self._owned = owned
+        self._open_again = open_again
+        self.name = str(getattr(stream, "name", ""))
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
-        try:
-            self._descriptor = -1 if stream is None else stream.fileno()
-        except (OSError, ValueError, AttributeError):  # UnsupportedOperation is both
-            self._descriptor = -1
+        self._descriptor = _descriptor_of(stream)
 
     def write(self, text: str) -> bool:
         """Write all of ``text``; return False if the output is gone or full."""
@@ -114,10 +162,35 @@ class _Output:
             return False
         return True
 
+    def forked(self) -> None:
+        """Forget what is the parent's alone."""
+        if self._open_again is not None:
+            self.close()
+
+    @property
+    def is_reopened(self) -> bool:
+        """Whether this is a file that can be opened anew, and no pipe or device."""
+        descriptor = self._descriptor
+        is_own = self._open_again is not None and descriptor >= 0
+        return is_own and stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+    def reopen(self, failed: Callable[[Exception], None]) -> None:
+        """Go on in a new file of the same name."""
+        if self._open_again is None or not self.is_reopened:
+            return
+        try:
+            stream = self._open_again()
+        except Exception as error:
+            failed(error)
+            return
+        self.close()
+        self._stream, self._descriptor = stream, _descriptor_of(stream)
+
     def close(self) -> None:
-        """Close the stream if this output owns it."""
-        if self._owned and self._stream is not None:
+        """Close a stream that this output owns."""
+        if self._open_again is not None and self._stream is not None:
             self._stream.close()
+            self._stream, self._descriptor = None, -1
 
     def _write_octets(self, octets: bytes) -> None:
         view = memoryview(octets)
@@ -128,3 +201,11 @@ class _Output:
                 # Another program made the shared terminal non-blocking. select() does not work on
                 # Windows, and this thread has time.
                 time.sleep(0.02)
+
+
+def _descriptor_of(stream: IO[Any] | None) -> int:
+    """Return the descriptor to write to, or -1 where there is none."""
+    try:
+        return -1 if stream is None else stream.fileno()
+    except (OSError, ValueError, AttributeError):  # UnsupportedOperation is both
+        return -1

@@ -141,6 +141,11 @@ class Handover:
         """True while the process holds all the content it may."""
         return self._input is not None and self._input.full
 
+    def forked(self) -> None:
+        """See Forkable. The lock may be held by a thread that the child does not have."""
+        self.lock = threading.RLock()
+        self.scheduled = True
+
     def wake(self, about_to_wait: bool = False) -> None:
         """Have the loop drain the outbox, unless it will anyway. Call it outside of the lock."""
         if self.scheduled:

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from ..process.forking import close_copy, tell_in_child
 from . import guards
 from .guards import loop_thread
 
@@ -44,6 +45,15 @@ class Mailbox:
                 os.close(fd)
                 raise
             self._fd = fd
+        tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable. Nobody is there to make the calls, and the parent is not to be woken."""
+        self._scheduled = True
+        self._fd_lock = threading.RLock()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            close_copy(fd)
 
     def __len__(self) -> int:
         """Return how many calls have not been made."""

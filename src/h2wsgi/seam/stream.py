@@ -291,6 +291,12 @@ class Stream(StreamControl):
             self.unsent = 0
             handover.notify_ceiling_waiters_locked()
 
+    def forked(self) -> None:
+        """See Forkable: there is no loop, so nothing comes and nothing can leave."""
+        self._handover.forked()
+        self._waits = NO_WAITS
+        self._failure = self._input_failure = ClientDisconnected("a forked child has no client")
+
     def sent_locked(self, octets: int) -> None:
         """Count octets that went towards the transport; wake a writer once it is worth it."""
         self.unsent -= octets

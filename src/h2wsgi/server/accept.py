@@ -22,6 +22,7 @@ from ..http2 import refusal
 from ..http2.interfaces import ServerContext
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log
+from ..process import forking
 from ..seam.guards import loop_thread
 from .listeners import Listener
 from .peers import connection_facts
@@ -130,7 +131,7 @@ class Acceptor:
                 self._pause()
                 return
             try:
-                sock, address = listener.sock.accept()
+                sock, address = forking.accept(listener.sock)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from ..config.addresses import SOCKET_PATH, descriptor_of, parse_host_port, unresolved
 from ..errors import ConfigurationError
+from ..process.forking import close_in_child
 
 BACKLOG = 1024
 PORT_TRIES = 20
@@ -35,6 +36,9 @@ class Listener:
     unix_path: str = ""
     unix_file: tuple[int, int] | None = None
     """Device and inode of the socket file at ``unix_path``."""
+
+    def __post_init__(self) -> None:
+        close_in_child(self.sock)
 
     @property
     def port(self) -> int:

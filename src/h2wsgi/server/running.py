@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import dataclasses
 import logging
 import os
 import queue
 import select
-import signal
 import socket
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from types import FrameType
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._version import __version__
 from ..config.config import Config
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, command_log
+from ..process.forking import tell_in_child
 from ..tls.context import resolve, settle_key_log
 from ..wsgi.runner import WSGIApplication
 from .banner import Endpoint, ready
+from .ending import end_process, name_what_is_waited_for
 from .loading import load
 from .server import Server
+from .signals import Signals
 
 if TYPE_CHECKING:
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
@@ -41,9 +43,6 @@ SWITCH_INTERVAL = 0.0005
 four computing threads then takes 39 ms instead of 338 (CPython's default is 0.005)."""
 HEAP_BUFFER = 1_048_576
 """Octets up to which buffers come from the C library's heap in the command."""
-SAME_SIGNAL = 1.0
-"""Seconds in which a signal may come twice and count once: a supervisor (``timeout``, ``npm``, a
-shell script) hands on what the terminal has sent to the whole group of processes."""
 THREAD_START_TIMEOUT = 30.0
 THREAD_STOP_GRACE = 5.0
 
@@ -107,10 +106,19 @@ def _patched_by() -> str:
     return replaced.get("threads") or replaced.get("sockets", "")
 
 
-def run(app: WSGIApplication, config: Config, *, target: str, ignored: Sequence[str] = ()) -> int:
-    """Serve until SIGINT or SIGTERM, telling standard error about it; return the exit code.
+def run(
+    app: WSGIApplication,
+    config: Config,
+    *,
+    target: str,
+    ignored: Sequence[str] = (),
+    ends: bool = False,
+) -> int:
+    """Serve until a signal says to stop, telling standard error about it; return the exit code.
 
     ``target`` is what to call the application; ``ignored`` are variables that were not ours.
+    ``ends`` says that the process ends behind it: a second signal is heard until it has, and what
+    holds it up is named.
 
     Raises:
         ConfigurationError: an address, a certificate or a log file cannot be used.
@@ -118,7 +126,10 @@ def run(app: WSGIApplication, config: Config, *, target: str, ignored: Sequence[
     factory = loop_factory(config.loop)
     identity = resolve(config)
     log = command_log(config)
-    try:
+    signals = Signals(log)
+    with ExitStack() as stack:
+        stack.callback(log.close)
+        stack.callback(signals.restore)
         for name in ignored:
             log.events.debug("%s is ignored: it tells of a service of that name", name)
         if identity is not None and (warning := identity.warning()):
@@ -139,14 +150,17 @@ def run(app: WSGIApplication, config: Config, *, target: str, ignored: Sequence[
         _keep_buffers_on_the_heap()
         server = Server(app, config, log=log, tls=None if identity is None else identity.context)
         with asyncio.Runner(loop_factory=factory) as runner:
-            all_returned = runner.run(_serve_until_signal(server, on_ready))
+            all_returned = runner.run(_serve_until_signal(server, signals, on_ready))
         if not all_returned:
             log.close()
             # Threads cannot be ended, and a normal exit might wait for what they hold.
-            os._exit(0)
+            end_process(0)
+        if ends:
+            stack.pop_all()
+            log.close()
+            signals.log = command_log(dataclasses.replace(config, access_log=False))
+            name_what_is_waited_for(signals.log)
         return 0
-    finally:
-        log.close()
 
 
 def _keep_buffers_on_the_heap() -> None:
@@ -159,37 +173,54 @@ def _keep_buffers_on_the_heap() -> None:
     _ = bytes(HEAP_BUFFER)
 
 
-async def _serve_until_signal(server: Server, on_ready: Callable[[list[Endpoint]], None]) -> bool:
-    loop = asyncio.get_running_loop()
+async def _serve_until_signal(
+    server: Server, signals: Signals, on_ready: Callable[[list[Endpoint]], None]
+) -> bool:
     stop = asyncio.Event()
-    first: list[tuple[int, float]] = []
 
-    def on_signal(number: int) -> None:
-        name = signal.Signals(number).name
-        first.append((number, loop.time()))
-        if stop.is_set():
-            if number == first[0][0] and loop.time() - first[0][1] < SAME_SIGNAL:
-                return
-            server.log.events.warning("%s again: ending at once", name)
-            server.log.close()
-            os._exit(128 + number)
+    def stop_for(name: str) -> None:
         server.log.events.info("%s: stopping%s", name, _what_is_waited_for(server))
         stop.set()
 
-    def on_signal_outside_loop(number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(on_signal, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, on_signal, number)
-        except NotImplementedError:  # Windows
-            signal.signal(number, on_signal_outside_loop)
-    await server.start()
-    on_ready(server.endpoints)
-    await stop.wait()
-    all_returned = await server.stop()
-    server.log.events.info("stopped")
+    loop = asyncio.get_running_loop()
+    signals.listen(loop, stop_for)
+    poller = Poller(loop)
+    try:
+        await server.start()
+        on_ready(server.endpoints)
+        await stop.wait()
+        all_returned = await server.stop()
+        server.log.events.info("stopped")
+    finally:
+        poller.close()
+        signals.leave(loop)
     return all_returned
+
+
+class Poller:
+    """What a loop waits with, until it closes: a child would share it.
+
+    One that is forked on the loop's thread, as a signal handler of the application's may do, ends
+    in the loop. It gets an empty one, or it would have the parent's forget its sockets.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        # There is no public name for either: uvloop's, and asyncio's.
+        uvloops = getattr(loop, "_get_backend_id", None)
+        self._descriptor: int = loop._selector.fileno() if uvloops is None else uvloops()
+        tell_in_child(self)
+
+    def close(self) -> None:
+        """Forget the loop's, which is about to close it."""
+        self._descriptor = -1
+
+    def forked(self) -> None:
+        """See Forkable."""
+        if self._descriptor >= 0 and hasattr(
+            select, "epoll"
+        ):  # kqueue is nothing that children get
+            with select.epoll() as empty:
+                os.dup2(empty.fileno(), self._descriptor, inheritable=False)
 
 
 def _what_is_waited_for(server: Server) -> str:
@@ -364,9 +395,13 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        async with self.server:
-            self._ready.set()
-            await self._stop.wait()
+        poller = Poller(self._loop)
+        try:
+            async with self.server:
+                self._ready.set()
+                await self._stop.wait()
+        finally:
+            poller.close()
 
 
 def load_application(target: str, config: Config) -> WSGIApplication:

@@ -21,6 +21,7 @@ from ..http2.closing import ABORT_AFTER
 from ..http2.interfaces import ObserverFactory
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log, library_log
+from ..process.forking import tell_in_child
 from ..seam.budget import Budget
 from ..seam.guards import loop_thread, set_role
 from ..seam.handover import Handover
@@ -140,6 +141,7 @@ class Server:
                 listener.close()
             self._toolbox.close()
             raise
+        tell_in_child(self)
         set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
@@ -189,6 +191,13 @@ class Server:
                 "1 application" if stuck == 1 else f"{stuck} applications",
             )
         return not stuck
+
+    def forked(self) -> None:
+        """See Forkable. No request is this child's to answer, and no wait of one would end."""
+        open_streams = (s for p in list(self._protocols) for s in p.connection.streams.values())
+        for stream in (*open_streams, *self._pool.forked()):
+            stream.forked()
+        self._runner.forked()
 
     async def _wait_all_closed(self, timeout: float) -> None:
         try:

@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from ..config.config import Config
 from ..errors import ConfigurationError
 from ..log.logs import Log, library_log
+from ..process.forking import tell_in_child
 from ..server.running import ServerThread
 from ..wsgi.runner import WSGIApplication
 
@@ -39,6 +40,11 @@ class FixtureServer(ServerThread):
         events = _Events(standard.events, self._take)
         access = standard.access if config.access_log else None
         super().__init__(app, config, log=Log(events, access, standard.access_wanted))
+        tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable. The lock may be held by a thread that the child does not have."""
+        self._changed = threading.Condition()
 
     @classmethod
     def start(

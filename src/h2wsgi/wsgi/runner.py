@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 import threading
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..log.logs import ErrorStream, Log
+from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
 from ..seam.stream import ClientWait, Stream
@@ -58,6 +60,13 @@ class Runner:
         self._heads = HeadMemory()
         self._noted: set[str] = set()
         self._noted_lock = threading.Lock()
+        self._in_child = False
+        """Whether this is a forked child, which ends when the application comes back."""
+
+    def forked(self) -> None:
+        """See Forkable."""
+        self._noted_lock = threading.Lock()
+        self._in_child = True
 
     @application_thread
     def failed(self, stream: Stream, client_wait: ClientWait) -> None:
@@ -141,11 +150,15 @@ class Runner:
             response.unclosed = (close is None or close(), None)[1]
         except BaseException as error:
             response.unclosed = None
+            if self._in_child:
+                self._end_child(error, stream)
             if _disconnect_in(error) is None:
                 self._log_exception("close() of the response failed", error, stream)
 
     def _handle(self, error: BaseException, stream: Stream, response: Response) -> None:
         """Make the response say that it failed, and log why."""
+        if self._in_child:
+            self._end_child(error, stream)
         lost = _disconnect_in(error)
         try:
             if response.ended:
@@ -164,6 +177,20 @@ class Runner:
                     self._log_exception("failed", error, stream)
         except ClientDisconnected:
             return  # nobody is there to be told
+
+    def _end_child(self, error: BaseException, stream: Stream) -> NoReturn:
+        """End a forked child that came back with an exception, as a program ends with it.
+
+        That nothing could be sent means that it has returned.
+        """
+        if isinstance(error, SystemExit):
+            end_child(error.code)
+        if isinstance(error, KeyboardInterrupt):
+            end_child(128 + signal.SIGINT)
+        if _disconnect_in(error) is not None:
+            end_child()
+        self._log_exception("failed in a forked child", error, stream)
+        end_child(1)
 
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
         error = error.with_traceback(_of_the_application(error.__traceback__))

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Generic
 
+from ..process.forking import end_child
 from ..seam import guards
 from ..seam.guards import loop_thread, set_role
 from ..seam.handover import Handover
@@ -120,6 +121,8 @@ class ThreadPool(Generic[Job]):
         self._idle: list[Worker[Job]] = []
         self._torn = False
         """Whether something struck in a section: see above."""
+        self._in_child = False
+        """Whether this is a forked child's copy, in which no job is done any more."""
         self._closing = False
         self._started = 0
         self._switch_interval = SwitchInterval()
@@ -247,6 +250,17 @@ class ThreadPool(Generic[Job]):
                 self._schedule_threadsafe(since + IDLE_TIMEOUT - now, self._end_idle)
             self._torn = False
 
+    # ------------------------------------------------------------------- a forked child
+
+    def forked(self) -> list[Job]:
+        """Return the jobs that ran, one of them perhaps on the thread that the child is.
+
+        It ends with its job: the next that it does here is to repair.
+        """
+        self._lock = threading.RLock()
+        self._torn = self._in_child = True
+        return [job for worker in self._workers if (job := worker.job) is not None]
+
     # ------------------------------------------------------------------- under the lock
 
     def _begin_locked(self) -> None:
@@ -257,6 +271,8 @@ class ThreadPool(Generic[Job]):
 
     def _repair_locked(self) -> None:
         """Derive the rings and the idle threads from the lanes and from the workers."""
+        if self._in_child:
+            end_child()
         for worker, thread in list(self._workers.items()):
             if not thread.is_alive():
                 del self._workers[worker]

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+from ...process.forking import tell_in_child
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame, Section
 from ..tap.names import code_name
 from .models import SeenConnection, SeenStream, Trouble
@@ -74,6 +75,11 @@ class Ledger:
         self._weight = 0
         self._frames = self._resets = self._seen_streams = 0
         self._seen_connections = 0
+        tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable. The lock may be held by a thread that the child does not have."""
+        self._lock = threading.Lock()
 
     # ------------------------------------------------------------------- the loop's thread
 

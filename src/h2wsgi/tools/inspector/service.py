@@ -17,6 +17,7 @@ from socketserver import BaseServer
 from typing import Any
 
 from ...log.logs import Log
+from ...process.forking import close_in_child
 from ...wsgi.runner import WSGIApplication
 from .address import open_socket, url_of
 from .guard import Guard
@@ -73,6 +74,7 @@ class _Server(ThreadingHTTPServer):
         self.address: tuple[str, int] = listening.getsockname()[:2]
         BaseServer.__init__(self, self.address, Handler)
         self.socket = listening
+        close_in_child(listening)
         self.ledger = ledger
         self.guard = Guard(self.address)
         self.stopping = threading.Event()
@@ -113,7 +115,9 @@ class _Server(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket, Any]:
         """See socketserver."""
         try:
-            return super().get_request()
+            client, address = super().get_request()
+            close_in_child(client)
+            return client, address
         except OSError:
             self.stopping.wait(ACCEPT_PAUSE)  # or the accept would be tried again at once, for ever
             raise

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
+from ...process.forking import tell_in_child
 from ...seam.guards import application_thread
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame, Section
 from .records import ConnectionRecord, GoAway, Records, RequestRecord, Reset
@@ -123,6 +124,11 @@ class Recorder:
         self._frames = 0
         self._frame_octets = 0
         self._request_octets = 0
+        tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable. The lock may be held by a thread that the child does not have."""
+        self._changed = threading.Condition()
 
     # ------------------------------------------------------------- reading, on any thread
 

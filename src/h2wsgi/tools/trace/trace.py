@@ -70,6 +70,7 @@ def open_traces(config: Config, log: Log) -> list[Sink]:
     traces: list[Sink] = []
     if config.trace_file:
         writer = file_writer(config.trace_file, "trace", "--trace-file", dropped_json)
+        log.files.append(writer)
         traces.append(Trace(writer, JSONForm(), Filter(), owned=True))
     if config.trace:
         traces.append(_on_standard_error(config, log, wanted))

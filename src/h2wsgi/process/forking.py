@@ -1,0 +1,89 @@
+"""What a forked child has of the servers of its parent: nothing.
+
+Applications fork by ``os.fork``, ``multiprocessing``, ``pty`` or a ``preexec_fn``, on any thread.
+The child is a copy of that one thread, with every descriptor, every signal handler, and every lock
+as it was held just then. What must not live on there tells this module once, and is told in the
+child, on its only thread, before ``fork`` returns to who called it.
+
+The invariants: nothing that is done here reaches the parent, so descriptors go by ``os.close``
+alone (the poller is shared: ``remove_reader`` would deafen the parent). No lock is taken that is
+from before the fork. References are weak, as servers come and go.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import weakref
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol
+
+
+class Forkable(Protocol):
+    """Something that is different in a forked child."""
+
+    def forked(self) -> None:
+        """The process is a forked child from now on. Called again in a child of the child."""
+
+
+_told: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+_forks = threading.RLock()
+"""Held while the process forks. Re-entrant, as a finalizer may fork inside."""
+
+
+def tell_in_child(thing: Forkable) -> None:
+    """Have ``thing.forked()`` called in each child that is forked from now on."""
+    _told.add(thing)
+
+
+def close_in_child(sock: socket.socket) -> None:
+    """Have each child that is forked from now on close its copy of a socket."""
+    _sockets.add(sock)
+
+
+def accept(listening: socket.socket) -> tuple[socket.socket, Any]:
+    """Accept a connection that each child closes, as none is forked before that is known."""
+    with _forks:
+        sock, address = listening.accept()
+        _sockets.add(sock)
+    return sock, address
+
+
+def close_copy(descriptor: int) -> None:
+    """Close the child's copy of a descriptor."""
+    with suppress(OSError):  # somebody has closed it before
+        os.close(descriptor)
+
+
+def end_child(code: object = None) -> NoReturn:
+    """End a forked child as ``sys.exit(code)`` does, but for what ``atexit`` has of the parent."""
+    if code is None or isinstance(code, int):
+        status = (code or 0) & 0xFF
+    else:
+        status = 1
+        with suppress(Exception):
+            sys.stderr.write(f"{code}\n")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
+def _after_fork_in_child() -> None:
+    _forks.release()
+    for sock in list(_sockets):
+        # Detached, or the object would close a descriptor that is another's by then.
+        close_copy(sock.detach())
+    for thing in list(_told):
+        thing.forked()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(
+        before=_forks.acquire,
+        after_in_parent=_forks.release,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,72 @@
+"""The end of the process: what Python waits for behind the server, and how not to wait.
+
+Python ends only when every thread that is no daemon has ended, and every such child of
+multiprocessing. Both are the application's, and it may have forgotten them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from ..log.logs import Log
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+PATIENCE = 1.0
+"""Seconds that threads and children get before they are named: some end when the process does."""
+MAX_NAMES = 5
+
+
+def name_what_is_waited_for(log: Log) -> None:
+    """Have it said what holds up the end of the process, if something does for long."""
+
+    def look() -> None:
+        never.wait(PATIENCE)
+        if held := _held_by():
+            log.events.warning(
+                "the process cannot end before %s; a second signal ends it at once",
+                " and ".join(held),
+            )
+
+    never = threading.Event()
+    threading.Thread(target=look, name="h2wsgi-end", daemon=True).start()
+
+
+def end_process(code: int) -> NoReturn:
+    """End at once, whatever runs. Children that are daemons end too, as ever."""
+    for child in _children():
+        if child.daemon:
+            with suppress(Exception):
+                child.terminate()
+    os._exit(code)
+
+
+def _held_by() -> list[str]:
+    threads = [
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.main_thread()
+    ]
+    children = [f"{child.name}, pid {child.pid}" for child in _children() if not child.daemon]
+    held = []
+    if threads:
+        held.append(f"threads of the application that are no daemons ({_listed(threads)})")
+    if children:
+        held.append(f"its processes ({_listed(children)})")
+    return held
+
+
+def _listed(names: list[str]) -> str:
+    more = [f"{len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
+    return ", ".join([*names[:MAX_NAMES], *more])
+
+
+def _children() -> list[BaseProcess]:
+    """Return the children of multiprocessing that live, if anybody has imported it."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    return [] if multiprocessing is None else multiprocessing.active_children()
