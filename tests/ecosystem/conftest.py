@@ -18,6 +18,8 @@ from support.process import ServerProcess
 # The packages that these need are in the environments of python -m ecosystem alone.
 collect_ignore_glob = [] if os.environ.get("ECOSYSTEM") else ["test_*.py"]
 
+pytest.register_assert_rewrite("ecosystem.green")
+
 STOP_PATIENCE = 20.0
 """Seconds that a server gets to stop."""
 

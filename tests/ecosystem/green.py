@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from support.clients import find, run
+from support.clients import find, run, running
 
 
 class Neighbour(BaseHTTPRequestHandler):
@@ -24,18 +25,17 @@ class Neighbour(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def neighbour() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Neighbour) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
 class GreenTests:
     """Needs a fixture ``site``."""
+
+    @pytest.fixture
+    def neighbour(self) -> Iterator[str]:
+        with ThreadingHTTPServer(("127.0.0.1", 0), Neighbour) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield f"http://127.0.0.1:{server.server_port}/"
+            server.shutdown()
+            thread.join()
 
     def test_a_page_is_answered(self, site):
         with site.client() as client:
@@ -54,6 +54,11 @@ class GreenTests:
         with site.client() as client:
             assert client.post("/upload", content=b"x" * 2_000_000).text == "2000000"
 
+    def test_content_without_a_length_arrives_whole(self, site):
+        with site.client() as client:
+            parts = iter([b"x" * 1_000_000, b"y"])
+            assert client.post("/upload", content=parts).text == "1000001"
+
     def test_the_application_asks_another_server(self, site, neighbour):
         with site.client() as client:
             answer = client.get("/fetch", params={"url": neighbour})
@@ -64,9 +69,12 @@ class GreenTests:
         told = run([find("curl"), "-sS", "--cacert", site.ca_file, f"{site.url}/"])
         assert told == "hello over HTTP/2.0"
 
-    def test_it_stops_while_a_request_runs(self, site):
-        with site.client() as client, client.stream("GET", "/slowly") as answer:
-            text = answer.iter_text()
-            first = next(text)
+    @pytest.mark.client
+    def test_it_stops_behind_the_request_that_runs(self, site):
+        command = [find("curl"), "-sSN", "--cacert", site.ca_file, f"{site.url}/slowly"]
+        with running(command, stdout=subprocess.PIPE) as curl:
+            assert curl.stdout is not None
+            first = curl.stdout.readline()
             site.stop()
-            assert first + "".join(text) == "0\n1\n2\n3\n4\n"
+            assert first + curl.stdout.read() == b"0\n1\n2\n3\n4\n"
+            assert curl.wait(20) == 0

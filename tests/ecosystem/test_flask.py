@@ -87,6 +87,18 @@ def test_opentelemetry_has_a_span_for_each_request(serve):
     assert spans["GET /fail"]["status"]["status_code"] == "ERROR"
 
 
+def test_behind_a_proxy_addresses_are_those_of_its_client(serve):
+    site = serve("flask_proxied")
+    with site.client() as client:
+        assert client.get("/where").json()["url"] == f"{site.url}/items/7"
+        forwarded = {
+            "x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "http",
+            "x-forwarded-host": "shop.test", "x-forwarded-prefix": "/de",
+        }  # fmt: skip
+        told = client.get("/where", headers=forwarded).json()
+    assert told == {"url": "http://shop.test/de/items/7", "client": "192.0.2.7"}
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_prometheus_shows_what_was_counted(serve, encoding):
     site = serve("flask_prometheus")
