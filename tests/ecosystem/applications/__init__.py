@@ -1,0 +1,1 @@
+"""What is served: applications as their users write them, small."""
