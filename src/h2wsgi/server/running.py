@@ -205,9 +205,12 @@ class Poller:
     """
 
     def __init__(self, loop: Any) -> None:
-        # There is no public name for either: uvloop's, and asyncio's.
-        uvloops = getattr(loop, "_get_backend_id", None)
-        self._descriptor: int = loop._selector.fileno() if uvloops is None else uvloops()
+        # There is no public name for either: uvloop's, and asyncio's. The selectors of gevent and
+        # eventlet have no descriptor, and nor has any where there is no epoll.
+        descriptor = getattr(loop, "_get_backend_id", None) or getattr(
+            loop._selector, "fileno", lambda: -1
+        )
+        self._descriptor: int = descriptor() if hasattr(select, "epoll") else -1
         tell_in_child(self)
 
     def close(self) -> None:
@@ -216,9 +219,7 @@ class Poller:
 
     def forked(self) -> None:
         """See Forkable."""
-        if self._descriptor >= 0 and hasattr(
-            select, "epoll"
-        ):  # kqueue is nothing that children get
+        if self._descriptor >= 0:
             with select.epoll() as empty:
                 os.dup2(empty.fileno(), self._descriptor, inheritable=False)
 
