@@ -163,6 +163,7 @@ class H2Protocol(asyncio.BufferedProtocol):
         if self.state in READING:
             self.pause_reading(self._work_scheduled)
 
+    @guards.kernel
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
         try:
