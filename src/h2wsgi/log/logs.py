@@ -3,7 +3,8 @@
 Any thread. The command has a logger outside the tree of the standard library's ``logging``, so
 that an application's ``dictConfig`` cannot break it. The library uses the standard loggers
 ``h2wsgi`` and ``h2wsgi.access`` and adds no handler. The invariants: no octet of a peer reaches a
-line unescaped, and no caller waits for a terminal or a pipe.
+line unescaped, no line begins with text that somebody else has chosen, every line has a bound, and
+no caller waits for a terminal or a pipe.
 """
 
 from __future__ import annotations
@@ -26,12 +27,22 @@ from ..config.config import Config
 from ..errors import ConfigurationError
 from .writer import LogWriter
 
-# C0, DEL and C1; marks that reorder text; line separators; surrogates.
+# C0, DEL and C1; marks that reorder text; line separators; surrogates; what nobody can see.
 UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 MAX_SHOWN = 2048
 """Characters of a path in a text line; a JSON line has the whole path."""
+MAX_METHOD = 32
+"""Characters of a method. The longest that is registered has 17."""
+MAX_LINE = 65_536
+"""Characters of any line of the application's, before what is unsafe in it is escaped."""
+MAX_TRACEBACK = 65_536
+"""The same of a traceback. The text of an exception may be a client's, and as long as it likes."""
+BELOW = " " * 4
+"""What stands before all lines of an event but its first, which has the time. Nothing else does:
+whoever gets a newline into a message, or an exception's text, makes no line of the log."""
 MAX_UNFINISHED = 65_536
 """Characters that wsgi.errors keeps of a line that does not end."""
 UTC_OFFSET = time.localtime().tm_gmtoff
@@ -71,7 +82,19 @@ def printable(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def cut(text: str, most: int) -> str:
+    """Return no more than ``most`` characters of ``text``, and dots for the rest."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shown(text: str, most: int) -> str:
+    """Return text of somebody else's as a line may hold it: cut and printable."""
+    return printable(cut(text, most))
 
 
 class Log:
@@ -213,7 +236,9 @@ class _WriterHandler(logging.Handler):
         try:
             self._writer.write(self._make_text(record))
         except Exception as error:  # A bad format string must not end a connection.
-            self._writer.write(f"A log record cannot be shown: {printable(repr(error))}\n")
+            what = f"A log record cannot be shown: {type(error).__name__}"
+            said = logging.LogRecord(record.name, record.levelno, "", 0, what, None, None)
+            self._writer.write(self._make_text(said))
 
 
 def event_text(record: logging.LogRecord) -> str:
@@ -222,14 +247,14 @@ def event_text(record: logging.LogRecord) -> str:
         return "".join(printable(line) + "\n" for line in lines)
     level = record.levelname.lower()
     # Newlines of a peer are escaped, those of the application are its layout and stay.
-    from_app = getattr(record, "fields", {}).get("source") == "wsgi.errors"
+    from_app = _is_from_app(record)
     message = record.getMessage()
     first, *rest = message.split("\n") if from_app else [message]
-    shown = f"{_time_of_day(int(record.created))}  {'app' if from_app else level}: "
-    shown += printable(first) + "\n"
+    text = f"{_time_of_day(int(record.created))}  {'app' if from_app else level}: "
+    text += shown(first, MAX_LINE) + "\n"
     for line in (*rest, *_traceback(record).splitlines()):
-        shown += printable(line) + "\n"
-    return shown
+        text += f"{BELOW}{shown(line, MAX_LINE)}\n" if line else "\n"
+    return text
 
 
 def event_json(record: logging.LogRecord) -> str:
@@ -237,11 +262,11 @@ def event_json(record: logging.LogRecord) -> str:
     fields: dict[str, Any] = {
         "time": _iso(record.created),
         "level": record.levelname.lower(),
-        "event": record.getMessage(),
+        "event": "\n".join(cut(line, MAX_LINE) for line in record.getMessage().split("\n")),
     }
     fields |= getattr(record, "fields", {})
-    if shown := _traceback(record):
-        fields["traceback"] = shown
+    if raised := _traceback(record):
+        fields["traceback"] = raised
     return _json_line(fields)
 
 
@@ -257,15 +282,12 @@ def access_file_text(record: AccessRecord) -> str:
 
 def describe_request(record: AccessRecord) -> str:
     """Return a request without time of day: method, path, status, protocol, stream, time, size."""
-    path = record.path
-    if len(path) > MAX_SHOWN:
-        path = path[:MAX_SHOWN] + "..."
-    shown = (
-        f"{printable(record.method):<4} {printable(path):<20} {record.status or '---'} "
-        f"{record.protocol} stream {record.stream_id:<3} {record.seconds * 1000:7.1f} ms "
-        f"{record.octets:>8,} B"
+    text = (
+        f"{shown(record.method, MAX_METHOD):<4} {shown(record.path, MAX_SHOWN):<20} "
+        f"{record.status or '---'} {record.protocol} stream {record.stream_id:<3} "
+        f"{record.seconds * 1000:7.1f} ms {record.octets:>8,} B"
     )
-    return f"{shown}  {printable(record.outcome)}" if record.outcome else shown
+    return f"{text}  {printable(record.outcome)}" if record.outcome else text
 
 
 def access_json(record: AccessRecord) -> str:
@@ -277,7 +299,7 @@ def access_json(record: AccessRecord) -> str:
 
 def _access_fields(record: AccessRecord) -> dict[str, Any]:
     return {
-        "method": record.method,
+        "method": cut(record.method, MAX_METHOD),
         "path": record.path,
         "status": record.status,
         "protocol": record.protocol,
@@ -322,7 +344,18 @@ def _iso(seconds: float) -> str:
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info is None or record.exc_info[1] is None:
         return ""
-    return "".join(traceback.format_exception(record.exc_info[1]))
+    try:
+        text = "".join(traceback.format_exception(record.exc_info[1]))
+    except Exception as error:  # An application's exception may have notes that raise.
+        return f"The traceback cannot be shown: {type(error).__name__}\n"
+    if (left_out := len(text) - MAX_TRACEBACK) > 0:
+        half = MAX_TRACEBACK // 2
+        text = f"{text[:half]}\n... {left_out} characters ...\n{text[-half:]}"
+    return text
+
+
+def _is_from_app(record: logging.LogRecord) -> bool:
+    return getattr(record, "fields", {}).get("source") == "wsgi.errors"
 
 
 class ErrorStream:

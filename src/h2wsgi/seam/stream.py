@@ -50,6 +50,7 @@ from ..errors import (
     StreamBroken,
     StreamGivenUp,
 )
+from ..log.logs import MAX_METHOD, MAX_SHOWN, shown
 from . import guards
 from .control import Command, StreamControl
 from .guards import application_thread, loop_thread
@@ -313,8 +314,8 @@ class Stream(StreamControl):
     @property
     def name(self) -> str:
         """The request as a log line names it: without its query, which may hold secrets."""
-        path = self.request.path.partition(b"?")[0].decode("latin-1")
-        return f"{self.request.method} {path} (stream {self.stream_id})"
+        path = shown(self.request.path.partition(b"?")[0].decode("latin-1"), MAX_SHOWN)
+        return f"{shown(self.request.method, MAX_METHOD)} {path} (stream {self.stream_id})"
 
     @property
     def is_broken(self) -> bool:
