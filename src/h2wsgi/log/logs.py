@@ -184,13 +184,18 @@ def _access_writer(config: Config, errors: LogWriter) -> LogWriter:
         raise
 
 
-def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) -> LogWriter:
+def file_writer(
+    path: str, what: str, flag: str, dropped: Callable[[int], str], *, private: bool = False
+) -> LogWriter:
     """Return a writer that appends to a file; ``what`` and ``flag`` name the file in an error.
+
+    A new file may be read by whom the umask allows, or where it is ``private`` by its owner alone.
 
     Raises:
         ConfigurationError: the file cannot be opened.
     """
-    return LogWriter(_open_file(path, what, flag), dropped, owned=True)
+    mode = 0o600 if private else 0o666
+    return LogWriter(_open_file(path, what, flag, mode), dropped, owned=True)
 
 
 def check_file(path: str, what: str, flag: str) -> None:
@@ -206,9 +211,9 @@ def check_file(path: str, what: str, flag: str) -> None:
             os.remove(path)
 
 
-def _open_file(path: str, what: str, flag: str) -> FileIO:
+def _open_file(path: str, what: str, flag: str, mode: int = 0o600) -> FileIO:
     try:
-        return FileIO(path, "ab")
+        return FileIO(path, "ab", opener=lambda name, flags: os.open(name, flags, mode))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(
