@@ -110,7 +110,7 @@ class Stream(StreamControl):
         "application_done", "budgeted", "connection", "handed_over", "has_content", "head_left",
         "limits", "octets_received", "octets_sent", "output_ended", "progress_at", "queued",
         "reading_since", "received_at", "request", "request_ended", "response_ended", "started_at",
-        "status", "stream_id", "trailers", "unsent", "waiting_since",
+        "status", "stream_id", "trailers", "unsent", "waited_for_content", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -167,6 +167,8 @@ class Stream(StreamControl):
         # the application's threads only; others look
         self.reading_since: float | None = None
         """When the application began to wait for content, by the monotonic clock."""
+        self.waited_for_content = 0.0
+        """Seconds that it has waited for content, all in all, but for a wait that goes on."""
         self.waiting_since: float | None = None
         """When a thread began to wait on the client, for content or for room."""
         # loop thread only
@@ -367,7 +369,7 @@ class Stream(StreamControl):
         while True:
             with self._handover.lock:
                 if ready() or self._failure is not None:
-                    return
+                    break
                 wait = self._register_locked()
             try:
                 since = since or time.monotonic()
@@ -377,6 +379,8 @@ class Stream(StreamControl):
                     if wait in self._waits:
                         self._waits.remove(wait)
                 raise
+        if reading and since:
+            self.waited_for_content += time.monotonic() - since
 
     def _register_locked(self) -> LockType:
         """Return a lock that is held, and released by :meth:`notify_locked`."""
