@@ -81,6 +81,7 @@ class Clocked:
         stream = types.SimpleNamespace(
             stream_id=stream_id,
             reading_since=None,
+            has_waited=True,
             waited_for_content=0.0,
             received_at=0.0,
             progress_at=self.clock.time,

@@ -235,7 +235,7 @@ class Deadlines:
         for gone in self._writes.keys() - connection.streams.keys():
             del self._writes[gone]
         for stream in list(connection.streams.values()):
-            if stream.reading_since is not None or stream.waited_for_content:
+            if stream.has_waited:
                 self._check_read(stream, now)
             if connection.outflow.is_waiting(stream):
                 self._check_write(stream, connection.outflow, now)

@@ -167,8 +167,9 @@ class Stream(StreamControl):
         # the application's threads only; others look
         self.reading_since: float | None = None
         """When the application began to wait for content, by the monotonic clock."""
-        self.waited_for_content = 0.0
-        """Seconds that it has waited for content, all in all, but for a wait that goes on."""
+        self.waited_for_content: float
+        """Seconds that it has waited for content, all in all, but for a wait that goes on. Not set
+        before :attr:`has_waited`, as most requests never wait."""
         self.waiting_since: float | None = None
         """When a thread began to wait on the client, for content or for room."""
         # loop thread only
@@ -387,6 +388,7 @@ class Stream(StreamControl):
         wait = allocate_lock()
         wait.acquire()
         if self._waits is NO_WAITS:
+            self.waited_for_content = 0.0
             self._waits = []
         self._waits.append(wait)
         return wait
