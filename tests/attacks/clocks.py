@@ -10,6 +10,7 @@ from attacks.wire import frame, literal, request, upload
 from support.attack import HUNG_UP, Attack, Field, Run, goaway, reset, status
 from support.peer import PREFACE, Code, Peer, Setting, Type
 
+DEFAULT_WINDOW = 65_535
 LARGE_WINDOW = 2**30
 CONTENT_LENGTH = literal(28, b"10000")
 SHORT = 0.5
@@ -86,6 +87,24 @@ def window_drip(field: Field) -> Iterator[None]:
         yield
 
 
+def received(peer: Peer, stream_id: int) -> int:
+    """Return the octets of content that came on a stream."""
+    response = peer.responses.get(stream_id)
+    return 0 if response is None else response.received
+
+
+def window_drip_of_the_connection(field: Field) -> Iterator[None]:
+    """Octet by octet for all streams together; what answers PING is no content."""
+    peer = field.connect(settings={Setting.INITIAL_WINDOW_SIZE: LARGE_WINDOW})
+    peer.auto_window = False
+    field.send(peer, request(1, b"/big"))
+    peer.wait_until(lambda: received(peer, 1) >= DEFAULT_WINDOW, "the window to be used up")
+    for _ in field.lasts(peer):
+        peer.window_update(0, 1)
+        field.send(peer, frame(Type.PING, 0, 0, bytes(8)) * 3)
+        yield
+
+
 def unread_socket(field: Field) -> Iterator[None]:
     peer = field.connect(
         settings={Setting.INITIAL_WINDOW_SIZE: LARGE_WINDOW},
@@ -102,12 +121,15 @@ def idle_upload(field: Field) -> Iterator[None]:
     yield
 
 
-def dripped_upload(field: Field) -> Iterator[None]:
-    peer = field.connect()
-    field.send(peer, upload(1, b"/read", CONTENT_LENGTH))
-    for _ in field.lasts(peer):
-        field.send(peer, frame(Type.DATA, 0, 1, b"x"))
-        yield
+def dripped_upload(path: bytes, every: float = 0.03) -> Run:
+    def run(field: Field) -> Iterator[None]:
+        peer = field.connect()
+        field.send(peer, upload(1, path, CONTENT_LENGTH))
+        for _ in field.lasts(peer, every):
+            field.send(peer, frame(Type.DATA, 0, 1, b"x"))
+            yield
+
+    return run
 
 
 ATTACKS = [
@@ -191,6 +213,15 @@ ATTACKS = [
         watch=LONG,
     ),
     Attack(
+        name="the connection's window opened by one octet at a time, beside PING",
+        run=window_drip_of_the_connection,
+        sees=reset(Code.CANCEL),
+        limit="min_rate",
+        value=240,
+        options=STALL,
+        watch=LONG,
+    ),
+    Attack(
         name="socket that is not read",
         run=unread_socket,
         sees=reset(Code.CANCEL),
@@ -209,13 +240,22 @@ ATTACKS = [
         options=STALL,
         watch=LONG,
     ),
-    Attack(
-        name="upload by one octet at a time",
-        run=dripped_upload,
-        sees=status(408),
-        limit="min_rate",
-        value=240,
-        options=STALL,
-        watch=LONG,
+    *(
+        Attack(
+            name=name,
+            run=run,
+            sees=status(408),
+            limit="min_rate",
+            value=240,
+            options=STALL,
+            watch=LONG,
+        )
+        for name, run in (
+            ("upload by one octet at a time", dripped_upload(b"/read")),
+            (
+                "upload by one octet at a time, to an application that is busy in between",
+                dripped_upload(b"/sip", every=0.1),
+            ),
+        )
     ),
 ]

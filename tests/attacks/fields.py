@@ -85,6 +85,14 @@ def table_updates(field: Field) -> Iterator[None]:
     yield
 
 
+def endless_integer(field: Field) -> Iterator[None]:
+    """A length of 127 in as many octets as fit a frame; each costs more than the one before."""
+    peer = field.connect()
+    length = b"\x7f" + b"\x80" * 16_000 + b"\x00"
+    field.send(peer, headers(1, block(more=b"\x00\x01x" + length + bytes([ord("v")]) * 127)))
+    yield
+
+
 def large_table(field: Field) -> Iterator[None]:
     """Would have the server keep whatever it encodes for this client."""
     peer = field.connect(settings={Setting.HEADER_TABLE_SIZE: 2**20})
@@ -182,6 +190,15 @@ ATTACKS = [
         run=table_updates,
         sees=goaway(Code.COMPRESSION_ERROR),
         limit="engines.hpack:MAX_TABLE_UPDATES engines.field_blocks:MAX_TABLE_UPDATES",
+        value=None,
+        off=10**9,
+        lives=answered,
+    ),
+    Attack(
+        name="an integer of HPACK that does not end",
+        run=endless_integer,
+        sees=goaway(Code.COMPRESSION_ERROR),
+        limit="engines.hpack:MAX_INTEGER_OCTETS hpack.hpack:VARINT_MAX_LENGTH",
         value=None,
         off=10**9,
         lives=answered,

@@ -59,6 +59,43 @@ def empty_data(octets: bytes) -> Run:
     return run
 
 
+def on_a_reset_stream(octets: bytes) -> Run:
+    """Frames of a stream that the server was made to reset, which it has to ignore."""
+
+    def run(field: Field) -> Iterator[None]:
+        peer = field.connect()
+        field.send(peer, upload(1, b"/read") + frame(Type.WINDOW_UPDATE, 0, 1, number(0)))
+        yield from field.flood(peer, [octets] * COUNT)
+
+    return run
+
+
+def behind_an_answer(field: Field) -> Iterator[None]:
+    """Content that nobody reads, as the application has answered without it."""
+    peer = field.connect()
+    field.send(peer, upload(1, b"/"))
+    assert peer.response(1).status == 200
+    yield from field.flood(peer, [frame(Type.DATA, 0, 1, b"x")] * COUNT)
+
+
+def behind_an_answer_that_waits(field: Field) -> Iterator[None]:
+    """The same while the answer is not whole, as the client has no window for it."""
+    peer = field.connect(settings={Setting.INITIAL_WINDOW_SIZE: 0})
+    field.send(peer, upload(1, b"/"))
+    assert peer.wait_headers(1).status == 200
+    yield from field.flood(peer, [frame(Type.DATA, 0, 1, b"x")] * COUNT)
+
+
+def behind_our_goaway(field: Field) -> Iterator[None]:
+    """Requests that never happened, on a connection that one is kept open on."""
+    peer = field.connect()
+    peer.auto_ack_ping = False
+    field.send(peer, request(1) + request(3, b"/hold"))
+    while peer.wait_goaway().last_stream_id != 3:
+        pass
+    yield from field.flood(peer, [request(n, b"/read") for n in range(5, 5 + 2 * COUNT, 2)])
+
+
 def changing_windows(field: Field) -> Iterator[None]:
     """Each frame changes the windows of fifty open streams."""
     peer = field.connect()
@@ -137,6 +174,43 @@ ATTACKS = [
             options=FLOODS,
         )
         for what, octets in GLITCHES.items()
+    ),
+    *(
+        Attack(
+            name=f"{what} on a stream that was reset",
+            run=on_a_reset_stream(octets),
+            sees=CALM,
+            limit="max_glitches",
+            value=LIMIT,
+            options=FLOODS,
+        )
+        for what, octets in (
+            ("DATA", frame(Type.DATA, 0, 1, b"x")),
+            ("HEADERS", headers(1, b"\xa0")),
+        )
+    ),
+    *(
+        Attack(
+            name=name,
+            run=run,
+            sees=CALM,
+            limit="max_glitches",
+            value=LIMIT,
+            options=FLOODS,
+        )
+        for name, run in (
+            ("DATA on a stream that was answered", behind_an_answer),
+            ("DATA on a stream whose answer waits", behind_an_answer_that_waits),
+        )
+    ),
+    Attack(
+        name="HEADERS behind our GOAWAY",
+        run=behind_our_goaway,
+        sees=CALM,
+        limit="max_glitches",
+        value=LIMIT,
+        options={**FLOODS, "max_requests_per_connection": 2},
+        ends_anyway=True,
     ),
     Attack(
         name="PING flood without reading the answers",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 
 import pytest
 from hpack import Decoder, Encoder, HPACKError, OversizedHeaderListError
@@ -206,6 +208,36 @@ def test_both_decoders_make_the_same_of_a_block_at_the_edge(sent: tuple[bytes, .
     fast, reference = FastDecoder(5_000), BlockDecoder(5_000)
     for block in sent:
         assert outcome(fast.decode, block) == outcome(reference.decode, block)
+
+
+def told(decode: Callable[[bytes], FieldList], block: bytes) -> str:
+    """Return what is wrong with a block, as its client is told."""
+    try:
+        decode(block)
+    except ConnectionFailed as error:
+        return str(error)
+    return ""
+
+
+SHOWN_OBJECT = re.compile(r"<|0x|object")
+
+
+@bounded
+@given(sequences(), st.sampled_from((100, 5_000)))
+def test_what_a_client_is_told_of_a_broken_block_is_a_phrase_of_ours(
+    sent: list[bytes], octets: int
+) -> None:
+    """The library's own show the memory a block lies in, with its address."""
+    for decoder in (FastDecoder(octets), BlockDecoder(octets)):
+        said = next(filter(None, (told(decoder.decode, block) for block in sent)), "")
+        assert not SHOWN_OBJECT.search(said)
+
+
+@pytest.mark.parametrize("block", [b"\xff", b"\x7f" + b"\xff" * 9, b"\x3f\xff"], ids=bytes.hex)
+def test_no_address_of_memory_is_told_to_a_client(block: bytes) -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        BlockDecoder(5_000).decode(block)
+    assert str(caught.value) == "a field block is broken"
 
 
 @bounded

@@ -1,8 +1,8 @@
 """The application of a server under attack, which also tells what is alive inside its process.
 
 Runs in the server's process, in application threads. ``/hold`` blocks until somebody asks for
-``/release``; ``/inside`` counts by the garbage collector, so that nothing that is kept alive by
-whatever reference can hide.
+``/release``; ``/sip`` reads an octet at a time and is busy in between; ``/inside`` counts by the
+garbage collector, so that nothing that is kept alive by whatever reference can hide.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,6 +47,9 @@ def app(environ: dict[str, Any], start_response: Any) -> Any:
         _release = threading.Event()
     elif path == "/read":
         content = environ["wsgi.input"].read()
+    elif path == "/sip":
+        while environ["wsgi.input"].read(1):
+            time.sleep(0.08)
     elif path == "/big":
         start_response("200 OK", [])
         return big()

@@ -112,6 +112,10 @@ class Recorder:
         if self._next_reaction() != KEEP:
             self.credit(0, self.owed[0])
 
+    def fields_discarded(self) -> None:
+        """See EngineHandler."""
+        self.events.append(("fields discarded",))
+
     def trailers_received(self, stream_id: int, fields: list[tuple[bytes, bytes]]) -> None:
         """See EngineHandler."""
         self.events.append(("trailers", stream_id, list(fields)))

@@ -269,7 +269,12 @@ def test_the_oldest_streams_fall_out_and_are_counted(
     assert [s.number for s in changes.streams] == list(range(16, 26))
     assert (changes.totals.streams, changes.totals.first_stream) == (25, 16)
     assert wire.ledger.stream(15) is None
-    assert wire.ledger._weight == sum(s.weight for s in changes.streams)
+    assert wire.ledger._weight == weight_of_all(wire.ledger)
+
+
+def weight_of_all(ledger: Ledger) -> int:
+    changes = ledger.since(0)
+    return sum(seen.weight for seen in (*changes.streams, *changes.connections))
 
 
 def test_a_stream_that_fell_out_while_it_is_open_changes_nothing_any_more(
@@ -286,14 +291,15 @@ def test_a_stream_that_fell_out_while_it_is_open_changes_nothing_any_more(
 def test_frames_of_old_streams_go_when_all_are_too_heavy(
     wire: Tapped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "MAX_WEIGHT", 20_000)
+    most = 25 * (seen.STREAM_WEIGHT + 100) + 20_000
+    monkeypatch.setattr(ledger, "MAX_WEIGHT", most)
     ask_often(wire, 25)
     streams = streams_of(wire.ledger)
     assert len(streams) == 25
     assert streams[0].frames == []
     assert streams[0].frames_dropped == 1
     assert len(streams[-1].frames) == 1
-    assert wire.ledger._weight == sum(s.weight for s in streams) <= 20_000
+    assert wire.ledger._weight == weight_of_all(wire.ledger) <= most
     wire.sent(frame(HEADERS, WHOLE, 1, OK))
     assert (streams[0].frames, streams[0].frames_dropped) == ([], 2)
 
@@ -307,7 +313,8 @@ def test_a_stream_keeps_its_first_frames_and_its_last(wire: Tapped) -> None:
     assert stream.frames[0].name == "HEADERS"
     assert stream.frames[-1].number == stream.frames_seen == 501
     assert stream.frames_dropped == 501 - seen.MAX_FRAMES
-    assert stream.weight == sum(seen.weight_of(f) for f in stream.frames)
+    frames = sum(seen.weight_of(f) for f in stream.frames)
+    assert stream.weight == seen.STREAM_WEIGHT + len(stream.method + stream.path) + frames
 
 
 def test_waits_of_one_stream_are_bounded(wire: Tapped) -> None:

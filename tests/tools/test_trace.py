@@ -35,6 +35,7 @@ from conversations.recordings import load
 from h2wsgi.command.cli import main
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
+from h2wsgi.log.logs import command_log
 from h2wsgi.tools.tap.frames import Frame
 from h2wsgi.tools.trace.as_json import JSONForm
 from h2wsgi.tools.trace.filters import Filter, parse_filter
@@ -497,6 +498,47 @@ def test_the_file_has_every_frame_as_a_json_line(serve: Any, connect: Any, tmp_p
     seen = [(f.type, f.flags, f.stream_id, len(f.payload)) for f in peer.log]
     recorded = [(f["type"], f["flags"], f["stream_id"], f["length"]) for f in sent]
     assert recorded[: len(seen)] == seen
+
+
+@pytest.fixture
+def _open_umask() -> Iterator[None]:
+    """Have new files readable and writable for everybody who is not kept out."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_a_trace_file_is_its_owners_alone(serve: Any, connect: Any, tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    server = serve(hello, trace_file=str(path))
+    connect(server).get("/", fields=[("cookie", "secret=1")])
+    server.stop()
+    assert "secret=1" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_a_trace_file_that_others_may_read_is_warned_of(
+    serve: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be meant so: a file that was there keeps its mode."""
+    private, public = tmp_path / "private.jsonl", tmp_path / "public.jsonl"
+    private.touch(0o600)
+    public.touch(0o644)
+    for path in (private, public, tmp_path / "new.jsonl", Path(os.devnull)):
+        serve(hello, trace_file=str(path)).stop()
+    (said,) = [r.getMessage() for r in caplog.records if "others may read" in r.getMessage()]
+    assert str(public) in said
+    assert "mode 644" in said
+    assert public.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_an_access_logs_mode_is_the_umasks(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    command_log(Config(access_log_file=str(path))).close()
+    assert path.stat().st_mode & 0o777 == 0o666
 
 
 def test_both_traces_and_the_recorder_listen_to_one_tap(

@@ -66,10 +66,13 @@ class Clocked:
         self.outflow = self.inflow = self
         self.withholds_credit = False
         self.is_held_up = False
-        self.octets_taken = 0
+        self.taken = 0
         config = Config.build(**options)
         self.deadlines = Deadlines(self, config, clock.call_later, clock.now)
         self.deadlines.start(self)  # type: ignore[arg-type]
+
+    def content_taken(self) -> int:
+        return self.taken
 
     def is_waiting(self, stream: Any) -> bool:
         return stream.stream_id in self.queue
@@ -78,6 +81,8 @@ class Clocked:
         stream = types.SimpleNamespace(
             stream_id=stream_id,
             reading_since=None,
+            has_waited=True,
+            waited_for_content=0.0,
             received_at=0.0,
             progress_at=self.clock.time,
             started_at=self.clock.time,
@@ -399,6 +404,8 @@ def test_a_client_that_sends_a_little_now_and_then_is_too_slow(clocked: Clocked)
             stream.reading_since = clocked.clock.time
             stream.octets_received += octets
         clocked.clock.advance(1)
+        slow.waited_for_content += 1
+        honest.waited_for_content += 1
     assert clocked.told == ["read 1 rate"]
 
 
@@ -411,18 +418,51 @@ def test_a_conversation_may_be_slow(clocked: Clocked) -> None:
             stream.reading_since = clocked.clock.time
             stream.octets_received += 10
         clocked.clock.advance(2)
+        talk.waited_for_content += 2
+        upload.waited_for_content += 2
     assert clocked.told == ["read 3 rate"]
+
+
+def read(clocked: Clocked, stream: Any, seconds: float, octets: int) -> None:
+    """Have the application wait for so many octets, which then come."""
+    stream.reading_since = clocked.clock.time
+    clocked.clock.advance(seconds)
+    stream.octets_received += octets
+    stream.received_at = clocked.clock.time
+    stream.waited_for_content += clocked.clock.time - stream.reading_since
+    stream.reading_since = None
 
 
 def test_time_that_the_application_spends_otherwise_makes_no_client_slow(clocked: Clocked) -> None:
     clocked.deadlines.settings_received()
     stream = clocked.open()
     for _ in range(60):
-        stream.reading_since = clocked.clock.time
+        read(clocked, stream, 2, 1_000)
         clocked.clock.advance(20)
-        stream.reading_since = None
-        clocked.clock.advance(2)
     assert clocked.told == []
+
+
+def test_a_drip_is_found_whatever_the_application_does_at_the_looks(clocked: Clocked) -> None:
+    """Each second it waits but for the moment when its connection is looked at."""
+    clocked.deadlines.settings_received()
+    stream = clocked.open()
+    stream.reading_since = clocked.clock.time
+    clocked.clock.advance(1)
+    for _ in range(36):
+        read(clocked, stream, 0.9, 1)
+        clocked.clock.advance(0.1)
+    assert clocked.told == ["read 1 rate"]
+
+
+def test_waiting_counts_over_many_short_waits(clocked: Clocked) -> None:
+    """30 seconds of it, however long they take; what came meanwhile counts as well."""
+    clocked.deadlines.settings_received()
+    slow, honest = clocked.open(1), clocked.open(3)
+    for number in range(320):
+        read(clocked, slow, 0.2, 1 if number else 10_000)
+        read(clocked, honest, 0.2, 60)
+        clocked.clock.advance(0.6)
+    assert clocked.told == ["read 1 rate"]
 
 
 def drip(clocked: Clocked, octets: int, times: int) -> None:
@@ -449,14 +489,14 @@ def test_a_client_that_takes_enough_on_the_whole_is_not_too_slow(clocked: Clocke
 
 def test_streams_that_wait_for_the_connection_share_what_it_takes(clocked: Clocked) -> None:
     clocked.is_held_up = True
-    clocked.octets_taken = 0
+    clocked.taken = 0
     clocked.deadlines.settings_received()
     stream = clocked.open()
     clocked.queue.add(1)
     for taken in (100_000, 1_000):
         assert clocked.told == []
         for _ in range(13):
-            clocked.octets_taken += taken // 12
+            clocked.taken += taken // 12
             stream.progress_at = clocked.clock.time
             clocked.clock.advance(5)
     clocked.clock.advance(1)

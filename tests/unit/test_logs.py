@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
+from h2wsgi.log import logs
 from h2wsgi.log.logs import (
+    BELOW,
+    MAX_LINE,
+    MAX_TRACEBACK,
     AccessRecord,
     ErrorStream,
     Log,
@@ -45,6 +49,7 @@ def lines_of(path: Path) -> list[str]:
         ("\x1b[31m\r\n\t\0", "\\x1b[31m\\x0d\\x0a\\x09\\x00"),
         ("\x7f\x80\x9b\x9f", "\\x7f\\x80\\x9b\\x9f"),
         ("\u2028\u2029\u202e\u2066\ufeff\udc80", "\\u2028\\u2029\\u202e\\u2066\\ufeff\\udc80"),
+        ("\U000e0041\ufff9", "\\U000e0041\\ufff9"),
     ],
 )
 def test_what_steers_a_terminal_is_escaped(text, shown):
@@ -125,8 +130,8 @@ def test_a_traceback_is_many_lines_of_text_and_one_field_of_json(stderr):
         log.close()
     *text, _, raw, _ = lines_of(stderr)
     assert text[0].endswith("error: the application failed")
-    assert text[1] == "Traceback (most recent call last):"
-    assert "ValueError: bad \\x1b value" in text
+    assert text[1] == BELOW + "Traceback (most recent call last):"
+    assert BELOW + "ValueError: bad \\x1b value" in text
     assert json.loads(raw)["traceback"].endswith("ValueError: bad \x1b value\n")
 
 
@@ -134,7 +139,7 @@ def test_an_event_that_cannot_be_formatted_is_said_and_breaks_nothing(stderr):
     log = command_log(Config())
     log.events.error("%d", "not a number")
     log.close()
-    assert lines_of(stderr)[0].startswith("A log record cannot be shown: TypeError")
+    assert lines_of(stderr)[0].endswith("  error: A log record cannot be shown: TypeError")
 
 
 @pytest.mark.parametrize(
@@ -243,8 +248,8 @@ def test_what_an_application_writes_at_once_stays_together(stderr):
     log.close()
     first, second, third = lines_of(stderr)
     assert first.endswith("  app: Traceback:")
-    assert second == "  line \\x1b one"
-    assert third == "KeyError"
+    assert second == BELOW + "  line \\x1b one"
+    assert third == BELOW + "KeyError"
 
 
 def test_the_library_uses_the_standard_loggers(caplog):
@@ -415,3 +420,135 @@ def test_only_an_unfinished_line_has_to_be_flushed() -> None:
     stream.flush()
     assert not stream.unfinished_in
     assert kept == ["whole", "half"]
+
+
+# ------------------------------------------------------------------ lines that others choose
+
+FORGED = "12:00:00  info: forged"
+LINE_ENDS = ("\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+OURS = re.compile(r"\d\d:\d\d:\d\d  (error|app|warning): ")
+
+
+def raised_with(text: str) -> BaseException:
+    """Return an exception that says ``text`` wherever an exception can say something."""
+    try:
+        try:
+            try:
+                raise LookupError(text)
+            except LookupError as cause:
+                raise ValueError(text) from cause
+        except ValueError as context:
+            context.add_note(text)
+            raise ExceptionGroup(text, [KeyError(text), SyntaxError(text)])  # noqa: B904
+    except ExceptionGroup as error:
+        return error
+
+
+def log_all_kinds(log: Log, text: str) -> None:
+    """Log ``text`` as the message of a client's, what an application writes, and what it raises."""
+    log.events.warning("peer: %s", text)
+    stream = ErrorStream(log)
+    stream.write(text + "\n")
+    stream.write("app\n" + text + "\n")
+    log.events.error("the application failed", exc_info=raised_with(text))
+
+
+def begins(line: str) -> str:
+    """Return what a line of the log begins with: our own beginning, what goes below, or neither."""
+    if OURS.match(line):
+        return "ours"
+    return "below" if line.startswith(BELOW) or not line else line
+
+
+@pytest.mark.parametrize("end", LINE_ENDS, ids=ascii)
+def test_no_line_of_the_log_begins_with_what_somebody_else_has_written(stderr, end):
+    log = command_log(Config())
+    log_all_kinds(log, f"text{end}{FORGED}")
+    log.close()
+    lines = lines_of(stderr)
+    assert {begins(line) for line in lines} == {"ours", "below"}
+    assert sum(begins(line) == "ours" for line in lines) == len(
+        [line for line in stderr.read_bytes().split(b"\n") if OURS.match(line.decode())]
+    )
+    assert not any(line.startswith(FORGED) for line in lines)
+    assert any(FORGED in line for line in lines)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec=None), max_size=200))
+def test_whatever_is_written_begins_no_line(text):
+    written: list[str] = []
+    events = logs._CommandLogger(logging.DEBUG, Queued(written), logs.event_text)
+    log = Log(events, None, application_text=lambda text: written.append(logs.errors_text(text)))
+    log_all_kinds(log, text)
+    log_all_kinds(log, f"{text}\n{FORGED}")
+    lines = "".join(written).removesuffix("\n").split("\n")
+    assert all(begins(line) in ("ours", "below") for line in lines if line)
+    assert all(printable(line) == line for line in lines)
+
+
+class Queued:
+    """What is written to it, kept."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.write = lines.append
+
+
+def test_without_what_stands_before_it_an_exception_would_forge_a_line(stderr, monkeypatch):
+    monkeypatch.setattr(logs, "BELOW", "")
+    log = command_log(Config())
+    log_all_kinds(log, f"text\n{FORGED}")
+    log.close()
+    assert sum(line.startswith(FORGED) for line in lines_of(stderr)) >= 3
+
+
+ESCAPED = 6
+"""Characters that one may become in JSON."""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_somebody_else_has_written_is_cut(stderr, log_format):
+    log = command_log(Config(log_format=log_format))
+    log_all_kinds(log, "\xe9\x1b" * 1_000_000)
+    log.access(RECORD._replace(method="M" * 60_000, path="/" + "a" * 60_000))
+    log.close()
+    lines = lines_of(stderr)
+    assert max(map(len, lines)) <= ESCAPED * (MAX_LINE + MAX_TRACEBACK) + 1_000
+    assert len(stderr.read_text()) <= 30 * ESCAPED * MAX_LINE
+    assert "M" * 33 not in lines[-1]
+
+
+def test_without_its_bound_a_line_would_be_as_long_as_somebody_likes(stderr, monkeypatch):
+    for name in ("MAX_LINE", "MAX_TRACEBACK", "MAX_METHOD", "MAX_SHOWN"):
+        monkeypatch.setattr(logs, name, 10**9)
+    log = command_log(Config())
+    log_all_kinds(log, "x" * 300_000)
+    log.access(RECORD._replace(method="M" * 60_000, path="/" + "a" * 60_000))
+    log.close()
+    assert sum(len(line) > 100_000 for line in lines_of(stderr)) >= 4
+
+
+def test_a_traceback_that_is_too_long_keeps_its_beginning_and_its_end(stderr):
+    log = command_log(Config())
+    log.events.error("failed", exc_info=ValueError("first" + "x" * 200_000 + "last"))
+    log.close()
+    text = stderr.read_text()
+    assert "ValueError: firstxxx" in text
+    assert re.search(r"\n {4}\.\.\. 1\d\d\d\d\d characters \.\.\.\n {4}xxx", text)
+    assert text.endswith("xlast\n")
+
+
+def test_an_exception_that_cannot_be_shown_loses_its_event_nothing_else(stderr):
+    class Hostile(Exception):
+        @property
+        def __notes__(self):
+            raise ValueError
+
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        log.events.error("the application failed", exc_info=Hostile())
+        log.close()
+    first, below, raw = lines_of(stderr)
+    assert first.endswith("error: the application failed")
+    assert below == f"{BELOW}The traceback cannot be shown: ValueError"
+    assert json.loads(raw)["traceback"] == "The traceback cannot be shown: ValueError\n"

@@ -1,13 +1,14 @@
-"""Small pieces of output, put together before they are queued."""
+"""Small pieces of output, put together before they are queued; what a client has taken."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from h2wsgi.http2.frame_types import MAX_FRAME_SIZE
-from h2wsgi.http2.outflow import SMALL_PIECE, joined
+from h2wsgi.http2.outflow import SMALL_PIECE, Outflow, joined
 from h2wsgi.seam.handover import ABORT, END, MORE, TRAILERS, Head, Kind, Output
 
 HEAD = Head(200)
@@ -50,3 +51,62 @@ def test_streams_are_not_mixed_and_a_head_begins_anew() -> None:
     assert sizes(piece(1), piece(2, stream=SECOND), piece(3)) == [1, 2, 3]
     assert sizes(piece(1), piece(2, head=HEAD)) == [1, 2]
     assert sizes(piece(1), piece(2, TRAILERS)) == [1, 2]
+
+
+class Wired:
+    """An outflow whose transport keeps what it is given until the client takes it."""
+
+    def __init__(self) -> None:
+        self.unsent = 0
+        self.framed = b""
+        handover = SimpleNamespace(released=lambda octets: None)
+        anything = cast(Any, self)
+        self.outflow = Outflow(
+            anything, anything, anything, cast(Any, handover), anything, anything, {}
+        )
+
+    def send_window(self, stream_id: int) -> int:
+        return 0
+
+    def data_to_send(self) -> bytes:
+        return self.framed
+
+    def write(self, data: bytes) -> None:
+        self.unsent += len(data)
+
+    def send(self, *, content: int = 0, other: int = 0) -> None:
+        """Write frames: content and other octets, in any order."""
+        self.framed = bytes(content + other)
+        self.outflow.whole_unwritten += content
+        self.outflow.write()
+
+    def takes(self, octets: int) -> int:
+        """Have the client take so many octets; return how much content it has taken in all."""
+        self.unsent -= octets
+        return self.outflow.content_taken()
+
+
+def test_what_answers_frames_is_no_content_that_was_taken() -> None:
+    wired = Wired()
+    wired.send(other=100)
+    assert wired.takes(100) == 0
+    wired.send(content=50, other=9)
+    assert wired.takes(59) == 50
+    wired.send(other=1_000)
+    assert wired.takes(1_000) == 50
+
+
+def test_content_that_lies_in_the_transport_is_not_taken_yet() -> None:
+    wired = Wired()
+    wired.send(content=1_000, other=9)
+    assert wired.takes(0) == 0
+    assert wired.takes(400) == 400
+    wired.send(other=500)
+    assert wired.takes(609 + 500) == 1_000
+
+
+def test_content_behind_other_frames_counts_once() -> None:
+    wired = Wired()
+    wired.send(other=500)
+    wired.send(content=100)
+    assert [wired.takes(100) for _ in range(6)] == [100] * 6

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from h2wsgi.server import listeners as sockets
-from h2wsgi.server.peers import connection_facts
+from h2wsgi.server.peers import connection_facts, tls_variables
 
 
 class Ends:
@@ -38,3 +38,25 @@ def test_the_facts_of_a_connection(
         facts = connection_facts(Ends(sockname=local, peername=remote), listener)
     assert (facts.server_name, facts.server_port, facts.peer) == expected
     assert (facts.scheme, facts.tls) == ("http", {})
+
+
+class Certified:
+    """A TLS connection whose client has a certificate."""
+
+    def __init__(self, *names: tuple[str, str]) -> None:
+        self.subject = tuple((name,) for name in names)
+
+    def version(self) -> str:
+        return "TLSv1.3"
+
+    def cipher(self) -> None:
+        return None
+
+    def getpeercert(self, binary_form: bool = False) -> object:
+        return b"der" if binary_form else {"subject": self.subject}
+
+
+def test_a_name_in_a_certificate_makes_no_line_of_its_own() -> None:
+    tls = Certified(("commonName", "one\n12:00 forged,\x7f"), ("organizationName", "#two"))
+    variables = tls_variables(tls)  # type: ignore[arg-type]
+    assert variables["SSL_CLIENT_S_DN"] == "O=\\#two,CN=one\\0A12:00 forged\\,\\7F"

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import pytest
+
 from h2wsgi.config.config import Config
 from h2wsgi.errors import MalformedRequest
 from h2wsgi.http2.engines import request_blocks
+from h2wsgi.http2.engines.huffman import huffman_encode
 from h2wsgi.http2.engines.request_blocks import REMEMBERED_OCTETS, RequestBlocks
 
 
@@ -80,3 +88,70 @@ def test_a_connection_remembers_its_requests_up_to_a_number_of_octets() -> None:
         most = max(most, remembered(blocks, sent[:number]))
     # A section is larger than the one field that differs.
     assert 10 < most <= REMEMBERED_OCTETS // length
+
+
+# ----------------------------------------------------------- what clients have remembered
+
+PATHS_BOUND = 2_500_000
+"""Octets of 4,096 paths: 2 MB, as the docs say, and what a table of so many entries takes."""
+METHOD = 3_900
+"""Octets of a method that just fits the dynamic table."""
+LONGEST_CODED = b"/" + b"a" * 199
+"""200 octets that are 126 in Huffman code, with the last five of them digits."""
+
+
+def paths_with_methods_of_their_own(count: int) -> Iterator[tuple[bytes, str]]:
+    """Have one connection after the other read a path, each with a method nobody else has."""
+    for number in range(count):
+        blocks = RequestBlocks(Config())
+        method = b"%0*d" % (METHOD, number)
+        size = len(method) - 127
+        blocks.decode(b"\x42\x7f" + bytes((size & 0x7F | 0x80, size >> 7)) + method)
+        before = b"\xbe\x87\x04"
+        path = huffman_encode(LONGEST_CODED[:-5] + b"%05d" % number)
+        assert len(path) <= 126
+        blocks.read(blocks.decode(before + b"\x01/"), before + b"\x01/", True)
+        request = blocks.recall(before + bytes((0x80 | len(path),)) + path, True)
+        assert request is not None
+        yield path, request.method
+
+
+def octets_kept_by(fill: Callable[[], None]) -> int:
+    """Return the octets of memory that are kept after ``fill``."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        fill()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture
+def _no_paths() -> Iterator[None]:
+    request_blocks._read_path.cache_clear()
+    yield
+    request_blocks._read_path.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_paths")
+def test_paths_that_are_remembered_hold_no_method_and_are_bounded_as_documented() -> None:
+    def fill() -> None:
+        for _ in paths_with_methods_of_their_own(request_blocks.REMEMBERED_PATHS):
+            pass
+
+    kept = octets_kept_by(fill)
+    assert request_blocks._read_path.cache_info().currsize == request_blocks.REMEMBERED_PATHS
+    assert kept <= PATHS_BOUND
+
+
+@pytest.mark.usefixtures("_no_paths")
+def test_paths_remembered_with_their_methods_would_go_beyond_the_bound() -> None:
+    read_path = lru_cache(request_blocks.REMEMBERED_PATHS)(lambda path, method: path)
+
+    def fill() -> None:
+        for path, method in paths_with_methods_of_their_own(request_blocks.REMEMBERED_PATHS):
+            read_path(path, method)
+
+    assert octets_kept_by(fill) > 4 * PATHS_BOUND

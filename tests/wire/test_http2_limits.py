@@ -507,3 +507,22 @@ def test_a_tls_client_on_a_cleartext_port_is_logged_with_what_it_should_do(
     peer.send_raw(bytes.fromhex("160301000501000001fc"))
     peer.wait_closed()
     assert "This port speaks HTTP/2 in cleartext only" in caplog.text
+
+
+def test_content_that_was_under_way_when_its_stream_was_answered_is_no_offence(
+    serve: Serve, connect: Connect
+) -> None:
+    """Of tiny frames that nobody takes some are, as tests/attacks shows."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"well"]
+
+    with connect(serve(app, max_glitches=20)) as peer:
+        for _ in range(3):
+            stream_id = peer.request("POST", end_stream=False)
+            peer.response(stream_id)
+            for _ in range(30):
+                peer.data(stream_id, bytes(2_000))
+        peer.roundtrip()
+        assert peer.get().status == 200

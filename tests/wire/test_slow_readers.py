@@ -47,7 +47,7 @@ def wait_until_nothing_moves(server: Any) -> None:
     looks: list[int] = []
 
     def is_full() -> bool:
-        looks.append(protocol.connection.outflow.octets_taken)
+        looks.append(protocol.connection.outflow.content_taken())
         return protocol.write_paused and len(looks) > 100 and len(set(looks[-100:])) == 1
 
     eventually(is_full, "the transport to be full")

@@ -35,6 +35,11 @@ NO_STREAM = 1 << 31
 """Above the number of any stream."""
 REFUSAL_DELAY = 0.25
 """Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
+SMALL_DATA = 1_024
+"""Octets below which DATA that nobody takes counts as a frame that brought nothing.
+
+What a client had under way when its stream ended is no offence, and comes in large frames mostly.
+"""
 _REASONS = {
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
@@ -138,7 +143,7 @@ class Connection(EngineHandler):
     ) -> None:
         # The connection's credit returns at once (invariant 4).
         if (stream := self.streams.get(stream_id)) is None:
-            self.inflow.taken(flow_octets)
+            self.data_discarded(flow_octets)
             return
         if (
             end_stream
@@ -157,6 +162,8 @@ class Connection(EngineHandler):
         stream.budgeted += kept
         if kept < flow_octets:
             self.engine.credit(stream_id, flow_octets - kept)
+            if not kept:
+                self._count_discarded(flow_octets)
         self.inflow.count(kept, (stream,))
         self.inflow.taken(flow_octets)
         if end_stream:
@@ -176,6 +183,14 @@ class Connection(EngineHandler):
 
     def data_discarded(self, flow_octets: int) -> None:
         self.inflow.taken(flow_octets)
+        self._count_discarded(flow_octets)
+
+    def _count_discarded(self, flow_octets: int) -> None:
+        if flow_octets < SMALL_DATA:
+            self.meter.spend("max_glitches")
+
+    def fields_discarded(self) -> None:
+        self.meter.spend("max_glitches")
 
     def trailers_received(self, stream_id: int, fields: FieldList) -> None:
         self._trailers = fields

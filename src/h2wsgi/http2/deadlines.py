@@ -43,12 +43,25 @@ class DeadlineHandler(Protocol):
     def request_timed_out(self, stream: Stream) -> None: ...
 
 
-class _Pace(NamedTuple):
+class _ReadPace(NamedTuple):
+    """Since when it is counted what a stream's client sends, and what there was by then.
+
+    At first that is the stream's begin, later the look that found the pace before good enough.
+    """
+
+    since: float
+    waited: float
+    """Seconds that the application had waited for content."""
+    octets: int
+
+
+class _WritePace(NamedTuple):
     """Since when a stream waits for its client, and what had moved by then."""
 
     since: float
     octets: int
-    of_connection: int = 0
+    of_connection: int
+    """Octets of content of all streams."""
 
 
 class Deadlines:
@@ -78,8 +91,8 @@ class Deadlines:
         self._ping_sent_at: float | None = None
         self._withheld_until = 0.0
         self._held_until = 0.0
-        self._reads: dict[int, _Pace] = {}
-        self._writes: dict[int, _Pace] = {}
+        self._reads: dict[int, _ReadPace] = {}
+        self._writes: dict[int, _WritePace] = {}
         self._connection: Connection | None = None
         self.heard = False
         """Set whenever octets come from the peer; taken back here."""
@@ -217,14 +230,13 @@ class Deadlines:
         self._check_requests(connection, now)
         if connection.inflow.withholds_credit:
             self._withheld_until = now
-        for paces in (self._reads, self._writes):
-            for stream_id in paces.keys() - connection.streams.keys():
-                del paces[stream_id]
+        for gone in self._reads.keys() - connection.streams.keys():
+            del self._reads[gone]
+        for gone in self._writes.keys() - connection.streams.keys():
+            del self._writes[gone]
         for stream in list(connection.streams.values()):
-            if (since := stream.reading_since) is not None:
-                self._check_read(stream, max(since, stream.received_at), now)
-            else:
-                self._reads.pop(stream.stream_id, None)
+            if stream.has_waited:
+                self._check_read(stream, now)
             if connection.outflow.is_waiting(stream):
                 self._check_write(stream, connection.outflow, now)
             else:
@@ -241,25 +253,29 @@ class Deadlines:
                     self._handler.request_timed_out(stream)
 
     # A rate is an average over a whole timeout, no less: an honest client on a slow line opens its
-    # window by half, then not for long; one that uploads may be busy making the next part.
+    # window by half, then not for long; one that uploads may be busy making the next part. It is
+    # the time that the application waited which counts, not what it was doing at a look.
 
-    def _check_read(self, stream: Stream, since: float, now: float) -> None:
-        """The application waits for content: for how long, and how much has come meanwhile?"""
+    def _check_read(self, stream: Stream, now: float) -> None:
+        """The application waits for content, or did: how long in all, and how much has come?"""
         timeout, rate = self._config.read_timeout, self._config.min_rate
         if not timeout:
             return
-        if now - max(since, self._withheld_until) >= timeout:
-            self._handler.read_timed_out(stream, "read_timeout")
-            return
+        # In this order: a wait that ends in between is missed for now, and none counts twice.
+        waited, since = stream.waited_for_content, stream.reading_since
+        if since is not None:
+            if now - max(since, stream.received_at, self._withheld_until) >= timeout:
+                self._handler.read_timed_out(stream, "read_timeout")
+                return
+            waited += now - since
         # Whoever is answered already may be in a conversation, and have nothing to say just now.
         if not rate or (stream.status and stream.request.content_length is None):
             return
-        pace = self._reads.get(stream.stream_id)
-        if pace is None or pace.since < self._withheld_until:
-            self._reads[stream.stream_id] = _Pace(now, stream.octets_received)
-        elif now - pace.since >= timeout:
-            del self._reads[stream.stream_id]
-            if stream.octets_received - pace.octets < rate * (now - pace.since):
+        pace = self._reads.get(stream.stream_id) or _ReadPace(stream.started_at, 0.0, 0)
+        came, waited_since = stream.octets_received - pace.octets, waited - pace.waited
+        if pace.since < self._withheld_until or waited_since >= timeout:
+            self._reads[stream.stream_id] = _ReadPace(now, waited, stream.octets_received)
+            if pace.since >= self._withheld_until and came < rate * waited_since:
                 self._handler.read_timed_out(stream, "min_rate")
 
     def _check_write(self, stream: Stream, outflow: Outflow, now: float) -> None:
@@ -272,12 +288,12 @@ class Deadlines:
             return
         pace = self._writes.get(stream.stream_id)
         if pace is None or pace.since < self._held_until:
-            pace = _Pace(now, stream.octets_sent, outflow.octets_taken)
+            pace = _WritePace(now, stream.octets_sent, outflow.content_taken())
             self._writes[stream.stream_id] = pace
         elif rate and now - pace.since >= timeout:
             del self._writes[stream.stream_id]
             taken = stream.octets_sent - pace.octets
             if outflow.is_held_up:  # then all streams share what is taken
-                taken = max(taken, outflow.octets_taken - pace.of_connection)
+                taken = max(taken, outflow.content_taken() - pace.of_connection)
             if taken < rate * (now - pace.since):
                 self._handler.write_timed_out(stream, "min_rate")

@@ -84,8 +84,12 @@ class Outflow:
         """Octets given to the engine since the last write to the transport."""
         self._gathered = 0
         self._batch = BATCH
-        self.octets_written = 0
+        self._octets_written = 0
         """Octets of frames given to the transport so far."""
+        self._content_written = 0
+        """Those of them that are content of responses."""
+        self._octets_taken = self._content_taken = 0
+        """How many of each the transport had sent at the last look."""
 
     def push(self, stream: Stream, head: Head | None, data: bytes, kind: Kind) -> None:
         """Queue output that an application handed over."""
@@ -161,10 +165,17 @@ class Outflow:
         stream_id = stream.stream_id
         return stream_id in self._queue.pending and stream_id not in self._queue.stalled
 
-    @property
-    def octets_taken(self) -> int:
-        """Octets of frames that the transport has sent so far."""
-        return self.octets_written - self._wire.unsent
+    def content_taken(self) -> int:
+        """Return the octets of content that the transport has sent so far.
+
+        Of other frames none count: whoever takes nothing but answers to PING takes nothing. Where
+        something else lies between content in the transport, content is taken to be the first.
+        """
+        taken = self._octets_written - self._wire.unsent
+        outstanding = self._content_written - self._content_taken
+        self._content_taken += min(taken - self._octets_taken, outstanding)
+        self._octets_taken = taken
+        return self._content_taken
 
     @property
     def is_held_up(self) -> bool:
@@ -258,13 +269,14 @@ class Outflow:
         self._gathered = 0
         data = self._engine.data_to_send()
         if data:
-            self.octets_written += len(data)
+            self._octets_written += len(data)
             self._wire.write(data)
             if len(data) >= BATCH:
                 taken = not self._wire.unsent
                 self._batch = min(2 * self._batch, LARGEST_BATCH) if taken else BATCH
         if self.whole_unwritten:
             octets, self.whole_unwritten = self.whole_unwritten, 0
+            self._content_written += octets
             self._handover.released(octets)
         if self._written:
             written, self._written = self._written, {}
@@ -272,7 +284,9 @@ class Outflow:
             for stream, octets in written.items():
                 stream.progress_at = now
                 stream.queued -= octets
-            self._budget.release(sum(written.values()))
+            octets = sum(written.values())
+            self._content_written += octets
+            self._budget.release(octets)
             self._handover.taken(written)
 
 

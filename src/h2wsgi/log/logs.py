@@ -4,8 +4,8 @@ Any thread. The command's log stands beside the standard library's ``logging``, 
 application can break it or takes it for its own. The library uses the standard loggers ``h2wsgi``
 and ``h2wsgi.access`` and adds no handler. Text on ``wsgi.errors`` is text, of which neither makes a
 logging record: who collects those would take each line for an error of the server. The invariants:
-no octet of a peer reaches a line unescaped, and no caller of the command's log waits for a terminal
-or a pipe.
+no octet of a peer reaches a line unescaped, no line begins with text that somebody else has chosen,
+every line has a bound, and no caller of the command's log waits for a terminal or a pipe.
 """
 
 from __future__ import annotations
@@ -30,12 +30,22 @@ from ..config.config import Config
 from ..errors import ConfigurationError
 from .writer import LogWriter
 
-# C0, DEL and C1; marks that reorder text; line separators; surrogates.
+# C0, DEL and C1; marks that reorder text; line separators; surrogates; what nobody can see.
 UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 MAX_SHOWN = 2048
 """Characters of a path in a text line; a JSON line has the whole path."""
+MAX_METHOD = 32
+"""Characters of a method. The longest that is registered has 17."""
+MAX_LINE = 65_536
+"""Characters of any line of the application's, before what is unsafe in it is escaped."""
+MAX_TRACEBACK = 65_536
+"""The same of a traceback. The text of an exception may be a client's, and as long as it likes."""
+BELOW = " " * 4
+"""What stands before all lines of an event but its first, which has the time. Nothing else does:
+whoever gets a newline into a message, or an exception's text, makes no line of the log."""
 MAX_UNFINISHED = 65_536
 """Characters that wsgi.errors keeps of a line that does not end."""
 UTC_OFFSET = time.localtime().tm_gmtoff
@@ -75,14 +85,26 @@ def printable(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def cut(text: str, most: int) -> str:
+    """Return no more than ``most`` characters of ``text``, and dots for the rest."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shown(text: str, most: int) -> str:
+    """Return text of somebody else's as a line may hold it: cut and printable."""
+    return printable(cut(text, most))
 
 
 def to_standard_error(text: str) -> None:
     """Write the lines of an application where a program's own errors go, if that is anywhere."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
-            sys.stderr.write("".join(printable(line) + "\n" for line in text.split("\n")))
+            sys.stderr.write("".join(shown(line, MAX_LINE) + "\n" for line in text.split("\n")))
 
 
 class Log:
@@ -168,8 +190,8 @@ def command_log(config: Config) -> Log:
     make_log = functools.partial(
         Log, events, standard_error=errors, application_text=application_text
     )
-    shown = config.access_log_file or level <= logging.INFO
-    if not (config.access_log and shown):
+    wanted = config.access_log_file or level <= logging.INFO
+    if not (config.access_log and wanted):
         return make_log(None, writers=(errors,))
     accesses = _access_writer(config, errors)
     make_line = access_json if as_json else access_text
@@ -197,15 +219,20 @@ def _access_writer(config: Config, errors: LogWriter) -> LogWriter:
         raise
 
 
-def file_writer(path: str, what: str, flag: str, dropped: Callable[[int], str]) -> LogWriter:
+def file_writer(
+    path: str, what: str, flag: str, dropped: Callable[[int], str], *, private: bool = False
+) -> LogWriter:
     """Return a writer that appends to a file; ``what`` and ``flag`` name the file in an error.
+
+    A new file may be read by whom the umask allows, or where it is ``private`` by its owner alone.
 
     Raises:
         ConfigurationError: the file cannot be opened.
     """
+    mode = 0o600 if private else 0o666
     # The working folder may be another by then.
-    again = functools.partial(_open_file, os.path.abspath(path), what, flag)
-    return LogWriter(_open_file(path, what, flag), dropped, open_again=again)
+    again = functools.partial(_open_file, os.path.abspath(path), what, flag, mode)
+    return LogWriter(_open_file(path, what, flag, mode), dropped, open_again=again)
 
 
 def check_file(path: str, what: str, flag: str) -> None:
@@ -221,9 +248,9 @@ def check_file(path: str, what: str, flag: str) -> None:
             os.remove(path)
 
 
-def _open_file(path: str, what: str, flag: str) -> FileIO:
+def _open_file(path: str, what: str, flag: str, mode: int = 0o600) -> FileIO:
     try:
-        return FileIO(path, "ab")
+        return FileIO(path, "ab", opener=lambda name, flags: os.open(name, flags, mode))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(
@@ -269,18 +296,23 @@ class _CommandLogger(logging.Logger):
         try:
             self._writer.write(self._make_text(record))
         except Exception as error:  # A bad format string must not end a connection.
-            self._writer.write(f"A log record cannot be shown: {printable(repr(error))}\n")
+            what = f"A log record cannot be shown: {type(error).__name__}"
+            said = logging.LogRecord(record.name, record.levelno, "", 0, what, None, None)
+            self._writer.write(self._make_text(said))
 
 
 def event_text(record: logging.LogRecord) -> str:
     """Return an event as a line for people, its traceback or ``lines`` below."""
     if lines := getattr(record, "lines", None):
         return "".join(printable(line) + "\n" for line in lines)
-    first = f"{record.levelname.lower()}: {printable(record.getMessage())}"
-    shown = f"{_time_of_day(int(record.created))}  {first}\n"
-    for line in _traceback(record).splitlines():
-        shown += printable(line) + "\n"
-    return shown
+    first = f"{record.levelname.lower()}: {shown(record.getMessage(), MAX_LINE)}"
+    return _lines(record.created, first, _traceback(record).splitlines())
+
+
+def _lines(at: float, first: str, rest: list[str]) -> str:
+    """Return a line with its time of day before it, and text that others have chosen below."""
+    below = "".join(f"{BELOW}{shown(line, MAX_LINE)}\n" if line else "\n" for line in rest)
+    return f"{_time_of_day(int(at))}  {first}\n{below}"
 
 
 def event_json(record: logging.LogRecord) -> str:
@@ -288,24 +320,24 @@ def event_json(record: logging.LogRecord) -> str:
     fields: dict[str, Any] = {
         "time": _iso(record.created),
         "level": record.levelname.lower(),
-        "event": record.getMessage(),
+        "event": "\n".join(cut(line, MAX_LINE) for line in record.getMessage().split("\n")),
     }
     fields |= getattr(record, "fields", {})
-    if shown := _traceback(record):
-        fields["traceback"] = shown
+    if raised := _traceback(record):
+        fields["traceback"] = raised
     return _json_line(fields)
 
 
 def errors_text(text: str) -> str:
     """Return lines of ``wsgi.errors`` for people; the application's newlines are its layout."""
     first, *rest = text.split("\n")
-    shown = f"{_time_of_day(int(time.time()))}  app: {printable(first)}\n"
-    return shown + "".join(printable(line) + "\n" for line in rest)
+    return _lines(time.time(), f"app: {shown(first, MAX_LINE)}", rest)
 
 
 def errors_json(text: str) -> str:
     """Return lines of ``wsgi.errors`` as one JSON object on one line."""
-    fields = {"time": _iso(time.time()), "level": "error", "event": text, "source": "wsgi.errors"}
+    said = "\n".join(cut(line, MAX_LINE) for line in text.split("\n"))
+    fields = {"time": _iso(time.time()), "level": "error", "event": said, "source": "wsgi.errors"}
     return _json_line(fields)
 
 
@@ -321,15 +353,12 @@ def access_file_text(record: AccessRecord) -> str:
 
 def describe_request(record: AccessRecord) -> str:
     """Return a request without time of day: method, path, status, protocol, stream, time, size."""
-    path = record.path
-    if len(path) > MAX_SHOWN:
-        path = path[:MAX_SHOWN] + "..."
-    shown = (
-        f"{printable(record.method):<4} {printable(path):<20} {record.status or '---'} "
-        f"{record.protocol} stream {record.stream_id:<3} {record.seconds * 1000:7.1f} ms "
-        f"{record.octets:>8,} B"
+    text = (
+        f"{shown(record.method, MAX_METHOD):<4} {shown(record.path, MAX_SHOWN):<20} "
+        f"{record.status or '---'} {record.protocol} stream {record.stream_id:<3} "
+        f"{record.seconds * 1000:7.1f} ms {record.octets:>8,} B"
     )
-    return f"{shown}  {printable(record.outcome)}" if record.outcome else shown
+    return f"{text}  {printable(record.outcome)}" if record.outcome else text
 
 
 def access_json(record: AccessRecord) -> str:
@@ -341,7 +370,7 @@ def access_json(record: AccessRecord) -> str:
 
 def _access_fields(record: AccessRecord) -> dict[str, Any]:
     return {
-        "method": record.method,
+        "method": cut(record.method, MAX_METHOD),
         "path": record.path,
         "status": record.status,
         "protocol": record.protocol,
@@ -386,7 +415,14 @@ def _iso(seconds: float) -> str:
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info is None or record.exc_info[1] is None:
         return ""
-    return "".join(traceback.format_exception(record.exc_info[1]))
+    try:
+        text = "".join(traceback.format_exception(record.exc_info[1]))
+    except Exception as error:  # An application's exception may have notes that raise.
+        return f"The traceback cannot be shown: {type(error).__name__}\n"
+    if (left_out := len(text) - MAX_TRACEBACK) > 0:
+        half = MAX_TRACEBACK // 2
+        text = f"{text[:half]}\n... {left_out} characters ...\n{text[-half:]}"
+    return text
 
 
 class ErrorStream(io.TextIOBase):

@@ -49,6 +49,7 @@ from ..errors import (
     StreamBroken,
     StreamGivenUp,
 )
+from ..log.logs import MAX_METHOD, MAX_SHOWN, shown
 from . import guards
 from .control import Command, StreamControl
 from .guards import application_thread, loop_thread
@@ -113,7 +114,7 @@ class Stream(StreamControl):
         "application_done", "budgeted", "connection", "handed_over", "has_content", "head_left",
         "limits", "octets_received", "octets_sent", "output_ended", "progress_at", "queued",
         "reading_since", "received_at", "request", "request_ended", "response_ended", "started_at",
-        "status", "stream_id", "trailers", "unsent", "waiting_since",
+        "status", "stream_id", "trailers", "unsent", "waited_for_content", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -170,6 +171,9 @@ class Stream(StreamControl):
         # the application's threads only; others look
         self.reading_since: float | None = None
         """When the application began to wait for content, by the monotonic clock."""
+        self.waited_for_content: float
+        """Seconds that it has waited for content, all in all, but for a wait that goes on. Not set
+        before :attr:`has_waited`, as most requests never wait."""
         self.waiting_since: float | None = None
         """When a thread began to wait on the client, for content or for room."""
         # loop thread only
@@ -323,8 +327,8 @@ class Stream(StreamControl):
     @property
     def name(self) -> str:
         """The request as a log line names it: without its query, which may hold secrets."""
-        path = self.request.path.partition(b"?")[0].decode("latin-1")
-        return f"{self.request.method} {path} (stream {self.stream_id})"
+        path = shown(self.request.path.partition(b"?")[0].decode("latin-1"), MAX_SHOWN)
+        return f"{shown(self.request.method, MAX_METHOD)} {path} (stream {self.stream_id})"
 
     @property
     def is_broken(self) -> bool:
@@ -376,7 +380,7 @@ class Stream(StreamControl):
         while True:
             with self._handover.lock:
                 if ready() or self._failure is not None:
-                    return
+                    break
                 wait = self._register_locked()
             try:
                 since = since or time.monotonic()
@@ -386,12 +390,15 @@ class Stream(StreamControl):
                     if wait in self._waits:
                         self._waits.remove(wait)
                 raise
+        if reading and since:
+            self.waited_for_content += time.monotonic() - since
 
     def _register_locked(self) -> threading.Lock:
         """Return a lock that is held, and released by :meth:`notify_locked`."""
         wait = allocate_lock()
         wait.acquire()
         if self._waits is NO_WAITS:
+            self.waited_for_content = 0.0
             self._waits = []
         self._waits.append(wait)
         return wait

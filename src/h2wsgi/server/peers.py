@@ -35,7 +35,7 @@ _SUFFIXES = {
     "SN": "S",
     "description": "D",
 }
-_ESCAPED = re.compile(r'[,+"\\<>;]|^[ #]| $')
+_ESCAPED = re.compile(r'[,+"\\<>;]|^[ #]| $|[\x00-\x1f\x7f]')
 
 
 class Transport(Protocol):
@@ -105,4 +105,5 @@ def _client_variables(certificate: dict[str, Any]) -> dict[str, str]:
 
 
 def _escape(match: re.Match[str]) -> str:
-    return f"\\{match[0]}"
+    # A control character as its octet in hexadecimal: a name must not make a line of its own.
+    return f"\\{match[0]}" if match[0].isprintable() else f"\\{ord(match[0]):02X}"

@@ -207,10 +207,9 @@ class Poller:
     def __init__(self, loop: Any) -> None:
         # There is no public name for either: uvloop's, and asyncio's. The selectors of gevent and
         # eventlet have no descriptor, and nor has any where there is no epoll.
-        descriptor = getattr(loop, "_get_backend_id", None) or getattr(
-            loop._selector, "fileno", lambda: -1
-        )
-        self._descriptor: int = descriptor() if hasattr(select, "epoll") else -1
+        uvloops = getattr(loop, "_get_backend_id", None)
+        find = uvloops or getattr(loop._selector, "fileno", None)
+        self._descriptor: int = find() if find and hasattr(select, "epoll") else -1
         tell_in_child(self)
 
     def close(self) -> None:

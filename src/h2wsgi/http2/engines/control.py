@@ -123,6 +123,7 @@ class FrameReceiver(abc.ABC, Generic[S]):
         stream = self._streams.open.get(stream_id)
         if stream is None:
             self._streams.require_reset_by_us(stream_id)
+            self._handler.fields_discarded()
         elif (
             error := trailers_error(
                 stream,

@@ -272,7 +272,9 @@ class FastEngine(FrameReceiver[_Stream]):
                 fields = self._requests.decode(block)
                 request = self._requests.read(fields, block, end_stream)
         except (MalformedRequest, UnacceptableRequest) as error:
-            if not streams.is_ignored(stream_id):
+            if streams.is_ignored(stream_id):
+                self._handler.fields_discarded()
+            else:
                 self._refuse_request(stream_id, fields, end_stream, error)
             return
         if streams.ignore_above is None or not streams.is_ignored(stream_id):
@@ -282,6 +284,8 @@ class FastEngine(FrameReceiver[_Stream]):
                 streams.advance(stream_id)
             streams.open[stream_id] = _Stream(request.content_length, end_stream)
             self._handler.request_received(stream_id, request, end_stream)
+        else:
+            self._handler.fields_discarded()
 
     def _refuse_request(
         self,
@@ -306,7 +310,9 @@ class FastEngine(FrameReceiver[_Stream]):
         fields = self._requests.decode(block)
         if stream_id <= self._streams.highest:
             self._receive_trailers(stream_id, fields, ended)
-        elif not self._streams.is_ignored(stream_id):
+        elif self._streams.is_ignored(stream_id):
+            self._handler.fields_discarded()
+        else:
             self._streams.advance(stream_id)
             self._stream_error(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
 

@@ -6,7 +6,13 @@ Loop thread only. RFC 7541.
 from __future__ import annotations
 
 from h2.errors import ErrorCodes
-from hpack import Decoder, HPACKError, OversizedHeaderListError
+from hpack import (
+    Decoder,
+    HPACKError,
+    InvalidTableIndexError,
+    InvalidTableSizeError,
+    OversizedHeaderListError,
+)
 
 from ...errors import ConnectionFailed
 from ..fields import FieldList
@@ -41,10 +47,12 @@ class BlockDecoder:
             fields = self._decoder.decode(block, raw=True)
         except OversizedHeaderListError as error:
             raise ConnectionFailed(
-                ErrorCodes.ENHANCE_YOUR_CALM, str(error), limit="max_field_section"
+                ErrorCodes.ENHANCE_YOUR_CALM,
+                f"a field list is over {self._decoder.max_header_list_size} octets",
+                limit="max_field_section",
             ) from error
         except (HPACKError, IndexError, ValueError) as error:
-            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
+            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, _what_is_wrong(error)) from error
         checked = [(bytes(name), bytes(value)) for name, value in fields]
         self._remember(block, checked)
         return checked
@@ -57,6 +65,15 @@ class BlockDecoder:
             self._known.clear()
         if indexes_only and len(block) <= KNOWN_BLOCK_SIZE:
             self._known[block] = fields
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """Return what the client is told. hpack's own words show objects with their addresses."""
+    if isinstance(error, InvalidTableIndexError):
+        return "an index is beyond the table"
+    if isinstance(error, InvalidTableSizeError):
+        return "a table size update is too large"
+    return "a field block is broken"
 
 
 def _check_table_updates(block: bytes) -> None:

@@ -35,6 +35,9 @@ TABLE_SIZE = 4096
 MAX_TABLE_UPDATES = 2
 """In one field block: to the smallest size and to the last (RFC 7541 section 4.2)."""
 
+MAX_INTEGER_OCTETS = 5
+"""Behind a full prefix: they hold any 32-bit number, and a size or an index is never more."""
+
 NEVER_INDEXED = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"})
 """Fields whose values no one on the way should keep in a table either (section 7.1.3)."""
 
@@ -176,13 +179,15 @@ class Decoder:
 
 def _long_integer(block: bytes, position: int, number: int) -> tuple[int, int]:
     """Return an integer behind its full prefix ``number``, and where it ends (section 5.1)."""
-    # Five octets hold any 32-bit number; a size or an index is never more.
-    for shift in (0, 7, 14, 21, 28):
+    shift = 0
+    last = position + MAX_INTEGER_OCTETS
+    while position < last:
         octet = block[position]
         position += 1
         number += (octet & 0x7F) << shift
         if octet < 0x80:
             return number, position
+        shift += 7
     raise _malformed("an integer is too long")
 
 

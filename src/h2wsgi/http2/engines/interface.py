@@ -34,7 +34,18 @@ class EngineHandler(Protocol):
         """
 
     def data_discarded(self, flow_octets: int) -> None:
-        """DATA that belongs to no open stream: only the connection's window shrank."""
+        """DATA that belongs to no open stream: only the connection's window shrank.
+
+        Raises:
+            ConnectionFailed: that happens too often.
+        """
+
+    def fields_discarded(self) -> None:
+        """A field section of a stream that we have reset, or that our GOAWAY has ruled out.
+
+        Raises:
+            ConnectionFailed: that happens too often.
+        """
 
     def trailers_received(self, stream_id: int, fields: FieldList) -> None:
         """The trailers of the request, which ends with the next event."""

@@ -279,6 +279,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._receive_trailers(stream_id, fields, end_stream)
             return
         if self._streams.is_ignored(stream_id):
+            self._handler.fields_discarded()
             return
         self._streams.advance(stream_id)
         if len(self._streams.open) >= self._max_streams:

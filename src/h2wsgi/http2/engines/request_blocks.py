@@ -91,7 +91,7 @@ class RequestBlocks:
         if (found := self._without_path[end_stream].get(rest)) is None:
             return None
         like, size = found
-        path = _read_path(path, huffman_coded, like.method)
+        path = _read_path(path, huffman_coded, "OPTIONS" if like.method == "OPTIONS" else "")
         if size + len(path) > self._max_octets:
             return None
         request = like.with_path(path)
@@ -136,6 +136,9 @@ class RequestBlocks:
 @lru_cache(REMEMBERED_PATHS)
 def _read_path(literal: bytes, huffman_coded: bool, method: str) -> bytes:
     """Return the ``:path`` of a literal's value, checked.
+
+    ``method`` is OPTIONS or empty: no other matters here, and clients may make them up, of any
+    length.
 
     Raises:
         ConnectionFailed: COMPRESSION_ERROR.

@@ -26,7 +26,10 @@ MAX_STREAMS = 2_000
 MAX_TROUBLES = 500
 """Resets, GOAWAYs and problems kept."""
 MAX_WEIGHT = 67_108_864
-"""Octets of all frames kept, about; those of the oldest streams are dropped first."""
+"""Octets of all that is kept, about. Beyond it the frames of the oldest streams are dropped.
+
+The rest alone is less, by the bounds that each stream and each connection has.
+"""
 MAX_DEBUG = 200
 """Octets shown of a GOAWAY's debug data, among the troubles."""
 
@@ -93,7 +96,8 @@ class Ledger:
                 kept = self._connections.values()
                 gone = next((c for c in kept if c.closed_at is not None), None)
                 oldest = next(iter(self._connections))
-                del self._connections[oldest if gone is None else gone.info.id]
+                removed = self._connections.pop(oldest if gone is None else gone.info.id)
+                self._weight -= removed.counted
 
     def frame(self, frame: Frame, content: bytes) -> None:
         """See Sink."""
@@ -101,20 +105,20 @@ class Ledger:
             self._frames += 1
             if (connection := self._connections.get(frame.connection)) is None:
                 return
-            self._touch_connection(connection)
             if frame.section is Section.REQUEST and frame.promised_stream_id is None:
                 self._begin(connection, frame)
             stream = connection.open.get(frame.stream_id)
             connection.take(frame, of_stream=stream is not None)
+            self._touch_connection(connection)
             if stream is not None:
-                self._weight += stream.take(frame, connection)
+                stream.take(frame, connection)
                 self._touch(stream)
                 if stream.closed_at is not None:
                     del connection.open[frame.stream_id]
                     connection.blocked.pop(stream, None)
-                while self._weight > MAX_WEIGHT:
-                    self._drop_frames()
             self._settle_windows(connection, frame)
+            while self._weight > MAX_WEIGHT and self._light:
+                self._drop_frames()
             if frame.problems or frame.error_code is not None:
                 self._note_trouble(frame)
 
@@ -146,10 +150,13 @@ class Ledger:
             del self._changed[gone]
             if self._light and self._light[0] is gone:
                 self._drop_frames()
+            self._weight -= gone.counted
 
     def _drop_frames(self) -> None:
         """Forget the frames of the oldest stream that has any."""
-        self._weight -= self._light.popleft().forget_frames()
+        stream = self._light.popleft()
+        stream.forget_frames()
+        self._weigh(stream)
 
     def _settle_windows(self, connection: SeenConnection, frame: Frame) -> None:
         """Begin and end the waits that a change of the connection's window means for streams."""
@@ -240,7 +247,15 @@ class Ledger:
         if stream.number in self._streams:
             self._changed.pop(stream, None)
             self._changed[stream] = None
+            self._weigh(stream)
 
     def _touch_connection(self, connection: SeenConnection) -> None:
         self._cursor += 1
         connection.changed = self._cursor
+        self._weigh(connection)
+
+    def _weigh(self, seen: SeenStream | SeenConnection) -> None:
+        """Count what it takes now in place of what it took before."""
+        weight = seen.weight
+        self._weight += weight - seen.counted
+        seen.counted = weight

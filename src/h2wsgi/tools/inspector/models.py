@@ -1,7 +1,7 @@
 """One connection and one stream as the inspector has seen them. Under the ledger's lock.
 
 Times are seconds of ``time.monotonic()``, sizes are octets. All lists are bounded: entries beyond a
-limit are only counted.
+limit are only counted. Each object says about how much memory it takes, all that it keeps included.
 """
 
 from __future__ import annotations
@@ -28,14 +28,21 @@ MAX_CONNECTION_FRAMES = 100
 """Frames kept of a connection that belong to no open stream."""
 MAX_CONNECTION_WEIGHT = 4_096
 """Octets of such a frame; a larger one is only counted."""
+MAX_CONNECTION_FRAMES_WEIGHT = 81_920
+"""Octets of all such frames of a connection."""
 FRAME_WEIGHT, FIELD_WEIGHT, SETTING_WEIGHT = 700, 250, 120
 """Octets that a frame, a field and a setting take beside their text, about."""
+STREAM_WEIGHT, BLOCK_WEIGHT = 1_200, 130
+"""Octets that a stream and each of its waits take, about."""
+CONNECTION_WEIGHT, SAMPLE_WEIGHT = 4_000, 170
+"""Octets that a connection and each of its samples take, about."""
 
 
 def weight_of(frame: Frame) -> int:
     """Return about how many octets of memory a frame takes."""
     fields, settings = frame.fields or (), frame.settings or ()
-    text = sum(len(field.name) + len(field.value) for field in fields)
+    text = sum(len(field.name) + len(field.value) + len(field.encoded) for field in fields)
+    text += sum(map(len, frame.problems))
     many = FIELD_WEIGHT * len(fields) + SETTING_WEIGHT * (len(settings) + len(frame.problems))
     return FRAME_WEIGHT + text + many + len(frame.debug)
 
@@ -67,7 +74,7 @@ class SeenStream:
     """One request and its response."""
 
     __slots__ = (
-        "began_at", "blocks", "changed", "closed_at", "connection", "ended_at", "frames",
+        "began_at", "blocks", "changed", "closed_at", "connection", "counted", "ended_at", "frames",
         "frames_dropped", "frames_seen", "head_at", "method", "number", "path", "problems",
         "received", "request_ended_at", "reset", "reset_by_client", "returned_at", "sent",
         "server_window", "started", "status", "stream_id", "weight",
@@ -104,12 +111,15 @@ class SeenStream:
         """Octets of content."""
         self.frames: list[Frame] = []
         self.frames_seen = self.frames_dropped = self.problems = 0
-        self.weight = 0
+        self.weight = STREAM_WEIGHT + len(self.method) + len(self.path)
+        """About how many octets of memory it takes."""
+        self.counted = 0
+        """What the ledger has counted of it."""
         self.changed = 0
         """The ledger's cursor at the last change."""
 
-    def take(self, frame: Frame, connection: SeenConnection) -> int:
-        """Take a frame of this stream; return the octets that are kept more than before."""
+    def take(self, frame: Frame, connection: SeenConnection) -> None:
+        """Take a frame of this stream."""
         self.frames_seen += 1
         self.problems += bool(frame.problems)
         if frame.windows.server_stream is not None:
@@ -123,7 +133,7 @@ class SeenStream:
             self.lost(frame.time)
         elif self.ended_at is not None and self.request_ended_at is not None:
             self.closed_at = frame.time
-        return self._keep(frame)
+        self._keep(frame)
 
     def _take_received(self, frame: Frame, connection: SeenConnection) -> None:
         if frame.data_length is not None:
@@ -159,6 +169,7 @@ class SeenStream:
             self.blocks[-1] = (self.blocks[-1][0], None)
         else:
             self.blocks.append((time, None))
+            self.weight += BLOCK_WEIGHT
         return True
 
     def unblock(self, time: float, connection: SeenConnection) -> bool:
@@ -180,25 +191,22 @@ class SeenStream:
         if self.blocks and self.blocks[-1][1] is None:
             self.blocks[-1] = (self.blocks[-1][0], time)
 
-    def _keep(self, frame: Frame) -> int:
+    def _keep(self, frame: Frame) -> None:
         if self.frames_dropped and not self.frames:
             self.frames_dropped += 1
-            return 0
-        grown = weight_of(frame)
+            return
+        self.weight += weight_of(frame)
         self.frames.append(frame)
         if len(self.frames) > MAX_FRAMES:
             # Drop one in the middle: the beginning and the end matter most.
-            grown -= weight_of(self.frames.pop(MAX_FRAMES // 2))
+            self.weight -= weight_of(self.frames.pop(MAX_FRAMES // 2))
             self.frames_dropped += 1
-        self.weight += grown
-        return grown
 
-    def forget_frames(self) -> int:
-        """Drop the frames; return what they weighed."""
+    def forget_frames(self) -> None:
+        """Drop the frames."""
         self.frames_dropped += len(self.frames)
+        self.weight -= sum(map(weight_of, self.frames))
         self.frames = []
-        weight, self.weight = self.weight, 0
-        return weight
 
     @property
     def reset_name(self) -> str:
@@ -223,14 +231,23 @@ class SeenConnection:
         self.last_at = info.opened_at
         """When the last frame was seen."""
         self.samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
-        self.frames: deque[Frame] = deque(maxlen=MAX_CONNECTION_FRAMES)
+        self.frames: deque[Frame] = deque()
         """The last frames of stream 0, and of streams that are closed or never were."""
+        self._frames_weight = 0
+        self.counted = 0
+        """What the ledger has counted of it."""
         self.other_frames = 0
         """How many of these frames there were, kept or not."""
         self.closed_at: float | None = None
         self.reason = ""
         self.changed = 0
         """The ledger's cursor at the last change."""
+
+    @property
+    def weight(self) -> int:
+        """About how many octets of memory it takes, its streams aside."""
+        kept = SAMPLE_WEIGHT * len(self.samples) + self._frames_weight
+        return CONNECTION_WEIGHT + kept + SETTING_WEIGHT * sum(map(len, self.settings.values()))
 
     def take(self, frame: Frame, *, of_stream: bool) -> None:
         """Take any frame of the connection; the stream keeps those that are ``of_stream``."""
@@ -249,10 +266,20 @@ class SeenConnection:
             self.samples.append(Sample(frame.time, self.client_window, self.server_window))
         if not of_stream:
             self.other_frames += 1
-            if weight_of(frame) <= MAX_CONNECTION_WEIGHT:
-                self.frames.append(frame)
+            self._keep(frame)
         if frame.settings:
             self._take_settings(self.settings[frame.direction], frame.settings)
+
+    def _keep(self, frame: Frame) -> None:
+        if (weight := weight_of(frame)) > MAX_CONNECTION_WEIGHT:
+            return
+        self.frames.append(frame)
+        self._frames_weight += weight
+        while (
+            len(self.frames) > MAX_CONNECTION_FRAMES
+            or self._frames_weight > MAX_CONNECTION_FRAMES_WEIGHT
+        ):
+            self._frames_weight -= weight_of(self.frames.popleft())
 
     @staticmethod
     def _take_settings(known: dict[int, int], settings: tuple[Setting, ...]) -> None:

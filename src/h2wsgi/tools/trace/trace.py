@@ -7,6 +7,7 @@ blocks never stalls the loop. The log writer counts the lines that it has to dro
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import Protocol, TextIO
 
@@ -69,12 +70,26 @@ def open_traces(config: Config, log: Log) -> list[Sink]:
     wanted = parse_filter(config.trace)
     traces: list[Sink] = []
     if config.trace_file:
-        writer = file_writer(config.trace_file, "trace", "--trace-file", dropped_json)
+        # It holds what clients send: cookies, authorization.
+        writer = file_writer(config.trace_file, "trace", "--trace-file", dropped_json, private=True)
+        _warn_of_readers(config.trace_file, log)
         log.files.append(writer)
         traces.append(Trace(writer, JSONForm(), Filter(), owned=True))
     if config.trace:
         traces.append(_on_standard_error(config, log, wanted))
     return traces
+
+
+def _warn_of_readers(path: str, log: Log) -> None:
+    """Say that others may read a file that was there before, with the rights that it had."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode) and mode & 0o077 and os.name == "posix":
+        log.events.warning(
+            "the trace file %s holds all that clients send, cookies too, and others may read it "
+            "(mode %03o); chmod 600 it, or name a new one",
+            path,
+            mode & 0o777,
+        )
 
 
 def _on_standard_error(config: Config, log: Log, wanted: Filter) -> Trace:
