@@ -341,7 +341,8 @@ class Field:
         if said == "" and attack.is_option:
             said = f"(--{attack.limit.replace('_', '-')})"
         if said:
-            eventually(lambda: self._said(said), f"the log to say {said!r}")
+            count = len(self.peers)
+            eventually(lambda: len(self._said(said)) >= count, f"the log to say {said!r}")
             assert len(self._said(said)) == len(self.peers), self._said(said)
             assert all("127.0.0.1" in line for line in self._said(said))
 

@@ -380,9 +380,8 @@ class H2Protocol(asyncio.BufferedProtocol):
         """See Wire."""
         self.deadlines.settings_acknowledged()
 
-    def give_up_slow(self, stream: Stream) -> None:
-        """Reset a stream whose client keeps a thread waiting that others need."""
-        outcome = "no thread was left and its client was the slowest"
+    def give_up_slow(self, stream: Stream, outcome: str) -> None:
+        """Reset a stream whose client keeps what others need, a thread or room for output."""
         self.connection.reset(stream, ErrorCodes.ENHANCE_YOUR_CALM, outcome)
         self.transmit()
 

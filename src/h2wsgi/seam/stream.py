@@ -570,7 +570,7 @@ class Stream(StreamControl):
         handover = self._handover
         with handover.lock:
             self.require_client()
-            fits = not data or not handover.full
+            fits = not data or handover.takes_locked(len(data))
             if fits:
                 self._hand_over_locked(head, data, kind)
         if fits:
@@ -617,13 +617,24 @@ class Stream(StreamControl):
             self._wait_at_ceiling()
             with self._handover.lock:
                 self.require_client()
-                size = self.limits.write_limit if self._handover.full else len(data)
-                part = data[sent : sent + size]
+                part = data[sent : sent + self._room_locked(len(data) - sent)]
+                if not part:
+                    continue  # others were sooner
                 kind_now = MORE if sent + len(part) < len(data) else kind
                 self._hand_over_locked(head, part, kind_now)
             sent += len(part)
             self._handed_over(kind_now)
             head = None
+
+    def _room_locked(self, octets: int) -> int:
+        """Return how many of so many octets may be handed over now."""
+        handover = self._handover
+        if self.output_ended:
+            return octets  # they are dropped
+        if handover.output.full:
+            kept = handover.output.kept - handover.unsent
+            return max(0, min(octets, self.limits.write_limit, kept))
+        return self.limits.write_limit if handover.full else octets
 
     def _wait_at_ceiling(self) -> None:
         """Wait until some content may be handed over.
@@ -662,12 +673,13 @@ class Stream(StreamControl):
                 self.notify_locked()
             if self._failure is None:
                 self._failure = BROKEN_HERE
-                # As full and _hand_over_locked, whose calls would cost as much again.
+                # As takes_locked and _hand_over_locked, whose calls would cost as much again.
                 if not (
                     self.output_ended
                     or self.head_left
                     or credit != self._credit_due  # a finalizer has read meanwhile
-                    or (size and (handover.unsent >= handover.ceiling or handover.output.full))
+                    or (size and handover.unsent >= handover.ceiling)
+                    or (handover.output.full and size > handover.output.kept - handover.unsent)
                 ):
                     if (thread := self._client_wait) is not None:
                         # First: it is done even if something strikes once the output is there.

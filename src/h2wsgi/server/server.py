@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 from ..config.config import Config
 from ..errors import ConfigurationError
 from ..http2.closing import ABORT_AFTER
+from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log, library_log
@@ -88,7 +89,9 @@ class Server:
         # 14 MiB where it now grows by 8 (two minutes of the soak at three times its pace).
         self.read_buffer = memoryview(bytearray(READ_BUFFER))
         self.input_budget = Budget(self.config.max_buffered, self._input_relieved)
-        self.output_budget = Budget(self.config.max_buffered, self._output_relieved)
+        self.output_budget = output_budget(
+            self.config, self._output_relieved, on_full=lambda: self._hoards.watch()
+        )
         self._pool: ThreadPool[Stream] = ThreadPool(
             self._runner.run,
             limit=self.config.threads,
@@ -142,6 +145,11 @@ class Server:
             self._toolbox.close()
             raise
         tell_in_child(self)
+        self._hoards = Hoards(
+            self.output_budget,
+            lambda: list(self._protocols),
+            asyncio.get_running_loop().call_later,
+        )
         set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
@@ -334,7 +342,7 @@ class Server:
                 waited,
                 self.config.max_threads,
             )
-            protocol.give_up_slow(stream)
+            protocol.give_up_slow(stream, "no thread was left and its client was the slowest")
 
     def limit_hit(self, option: str) -> None:
         """See ServerContext."""
