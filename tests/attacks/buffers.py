@@ -74,6 +74,19 @@ def dripped_output(field: Field) -> Iterator[None]:
         yield
 
 
+def trickling_uploads(field: Field) -> Iterator[None]:
+    """More uploads than there may be threads, each of which brings a line now and then."""
+    for _ in range(3):
+        peer = field.connect()
+        field.send(peer, b"".join(upload(n, b"/lines") for n in streams(15)))
+    lines = b"".join(frame(Type.DATA, 0, n, b"line\n") for n in streams(15))
+    for peer in field.peers:
+        for _ in field.lasts(peer):
+            for each in field.peers:
+                field.send(each, lines)
+            yield
+
+
 ATTACKS = [
     *(
         Attack(
@@ -113,6 +126,16 @@ ATTACKS = [
             ("all of the process's output held with a window of 0", held_output),
             ("all of the process's output held and taken by drips", dripped_output),
         )
+    ),
+    Attack(
+        name="threads held by uploads that trickle",
+        run=trickling_uploads,
+        sees=reset(Code.ENHANCE_YOUR_CALM),
+        limit="server.server:SLOW_CLIENT",
+        value=None,
+        off=10**9,
+        said="(--max-threads)",
+        watch=2.5,
     ),
     Attack(
         name="a client that does not hang up after GOAWAY",

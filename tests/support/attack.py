@@ -113,7 +113,8 @@ Run = Callable[["Field"], Iterator[None]]
 class Attack:
     """One row of docs/security.md.
 
-    ``limit`` is an option, or ``module:NAME`` of a constant within h2wsgi.http2. ``value`` is what
+    ``limit`` is an option, or ``module:NAME`` of a constant within h2wsgi.http2, or with the
+    package before the module in another one. ``value`` is what
     it is in the test, scaled so that a second is enough, or None for a constant as it is; with
     ``off`` it lets everything through.
     """
@@ -234,7 +235,9 @@ def application_with(constants: Iterable[tuple[str, object]]) -> str:
     for place, value in constants:
         for where in place.split(" "):
             module, _, name = where.rpartition(":")
-            lines.append(f'import_module("h2wsgi.http2.{module}").{name} = {value!r}')
+            if module.partition(".")[0] not in ("server", "wsgi"):
+                module = f"http2.{module}"
+            lines.append(f'import_module("h2wsgi.{module}").{name} = {value!r}')
     return "\n".join([*lines, "count_frames()", ""])
 
 

@@ -33,15 +33,13 @@ class Site:
         connection = types.SimpleNamespace(
             streams={},
             outflow=types.SimpleNamespace(is_waiting=lambda stream: not stream.stalled),
-            client_log=types.SimpleNamespace(
-                limit_hit=lambda option, text: self.said.append(f"{option}: {text}")
-            ),
         )
         holder = types.SimpleNamespace(connection=connection, give_up_slow=self.give_up)
         self.holders.append(holder)
         return holder
 
-    def give_up(self, stream: Any, outcome: str) -> None:
+    def give_up(self, stream: Any, option: str, why: str) -> None:
+        self.said.append(f"{option}: {why}")
         self.given_up.append(stream.name)
         del stream.holder.connection.streams[stream.name]
         self.budget.release(stream.queued)
@@ -88,7 +86,9 @@ def test_who_holds_most_and_takes_nothing_goes_first_and_only_until_there_is_roo
     assert not site.given_up
     site.clock.advance(3 * hoards.INTERVAL)
     assert site.given_up == ["most"]
-    assert site.said == ["max_buffered: gave up most, 500000 octets of which were not taken"]
+    assert site.said == [
+        "max_buffered: its client did not take 500000 octets, and others need the room"
+    ]
     site.clock.advance(1_000)
     assert site.given_up == ["most"]
     assert not site.clock.armed

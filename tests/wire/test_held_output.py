@@ -155,6 +155,23 @@ def test_of_one_connection_of_many_users_only_the_streams_that_stall_are_reset(
     proxy.roundtrip()
 
 
+def test_a_thread_that_waits_for_room_costs_the_stream_that_holds_it(
+    serve: Serve, connect: Connect, nobody_goes: None
+) -> None:
+    """No thread is left for one connection, whose streams that stall hold all its room."""
+    server = serve(sized, **SMALL, threads=4, max_threads=4)
+    proxy = connect(server, settings=NO_WINDOW, window=LARGE)
+    proxy.wait_settings_ack()
+    stalled = [proxy.request(path=ALL) for _ in range(4)]
+    eventually(lambda: server.server.output_budget.full, "the process to be full")
+    for stream_id in (others := [proxy.request(path="/list/100") for _ in range(8)]):
+        proxy.window_update(stream_id, 100)
+    for stream_id in others:
+        assert proxy.response(stream_id).body == pattern(100)
+    assert set(resets(proxy)) == {Code.ENHANCE_YOUR_CALM}
+    assert all(f.stream_id in stalled for f in proxy.log if f.type == Type.RST_STREAM)
+
+
 def test_applications_that_wait_for_a_share_are_told_when_their_client_goes(
     serve: Serve, connect: Connect, nobody_goes: None
 ) -> None:

@@ -50,8 +50,8 @@ class Holder(Protocol):
 
     connection: Connection
 
-    def give_up_slow(self, stream: Stream, outcome: str) -> None:
-        """Reset a stream whose client keeps others waiting."""
+    def give_up_slow(self, stream: Stream, option: str, why: str) -> None:
+        """Reset a stream whose client keeps what others need, by the limit of an option."""
 
 
 class _Pace:
@@ -113,9 +113,8 @@ class Hoards:
 
     def _make_room(self) -> None:
         for _, holder, stream in self._too_slow()[:MOST_AT_ONCE]:
-            said = f"gave up {stream.name}, {stream.queued} octets of which were not taken"
-            holder.connection.client_log.limit_hit("max_buffered", said)
-            holder.give_up_slow(stream, "out of buffers and its client took too little")
+            why = f"its client did not take {stream.queued} octets, and others need the room"
+            holder.give_up_slow(stream, "max_buffered", why)
             if not self._budget.full:
                 return
 

@@ -40,7 +40,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import (
     ApplicationError,
@@ -74,6 +74,8 @@ NO_CHUNKS: deque[bytes] = deque(maxlen=0)
 """What waits for the application in a stream that has no content, or none yet."""
 NO_WAITS: list[threading.Lock] = []
 """The same of threads that wait. Never changed."""
+PACE = 1_024
+"""Octets a second at which a client is taken to do what it can, however long it takes."""
 SMALL_CHUNK = 512
 """Octets of content below which a piece of it is put to the one before: an object has some 50."""
 BROKEN_HERE = StreamBroken("an exception struck in the middle of a hand-over")
@@ -100,6 +102,24 @@ class ClientWait(Protocol):
     def wait_ended(self) -> None: ...
 
 
+class Waited(NamedTuple):
+    """How long threads have waited on the client of a stream, before the present wait."""
+
+    idle: float = 0.0
+    """Seconds beyond those in which what moved meanwhile would have moved at PACE."""
+    seconds: float = 0.0
+    octets: int = 0
+    """Octets that had moved when the present wait began, or the last one."""
+
+    def and_one_of(self, seconds: float, octets: int) -> Waited:
+        """Return the same with one more wait, and the octets that have moved until now."""
+        idle = max(0.0, seconds - (octets - self.octets) / PACE)
+        return Waited(self.idle + idle, self.seconds + seconds, octets)
+
+
+NEVER_WAITED = Waited()
+
+
 class Stream(StreamControl):
     """One request and its response.
 
@@ -113,7 +133,7 @@ class Stream(StreamControl):
         "application_done", "budgeted", "connection", "handed_over", "has_content", "head_left",
         "limits", "octets_received", "octets_sent", "output_ended", "progress_at", "queued",
         "reading_since", "received_at", "request", "request_ended", "response_ended", "started_at",
-        "status", "stream_id", "trailers", "unsent", "waiting_since",
+        "status", "stream_id", "trailers", "unsent", "waited", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -172,6 +192,7 @@ class Stream(StreamControl):
         """When the application began to wait for content, by the monotonic clock."""
         self.waiting_since: float | None = None
         """When a thread began to wait on the client, for content or for room."""
+        self.waited = NEVER_WAITED
         # loop thread only
         self.octets_received = 0
         """Octets of content that came."""
@@ -308,6 +329,17 @@ class Stream(StreamControl):
         """Octets of content that wait for the application (approximate without the lock)."""
         return self._buffered
 
+    def waited_until(self, now: float) -> Waited:
+        """Return how long threads have waited on the client, until now."""
+        since = self.waiting_since
+        if since is None:
+            return self.waited
+        return self.waited.and_one_of(now - since, self._octets_moved)
+
+    @property
+    def _octets_moved(self) -> int:
+        return self.octets_received + self.octets_sent
+
     @property
     def has_begun(self) -> bool:
         """Whether the application was called, or is about to be."""
@@ -376,16 +408,20 @@ class Stream(StreamControl):
         while True:
             with self._handover.lock:
                 if ready() or self._failure is not None:
-                    return
+                    break
                 wait = self._register_locked()
             try:
-                since = since or time.monotonic()
+                if not since:
+                    since = time.monotonic()
+                    self.waited = self.waited._replace(octets=self._octets_moved)
                 self._block(wait, since, reading)
             except BaseException:
                 with self._handover.lock:
                     if wait in self._waits:
                         self._waits.remove(wait)
                 raise
+        if since:
+            self.waited = self.waited.and_one_of(time.monotonic() - since, self._octets_moved)
 
     def _register_locked(self) -> threading.Lock:
         """Return a lock that is held, and released by :meth:`notify_locked`."""

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
 
 SLOW_CLIENT = 1.0
-"""Seconds that an application must have waited on its client to be given up for another."""
+"""Seconds that a client must have kept its application waiting, all in all, beyond those that its
+content takes at a low pace, to be given up for another ..."""
+BUSY_CLIENT = 10.0
+"""... and seconds at whatever pace, where no other is slower."""
 CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
 READ_BUFFER = 262_144
@@ -321,28 +324,33 @@ class Server:
 
     @loop_thread
     def _threads_exhausted(self) -> None:
-        """Give up the slowest client: requests wait, and every thread there may be does."""
+        """Give up the slowest clients: requests wait, and every thread they may have does."""
+        now = time.monotonic()
         waits = [
-            (since, protocol, stream)
+            (protocol, stream, stream.waited_until(now))
             for protocol in self._protocols
             for stream in protocol.connection.streams.values()
-            if (since := stream.waiting_since) is not None
+            if stream.waiting_since is not None
         ]
+        held = Counter(protocol for protocol, _, _ in waits)
+        # Nobody loses a thread to a connection that has more of them.
+        waits = [wait for wait in waits if held[wait[0]] >= self._pool.fewest_threads]
         if not waits:
             return
-        since, protocol, stream = min(waits, key=lambda wait: wait[0])
-        waited = time.monotonic() - since
-        if waited >= SLOW_CLIENT:
-            self.limit_hit("max_threads")
-            self.log.events.warning(
-                "%s: gave up %s, whose client kept it waiting longest (%.0f s): "
-                "others need a thread, and all %d (max_threads) are taken",
-                stream.connection.peer,
-                stream.name,
-                waited,
-                self.config.max_threads,
-            )
-            protocol.give_up_slow(stream, "no thread was left and its client was the slowest")
+        # Who holds most threads for longest goes, one for each connection that waits for its first.
+        waits.sort(key=lambda wait: wait[2].idle * held[wait[0]], reverse=True)
+        if waits[0][2].idle < SLOW_CLIENT:
+            # Nobody sends or takes too little.
+            waits = [max(waits, key=lambda wait: wait[2].seconds * held[wait[0]])]
+            if waits[0][2].seconds < BUSY_CLIENT:
+                return
+        for protocol, stream, waited in waits[: max(1, self._pool.fresh_waiting)]:
+            if waited.idle >= SLOW_CLIENT or waited.seconds >= BUSY_CLIENT:
+                all_ = f"and all {self.config.max_threads} are taken"
+                why = f"its client kept a thread waiting for {waited.seconds:.0f} s, {all_}"
+                protocol.give_up_slow(
+                    protocol.connection.holds_up(stream) or stream, "max_threads", why
+                )
 
     def limit_hit(self, option: str) -> None:
         """See ServerContext."""
