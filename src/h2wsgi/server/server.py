@@ -156,7 +156,9 @@ class Server:
         set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
-        self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
+        self._acceptor = Acceptor(
+            self, self._listeners, self._tls, self._connection_opened, self._protocols
+        )
         try:
             self._acceptor.start()
         except BaseException:  # a socket that the loop cannot watch, as of fd://
@@ -390,4 +392,4 @@ class Server:
         """See ServerContext."""
         if protocol in self._protocols:
             self._protocols.discard(protocol)
-            self._acceptor.released()
+            self._acceptor.released(protocol)
