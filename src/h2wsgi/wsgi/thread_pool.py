@@ -412,7 +412,8 @@ class ThreadPool(Generic[Job]):
                 if (unwoken := worker.unwoken) is not None:
                     if not unwoken.scheduled:
                         unwoken.wake(job is None)
-                    worker.unwoken = None
+                    # The name too: an idle thread would keep a connection alive that is closed.
+                    worker.unwoken = unwoken = None
 
     @guards.outermost
     def _recover(self, worker: Worker[Job]) -> None:
