@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attacks.wire import frame, literal, upload
+from attacks.wire import frame, literal, request, streams, upload
 from support.attack import Attack, Field, Run, inside, reset, status
-from support.peer import Code, Peer, StreamReset, Type
+from support.peer import Code, Peer, Setting, StreamReset, Type
 
+MiB = 1_048_576
 CONTENT_LENGTH = literal(28, b"2000")
 
 
@@ -47,6 +48,45 @@ def clinging(field: Field) -> Iterator[None]:
         yield
 
 
+def held_output(field: Field) -> Iterator[None]:
+    """More responses than the whole process may hold, none of which is taken."""
+    for _ in range(3):
+        peer = field.connect(settings={Setting.INITIAL_WINDOW_SIZE: 0})
+        peer.wait_settings_ack()
+        field.send(peer, b"".join(request(n, b"/whole") for n in streams(5)))
+        yield
+    yield from until_full(field)
+
+
+def until_full(field: Field) -> Iterator[None]:
+    while field.server.ask()["output"] < 3 * MiB // 4:
+        yield
+
+
+def dripped_output(field: Field) -> Iterator[None]:
+    """The same, but they are taken: some octets at a time."""
+    yield from held_output(field)
+    for _ in field.lasts(field.peers[0]):
+        for peer in field.peers:
+            peer.auto_window = False
+            for n in streams(5):
+                peer.window_update(n, 3)
+        yield
+
+
+def trickling_uploads(field: Field) -> Iterator[None]:
+    """More uploads than there may be threads, each of which brings a line now and then."""
+    for _ in range(3):
+        peer = field.connect()
+        field.send(peer, b"".join(upload(n, b"/lines") for n in streams(15)))
+    lines = b"".join(frame(Type.DATA, 0, n, b"line\n") for n in streams(15))
+    for peer in field.peers:
+        for _ in field.lasts(peer):
+            for each in field.peers:
+                field.send(each, lines)
+            yield
+
+
 ATTACKS = [
     *(
         Attack(
@@ -69,6 +109,33 @@ ATTACKS = [
         limit="max_buffered",
         value=1_048_576,
         off=268_435_456,
+    ),
+    *(
+        Attack(
+            name=name,
+            run=run,
+            sees=reset(Code.ENHANCE_YOUR_CALM),
+            limit="hoards:TOO_LONG",
+            value=None,
+            off=10**12,
+            options={"max_buffered": MiB, "max_connections": 50},
+            said="(--max-buffered)",
+            watch=3.0,
+        )
+        for name, run in (
+            ("all of the process's output held with a window of 0", held_output),
+            ("all of the process's output held and taken by drips", dripped_output),
+        )
+    ),
+    Attack(
+        name="threads held by uploads that trickle",
+        run=trickling_uploads,
+        sees=reset(Code.ENHANCE_YOUR_CALM),
+        limit="server.server:SLOW_CLIENT",
+        value=None,
+        off=10**9,
+        said="(--max-threads)",
+        watch=2.5,
     ),
     Attack(
         name="a client that does not hang up after GOAWAY",

@@ -18,7 +18,7 @@ import pytest
 from attacks import ATTACKS
 from h2wsgi.config.config import Config
 from support.attack import Attack, AttackedServer, Field, Settings
-from support.peer import Peer, Setting
+from support.peer import Code, Peer, Setting
 from support.settled import eventually
 
 ENGINE = {"h2": "h2"}.get(os.environ.get("TEST_ENGINE", ""), "fast")
@@ -82,22 +82,53 @@ CROWD = 12
 FEW = 6
 
 
-def a_crowd(server: AttackedServer, stack: contextlib.ExitStack) -> list[Peer]:
-    """Connect more clients than a few, each with a request."""
-    crowd = [stack.enter_context(Peer.connect(server.address, tls=False)) for _ in range(CROWD)]
+def a_crowd(
+    server: AttackedServer, stack: contextlib.ExitStack, count: int = CROWD, path: str = "/"
+) -> list[Peer]:
+    """Connect clients, each with a request."""
+    crowd = [stack.enter_context(Peer.connect(server.address, tls=False)) for _ in range(count)]
     for peer in crowd:
-        peer.request()
+        peer.request(path=path)
     return crowd
 
 
-def test_connections_over_the_limit_wait_until_others_end(start: Start) -> None:
+def test_idle_connections_leave_one_by_one_for_newcomers(start: Start) -> None:
     server = start(Settings.of({"max_connections": FEW}, {}))
     resident = server.resident()
     with contextlib.ExitStack() as stack:
-        crowd = a_crowd(server, stack)
-        inside, waiting = crowd[:FEW], crowd[FEW:]
-        for peer in inside:
+        (busy,) = a_crowd(server, stack, 1, "/hold")
+        busy.roundtrip()
+        idle = a_crowd(server, stack, FEW - 1)
+        for peer in idle:
             assert peer.response(1).status == 200
+        for peer in a_crowd(server, stack, FEW - 1):
+            assert peer.response(1).status == 200
+        for peer in idle:
+            assert peer.wait_goaway().error_code == Code.NO_ERROR
+        server.ask("/release")
+        assert busy.response(1).status == 200
+        assert server.ask()["limits_hit"]["max_connections"] > 0
+    server.recovers(resident)
+
+
+def test_if_idle_connections_never_left_newcomers_would_wait(start: Start) -> None:
+    server = start(Settings.of({"max_connections": FEW}, {"server.accept:IDLE_ENOUGH": 1e9}))
+    with contextlib.ExitStack() as stack:
+        for peer in a_crowd(server, stack, FEW):
+            assert peer.response(1).status == 200
+        (newcomer,) = a_crowd(server, stack, 1)
+        assert not newcomer.read_available(1.5)
+
+
+def test_connections_over_the_limit_wait_until_others_end(start: Start) -> None:
+    """As long as each has a stream."""
+    server = start(Settings.of({"max_connections": FEW}, {}))
+    resident = server.resident()
+    with contextlib.ExitStack() as stack:
+        inside = a_crowd(server, stack, FEW, "/hold")
+        for peer in inside:
+            peer.roundtrip()
+        waiting = a_crowd(server, stack, CROWD - FEW)
         said = f"the limit of {FEW} connections is reached"
         eventually(lambda: said in server.log.read_text(), "the log to say so")
         for peer in inside:

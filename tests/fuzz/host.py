@@ -27,6 +27,8 @@ from .transport import Transport
 
 FIRST_PORT = 40_000
 """Of the first connection's client; the next one's is one higher."""
+KEPT = 1_000
+"""Octets of output that each connection may hold, however many the others do."""
 events = logging.Logger("fuzz")
 events.addHandler(logging.NullHandler())
 
@@ -57,7 +59,7 @@ class Host:
         self.accesses: list[AccessRecord] = []
         self.log = Log(events, self.accesses.append)
         self.input_budget = Budget(buffered, self._input_relieved)
-        self.output_budget = Budget(buffered, self._output_relieved)
+        self.output_budget = Budget(buffered, self._output_relieved, kept=KEPT)
         self.mailbox = cast(Any, Mailbox(loop))
         self.overtime = Overtime(config, self.log, now=lambda: loop.now)
         self.new_stream = self.overtime.new_stream if config.request_timeout else Stream

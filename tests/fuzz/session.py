@@ -192,7 +192,7 @@ class Session:
         streams = self.protocol.connection.streams.values()
         slow = [stream for stream in streams if stream.waiting_since is not None]
         if slow:
-            self.protocol.give_up_slow(slow[number % len(slow)])
+            self.protocol.give_up_slow(slow[number % len(slow)], "max_threads", "others need it")
 
     def do_hang_up(self) -> None:
         """The client sends FIN."""

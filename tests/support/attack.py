@@ -113,8 +113,9 @@ Run = Callable[["Field"], Iterator[None]]
 class Attack:
     """One row of docs/security.md.
 
-    ``limit`` is an option, or ``module:NAME`` of a constant within h2wsgi.http2, or within the
-    library hpack, which has some for the h2 engine. ``value`` is what
+    ``limit`` is an option, or ``module:NAME`` of a constant within h2wsgi.http2, or with the
+    package before the module in another one, or in the library hpack, which has some for the h2
+    engine. ``value`` is what
     it is in the test, scaled so that a second is enough, or None for a constant as it is; with
     ``off`` it lets everything through.
     """
@@ -235,8 +236,13 @@ def application_with(constants: Iterable[tuple[str, object]]) -> str:
     for place, value in constants:
         for where in place.split(" "):
             module, _, name = where.rpartition(":")
-            if not module.startswith("hpack."):
-                module = f"h2wsgi.http2.{module}"
+            package = module.partition(".")[0]
+            if package != "hpack":
+                module = (
+                    f"h2wsgi.{module}"
+                    if package in ("server", "wsgi")
+                    else f"h2wsgi.http2.{module}"
+                )
             lines.append(f'import_module("{module}").{name} = {value!r}')
     return "\n".join([*lines, "count_frames()", ""])
 
@@ -344,7 +350,8 @@ class Field:
         if said == "" and attack.is_option:
             said = f"(--{attack.limit.replace('_', '-')})"
         if said:
-            eventually(lambda: self._said(said), f"the log to say {said!r}")
+            count = len(self.peers)
+            eventually(lambda: len(self._said(said)) >= count, f"the log to say {said!r}")
             assert len(self._said(said)) == len(self.peers), self._said(said)
             assert all("127.0.0.1" in line for line in self._said(said))
 

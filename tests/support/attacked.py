@@ -28,6 +28,8 @@ HOLD = 60.0
 """Seconds after which a held application ends by itself."""
 BIG = 32
 """Pieces of 256 KiB in a large response."""
+WHOLE = 200_000
+"""Octets of a response that is handed over in one piece."""
 
 _release = threading.Event()
 _started: Counter[str] = Counter()
@@ -50,6 +52,10 @@ def app(environ: dict[str, Any], start_response: Any) -> Any:
     elif path == "/sip":
         while environ["wsgi.input"].read(1):
             time.sleep(0.08)
+    elif path == "/lines":
+        content = b"%d" % len(list(environ["wsgi.input"]))
+    elif path == "/whole":
+        content = bytes(WHOLE)
     elif path == "/big":
         start_response("200 OK", [])
         return big()
@@ -90,6 +96,7 @@ def inside() -> dict[str, Any]:
         "started": _started,
         "unsent": max((protocol.unsent for protocol in list(server()._protocols)), default=0),
         "buffered": server().input_budget.used,
+        "output": server().output_budget.used,
         "resets remembered": max(map(resets_remembered, engines), default=0),
         "gaps remembered": max((len(e._streams._skipped) for e in engines), default=0),
         "settings kept": max(map(settings_kept, engines), default=0),

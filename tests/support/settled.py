@@ -45,7 +45,7 @@ def remains(server: Any) -> dict[str, object]:
     found: dict[str, object] = {
         "busy threads": pool.busy,
         "running": len(pool._lanes.running),
-        "ring": len(pool._lanes.ring) + len(pool._lanes.fresh),
+        "ring": sum(map(len, pool._lanes.rings)),
         "input budget": inner.input_budget.used,
         "input budget full": inner.input_budget.full,
         "output budget": inner.output_budget.used,

@@ -64,7 +64,7 @@ class Watched:
         self.now = 100.0
         clock = SimpleNamespace(monotonic=lambda: self.now, process_time=lambda: 1.0)
         monkeypatch.setattr(growth, "time", clock)
-        self.started = 0
+        self.started_in_turn = 0
         self.step = Step.LEFT_ALONE
         self.stalled = False
         self.calls_for_help = 0
@@ -90,7 +90,7 @@ class Watched:
         assert self._next is not None
         (delay, callback), self._next = self._next, None
         self.now += delay
-        self.started += started
+        self.started_in_turn += started
         self.step = step
         callback()
 

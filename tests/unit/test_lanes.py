@@ -84,6 +84,61 @@ def test_the_last_threads_are_for_connections_that_run_nothing(
     assert begun(late[1])
 
 
+def test_the_last_threads_there_may_be_are_for_connections_that_have_none(pools: Pool) -> None:
+    """However many wait on the clients of the others, and so leave their shares to anybody."""
+    pool = pools.make(12)
+    greedy = [pools.job() for _ in range(12)]
+    for job in greedy:
+        job.waits.set()
+    pool.submit(pools.lane(pool, "greedy"), greedy)
+    pools.pass_time(20)
+    share = shared_threads(12)
+    assert all(job.waiting.wait(PATIENCE) for job in greedy[:share])
+    assert not any(job.begun.is_set() for job in greedy[share:])
+    assert pool.fewest_threads == share
+    assert pools.exhausted > 1, "the others wait for one of these to come back"
+    for number in range(3):
+        fresh = [pools.job(), pools.job(free=True)]
+        pool.submit(pools.lane(pool, number), fresh)
+        pools.pass_time(3)
+        assert begun(fresh[0])
+        assert pool.fewest_threads == 1
+        before = pools.exhausted
+        pools.pass_time(5)
+        assert pools.exhausted > before, "although others were started meanwhile"
+        assert not any(job.begun.is_set() for job in (fresh[1], *greedy[share:]))
+    late = pools.job(free=True)
+    pool.submit(pools.lane(pool, "late"), [late])
+    assert (pool.fresh_waiting, pool.fewest_threads) == (1, 0)
+    for job in greedy[:4]:
+        job.resume.set()
+        job.go_on.set()
+    assert late.over.wait(PATIENCE)
+    pools.pass_time(20)
+    assert begun(greedy[share])
+
+
+def test_a_connection_whose_threads_all_wait_goes_before_those_that_run_something(
+    pools: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has threads, so the last of those are not for it; but it has none of the shares."""
+    monkeypatch.setattr(thread_pool, "TURN", 0.0)
+    pool = pools.make(4, 100)
+    waiting = pools.job()
+    waiting.waits.set()
+    pool.submit(pools.lane(pool, "quiet"), [waiting])
+    assert waiting.waiting.wait(PATIENCE)
+    busy = [pools.job() for _ in range(5)]
+    pool.submit(pools.lane(pool, "busy"), busy)
+    pools.pass_time(20)
+    assert [job.begun.is_set() for job in busy] == [True] * 3 + [False] * 2
+    quiet = pools.job()
+    pool.submit(pools.lane(pool, "quiet"), [quiet])
+    pools.pass_time(20)
+    assert begun(quiet)
+    assert not busy[3].begun.is_set()
+
+
 def test_a_connection_has_no_more_applications_than_it_may_have_streams(pools: Pool) -> None:
     """Whether they run or wait on the client: their streams may have been reset long ago."""
     pool = pools.make(64, lane_limit=5)

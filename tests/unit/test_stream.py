@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from h2wsgi.errors import ClientDisconnected, ReadTimeout
 from h2wsgi.seam.handover import CREDIT, END, FINISHED
-from h2wsgi.seam.stream import Stream
+from h2wsgi.seam.stream import NEVER_WAITED, PACE, Stream
 from support.seam import HEAD, Seam, take, waits_of
 from support.settled import PATIENCE
 
@@ -152,3 +152,37 @@ def test_credit_is_handed_back_in_steps() -> None:
     seam.drain()
     assert seam.marks[1] == [CREDIT, CREDIT]
     assert seam.credit[1] == 120
+
+
+def test_all_waits_on_a_client_count_but_for_what_its_content_takes() -> None:
+    seam = Seam()
+    stream = seam.stream()
+    assert stream.waited_until(50.0).seconds == 0
+    stream._waits = []  # a thread has registered
+    stream.waiting_since, stream.waited = 10.0, NEVER_WAITED
+    assert stream.waited_until(13.0)[:2] == (3.0, 3.0)
+    stream.octets_received = PACE
+    assert stream.waited_until(13.0) == (2.0, 3.0, PACE)
+    stream.octets_sent = 100 * PACE
+    assert stream.waited_until(13.0)[:2] == (0.0, 3.0)
+    # What moved in one wait is no excuse for another.
+    waited = NEVER_WAITED.and_one_of(1.0, 100 * PACE)
+    assert waited == (0.0, 1.0, 100 * PACE)
+    assert waited.and_one_of(2.0, 101 * PACE) == (1.0, 3.0, 101 * PACE)
+
+
+def test_each_wait_of_an_application_is_added_to_those_before(threads: ThreadPoolExecutor) -> None:
+    seam = Seam()
+    stream = seam.stream()
+    before = 0.0
+    for turn in range(3):
+        reading = threads.submit(take, stream, 1)
+        assert waits_of(stream).begins.wait(PATIENCE)
+        waits_of(stream).begins.clear()
+        stream.receive(b"x")
+        stream.wake_reader()
+        assert reading.result(PATIENCE) == b"x"
+        assert stream.waiting_since is None
+        assert stream.waited.seconds > before
+        assert stream.waited.octets == turn + 1
+        before = stream.waited.seconds

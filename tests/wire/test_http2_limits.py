@@ -308,9 +308,13 @@ def test_a_client_that_reads_nothing_frees_the_thread_that_writes_to_it(
 def test_at_the_limit_of_connections_the_next_one_waits_for_an_end(
     app: App, serve: Serve, connect: Connect
 ) -> None:
+    """As long as each of those that are there has a stream."""
     server = serve(app, max_connections=2)
     first, second = connect(server), connect(server)
     assert first.get("/").status == second.get("/").status == 200
+    for peer in (first, second):
+        upload = peer.request("POST", "/read", end_stream=False)
+        peer.roundtrip()
     with ThreadPoolExecutor() as executor:
         third = executor.submit(connect, server)
         for _ in range(50):
@@ -320,7 +324,8 @@ def test_at_the_limit_of_connections_the_next_one_waits_for_an_end(
         first.close()
         peer = third.result(TIMEOUT)
     assert peer.get("/").status == 200
-    assert second.get("/").status == 200
+    second.data(upload, b"", end_stream=True)
+    assert second.response(upload).status == 200
     assert server.server.open_connections == 2
 
 

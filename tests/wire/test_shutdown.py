@@ -385,7 +385,8 @@ def test_at_the_end_of_the_graceful_timeout_every_wait_ends(
             raise
 
     threads = 4 if waits_for != "nothing yet" else 1
-    server = serve(app, threads=threads, max_threads=threads, graceful_timeout=0.3, loop=loop)
+    most = 2 * threads - 1  # of which one connection may have 1, or 4
+    server = serve(app, threads=threads, max_threads=most, graceful_timeout=0.3, loop=loop)
     peer = connect(server, settings={Setting.INITIAL_WINDOW_SIZE: 0})
     streams = [peer.request("POST", end_stream=False) for _ in range(4)]
     peer.roundtrip()

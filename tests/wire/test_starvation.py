@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from attacks.wire import frame
 from conftest import Connect, Serve
+from h2wsgi.server import server as server_module
 from h2wsgi.server.running import ServerThread
+from h2wsgi.wsgi import lanes
 from h2wsgi.wsgi.lanes import shared_threads
-from support.peer import Code, Peer, Setting
+from support.peer import Code, Peer, Setting, Type
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 
 NO_WINDOW = {Setting.INITIAL_WINDOW_SIZE: 0}
@@ -61,6 +65,11 @@ class Crowd:
 
     def upload(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> None:
         environ["wsgi.input"].read()
+        start_response("200 OK", [])
+
+    def lines(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> None:
+        for _ in environ["wsgi.input"]:
+            pass
         start_response("200 OK", [])
 
     def download(self, _environ: dict[str, Any], start_response: Callable[..., Any]) -> None:
@@ -164,33 +173,138 @@ def test_clients_that_keep_every_thread_waiting_keep_no_fresh_client_from_one(
 ) -> None:
     server = serve(crowd, **options)
     most = server.server.config.max_threads
+    for_all = shared_threads(most)
     attackers = Attackers(server, connect)
     oldest = attackers.slow_posters(1, "/upload/first")
     attackers.wait_until_all_wait()
-    for _ in range(4):
-        attackers.slow_posters(most // 16)
-        attackers.slow_readers(most // 16)
-        attackers.vanished(most // 16)
+    for _ in range(2):
+        attackers.slow_posters(for_all // 16)
+        attackers.slow_readers(for_all // 16)
+        attackers.vanished(for_all // 16)
     attackers.wait_until_all_wait()
     assert is_answered(connect, server)
-    attackers.slow_readers(most // 8)
-    attackers.vanished(most - attackers.held - 1)
+    greedy = attackers.slow_readers(for_all // 3)
+    attackers.vanished((for_all - attackers.held) // 2)
+    attackers.vanished(for_all - attackers.held)
     attackers.wait_until_all_wait()
-    assert is_answered(connect, server), "while one thread was left"
-    assert not oldest.responses, "while one thread was left"
-    attackers.slow_posters(1)
+    assert is_answered(connect, server), "while some threads were left"
+    for _ in range(most - for_all):
+        attackers.slow_posters(1)
+        assert not any(peer.responses for peer in attackers.peers if peer is not greedy)
+        if attackers.held < most:
+            assert is_answered(connect, server)
     attackers.wait_until_all_wait()
     assert attackers.held == server.server.threads == most
 
     with caplog.at_level(logging.WARNING, "h2wsgi"):
         assert is_answered(connect, server)
-    assert oldest.wait_reset(1) == Code.ENHANCE_YOUR_CALM
+    eventually(lambda: codes(greedy) == {Code.ENHANCE_YOUR_CALM}, "the greediest to be given up")
     given_up = [r.getMessage() for r in caplog.records if "gave up" in r.getMessage()]
-    assert "POST /upload/first" in given_up[0]
-    assert len(given_up) < most // 2, "the others still hold"
+    assert "gave up GET /download" in given_up[0]
+    assert not codes(oldest), "who was there first keeps one thread alone"
     for peer in attackers.peers:
         peer.close()
     settle(server)
+
+
+def codes(peer: Peer) -> set[int | None]:
+    peer.read_available()
+    return {frame.error_code for frame in peer.log if frame.type == Type.RST_STREAM}
+
+
+class Trickling(Attackers):
+    """Uploads that bring a line every now and then, each of which an application waits for."""
+
+    def begin(self, connections: int, count: int) -> None:
+        for _ in range(connections):
+            peer = self.connect(self.server)
+            peer.wait_settings()
+            self.peers.append(peer)
+            for _ in range(count):
+                peer.request("POST", "/lines", end_stream=False)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._go_on, args=(count,))
+        self.thread.start()
+
+    def _go_on(self, count: int) -> None:
+        lines = b"".join(frame(Type.DATA, 0, 2 * n + 1, b"line\n") for n in range(count))
+        while not self.stop.wait(0.3):
+            for peer in self.peers:
+                peer.sock.sendall(lines)
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(PATIENCE)
+        for peer in self.peers:
+            peer.close()
+
+
+@pytest.fixture
+def trickling(connect: Connect) -> Iterator[Callable[[ServerThread], Trickling]]:
+    made = []
+
+    def make(server: ServerThread) -> Trickling:
+        made.append(Trickling(server, connect))
+        return made[-1]
+
+    yield make
+    for attackers in made:
+        attackers.end()
+
+
+def test_uploads_that_trickle_keep_no_fresh_client_waiting_and_are_given_up(
+    serve: Serve,
+    connect: Connect,
+    crowd: Crowd,
+    trickling: Callable[[ServerThread], Trickling],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = serve(crowd, **SMALL)
+    honest = connect(server)
+    upload = honest.request("POST", "/upload", end_stream=False)
+    wait_blocked(server)
+    attackers = trickling(server)
+    attackers.begin(3, 15)
+    eventually(lambda: server.server.busy_threads >= shared_threads(32), "the threads to be taken")
+    with caplog.at_level(logging.WARNING, "h2wsgi"):
+        for turn in range(20):
+            assert is_answered(connect, server)
+            honest.data(upload, bytes(2_000), end_stream=turn == 19)
+            time.sleep(0.2)
+    # However short each of its waits: what counts is all of them.
+    eventually(
+        lambda: all(codes(peer) == {Code.ENHANCE_YOUR_CALM} for peer in attackers.peers),
+        "some of each attacker's streams to be given up",
+    )
+    assert honest.response(upload).status == 200
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_threads_are_kept_for_connections_that_have_none(
+    serve: Serve,
+    connect: Connect,
+    crowd: Crowd,
+    trickling: Callable[[ServerThread], Trickling],
+    monkeypatch: pytest.MonkeyPatch,
+    kept: bool,
+) -> None:
+    """Where nobody is given up, they alone answer a fresh client; without them nothing does."""
+    monkeypatch.setattr(server_module, "SLOW_CLIENT", 1e9)
+    if not kept:
+        monkeypatch.setattr(lanes, "KEPT", 0)
+    server = serve(crowd, **SMALL)
+    attackers = trickling(server)
+    attackers.begin(3, 15)
+    eventually(
+        lambda: server.server.busy_threads >= (shared_threads(32)), "the threads to be taken"
+    )
+    with connect(server) as fresh:
+        stream_id = fresh.request(path="/hello")
+        if kept:
+            assert fresh.response(stream_id).body == b"hello"
+        else:
+            fresh.read_available(1.0)
+            assert stream_id not in fresh.responses
 
 
 # ------------------------------------------------------------------------------- rapid reset

@@ -164,7 +164,11 @@ class Config:
         0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0
     )
     max_connections: int = option(
-        1000, "connections at once; at the limit accepting pauses", group="Limits", minimum=1
+        1000,
+        "connections at once; at the limit the one that has been idle longest is drained for one "
+        "that comes, and where all have a stream accepting pauses",
+        group="Limits",
+        minimum=1,
     )
     max_requests_per_connection: int = option(
         0,

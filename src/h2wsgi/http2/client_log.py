@@ -27,10 +27,10 @@ class ClientLog:
         # loop thread only
         self._said: set[str] = set()
 
-    def limit_hit(self, option: str, text: str) -> None:
+    def limit_hit(self, option: str, text: str, level: int = logging.INFO) -> None:
         """Count that the client went over the limit of an option, and log it once."""
         self._server.limit_hit(option)
-        self.say_once(option, f"{text} (--{option.replace('_', '-')})")
+        self.say_once(option, f"{text} (--{option.replace('_', '-')})", level)
 
     def body_too_large(self, stream: Stream) -> None:
         """The content of a request is over the limit."""

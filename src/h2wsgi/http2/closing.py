@@ -37,6 +37,8 @@ LONGEST_LINGER = 5.0
 """Seconds after which a client that still sends has not read our end, and never will."""
 FAILED_LINGER = 5.0
 """Seconds that requests which came before a connection error get to finish."""
+IN_THE_WAY = 1.0
+"""Seconds of patience with a client whose connection makes room for another."""
 ABORT_AFTER = 2.0
 """Seconds a closing transport gets to send what it holds."""
 LAST_STREAM_ID = 2**31 - 1
@@ -106,8 +108,8 @@ class Closing:
     """How one connection ends."""
 
     __slots__ = (
-        "_left_to_send", "_linger_until", "_patient_until", "_protocol", "_retiring", "_server",
-        "_timer", "final_goaway_sent", "still_sends",
+        "_in_the_way", "_left_to_send", "_linger_until", "_patient_until", "_protocol", "_retiring",
+        "_server", "_timer", "final_goaway_sent", "still_sends",
     )  # fmt: skip
 
     def __init__(self, protocol: Closable, server: ServerContext) -> None:
@@ -119,6 +121,8 @@ class Closing:
         self.still_sends = False
         """Whether anything came since the lingering close began, or was looked at last."""
         self._retiring = False
+        self._in_the_way = False
+        """Whether another connection waits for its end."""
         self._linger_until = 0.0
         """The end of its patience with a client that still sends, by the monotonic clock."""
         self._left_to_send = 0
@@ -144,6 +148,11 @@ class Closing:
         else:
             # The preface may be on its way, with requests behind it.
             self.set_timer(DRAIN_WAIT, self.linger)
+
+    def make_room(self) -> None:
+        """Shut down gracefully, for another connection: with little patience at the very end."""
+        self._in_the_way = True
+        self.drain()
 
     def announce_end(self) -> None:
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
@@ -281,12 +290,13 @@ class Closing:
             # asyncio lets the socket's error out if the peer has reset the connection already.
             with contextlib.suppress(OSError):
                 self._protocol.transport.write_eof()
-        self._linger_until = time.monotonic() + LONGEST_LINGER
+        self._linger_until = time.monotonic() + (IN_THE_WAY if self._in_the_way else LONGEST_LINGER)
         self.set_timer(LINGER, self._close_when_sent)
 
     def _be_patient(self) -> None:
         self._left_to_send = self._protocol.transport.get_write_buffer_size()
-        self._patient_until = time.monotonic() + (self._server.config.write_timeout or ABORT_AFTER)
+        patience = self._server.config.write_timeout or ABORT_AFTER
+        self._patient_until = time.monotonic() + (IN_THE_WAY if self._in_the_way else patience)
 
     def _close_when_sent(self) -> None:
         """Close, but leave a slow client of a drained connection the time for its last response,

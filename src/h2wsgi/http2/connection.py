@@ -407,6 +407,22 @@ class Connection(EngineHandler):
             REFUSAL_DELAY, lambda: self.engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
         )
 
+    def holds_up(self, stream: Stream) -> Stream | None:
+        """Return the stream that keeps ``stream`` waiting for the room of their connection.
+
+        Of several the one that would need longest to take what it holds, as it has done so far;
+        None if ``stream`` waits for its own client.
+        """
+        if stream.unsent or stream not in self._handover.ceiling_waiters:
+            return None
+        now = time.monotonic()
+        holders = [s for s in self.streams.values() if self.outflow.is_waiting(s) and s.queued]
+        return max(
+            holders,
+            key=lambda s: s.queued * (now - s.started_at) / max(1, s.octets_sent),
+            default=None,
+        )
+
     def reset(
         self,
         stream: Stream,

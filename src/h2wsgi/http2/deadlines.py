@@ -81,7 +81,8 @@ class Deadlines:
         self._timer: Timer | None = None
         self._due = 0.0
         self._opened_at = now()
-        self._idle_since: float | None = self._opened_at
+        self.idle_since: float | None = self._opened_at
+        """Since when there is no stream, by the monotonic clock; None while there is one."""
         self._settings_received = False
         self._settings_owed: list[float] = []
         """When those of our SETTINGS were sent that the peer has not acknowledged."""
@@ -140,11 +141,11 @@ class Deadlines:
     def streams_changed(self, open_streams: int) -> None:
         """The first stream opened, or the last one closed."""
         if open_streams == 0:
-            self._idle_since = self._now()
+            self.idle_since = self._now()
             self._reads.clear()
             self._writes.clear()
-        elif (idle_since := self._idle_since) is not None:
-            self._idle_since = None
+        elif (idle_since := self.idle_since) is not None:
+            self.idle_since = None
             # Requests that follow one another at once find the look that the first arranged.
             if self._timer is None or self._due > idle_since + self._interval:
                 self._look_soon()
@@ -214,7 +215,7 @@ class Deadlines:
         owed_since = self._settings_owed[0] if self._settings_owed else None
         run(config.settings_timeout, after_hold(owed_since), handler.settings_timed_out)
         run(config.fields_timeout, self.fields_since, handler.fields_timed_out)
-        run(config.idle_timeout, self._idle_since, handler.idle_timed_out)
+        run(config.idle_timeout, self.idle_since, handler.idle_timed_out)
         if config.ping_interval and self._settings_received:
             if self._ping_sent_at is None:
                 run(config.ping_interval, after_hold(self._heard_at), self._send_ping)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import random
 from collections.abc import Callable
 from typing import cast
@@ -381,11 +382,17 @@ class H2Protocol(asyncio.BufferedProtocol):
         """See Wire."""
         self.deadlines.settings_acknowledged()
 
-    def give_up_slow(self, stream: Stream) -> None:
-        """Reset a stream whose client keeps a thread waiting that others need."""
-        outcome = "no thread was left and its client was the slowest"
-        self.connection.reset(stream, ErrorCodes.ENHANCE_YOUR_CALM, outcome)
-        self.transmit()
+    def give_up_slow(self, stream: Stream, option: str, why: str) -> None:
+        """Reset a stream whose client keeps what others need, by the limit of an option.
+
+        Nothing, if it has ended meanwhile: what made room for one stream may have let others go on.
+        """
+        connection = self.connection
+        if connection.streams.get(stream.stream_id) is stream:
+            said = f"gave up {stream.name}: {why}"
+            connection.client_log.limit_hit(option, said, logging.WARNING)
+            connection.reset(stream, ErrorCodes.ENHANCE_YOUR_CALM, why)
+            self.transmit()
 
     # ------------------------------------------------------------------------ at once
 

@@ -10,13 +10,30 @@ from collections.abc import Callable
 from .guards import loop_thread
 
 
+def nothing() -> None:
+    """Tell nobody."""
+
+
 class Budget:
-    """Counts buffered octets against ``limit``; ``on_relief`` is told when there is room again."""
+    """Counts buffered octets against ``limit``.
 
-    __slots__ = ("_on_relief", "_shares", "full", "limit", "used")
+    ``on_full`` is told when the limit is reached, ``on_relief`` when there is room again. ``kept``
+    is what each connection may hold beyond the limit, whatever the others hold.
+    """
 
-    def __init__(self, limit: int, on_relief: Callable[[], None]) -> None:
+    __slots__ = ("_on_full", "_on_relief", "_shares", "full", "kept", "limit", "used")
+
+    def __init__(
+        self,
+        limit: int,
+        on_relief: Callable[[], None],
+        *,
+        on_full: Callable[[], None] = nothing,
+        kept: int = 0,
+    ) -> None:
         self.limit = limit
+        self.kept = kept
+        self._on_full = on_full
         self._on_relief = on_relief
         self._shares: set[Share] = set()
         self.used = 0
@@ -32,8 +49,9 @@ class Budget:
     def add(self, octets: int) -> None:
         """Count octets that were buffered."""
         self.used += octets
-        if self.used >= self.limit:
+        if self.used >= self.limit and not self.full:
             self.full = True
+            self._on_full()
 
     @loop_thread
     def release(self, octets: int) -> None:

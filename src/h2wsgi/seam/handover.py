@@ -98,8 +98,9 @@ class Handover:
 
     ``wake_threadsafe(about_to_wait)`` has the outbox drained soon on the loop's thread;
     ``about_to_wait`` is what the calling thread is. ``ceiling`` is how many unsent octets the
-    connection holds before hand-overs wait, ``output`` the same for the whole process; ``input_``
-    counts the process's unread content, None if nothing does.
+    connection holds before hand-overs wait, ``output`` the same for the whole process, and how many
+    of them each connection may hold in any case; ``input_`` counts the process's unread content,
+    None if nothing does.
     """
 
     __slots__ = ("_input", "_wake_threadsafe", "ceiling", "ceiling_waiters", "lane", "lock",
@@ -133,8 +134,20 @@ class Handover:
 
     @property
     def full(self) -> bool:
-        """True while the connection, or the process, holds all the output it may."""
-        return self.unsent >= self.ceiling or self.output.full
+        """True while the connection, or the process, holds all the output it may.
+
+        Of a full process a connection keeps a share, which is worth waking for once half of it is
+        free.
+        """
+        output = self.output
+        return self.unsent >= self.ceiling or (output.full and 2 * self.unsent >= output.kept)
+
+    def takes_locked(self, octets: int) -> bool:
+        """Return True if so many octets may be handed over at once."""
+        output = self.output
+        return self.unsent < self.ceiling and not (
+            output.full and self.unsent + octets > output.kept
+        )
 
     @property
     def input_full(self) -> bool:

@@ -40,7 +40,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import (
     ApplicationError,
@@ -75,6 +75,8 @@ NO_CHUNKS: deque[bytes] = deque(maxlen=0)
 """What waits for the application in a stream that has no content, or none yet."""
 NO_WAITS: list[threading.Lock] = []
 """The same of threads that wait. Never changed."""
+PACE = 1_024
+"""Octets a second at which a client is taken to do what it can, however long it takes."""
 SMALL_CHUNK = 512
 """Octets of content below which a piece of it is put to the one before: an object has some 50."""
 BROKEN_HERE = StreamBroken("an exception struck in the middle of a hand-over")
@@ -101,6 +103,24 @@ class ClientWait(Protocol):
     def wait_ended(self) -> None: ...
 
 
+class Waited(NamedTuple):
+    """How long threads have waited on the client of a stream, before the present wait."""
+
+    idle: float = 0.0
+    """Seconds beyond those in which what moved meanwhile would have moved at PACE."""
+    seconds: float = 0.0
+    octets: int = 0
+    """Octets that had moved when the present wait began, or the last one."""
+
+    def and_one_of(self, seconds: float, octets: int) -> Waited:
+        """Return the same with one more wait, and the octets that have moved until now."""
+        idle = max(0.0, seconds - (octets - self.octets) / PACE)
+        return Waited(self.idle + idle, self.seconds + seconds, octets)
+
+
+NEVER_WAITED = Waited()
+
+
 class Stream(StreamControl):
     """One request and its response.
 
@@ -114,7 +134,8 @@ class Stream(StreamControl):
         "application_done", "budgeted", "connection", "handed_over", "has_content", "head_left",
         "limits", "octets_received", "octets_sent", "output_ended", "progress_at", "queued",
         "reading_since", "received_at", "request", "request_ended", "response_ended", "started_at",
-        "status", "stream_id", "trailers", "unsent", "waited_for_content", "waiting_since",
+        "status", "stream_id", "trailers", "unsent", "waited", "waited_for_content",
+        "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -176,6 +197,8 @@ class Stream(StreamControl):
         before :attr:`has_waited`, as most requests never wait."""
         self.waiting_since: float | None = None
         """When a thread began to wait on the client, for content or for room."""
+        self.waited: Waited
+        """The same of all waits on the client, and set as late."""
         # loop thread only
         self.octets_received = 0
         """Octets of content that came."""
@@ -312,6 +335,19 @@ class Stream(StreamControl):
         """Octets of content that wait for the application (approximate without the lock)."""
         return self._buffered
 
+    def waited_until(self, now: float) -> Waited:
+        """Return how long threads have waited on the client, until now."""
+        if not self.has_waited:
+            return NEVER_WAITED
+        since = self.waiting_since
+        if since is None:
+            return self.waited
+        return self.waited.and_one_of(now - since, self._octets_moved)
+
+    @property
+    def _octets_moved(self) -> int:
+        return self.octets_received + self.octets_sent
+
     @property
     def has_begun(self) -> bool:
         """Whether the application was called, or is about to be."""
@@ -383,22 +419,27 @@ class Stream(StreamControl):
                     break
                 wait = self._register_locked()
             try:
-                since = since or time.monotonic()
+                if not since:
+                    since = time.monotonic()
+                    self.waited = self.waited._replace(octets=self._octets_moved)
                 self._block(wait, since, reading)
             except BaseException:
                 with self._handover.lock:
                     if wait in self._waits:
                         self._waits.remove(wait)
                 raise
-        if reading and since:
-            self.waited_for_content += time.monotonic() - since
+        if since:
+            waited = time.monotonic() - since
+            if reading:
+                self.waited_for_content += waited
+            self.waited = self.waited.and_one_of(waited, self._octets_moved)
 
     def _register_locked(self) -> threading.Lock:
         """Return a lock that is held, and released by :meth:`notify_locked`."""
         wait = allocate_lock()
         wait.acquire()
         if self._waits is NO_WAITS:
-            self.waited_for_content = 0.0
+            self.waited_for_content, self.waited = 0.0, NEVER_WAITED
             self._waits = []
         self._waits.append(wait)
         return wait
@@ -577,7 +618,7 @@ class Stream(StreamControl):
         handover = self._handover
         with handover.lock:
             self.require_client()
-            fits = not data or not handover.full
+            fits = not data or handover.takes_locked(len(data))
             if fits:
                 self._hand_over_locked(head, data, kind)
         if fits:
@@ -624,13 +665,24 @@ class Stream(StreamControl):
             self._wait_at_ceiling()
             with self._handover.lock:
                 self.require_client()
-                size = self.limits.write_limit if self._handover.full else len(data)
-                part = data[sent : sent + size]
+                part = data[sent : sent + self._room_locked(len(data) - sent)]
+                if not part:
+                    continue  # others were sooner
                 kind_now = MORE if sent + len(part) < len(data) else kind
                 self._hand_over_locked(head, part, kind_now)
             sent += len(part)
             self._handed_over(kind_now)
             head = None
+
+    def _room_locked(self, octets: int) -> int:
+        """Return how many of so many octets may be handed over now."""
+        handover = self._handover
+        if self.output_ended:
+            return octets  # they are dropped
+        if handover.output.full:
+            kept = handover.output.kept - handover.unsent
+            return max(0, min(octets, self.limits.write_limit, kept))
+        return self.limits.write_limit if handover.full else octets
 
     def _wait_at_ceiling(self) -> None:
         """Wait until some content may be handed over.
@@ -669,12 +721,13 @@ class Stream(StreamControl):
                 self.notify_locked()
             if self._failure is None:
                 self._failure = BROKEN_HERE
-                # As full and _hand_over_locked, whose calls would cost as much again.
+                # As takes_locked and _hand_over_locked, whose calls would cost as much again.
                 if not (
                     self.output_ended
                     or self.head_left
                     or credit != self._credit_due  # a finalizer has read meanwhile
-                    or (size and (handover.unsent >= handover.ceiling or handover.output.full))
+                    or (size and handover.unsent >= handover.ceiling)
+                    or (handover.output.full and size > handover.output.kept - handover.unsent)
                 ):
                     if (thread := self._client_wait) is not None:
                         # First: it is done even if something strikes once the output is there.

@@ -1,9 +1,11 @@
 """Listening sockets: opened from addresses, accepted from with a limit, peeked at before TLS.
 
 Loop thread, but for :func:`open_listeners`. A connection counts against the limit from its accept
-on, handshake included; at the limit, and when the system has no descriptors left, accepting
-pauses and the kernel's backlog holds the rest. At the end the backlog is accepted too, and
-handshakes may finish: their clients may have sent requests, and are told what became of them.
+on, handshake included. At the limit the connection that has been idle longest has to leave for the
+one that comes, but never one with a stream; if there is none, and when the system has no
+descriptors left, accepting pauses and the kernel's backlog holds the rest.
+At the end the backlog is accepted too, and handshakes may finish: their clients may have sent
+requests, and are told what became of them.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ import errno
 import functools
 import socket
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import islice
 
 from ..config.config import Config
 from ..http2 import refusal
+from ..http2.closing import State
 from ..http2.interfaces import ServerContext
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log
@@ -31,6 +36,12 @@ ACCEPTS_PER_TURN = 64
 NO_DESCRIPTORS_WAIT = 0.5
 """Seconds to leave the backlog alone after EMFILE."""
 FULL_LOG_INTERVAL = 60.0
+IDLE_ENOUGH = 0.5
+"""Seconds without a stream before a connection may have to leave for another."""
+MOST_LEAVING = 32
+"""Connections on their way out that do not count against the limit."""
+FULL_LOOK = 0.1
+"""Seconds between looks for one that may leave, while others wait to be let in."""
 HANDSHAKE_GRACE = 1.0
 """Seconds that handshakes under way get once nothing more is accepted."""
 TLS_SHUTDOWN_TIMEOUT = 1.0
@@ -46,6 +57,8 @@ class _Handshake:
     sock: socket.socket
     peer: str
     timer: asyncio.TimerHandle
+    since: float
+    """When it was accepted, by the monotonic clock."""
     task: asyncio.Task[None] | None = None
     made: bool = False
     """True once a protocol has the connection and tells when it ends."""
@@ -60,6 +73,7 @@ class Acceptor:
         listeners: list[Listener],
         tls: ssl.SSLContext | None,
         opened: Callable[[H2Protocol], None],
+        protocols: Collection[H2Protocol],
     ) -> None:
         self._server = server
         self._config: Config = server.config
@@ -67,10 +81,15 @@ class Acceptor:
         self._listeners = listeners
         self._tls = tls
         self._opened = opened
+        self._protocols = protocols
+        """Those of the connections that are open."""
         self._loop = asyncio.get_running_loop()
         self._handshake_timeout = self._config.handshake_timeout or NEVER
         self._pending: dict[int, _Handshake] = {}
         self._connections = 0
+        self._leaving: set[H2Protocol] = set()
+        """Those that were to make room for others, and are not closed yet."""
+        self._next_look: asyncio.TimerHandle | None = None
         self._accepting = False
         self._closed = False
         self._silent_until = 0.0
@@ -115,21 +134,34 @@ class Acceptor:
         for handshake in list(self._pending.values()):
             self._give_up(handshake)
 
-    def released(self) -> None:
-        """A connection has ended."""
+    def released(self, protocol: H2Protocol | None = None) -> None:
+        """A connection has ended, ``protocol`` if it had one."""
         self._connections -= 1
+        if protocol is not None:
+            self._leaving.discard(protocol)
         if not self._connections:
             self.all_closed.set()
-        if self._connections < self._config.max_connections:
+        if not self._is_full:
             self.start()
+
+    @property
+    def _is_full(self) -> bool:
+        leaving = min(len(self._leaving), MOST_LEAVING)
+        return self._connections >= self._config.max_connections + leaving
 
     @loop_thread
     def _accept(self, listener: Listener) -> None:
         for _ in range(ACCEPTS_PER_TURN):
-            if self._connections >= self._config.max_connections:
+            idle = None
+            if self._is_full:
                 self._say_full()
-                self._pause()
-                return
+                idle = self._idle_longest()
+                if idle is None or len(self._leaving) >= MOST_LEAVING:
+                    if idle is not None:
+                        self._have_leave(idle)  # or those that leave and do not go keep all out
+                    self._pause()
+                    self._look_later()
+                    return
             try:
                 sock, address = forking.accept(listener.sock)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -139,9 +171,42 @@ class Acceptor:
                 return
             sock.setblocking(False)
             _set_nodelay(sock)
+            if idle is not None:
+                self._have_leave(idle)
             self._connections += 1
             self.all_closed.clear()
             self._begin(listener, sock, address)
+            if idle is not None:
+                return  # to look for one takes long, so the next comes in another turn
+
+    def _idle_longest(self) -> H2Protocol | _Handshake | None:
+        """Return who has had no stream for longest, one in its handshake included.
+
+        Those that have not taken their last response come behind the others.
+        """
+        idle: list[tuple[bool, float, H2Protocol | _Handshake]] = [
+            (protocol.unsent > 0, since, protocol)
+            for protocol in self._protocols
+            if protocol.state is State.OPEN and (since := protocol.deadlines.idle_since) is not None
+        ]
+        # In the order in which they were accepted.
+        idle += [(False, first.since, first) for first in islice(self._pending.values(), 1)]
+        before = time.monotonic() - IDLE_ENOUGH
+        idle = [each for each in idle if each[1] <= before]
+        return min(idle, key=lambda each: each[:2], default=(False, 0.0, None))[2]
+
+    def _have_leave(self, idle: H2Protocol | _Handshake) -> None:
+        if isinstance(idle, _Handshake):
+            del self._pending[id(idle.sock)]  # now: it may take a turn of the loop to end
+            self._give_up(idle)
+        else:
+            self._leaving.add(idle)
+            idle.closing.make_room()
+
+    def _look_later(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self._loop.call_later(FULL_LOOK, self.start)
 
     def _say_full(self) -> None:
         # At the limit every connection that ends lets one in, and would be a line each.
@@ -164,7 +229,7 @@ class Acceptor:
     def _begin(self, listener: Listener, sock: socket.socket, address: object) -> None:
         peer = str(address[0]) if isinstance(address, tuple) else "unix socket"
         timer = self._loop.call_later(self._handshake_timeout, self._time_out, sock)
-        handshake = _Handshake(sock, peer, timer)
+        handshake = _Handshake(sock, peer, timer, time.monotonic())
         self._pending[id(sock)] = handshake
         if listener.tls:
             self._loop.add_reader(sock, self._first_octet, listener, handshake)

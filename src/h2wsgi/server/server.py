@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 from ..config.config import Config
 from ..errors import ConfigurationError
 from ..http2.closing import ABORT_AFTER
+from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log, library_log
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
 
 SLOW_CLIENT = 1.0
-"""Seconds that an application must have waited on its client to be given up for another."""
+"""Seconds that a client must have kept its application waiting, all in all, beyond those that its
+content takes at a low pace, to be given up for another ..."""
+BUSY_CLIENT = 10.0
+"""... and seconds at whatever pace, where no other is slower."""
 CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
 READ_BUFFER = 262_144
@@ -88,7 +92,9 @@ class Server:
         # 14 MiB where it now grows by 8 (two minutes of the soak at three times its pace).
         self.read_buffer = memoryview(bytearray(READ_BUFFER))
         self.input_budget = Budget(self.config.max_buffered, self._input_relieved)
-        self.output_budget = Budget(self.config.max_buffered, self._output_relieved)
+        self.output_budget = output_budget(
+            self.config, self._output_relieved, on_full=lambda: self._hoards.watch()
+        )
         self._pool: ThreadPool[Stream] = ThreadPool(
             self._runner.run,
             limit=self.config.threads,
@@ -142,10 +148,17 @@ class Server:
             self._toolbox.close()
             raise
         tell_in_child(self)
+        self._hoards = Hoards(
+            self.output_budget,
+            lambda: list(self._protocols),
+            asyncio.get_running_loop().call_later,
+        )
         set_role("loop")  # only now: if the start fails, the thread is the caller's
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
-        self._acceptor = Acceptor(self, self._listeners, self._tls, self._connection_opened)
+        self._acceptor = Acceptor(
+            self, self._listeners, self._tls, self._connection_opened, self._protocols
+        )
         try:
             self._acceptor.start()
         except BaseException:  # a socket that the loop cannot watch, as of fd://
@@ -313,28 +326,33 @@ class Server:
 
     @loop_thread
     def _threads_exhausted(self) -> None:
-        """Give up the slowest client: requests wait, and every thread there may be does."""
+        """Give up the slowest clients: requests wait, and every thread they may have does."""
+        now = time.monotonic()
         waits = [
-            (since, protocol, stream)
+            (protocol, stream, stream.waited_until(now))
             for protocol in self._protocols
             for stream in protocol.connection.streams.values()
-            if (since := stream.waiting_since) is not None
+            if stream.waiting_since is not None
         ]
+        held = Counter(protocol for protocol, _, _ in waits)
+        # Nobody loses a thread to a connection that has more of them.
+        waits = [wait for wait in waits if held[wait[0]] >= self._pool.fewest_threads]
         if not waits:
             return
-        since, protocol, stream = min(waits, key=lambda wait: wait[0])
-        waited = time.monotonic() - since
-        if waited >= SLOW_CLIENT:
-            self.limit_hit("max_threads")
-            self.log.events.warning(
-                "%s: gave up %s, whose client kept it waiting longest (%.0f s): "
-                "others need a thread, and all %d (max_threads) are taken",
-                stream.connection.peer,
-                stream.name,
-                waited,
-                self.config.max_threads,
-            )
-            protocol.give_up_slow(stream)
+        # Who holds most threads for longest goes, one for each connection that waits for its first.
+        waits.sort(key=lambda wait: wait[2].idle * held[wait[0]], reverse=True)
+        if waits[0][2].idle < SLOW_CLIENT:
+            # Nobody sends or takes too little.
+            waits = [max(waits, key=lambda wait: wait[2].seconds * held[wait[0]])]
+            if waits[0][2].seconds < BUSY_CLIENT:
+                return
+        for protocol, stream, waited in waits[: max(1, self._pool.fresh_waiting)]:
+            if waited.idle >= SLOW_CLIENT or waited.seconds >= BUSY_CLIENT:
+                all_ = f"and all {self.config.max_threads} are taken"
+                why = f"its client kept a thread waiting for {waited.seconds:.0f} s, {all_}"
+                protocol.give_up_slow(
+                    protocol.connection.holds_up(stream) or stream, "max_threads", why
+                )
 
     def limit_hit(self, option: str) -> None:
         """See ServerContext."""
@@ -374,4 +392,4 @@ class Server:
         """See ServerContext."""
         if protocol in self._protocols:
             self._protocols.discard(protocol)
-            self._acceptor.released()
+            self._acceptor.released(protocol)

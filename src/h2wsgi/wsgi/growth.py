@@ -33,15 +33,15 @@ class Step(enum.Enum):
     LEFT_ALONE = enum.auto()
     GREW = enum.auto()
     AT_CEILING = enum.auto()
-    """There are all the threads there may be, and none is idle."""
+    """There are all the threads there may be for what waits, and none is idle."""
 
 
 class Growing(Protocol):
     """The pool."""
 
     @property
-    def started(self) -> int:
-        """Jobs given to a thread so far."""
+    def started_in_turn(self) -> int:
+        """Jobs given to a thread so far, but for those on threads that are kept for others."""
 
     def grow(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
         """Use more threads, if that helps."""
@@ -76,7 +76,7 @@ class GrowthWatch:
         self._look_in(GROWTH_DELAY)
 
     def _look_in(self, delay: float) -> None:
-        self._seen = (time.monotonic(), time.process_time(), self._pool.started)
+        self._seen = (time.monotonic(), time.process_time(), self._pool.started_in_turn)
         self._schedule_threadsafe(delay, self._look)
 
     @loop_thread
@@ -84,7 +84,7 @@ class GrowthWatch:
         """Have threads started if requests wait, nobody is idle and nobody computed meanwhile."""
         then, cpu_then, started_then = self._seen
         now = time.monotonic()
-        stuck = self._pool.started == started_then
+        stuck = self._pool.started_in_turn == started_then
         if not stuck:
             self._last_start = now
         busy = time.process_time() - cpu_then >= BUSY_SHARE * (now - then)

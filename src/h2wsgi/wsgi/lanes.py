@@ -1,10 +1,11 @@
 """Which request runs next: one lane per connection, taken round robin.
 
 A part of :class:`~h2wsgi.wsgi.thread_pool.ThreadPool`, without a lock of its own: whoever calls
-holds the pool's. Lanes that run nothing come first: the last threads are theirs alone, however many
-connections keep the others busy. A thread that waits on its client gives its share of ``limit`` to
-another and takes it back without waiting for it, so an application lock held across ``write``
-cannot deadlock.
+holds the pool's. Lanes that have no thread come first, then those that run nothing: the last shares
+are theirs alone, however many connections keep the others busy. A thread that waits on its client
+gives its share of ``limit`` to another and takes it back without waiting for it, so an application
+lock held across ``write`` cannot deadlock. Of the threads that there may be the last are for lanes
+that have none, however many wait on the clients of the others.
 
 Who runs is kept in sets of threads, not in counts: to enter or leave a second time changes nothing,
 so whatever was interrupted can be done again.
@@ -15,6 +16,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Hashable
 from typing import Generic, Protocol, TypeVar
+
+KEPT = 8
+"""Threads, and shares, for connections that have none yet."""
 
 Job = TypeVar("Job")
 
@@ -44,30 +48,59 @@ class Runs(Hashable, Protocol[Job]):
 class Lanes(Generic[Job]):
     """The lanes of all connections, and who runs their jobs.
 
-    ``limit`` is how many may run at once, ``lane_limit`` how many of one connection, those that
-    wait on their client counted.
+    ``limit`` is how many may run at once, ``most`` how many threads there may be with those that
+    wait on their clients, ``lane_limit`` how many of both one connection may have.
     """
 
-    def __init__(self, *, limit: int, lane_limit: int) -> None:
+    def __init__(self, *, limit: int, most: int, lane_limit: int) -> None:
         self.limit = limit
         self.shared = shared_threads(limit)
         """How many of them are for connections that run something already."""
+        self._crowd = shared_threads(most)
+        """How many threads are for connections that have one already."""
         self._lane_limit = lane_limit
+        # Lanes with jobs that wait and may run:
         self.fresh: deque[Lane[Job]] = deque()
-        """Lanes with jobs that wait, and none that runs: they may take the last threads."""
+        """Those that have no thread: they may take the last threads, and the last shares."""
+        self.quiet: deque[Lane[Job]] = deque()
+        """Those whose threads all wait on their clients: they may take the last shares."""
         self.ring: deque[Lane[Job]] = deque()
-        """Other lanes with jobs that wait and may run."""
+        """Those that run something."""
         self.running: set[Hashable] = set()
         """Threads that have a share of ``limit``."""
+        self.away: set[Hashable] = set()
+        """Threads that gave theirs away."""
+        self.beside = 0
+        """Jobs that took one of the last threads so far, while other lanes were held back."""
+
+    @property
+    def rings(self) -> tuple[deque[Lane[Job]], ...]:
+        """Where lanes wait for their turn."""
+        return self.fresh, self.quiet, self.ring
 
     @property
     def any_wait(self) -> bool:
         """True if a job waits, whether it may run now or not."""
-        return bool(self.fresh or self.ring)
+        return bool(self.fresh or self.quiet or self.ring)
+
+    @property
+    def crowded(self) -> bool:
+        """True if the threads that are left are for lanes that have none."""
+        return len(self.running) + len(self.away) >= self._crowd
 
     def may_start(self) -> bool:
-        """Return True if a job waits that may run now."""
+        """Return True if a job waits that may run now, on a thread that is there."""
         if self.fresh:
+            return len(self.running) < self.limit
+        return self._has_share() and not self.crowded
+
+    def held_back(self) -> bool:
+        """Return True if a job could run now, but that too many threads wait on clients."""
+        return self._has_share() and self.crowded
+
+    def _has_share(self) -> bool:
+        """Return True if there is a share of ``limit`` for a lane that has a thread."""
+        if self.quiet:
             return len(self.running) < self.limit
         return bool(self.ring) and len(self.running) < self.shared
 
@@ -75,7 +108,7 @@ class Lanes(Generic[Job]):
         """Put a lane where it waits for its turn, if it has jobs that may run."""
         if not lane.waiting or len(lane.running) + len(lane.away) >= self._lane_limit:
             return
-        ring = self.ring if lane.running else self.fresh
+        ring = self.ring if lane.running else self.quiet if lane.away else self.fresh
         if lane.ring is not None:
             if lane.running or lane.ring is ring:
                 return  # one that runs something by now is moved when its turn comes
@@ -92,14 +125,16 @@ class Lanes(Generic[Job]):
     def next(self, thread: Runs[Job]) -> bool:
         """Write the next job, round robin, on ``thread``; False if none may run now."""
         while self.may_start():
-            ring = self.fresh or self.ring
+            ring = self.fresh or self.quiet or self.ring
             lane = ring.popleft()
             lane.ring = None
-            if ring is self.fresh and lane.running:
+            if ring is not self.ring and (lane.running or (lane.away and ring is self.fresh)):
                 self.enter(lane)  # a thread of its came back meanwhile
                 continue
             if not lane.waiting or len(lane.running) + len(lane.away) >= self._lane_limit:
                 continue
+            if (self.quiet or self.ring) and self.crowded:
+                self.beside += 1
             lane.running.add(thread)
             self.running.add(thread)
             thread.lane = lane
@@ -114,6 +149,7 @@ class Lanes(Generic[Job]):
         """A thread waits on its client, or was given up: another may run meanwhile."""
         self.running.discard(thread)
         lane.running.discard(thread)
+        self.away.add(thread)
         lane.away.add(thread)
         self.enter(lane)
 
@@ -121,42 +157,51 @@ class Lanes(Generic[Job]):
         """It goes on. May overshoot the limit: new starts then wait instead."""
         self.running.add(thread)
         lane.running.add(thread)
+        self.away.discard(thread)
         lane.away.discard(thread)
 
     def end(self, thread: Hashable, lane: Lane[Job]) -> None:
         """A thread runs nothing of the lane any more."""
         self.running.discard(thread)
         lane.running.discard(thread)
+        self.away.discard(thread)
         lane.away.discard(thread)
         if lane.waiting:
             self.enter(lane)
 
     def waiting(self) -> int:
         """Return how many jobs wait that may run, if there were threads enough."""
-        lanes = [*self.fresh, *self.ring] if len(self.running) < self.shared else self.fresh
-        if lanes is self.fresh:
-            return len(lanes)
+        if self.crowded:
+            return len(self.fresh)
+        if len(self.running) >= self.shared:
+            return len(self.fresh) + len(self.quiet)
+        lanes = (*self.fresh, *self.quiet, *self.ring)
         return sum(len(lane.waiting) for lane in lanes)
 
     def rebuild(self, lanes: Collection[Lane[Job]], threads: Collection[Runs[Job]]) -> None:
         """Derive everything anew from the lanes there are and from what threads have to run."""
-        self.fresh.clear()
-        self.ring.clear()
+        for ring in self.rings:
+            ring.clear()
         self.running.clear()
+        self.away.clear()
         for lane in lanes:
             lane.ring = None
             lane.running.clear()
             lane.away.intersection_update(t for t in threads if t.lane is lane)
         for thread in threads:
-            if thread.lane is not None and thread not in thread.lane.away:
+            if thread.lane is None:
+                continue
+            if thread in thread.lane.away:
+                self.away.add(thread)
+            else:
                 self.take_back(thread, thread.lane)
         for lane in lanes:
             self.enter(lane)
 
 
 def shared_threads(limit: int) -> int:
-    """Return how many of ``limit`` threads are for all connections: all but 8, or 3/4.
+    """Return how many of ``limit`` threads are for all connections: all but KEPT, or 3/4.
 
     The others are for connections that have none yet.
     """
-    return max(1, limit - min(8, limit // 4))
+    return max(1, limit - min(KEPT, limit // 4))

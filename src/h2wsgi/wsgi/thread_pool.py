@@ -92,8 +92,8 @@ class ThreadPool(Generic[Job]):
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
     be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
     ``schedule_threadsafe(delay, callback)`` arranges a call on the loop's thread. ``exhausted``
-    is called there, again and again, while a job waits and every thread there may be waits on a
-    client.
+    is called there, again and again, while a job waits and every thread that it may have waits on
+    a client.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class ThreadPool(Generic[Job]):
         self._begin_watch = GrowthWatch(self, schedule_threadsafe, exhausted).watch
         self._lock = threading.RLock()
         # under the lock
-        self._lanes: Lanes[Job] = Lanes(limit=limit, lane_limit=lane_limit)
+        self._lanes: Lanes[Job] = Lanes(limit=limit, most=max_threads, lane_limit=lane_limit)
         self._all_lanes: weakref.WeakSet[Lane[Job]] = weakref.WeakSet()
         self._workers: dict[Worker[Job], threading.Thread] = {}
         self._idle: list[Worker[Job]] = []
@@ -149,6 +149,24 @@ class ThreadPool(Generic[Job]):
     def started(self) -> int:
         """Jobs given to a thread so far."""
         return self._started
+
+    @property
+    def started_in_turn(self) -> int:
+        """The same without those that brought no others nearer to their turn."""
+        return self._started - self._lanes.beside
+
+    @property
+    def fresh_waiting(self) -> int:
+        """Connections without a thread that wait for one."""
+        return len(self._lanes.fresh)
+
+    @property
+    @loop_thread
+    def fewest_threads(self) -> int:
+        """How many threads the connection has that has fewest, of those that wait for one."""
+        with self._lock:
+            waiting = [lane for ring in self._lanes.rings for lane in ring]
+            return min((len(lane.running) + len(lane.away) for lane in waiting), default=0)
 
     # ------------------------------------------------------------------ the loop's thread
 
@@ -187,7 +205,7 @@ class ThreadPool(Generic[Job]):
         with self._lock:
             self._begin_locked()
             self._closing = True
-            for ring in (self._lanes.fresh, self._lanes.ring):
+            for ring in self._lanes.rings:
                 for lane in list(ring):
                     lane.waiting.clear()
                     self._lanes.leave_if_empty(lane)
@@ -211,6 +229,8 @@ class ThreadPool(Generic[Job]):
             return step
 
     def _grow_locked(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
+        if not self._closing and self._lanes.held_back() and not self._lanes.fresh:
+            return Step.AT_CEILING
         if self._closing or not self._lanes.may_start():
             self._watching = False
             return Step.NOTHING_WAITS
@@ -294,6 +314,8 @@ class ThreadPool(Generic[Job]):
         would be busy for a millisecond if it woke a hundred itself. True if there was a job for it.
         """
         if self._closing or not self._lanes.may_start():
+            if not self._closing and self._lanes.held_back():
+                self._watch_locked()
             return False
         # While applications return at once, one thread takes one job after the other: a second one
         # would only contend with it for the interpreter.
@@ -303,9 +325,7 @@ class ThreadPool(Generic[Job]):
             and time.monotonic() - self._progress_at < QUICK
         )
         if served_soon or not (self._idle or self._spawn_eagerly_locked()):
-            if not self._watching:
-                self._schedule_threadsafe(0.0, self._begin_watch)
-                self._watching = True
+            self._watch_locked()
             return False
         worker = self._idle[-1]
         if not self._next_locked(worker):
@@ -314,6 +334,11 @@ class ThreadPool(Generic[Job]):
         self._idle.pop()
         worker.inbox.put(None)
         return True
+
+    def _watch_locked(self) -> None:
+        if not self._watching:
+            self._schedule_threadsafe(0.0, self._begin_watch)
+            self._watching = True
 
     def _next_locked(self, worker: Worker[Job]) -> bool:
         """Write the next job on a worker; False if there is none for it."""
@@ -387,7 +412,8 @@ class ThreadPool(Generic[Job]):
                 if (unwoken := worker.unwoken) is not None:
                     if not unwoken.scheduled:
                         unwoken.wake(job is None)
-                    worker.unwoken = None
+                    # The name too: an idle thread would keep a connection alive that is closed.
+                    worker.unwoken = unwoken = None
 
     @guards.outermost
     def _recover(self, worker: Worker[Job]) -> None:
