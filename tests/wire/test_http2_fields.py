@@ -168,11 +168,28 @@ def test_connect_is_not_implemented(app: App, peer: Peer) -> None:
     assert peer.get("/", stream_id=3).status == 200
 
 
-def test_cookie_crumbs_are_joined_and_counted_one_by_one(app: App, peer: Peer) -> None:
-    crumbs = [("cookie", f"c{n}={n}") for n in range(100)]
+def test_the_crumbs_of_a_cookie_are_joined_and_count_as_one_field(app: App, peer: Peer) -> None:
+    crumbs = [("cookie", f"c{n}={n}") for n in range(1_000)]
     assert peer.get("/", fields=crumbs).status == 200
-    assert app.environs[0]["HTTP_COOKIE"].split("; ") == [f"c{n}={n}" for n in range(100)]
+    assert app.environs[0]["HTTP_COOKIE"].split("; ") == [f"c{n}={n}" for n in range(1_000)]
     assert peer.get("/", fields=crumbs * 2).status == 431
+
+
+def test_crumbs_leave_the_other_fields_their_limit(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_fields=10))
+    crumbs = [("cookie", "a=b")] * 20
+    assert peer.get("/", fields=[*crumbs, *[("x-a", "b")] * 5]).status == 200
+    assert peer.get("/", fields=[*crumbs, *[("x-a", "b")] * 6]).status == 431
+
+
+def test_the_crumbs_of_a_cookie_are_bounded_by_the_decoded_section(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_field_section=1024))
+    assert peer.get("/", fields=[("cookie", "")] * 20).status == 200
+    assert peer.get("/", fields=[("cookie", "")] * 27).status == 431
 
 
 def test_too_many_fields_are_431(app: App, serve: Serve, connect: Connect) -> None:

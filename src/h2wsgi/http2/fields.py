@@ -50,10 +50,19 @@ def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> int:
     if size > max_octets:
         reason = f"the field section is over {max_octets} octets"
         raise UnacceptableRequest(431, reason, limit="max_field_section")
-    if len(fields) > max_fields:
+    if len(fields) > max_fields and _count(fields) > max_fields:
         reason = f"there are more than {max_fields} fields"
         raise UnacceptableRequest(431, reason, limit="max_fields")
     return size
+
+
+def _count(fields: FieldList) -> int:
+    """Count the crumbs of a cookie as the one field that they are (RFC 9113 section 8.2.3).
+
+    Browsers send each of a site's cookies as one, and it is not theirs how many those are.
+    """
+    crumbs = sum(name == b"cookie" for name, _ in fields)
+    return len(fields) - max(crumbs - 1, 0)
 
 
 def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
