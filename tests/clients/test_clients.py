@@ -75,6 +75,12 @@ def test_curl_gets_a_response_over_http2(server: ServerThread) -> None:
     assert curl(server, "/hi") == "GET /hi=2 200"
 
 
+def test_curl_may_leave_a_path_and_a_query_as_they_were_typed(server: ServerThread) -> None:
+    # As octets, which the application shows as the latin-1 that PEP 3333 has them in.
+    options = ("--path-as-is", "-g")
+    assert curl(server, "/caf\xe9%20\xe9?q=\xe9", *options) == "GET /caf\xc3\xa9 \xc3\xa9=2 200"
+
+
 def test_curl_posts_a_form(server: ServerThread) -> None:
     assert curl(server, "/digest", "-d", "a=1&b=2") == f"{digest_of(b'a=1&b=2')}=2 200"
 

@@ -47,6 +47,18 @@ def test_the_time_of_a_request_is_its_own(serve: Serve, connect: Connect, method
         assert 0 <= recorded.wait(number).seconds <= waited
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("/\xe9%20?q=\xe9".encode(), "/\xe9%20?q=\xe9"), (b"/\xff\xc3\xa9", "/\\xff\xe9")],
+)
+def test_a_path_that_was_not_encoded_is_shown_as_utf_8(
+    serve: Serve, connect: Connect, path: Any, shown: str
+) -> None:
+    recorded = Recorded(serve)
+    assert connect(recorded.server).get(path).status == 200
+    assert recorded.wait(1).path == shown
+
+
 @pytest.mark.parametrize("engine", ["fast", "h2"])
 def test_a_request_that_the_client_reset_says_so(
     serve: Serve, connect: Connect, engine: str, caplog: pytest.LogCaptureFixture

@@ -24,7 +24,8 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
 _BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
-_PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*").fullmatch
+# RFC 3986 has no octets above ASCII, but curl and others send what they are given.
+_PATH = re.compile(rb"/[\x21\x22\x24-\x7e\x80-\xff]*").fullmatch
 _AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]+").fullmatch
 _DIGITS = re.compile(rb"[0-9]{1,19}").fullmatch
 

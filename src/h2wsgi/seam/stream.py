@@ -313,7 +313,7 @@ class Stream(StreamControl):
     @property
     def name(self) -> str:
         """The request as a log line names it: without its query, which may hold secrets."""
-        path = self.request.path.partition(b"?")[0].decode("latin-1")
+        path = self.request.shown_path.partition("?")[0]
         return f"{self.request.method} {path} (stream {self.stream_id})"
 
     @property
