@@ -70,6 +70,9 @@ def replaced(name: str, value: str | bytes | None) -> Pairs:
     return [(n, value if n == name else v) for n, v in REQUEST if n != name or value is not None]
 
 
+HOST = ("host", "localhost")
+
+
 def added(*fields: tuple[str | bytes, str | bytes]) -> Pairs:
     return [*REQUEST, *fields]
 
@@ -115,6 +118,9 @@ MALFORMED: dict[str, Pairs] = {
     "a value with a trailing tab": added(("x-a", "b\t")),
     "te other than trailers": added(("te", "gzip")),
     "host that is not :authority": added(("host", "elsewhere")),
+    "host with another port": added(("host", "localhost:8443")),
+    "host with the other scheme's port": added(("host", "localhost:80")),
+    "an empty host": added(("host", "")),
     "host twice": added(("host", "localhost"), ("host", "localhost")),
     "content-type twice": added(("content-type", "a/b"), ("content-type", "a/b")),
     "content-length that is no number": added(("content-length", "five")),
@@ -142,6 +148,17 @@ ACCEPTED: dict[str, Pairs] = {
     "OPTIONS *": [(":method", "OPTIONS"), *replaced(":path", "*")[1:]],
     "no :authority": replaced(":authority", None),
     "host alone": [*replaced(":authority", None), ("host", "localhost")],
+    "host as :authority in capitals": added(("host", "LOCALHOST")),
+    "host with the default port": added(("host", "localhost:443")),
+    "host with an empty port": added(("host", "localhost:")),
+    "host without the default port": [*replaced(":authority", "localhost:443"), HOST],
+    "host without the default port of http": [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "localhost:80"),
+        (":path", "/"),
+        HOST,
+    ],
     "an empty value": added(("x-a", "")),
     "octets above ASCII": added(("x-a", b"\xff\x80")),
     "a tab within a value": added(("x-a", "b\tc")),

@@ -33,6 +33,7 @@ _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 _UNIQUE = frozenset({b"host", b"content-type"})
 
 
@@ -91,7 +92,7 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
             expects_continue = value.lower() == b"100-continue"
     if end_stream and content_length:
         raise MalformedRequest(f"content-length is {content_length}, but there is no content")
-    authority = _authority(pseudo.get(b":authority"), host)
+    authority = _authority(pseudo.get(b":authority"), host, pseudo.get(b":scheme", b""))
     if method == b"CONNECT":
         if b":scheme" in pseudo or b":path" in pseudo or authority is None:
             raise MalformedRequest("CONNECT takes :authority alone (section 8.5)")
@@ -163,14 +164,20 @@ def _content_length(value: bytes, before: int | None) -> int:
     return length
 
 
-def _authority(authority: bytes | None, host: bytes | None) -> bytes | None:
+def _authority(authority: bytes | None, host: bytes | None, scheme: bytes) -> bytes | None:
     if authority is None:
         authority = host
-    elif host is not None and host.lower() != authority.lower():
+    elif host is not None and _normal(host, scheme) != _normal(authority, scheme):
         raise MalformedRequest(f"host {host!r} is not :authority {authority!r}")
     if authority is not None and _AUTHORITY(authority) is None:
         raise MalformedRequest(f":authority {authority!r} is not host and port")
     return authority
+
+
+def _normal(authority: bytes, scheme: bytes) -> bytes:
+    """Return an authority without the port that its scheme implies (RFC 3986 section 6.2.3)."""
+    authority = authority.lower()
+    return authority.removesuffix(_DEFAULT_PORTS.get(scheme.lower(), b"")).removesuffix(b":")
 
 
 def _scheme(pseudo: dict[bytes, bytes]) -> bytes:
