@@ -81,6 +81,15 @@ def test_curl_may_leave_a_path_and_a_query_as_they_were_typed(server: ServerThre
     assert curl(server, "/caf\xe9%20\xe9?q=\xe9", *options) == "GET /caf\xc3\xa9 \xc3\xa9=2 200"
 
 
+@pytest.mark.parametrize("upload_", [False, True], ids=["", "upload"])
+def test_curl_shows_what_is_wrong_with_a_malformed_request(
+    server: ServerThread, upload: Path, upload_: bool
+) -> None:
+    options = ("-T", str(upload)) if upload_ else ()
+    said = curl(server, "/", "--request-target", "no-slash", *options)
+    assert said == "Bad Request: :path 'no-slash' is not a path\n=2 400"
+
+
 def test_curl_posts_a_form(server: ServerThread) -> None:
     assert curl(server, "/digest", "-d", "a=1&b=2") == f"{digest_of(b'a=1&b=2')}=2 200"
 

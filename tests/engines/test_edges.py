@@ -20,6 +20,8 @@ DEFAULT = 65_535
 # Sections and streams as `Client` counts them.
 GET, POST, TEN_OCTETS, EXPECTING = 0, 1, 2, 4
 UNACCEPTABLE = range(len(frames.LEGAL), len(frames.LEGAL + frames.UNACCEPTABLE))
+MALFORMED = range(UNACCEPTABLE.stop, len(frames.SECTIONS))
+TE = frames.SECTIONS.index([*frames.GET, (b"te", b"gzip")])
 LITERAL = frames.BLOCKS.index(b"\x82\x87\x84\x40\x01a\x01b")
 LITERAL_OPTIONS = frames.BLOCKS.index(b"\x42\x07OPTIONS\x87\x84")
 EMPTYING = frames.BLOCKS.index(b"\x20\x82\x87\x84")
@@ -215,6 +217,19 @@ EDGES = {
     ),
     "requests that are answered for the application": Edge(
         tuple(("request", number, ended) for number in UNACCEPTABLE for ended in (True, False))
+    ),
+    "malformed requests": Edge(
+        tuple(("request", number, ended) for number in MALFORMED for ended in (True, False))
+    ),
+    "malformed requests that are answered, then reset": Edge(
+        tuple(("request", number, True) for number in MALFORMED),
+        after_each(NOTHING, *[ANSWER, ("reset_ended", 0, 1), ("reset_ended", 0, 1)] * 9),
+    ),
+    "what comes behind a malformed request": Edge(
+        (("request", TE, False), ("data", LAST, 5, False), ("data", LAST, 5, True), WHOLE)
+        + (("request", TE, False), ("reset", LAST, 8), ("request", TE, True))
+        + (("data", LAST, 5, True), ("request", TE, False), ("trailers", LAST, 0, True)),
+        after_each(NOTHING, ANSWER, ("reset_ended", 0, 1), NOTHING, ANSWER),
     ),
     # SETTINGS.
     "as many settings as may be": Edge((("raw", 4, 0, CONNECTION, bytes(6 * 32)), WHOLE)),

@@ -19,6 +19,8 @@ FIELD_OVERHEAD = 32
 """Octets that each field counts beside name and value (RFC 9113 section 6.5.2)."""
 LARGE_SECTION = 4_096
 """Octets above which a field section counts as buffered: many small ones are no burden."""
+LONGEST_SHOWN = 80
+"""Octets of a name or value that an error shows."""
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -40,6 +42,11 @@ _UNIQUE = frozenset({b"host", b"content-type"})
 def section_size(fields: Iterable[tuple[bytes, bytes]]) -> int:
     """Return the octets of a field section as limits count them (RFC 9113 section 6.5.2)."""
     return sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
+
+
+def _shown(octets: bytes) -> str:
+    """Return octets of a client as an error shows them: in quotes, escaped, and not too many."""
+    return repr(octets[:LONGEST_SHOWN])[1:] + ("..." if len(octets) > LONGEST_SHOWN else "")
 
 
 def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> int:
@@ -76,10 +83,10 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
     """
     pseudo, regular = _split(fields)
     if unknown := pseudo.keys() - _REQUEST_PSEUDO:
-        raise MalformedRequest(f"{min(unknown)!r} is not a request pseudo-header field")
+        raise MalformedRequest(f"{_shown(min(unknown))} is not a request pseudo-header field")
     method = pseudo.get(b":method", b"")
     if _METHOD(method) is None:
-        raise MalformedRequest(f":method {method!r} is not a token")
+        raise MalformedRequest(f":method {_shown(method)} is not a token")
     content_length = None
     host = None
     expects_continue = False
@@ -110,6 +117,15 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
     )
 
 
+def unserved_request(fields: FieldList) -> RequestFields:
+    """Return what stands for a request that no application is to see: what logs say of it."""
+    known = dict(reversed(fields))
+    method = known.get(b":method", b"")[:LONGEST_SHOWN].decode("latin-1")
+    # CONNECT has a target, but no path.
+    path = known.get(b":path", known.get(b":authority", b""))[:LARGE_SECTION]
+    return RequestFields(method, b"", None, path, (), None, expects_continue=False)
+
+
 def check_trailers(fields: FieldList) -> FieldList:
     """Return a trailer section, checked.
 
@@ -129,18 +145,18 @@ def _split(fields: FieldList) -> tuple[dict[bytes, bytes], FieldList]:
     seen: set[bytes] = set()
     for name, value in fields:
         if _BAD_IN_VALUE(value):
-            raise MalformedRequest(f"the value of {name!r} holds a control character")
+            raise MalformedRequest(f"the value of {_shown(name)} holds a control character")
         if name[:1] == b":":
             if regular:
-                raise MalformedRequest(f"pseudo-header field {name!r} after other fields")
+                raise MalformedRequest(f"pseudo-header field {_shown(name)} after other fields")
             if name in pseudo:
-                raise MalformedRequest(f"pseudo-header field {name!r} twice")
+                raise MalformedRequest(f"pseudo-header field {_shown(name)} twice")
             pseudo[name] = value
             continue
         _check_regular(name, value)
         if name in _UNIQUE:
             if name in seen:
-                raise MalformedRequest(f"{name!r} twice")
+                raise MalformedRequest(f"{_shown(name)} twice")
             seen.add(name)
         regular.append((name, value))
     return pseudo, regular
@@ -148,16 +164,18 @@ def _split(fields: FieldList) -> tuple[dict[bytes, bytes], FieldList]:
 
 def _check_regular(name: bytes, value: bytes) -> None:
     if _NAME(name) is None:
-        raise MalformedRequest(f"{name!r} is not a lower-case field name")
+        raise MalformedRequest(f"{_shown(name)} is not a lower-case field name")
     if value and (value[0] in b" \t" or value[-1] in b" \t"):
-        raise MalformedRequest(f"the value of {name!r} begins or ends with white space")
-    if name in _CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
-        raise MalformedRequest(f"{name!r} is connection-specific (section 8.2.2)")
+        raise MalformedRequest(f"the value of {_shown(name)} begins or ends with white space")
+    if name == b"te" and value.lower() != b"trailers":
+        raise MalformedRequest("'te' is not 'trailers' (section 8.2.2)")
+    if name in _CONNECTION_SPECIFIC:
+        raise MalformedRequest(f"{_shown(name)} is connection-specific (section 8.2.2)")
 
 
 def _content_length(value: bytes, before: int | None) -> int:
     if _DIGITS(value) is None:
-        raise MalformedRequest(f"content-length {value!r} is not a number")
+        raise MalformedRequest(f"content-length {_shown(value)} is not a number")
     length = int(value)
     if before is not None and before != length:
         raise MalformedRequest("two different content-length fields")
@@ -168,9 +186,9 @@ def _authority(authority: bytes | None, host: bytes | None, scheme: bytes) -> by
     if authority is None:
         authority = host
     elif host is not None and _normal(host, scheme) != _normal(authority, scheme):
-        raise MalformedRequest(f"host {host!r} is not :authority {authority!r}")
+        raise MalformedRequest(f"host {_shown(host)} is not :authority {_shown(authority)}")
     if authority is not None and _AUTHORITY(authority) is None:
-        raise MalformedRequest(f":authority {authority!r} is not host and port")
+        raise MalformedRequest(f":authority {_shown(authority)} is not host and port")
     return authority
 
 
@@ -183,7 +201,7 @@ def _normal(authority: bytes, scheme: bytes) -> bytes:
 def _scheme(pseudo: dict[bytes, bytes]) -> bytes:
     scheme = pseudo.get(b":scheme", b"")
     if _SCHEME(scheme) is None:
-        raise MalformedRequest(f":scheme {scheme!r} is not a scheme")
+        raise MalformedRequest(f":scheme {_shown(scheme)} is not a scheme")
     return scheme
 
 
@@ -194,5 +212,5 @@ def check_path(path: bytes, method: str) -> bytes:
         MalformedRequest: it is not a ``:path``.
     """
     if _PATH(path) is None and not (path == b"*" and method == "OPTIONS"):
-        raise MalformedRequest(f":path {path[:80]!r} is not a path")
+        raise MalformedRequest(f":path {_shown(path)} is not a path")
     return path

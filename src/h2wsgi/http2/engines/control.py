@@ -106,6 +106,10 @@ class FrameReceiver(abc.ABC, Generic[S]):
         """See Engine."""
 
     @abc.abstractmethod
+    def abandon(self, stream_id: int) -> None:
+        """See Engine."""
+
+    @abc.abstractmethod
     def _answer_ping(self, payload: bytes) -> None:
         """Queue the answer to a PING."""
 
@@ -188,6 +192,12 @@ class FrameReceiver(abc.ABC, Generic[S]):
             self._max_field_section = min(section, self._config.max_field_section)
         self._settings_acknowledged(entries)
         self._handler.settings_acknowledged(entries)
+
+    def reset_ended(self, stream_id: int, code: int) -> None:
+        """See Engine."""
+        if not self._streams.was_reset_by_us(stream_id):
+            self.abandon(stream_id)
+            self.send_raw_frame(RST_STREAM, 0, stream_id, pack("!L", code))
 
     def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
