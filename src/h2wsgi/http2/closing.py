@@ -265,9 +265,12 @@ class Closing:
 
     # ------------------------------------------------------------------- the last octets
 
-    def linger(self) -> None:
+    def linger(self, reason: str = "the connection is closing") -> None:
         """Hang up our side, and read on shortly: unread octets would make the kernel send RST,
-        which can destroy the last response before the peer has read it."""
+        which can destroy the last response before the peer has read it.
+
+        ``reason`` is what applications of streams that are still open are told.
+        """
         if self._protocol.state in SILENT:
             return
         self._protocol.end_stall()
@@ -275,7 +278,7 @@ class Closing:
             self._be_patient()
         self._protocol.state = State.LINGERING
         self._protocol.deadlines.stop()
-        self._protocol.connection.lose("the connection is closing")
+        self._protocol.connection.lose(reason)
         self._protocol.pause_reading(False)
         if self._protocol.transport.can_write_eof():
             # asyncio lets the socket's error out if the peer has reset the connection already.
