@@ -335,6 +335,28 @@ def test_chromium_loads_a_page_with_50_subresources(serve: Serve, tmp_path: Path
     assert (app.requests, len(app.ports)) == (51, 1)
 
 
+def cookies(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Sets as many cookies as Chromium keeps for a site, and then counts those that come back."""
+    fields = [("content-type", "text/html")]
+    if environ["PATH_INFO"] == "/count":
+        start_response("200 OK", fields)
+        return [b"%d cookies" % len(environ["HTTP_COOKIE"].split("; "))]
+    start_response("200 OK", fields + [("set-cookie", f"name{n}={n}") for n in range(180)])
+    return [
+        b"<!doctype html><body><script>const request = new XMLHttpRequest();"
+        b"request.open('GET', '/count', false); request.send();"
+        b"document.body.textContent = request.status + ' ' + request.responseText;</script>"
+    ]
+
+
+def test_chromium_sends_as_many_cookies_as_it_keeps(serve: Serve, tmp_path: Path) -> None:
+    server = serve(cookies)
+    assert server.ca_file is not None
+    trust_in_browser(tmp_path, server.ca_file)
+    document, _ = chromium(server, "/", tmp_path)
+    assert "200 180 cookies" in document
+
+
 def test_chromium_without_trust_refuses_the_certificate(
     server: ServerThread, app: Application, tmp_path: Path
 ) -> None:
