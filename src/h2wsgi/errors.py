@@ -14,7 +14,7 @@
     ├── WouldBlock              a finalizer wanted to wait where nobody may
     └── PeerError               the peer broke a rule of RFC 9113 (loop thread only)
         ├── ConnectionFailed    ... and the connection ends with GOAWAY
-        ├── MalformedRequest    ... and the stream ends with RST_STREAM
+        ├── MalformedRequest    ... and is answered with a 400, then RST_STREAM
         └── UnacceptableRequest ... or is answered with a 4xx or 5xx status
 
 Anything else that leaves a function of ours is a bug of ours.
@@ -113,7 +113,13 @@ class ConnectionFailed(PeerError):
 
 
 class MalformedRequest(PeerError):
-    """A malformed message (RFC 9113 section 8.1.1): RST_STREAM(PROTOCOL_ERROR)."""
+    """A malformed message (RFC 9113 section 8.1.1): RST_STREAM(PROTOCOL_ERROR).
+
+    A request is answered with ``status`` before that, in which ``str()`` tells its client why.
+    """
+
+    status = 400
+    limit = ""
 
 
 class UnacceptableRequest(PeerError):

@@ -178,11 +178,11 @@ ATTACKS = [
     ),
     Attack(
         name="too many cookie crumbs",
-        run=one_block(CRUMB * 200),
+        run=one_block(CRUMB * 2_000),
         sees=status(431),
-        limit="max_fields",
-        value=128,
-        off=10_000,
+        limit="max_field_section",
+        value=65_536,
+        off=LARGEST_SECTION,
         lives=answered,
     ),
     Attack(

@@ -75,6 +75,21 @@ def test_curl_gets_a_response_over_http2(server: ServerThread) -> None:
     assert curl(server, "/hi") == "GET /hi=2 200"
 
 
+def test_curl_may_leave_a_path_and_a_query_as_they_were_typed(server: ServerThread) -> None:
+    # As octets, which the application shows as the latin-1 that PEP 3333 has them in.
+    options = ("--path-as-is", "-g")
+    assert curl(server, "/caf\xe9%20\xe9?q=\xe9", *options) == "GET /caf\xc3\xa9 \xc3\xa9=2 200"
+
+
+@pytest.mark.parametrize("upload_", [False, True], ids=["", "upload"])
+def test_curl_shows_what_is_wrong_with_a_malformed_request(
+    server: ServerThread, upload: Path, upload_: bool
+) -> None:
+    options = ("-T", str(upload)) if upload_ else ()
+    said = curl(server, "/", "--request-target", "no-slash", *options)
+    assert said == "Bad Request: :path 'no-slash' is not a path\n=2 400"
+
+
 def test_curl_posts_a_form(server: ServerThread) -> None:
     assert curl(server, "/digest", "-d", "a=1&b=2") == f"{digest_of(b'a=1&b=2')}=2 200"
 
@@ -318,6 +333,28 @@ def test_chromium_loads_a_page_with_50_subresources(serve: Serve, tmp_path: Path
     assert said["page"] == ["h2"]
     assert said["resources"] == ["h2"] * 50
     assert (app.requests, len(app.ports)) == (51, 1)
+
+
+def cookies(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Sets as many cookies as Chromium keeps for a site, and then counts those that come back."""
+    fields = [("content-type", "text/html")]
+    if environ["PATH_INFO"] == "/count":
+        start_response("200 OK", fields)
+        return [b"%d cookies" % len(environ["HTTP_COOKIE"].split("; "))]
+    start_response("200 OK", fields + [("set-cookie", f"name{n}={n}") for n in range(180)])
+    return [
+        b"<!doctype html><body><script>const request = new XMLHttpRequest();"
+        b"request.open('GET', '/count', false); request.send();"
+        b"document.body.textContent = request.status + ' ' + request.responseText;</script>"
+    ]
+
+
+def test_chromium_sends_as_many_cookies_as_it_keeps(serve: Serve, tmp_path: Path) -> None:
+    server = serve(cookies)
+    assert server.ca_file is not None
+    trust_in_browser(tmp_path, server.ca_file)
+    document, _ = chromium(server, "/", tmp_path)
+    assert "200 180 cookies" in document
 
 
 def test_chromium_without_trust_refuses_the_certificate(

@@ -156,6 +156,7 @@ plans = st.builds(
 COMMANDS = (
     *("answer", "answer", "answer", "answer_all", "answer_all", "nothing", "nothing", "take"),
     *("take", "credit", "credit_connection", "reset", "ping", "stray", "drain", "go_away"),
+    "reset_ended",
 )
 small = st.integers(0, 20)
 commands: st.SearchStrategy[Command] = st.tuples(

@@ -20,6 +20,8 @@ DEFAULT = 65_535
 # Sections and streams as `Client` counts them.
 GET, POST, TEN_OCTETS, EXPECTING = 0, 1, 2, 4
 UNACCEPTABLE = range(len(frames.LEGAL), len(frames.LEGAL + frames.UNACCEPTABLE))
+MALFORMED = range(UNACCEPTABLE.stop, len(frames.SECTIONS))
+TE = frames.SECTIONS.index([*frames.GET, (b"te", b"gzip")])
 LITERAL = frames.BLOCKS.index(b"\x82\x87\x84\x40\x01a\x01b")
 LITERAL_OPTIONS = frames.BLOCKS.index(b"\x42\x07OPTIONS\x87\x84")
 EMPTYING = frames.BLOCKS.index(b"\x20\x82\x87\x84")
@@ -27,6 +29,8 @@ CONTENT_LENGTH = frames.TAILS.index(b"\x0f\x0d\x015")
 EXPECT = frames.TAILS.index(frames.EXPECT)
 LONG_LITERAL = LITERAL_OPTIONS + 1
 INDEXED: Step = ("block", frames.BLOCKS.index(b"\x82\x87\x84\xbe"), True)
+SELF_1, SELF_3 = b"\x00\x00\x00\x01\x0f", b"\x80\x00\x00\x03\x0f"
+"""The priority of a stream that depends on itself."""
 LAST, BEFORE_LAST, CONNECTION, EVEN, IDLE = 0, 1, 8, 9, 10
 
 OPEN: Step = ("request", POST, False)
@@ -216,6 +220,19 @@ EDGES = {
     "requests that are answered for the application": Edge(
         tuple(("request", number, ended) for number in UNACCEPTABLE for ended in (True, False))
     ),
+    "malformed requests": Edge(
+        tuple(("request", number, ended) for number in MALFORMED for ended in (True, False))
+    ),
+    "malformed requests that are answered, then reset": Edge(
+        tuple(("request", number, True) for number in MALFORMED),
+        after_each(NOTHING, *[ANSWER, ("reset_ended", 0, 1), ("reset_ended", 0, 1)] * 9),
+    ),
+    "what comes behind a malformed request": Edge(
+        (("request", TE, False), ("data", LAST, 5, False), ("data", LAST, 5, True), WHOLE)
+        + (("request", TE, False), ("reset", LAST, 8), ("request", TE, True))
+        + (("data", LAST, 5, True), ("request", TE, False), ("trailers", LAST, 0, True)),
+        after_each(NOTHING, ANSWER, ("reset_ended", 0, 1), NOTHING, ANSWER),
+    ),
     # SETTINGS.
     "as many settings as may be": Edge((("raw", 4, 0, CONNECTION, bytes(6 * 32)), WHOLE)),
     "more settings than may be": Edge((("raw", 4, 0, CONNECTION, bytes(6 * 33)), WHOLE)),
@@ -228,6 +245,30 @@ EDGES = {
     "a setting of ours that a client may not make": Edge((WHOLE, ("settings", (PUSH, 1)), WHOLE)),
     "WINDOW_UPDATE of nothing": Edge((OPEN, ("window", LAST, 0), ("window", LAST, 5), WHOLE)),
     "PING on a stream": Edge((OPEN, ("raw", 6, 0, LAST, bytes(8)), WHOLE)),
+    "PRIORITY of a stream on itself": Edge(
+        (OPEN, WHOLE, ("raw", 2, 0, LAST, SELF_3), ("raw", 2, 0, BEFORE_LAST, SELF_1))
+        + (WHOLE, ("raw", 2, 0, IDLE, SELF_3), ("raw", 2, 0, BEFORE_LAST, SELF_3))
+        + (("raw", 2, 0, IDLE, (7).to_bytes(4, "big") + b"\x0f"), WHOLE)
+    ),
+    "PRIORITY of an even stream on itself": Edge(
+        (OPEN, ("raw", 2, 0, EVEN, (2).to_bytes(4, "big") + b"\x0f"), WHOLE)
+    ),
+    "HEADERS of a stream on itself": Edge(
+        (OPEN, ("raw", 1, 0x25, IDLE, SELF_3 + b"\x82\x87\x84"), OPEN, WHOLE),
+        after_each(NOTHING, ANSWER),
+    ),
+    "malformed HEADERS of a stream on itself": Edge(
+        (OPEN, ("raw", 1, 0x25, IDLE, SELF_3 + b"\x82"), OPEN, WHOLE),
+        after_each(NOTHING, ANSWER),
+    ),
+    "HEADERS of a stream on itself, one too many": Edge(
+        (OPEN, ("raw", 1, 0x25, IDLE, SELF_3 + b"\x82\x87\x84"), WHOLE),
+        NO_CREDIT,
+        {"max_streams": 1},
+    ),
+    "PRIORITY of a stream on itself after GOAWAY": Edge(
+        (OPEN, ("raw", 2, 0, IDLE, SELF_3), WHOLE), after_each(NOTHING, ("go_away", 0, 0))
+    ),
     "PRIORITY cut short": Edge((OPEN, ("priority", LAST, 4), ("priority", IDLE, 4), WHOLE)),
     "PRIORITY too long": Edge((OPEN, ("priority", IDLE, 6), ("priority", LAST, 6), WHOLE)),
 }  # fmt: skip

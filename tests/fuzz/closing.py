@@ -129,12 +129,12 @@ def _check_all_answered(session: Session) -> None:
 
 
 def _check_answered_before_failing(session: Session) -> None:
-    """A connection error does not lose the requests that came before it."""
+    """A connection error does not lose the requests that came before it, nor does FIN."""
     ledger = session.ledger
     full = session.host.was_full or session.host.output_budget.full
     held_up = sum(command.startswith("stall") for command in session.commands) > MOST_STALLS
     excused = session.excuses.stopped or full or held_up or not ledger.windows_are_known
-    if session.protocol.state is not State.FAILED or session.gone or excused:
+    if session.protocol.state is not State.FAILED or session.vanished or excused:
         return
     for stream_id in ledger.whole_before:
         exchange = ledger.exchanges[stream_id]

@@ -79,6 +79,8 @@ class Ledger:
         """Whether the server may be past caring: it goes away, and ignores newer streams."""
         self._preface = False
         self._block: Block | None = None
+        self._on_itself = False
+        """Whether the block makes its stream depend on itself."""
         self._acks = 0
 
     # -------------------------------------------------------------------------- questions
@@ -161,8 +163,10 @@ class Ledger:
             self._window_update(stream_id, int.from_bytes(payload, "big") & MAX_WINDOW)
         elif type_ in (SETTINGS, PING, PUSH_PROMISE, GOAWAY):
             self._control(type_, flags, stream_id, payload)
-        elif type_ == PRIORITY and (not stream_id or len(payload) != 5):
+        elif type_ == PRIORITY and (len(payload) != 5 or _dependency(payload) == stream_id):
             self._foul(stream_id, "PRIORITY")
+        elif type_ == PRIORITY and not stream_id:
+            self._foul(stream_id, "PRIORITY on stream 0")
 
     def _foul(self, stream_id: int, why: str) -> None:
         """The server may end the stream for it, if it knows it, or the connection."""
@@ -224,6 +228,7 @@ class Ledger:
                 if len(part) < 5:
                     self._fail("HEADERS too short for a priority")
                     return
+                self._on_itself = _dependency(part) == stream_id
                 part = part[5:]
             self._block = (stream_id, bool(flags & END_STREAM), bytearray(part), 0)
         elif self._block is None or self._block[0] != stream_id:
@@ -237,6 +242,9 @@ class Ledger:
         if flags & END_HEADERS:
             self._block = None
             self._section(stream_id, ended, bytes(octets))
+            if self._on_itself:
+                self._foul(stream_id, "a stream that depends on itself")
+            self._on_itself = False
 
     def _count_block(self, more: int) -> None:
         _, _, octets, count = self._block or (0, False, b"", 0)
@@ -348,6 +356,10 @@ class Ledger:
                 updates = max((e.updates for e in self.exchanges.values()), default=0)
                 if value > MAX_WINDOW // 2 or value + updates > MAX_WINDOW:
                     self.foul = self.foul or "a large INITIAL_WINDOW_SIZE may overflow windows"
+
+
+def _dependency(priority: bytes) -> int:
+    return int.from_bytes(priority[:4], "big") & MAX_WINDOW
 
 
 def _is_wrong(type_: int, length: int) -> bool:

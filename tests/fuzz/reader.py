@@ -20,6 +20,7 @@ from .ledger import DEFAULT_WINDOW, Ledger
 NO_ERROR, INTERNAL_ERROR, SETTINGS_TIMEOUT, REFUSED_STREAM, CANCEL = 0, 2, 4, 7, 8
 ENHANCE_YOUR_CALM = 11
 OWN_ANSWERS = {
+    400: b"Bad Request: ",
     408: b"Request Timeout\n",
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
@@ -27,7 +28,7 @@ OWN_ANSWERS = {
     501: b"Not Implemented\n",
     503: b"Service Unavailable\n",
 }
-"""Responses that the server gives in place of an application, by status."""
+"""Responses that the server gives in place of an application, by status; 400 begins so."""
 _NAME = re.compile(rb":status|[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _VALUE = re.compile(rb"[\x20-\x7e\x80-\xff\t]*").fullmatch
 
@@ -177,6 +178,7 @@ class Reader:
         actor, status = self._actor_of(exchange.stream_id), exchange.status
         if status in OWN_ANSWERS:
             own = {
+                400: exchange.foul,
                 408: self._excuses.waited,
                 413: exchange.fields,
                 431: exchange.foul,
@@ -210,7 +212,8 @@ class Reader:
         if exchange.method == b"HEAD" or exchange.status in (204, 304):
             return b""
         if exchange.status in OWN_ANSWERS:
-            return OWN_ANSWERS[exchange.status]
+            said, received = OWN_ANSWERS[exchange.status], bytes(exchange.received)
+            return received if exchange.status == 400 and received.startswith(said) else said
         actor = self._actor_of(exchange.stream_id)
         assert actor is not None
         return bytes(actor.produced if actor.declared is None else actor.produced[: actor.declared])

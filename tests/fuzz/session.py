@@ -67,7 +67,9 @@ class Session:
         self.reader = Reader(self.ledger, self.actor_of, self.excuses)
         self.started: dict[int, Actor] = {}
         self.gone = False
-        """Whether the client has vanished: it reads nothing any more."""
+        """Whether the client sends nothing any more."""
+        self.vanished = False
+        """Whether it reads nothing any more either."""
         self.answered = False
         """Whether the client has nothing more to wait for."""
         self._silent_for = 0.0
@@ -197,11 +199,13 @@ class Session:
     def do_hang_up(self) -> None:
         """The client sends FIN."""
         self.gone = True
+        # What was whole is answered, but over TLS; the rest may end.
+        self.ledger.foul = "the client hung up"
         self.transport.hang_up()
 
     def do_vanish(self) -> None:
         """The client's RST comes."""
-        self.gone = True
+        self.gone = self.vanished = True
         self.transport.reset()
 
     # ---------------------------------------------------------------------------- looking

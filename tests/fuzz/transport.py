@@ -20,8 +20,15 @@ class NegotiatedTLS:
 class Socket:
     """What the protocol asks of a socket."""
 
+    def __init__(self, error: int) -> None:
+        self._error = error
+
     def setsockopt(self, *_: object) -> None:
         """See socket."""
+
+    def getsockopt(self, *_: object) -> int:
+        """Return SO_ERROR."""
+        return self._error
 
 
 class Transport:
@@ -58,7 +65,7 @@ class Transport:
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See asyncio."""
-        return {"ssl_object": self._tls, "socket": Socket()}.get(name, default)
+        return {"ssl_object": self._tls, "socket": Socket(0)}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """See asyncio."""
@@ -138,8 +145,7 @@ class Transport:
 
     def hang_up(self) -> None:
         """End the client's side, as FIN does."""
-        if not self.closing:
-            self.protocol.eof_received()
+        if not self.closing and (not self.protocol.eof_received() or self._tls):
             self.close()
 
     def reset(self) -> None:

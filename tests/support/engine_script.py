@@ -226,6 +226,14 @@ class Server:
         if (stream_id := self._pick(a)) is not None:
             self._reset(stream_id, b % 14)
 
+    def do_reset_ended(self, a: int, b: int) -> None:
+        """Reset a stream that may have ended, as that of a malformed request."""
+        known = [*self._closed, *self._exchanges]
+        if known:
+            stream_id = known[-1 - a % len(known)]
+            self._pair.do("reset_ended", stream_id, b % 14)
+            self._close(stream_id)
+
     def do_credit(self, a: int, b: int) -> None:
         """Return some of a stream's credit."""
         if (stream_id := self._pick(a)) is not None:

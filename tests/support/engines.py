@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from h2wsgi.config.config import Config
-from h2wsgi.errors import ConnectionFailed, UnacceptableRequest
+from h2wsgi.errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from h2wsgi.http2.engines.interface import Engine, EngineHandler
 from h2wsgi.http2.frame_gate import FrameGate, NotHTTP2, ReceivedFrame
 from h2wsgi.http2.frame_meter import FrameMeter
@@ -80,9 +80,14 @@ class Recorder:
         """See EngineHandler."""
         self.events.append(("request", stream_id, by_value(request), end_stream))
 
-    def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
+    def request_unacceptable(
+        self,
+        stream_id: int,
+        error: MalformedRequest | UnacceptableRequest,
+        fields: list[tuple[bytes, bytes]],
+    ) -> None:
         """See EngineHandler."""
-        self.events.append(("unacceptable", stream_id, error.status, error.limit, head))
+        self.events.append(("unacceptable", stream_id, error.status, error.limit, list(fields)))
 
     def data_received(
         self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool

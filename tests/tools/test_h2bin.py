@@ -138,6 +138,12 @@ def test_get_echoes_the_request(peer: Peer) -> None:
     assert (seen["body_size"], seen["trailers"], seen["stream"]) == (0, [], 1)
 
 
+def test_a_query_that_was_not_encoded_is_echoed_as_utf_8(peer: Peer) -> None:
+    path: Any = "/get?q=\xe9".encode()
+    seen = as_json(peer.get(path))
+    assert (seen["args"], seen["url"]) == ({"q": "\xe9"}, "https://localhost/get?q=\xe9")
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_content_and_trailers_are_echoed_by_size_and_name(peer: Peer, method: str) -> None:
     stream_id = peer.request(method, f"/{method.lower()}", end_stream=False)

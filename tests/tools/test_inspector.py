@@ -994,6 +994,16 @@ def test_the_har_tells_what_was_asked_and_answered(used: Client) -> None:
     assert waiting["_blockedOnWindow"] > 0
 
 
+def test_the_har_encodes_what_a_client_left_as_it_was(
+    inspected: tuple[Any, Client], connect: Any
+) -> None:
+    server, client = inspected
+    connect(server).get("/\xe9?q=\xe9".encode())
+    request = json.loads(client.ask("export.har")[1])["log"]["entries"][-1]["request"]
+    assert request["url"] == "https://localhost/%C3%A9?q=%C3%A9"
+    assert request["queryString"] == [{"name": "q", "value": "\xe9"}]
+
+
 def test_a_stream_that_has_lost_its_frames_is_still_an_entry(wire: Tapped) -> None:
     wire.received(frame(HEADERS, WHOLE, 1, GET))
     (stream,) = streams_of(wire.ledger)

@@ -213,12 +213,25 @@ def test_a_reset_of_the_client_is_recorded_with_its_code(serve: Any, connect: An
 def test_a_refused_stream_is_recorded_with_our_reset(serve: Any, connect: Any) -> None:
     server = serve(echo, record=True)
     peer = connect(server)
-    peer.headers(1, [(":method", "GET"), (":scheme", "https"), (":path", "no-slash")], True)
+    peer.request("POST", fields=[("content-length", "5")], body=b"four")
     assert peer.wait_reset(1) == Code.PROTOCOL_ERROR
     (request,) = server.requests
     assert request.reset is not None
     assert (request.reset.direction, request.reset.name) == ("sent", "PROTOCOL_ERROR")
     assert server.connections[0].requests_served == 0
+
+
+def test_a_malformed_request_is_recorded_with_its_answer_and_our_reset(
+    serve: Any, connect: Any
+) -> None:
+    server = serve(echo, record=True)
+    peer = connect(server)
+    peer.headers(1, [(":method", "GET"), (":scheme", "https"), (":path", "no-slash")], True)
+    assert peer.wait_reset(1) == Code.PROTOCOL_ERROR
+    (request,) = server.requests
+    assert (request.status, request.path) == (400, "no-slash")
+    assert request.reset is not None
+    assert (request.reset.direction, request.reset.name) == ("sent", "PROTOCOL_ERROR")
 
 
 def test_trailers_and_informational_responses_are_recorded(serve: Any, connect: Any) -> None:

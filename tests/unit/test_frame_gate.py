@@ -47,8 +47,13 @@ def field_blocks(draw: st.DrawFn) -> tuple[bytes, ReceivedFrame]:
     stream_id, parts = draw(stream_ids), draw(st.lists(payloads, min_size=1, max_size=9))
     ended, padding = draw(st.booleans()), draw(st.none() | st.integers(0, 255))
     flags, first = int(ended), parts[0]
+    kept = int(ended)
     if draw(st.booleans()):
-        flags, first = flags | frame_types.FLAG_PRIORITY, bytes(5) + first
+        dependency = draw(st.just(0) | st.just(stream_id) | stream_ids)
+        priority = struct.pack("!LB", dependency | draw(st.booleans()) << 31, 15)
+        flags, first = flags | frame_types.FLAG_PRIORITY, priority + first
+        if stream_id == dependency != 0:
+            kept |= frame_types.FLAG_PRIORITY
     if padding is not None:
         flags |= frame_types.FLAG_PADDED
         first = bytes([padding]) + first + bytes(padding)
@@ -56,7 +61,7 @@ def field_blocks(draw: st.DrawFn) -> tuple[bytes, ReceivedFrame]:
     octets = encoded(1, flags | (last if len(parts) == 1 else 0), stream_id, first)
     for number, part in enumerate(parts[1:], 2):
         octets += encoded(9, last if number == len(parts) else 0, stream_id, part)
-    return octets, (1, int(ended) | last, stream_id, b"".join(parts))
+    return octets, (1, kept | last, stream_id, b"".join(parts))
 
 
 @st.composite

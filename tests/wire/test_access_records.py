@@ -47,6 +47,61 @@ def test_the_time_of_a_request_is_its_own(serve: Serve, connect: Connect, method
         assert 0 <= recorded.wait(number).seconds <= waited
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("/\xe9%20?q=\xe9".encode(), "/\xe9%20?q=\xe9"), (b"/\xff\xc3\xa9", "/\\xff\xe9")],
+)
+def test_a_path_that_was_not_encoded_is_shown_as_utf_8(
+    serve: Serve, connect: Connect, path: Any, shown: str
+) -> None:
+    recorded = Recorded(serve)
+    assert connect(recorded.server).get(path).status == 200
+    assert recorded.wait(1).path == shown
+
+
+UNSERVED = {
+    "too large": ({"fields": [("x-a", "a" * 2_000)]}, ("GET", "/cookies/path?a", 431)),
+    "too many fields": ({"fields": [("x-a", "a")] * 20}, ("GET", "/cookies/path?a", 431)),
+    "an upload": (
+        {"method": "POST", "fields": [("x-a", "a")] * 20, "end_stream": False},
+        ("POST", "/cookies/path?a", 431),
+    ),
+    "malformed": ({"fields": [("te", "gzip")]}, ("GET", "/cookies/path?a", 400)),
+    "a malformed path": ({"path": "a b"}, ("GET", "a b", 400)),
+    "no path": ({"path": None}, ("GET", "localhost", 400)),
+    "nothing": (dict.fromkeys(("method", "path", "scheme", "authority")), ("", "", 400)),
+    "CONNECT": (
+        {"method": "CONNECT", "path": None, "scheme": None, "authority": "example:443"},
+        ("CONNECT", "example:443", 501),
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "logged"), UNSERVED.values(), ids=UNSERVED)
+@pytest.mark.parametrize("seen", [False, True], ids=["", "seen before"])
+def test_a_request_that_is_not_served_is_logged_with_its_method_and_path(
+    serve: Serve, connect: Connect, request_: Any, logged: tuple[str, str, int], seen: bool
+) -> None:
+    recorded = Recorded(serve, max_field_section=1024, max_fields=10)
+    peer = connect(recorded.server)
+    if seen:
+        assert peer.get("/cookies/path?a").status == 200
+        recorded.wait(1)
+    peer.response(peer.request(**{"path": "/cookies/path?a", **request_}))
+    record = recorded.wait(2 if seen else 1)
+    assert (record.method, record.path, record.status) == logged
+
+
+def test_what_is_logged_of_a_request_that_is_not_served_is_bounded(
+    serve: Serve, connect: Connect
+) -> None:
+    recorded = Recorded(serve)
+    assert connect(recorded.server).get("/" + "a" * 70_000, method="M" * 70_000).status == 431
+    record = recorded.wait(1)
+    assert len(record.method) < 100
+    assert len(record.path) < 5_000
+
+
 @pytest.mark.parametrize("engine", ["fast", "h2"])
 def test_a_request_that_the_client_reset_says_so(
     serve: Serve, connect: Connect, engine: str, caplog: pytest.LogCaptureFixture

@@ -511,6 +511,46 @@ def test_an_application_that_swallows_the_loss_ends_no_differently(
     assert len({id(error) for error in errors}) == 3, "one instance was raised twice"
 
 
+def waits_for_the_end(environ: dict[str, Any], _write: Callable[[bytes], object]) -> None:
+    assert environ["h2wsgi.stream"].disconnected.wait(PATIENCE), "the application was not told"
+
+
+def writes_for_ever(_environ: dict[str, Any], write: Callable[[bytes], object]) -> None:
+    with contextlib.suppress(ClientDisconnected):
+        while True:
+            write(bytes(CHUNK))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("act", [waits_for_the_end, writes_for_ever])
+def test_a_client_that_answers_no_ping_is_lost_to_its_applications_at_once(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str, act: Any
+) -> None:
+    """Those too whose requests were whole, and which other errors leave some time to finish."""
+    monkeypatch.setattr("h2wsgi.http2.closing.FAILED_LINGER", 3600.0)
+    outcomes: list[BaseException | None] = []
+    over = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Start) -> list[bytes]:
+        try:
+            act(environ, start_response("200 OK", []))
+            outcomes.append(None)
+        except BaseException as error:
+            outcomes.append(error)
+        over.set()
+        return []
+
+    server = serve(app, loop=loop, ping_interval=0.3, ping_timeout=0.3)
+    peer = connect(server)
+    peer.auto_ack_ping = peer.auto_window = False
+    peer.request()
+    goaway = peer.wait_goaway()
+    assert goaway.error_code == Code.PROTOCOL_ERROR
+    assert over.wait(PATIENCE)
+    assert outcomes == [None]
+    settle(server)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_what_tls_holds_is_freed_with_its_connection_and_not_by_the_garbage_collector(
     serve: Serve, connect: Connect, loop: str

@@ -70,6 +70,9 @@ def replaced(name: str, value: str | bytes | None) -> Pairs:
     return [(n, value if n == name else v) for n, v in REQUEST if n != name or value is not None]
 
 
+HOST = ("host", "localhost")
+
+
 def added(*fields: tuple[str | bytes, str | bytes]) -> Pairs:
     return [*REQUEST, *fields]
 
@@ -90,7 +93,6 @@ MALFORMED: dict[str, Pairs] = {
     ":path as a URL": replaced(":path", "https://localhost/"),
     ":path with a space": replaced(":path", "/a b"),
     ":path with a fragment": replaced(":path", "/a#b"),
-    ":path with a raw octet": replaced(":path", b"/\xc3\xa4"),
     ":path with DEL": replaced(":path", "/\x7f"),
     ":path with a tab": replaced(":path", "/\t"),
     ":authority with userinfo": replaced(":authority", "me@localhost"),
@@ -116,6 +118,9 @@ MALFORMED: dict[str, Pairs] = {
     "a value with a trailing tab": added(("x-a", "b\t")),
     "te other than trailers": added(("te", "gzip")),
     "host that is not :authority": added(("host", "elsewhere")),
+    "host with another port": added(("host", "localhost:8443")),
+    "host with the other scheme's port": added(("host", "localhost:80")),
+    "an empty host": added(("host", "")),
     "host twice": added(("host", "localhost"), ("host", "localhost")),
     "content-type twice": added(("content-type", "a/b"), ("content-type", "a/b")),
     "content-length that is no number": added(("content-length", "five")),
@@ -129,13 +134,95 @@ MALFORMED: dict[str, Pairs] = {
 
 
 @pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED.keys())
-def test_a_malformed_request_is_reset_and_never_starts(app: App, peer: Peer, fields: Pairs) -> None:
+def test_a_malformed_request_is_answered_and_reset_and_never_starts(
+    app: App, peer: Peer, fields: Pairs
+) -> None:
     peer.headers(1, fields, end_stream=True)
+    response = peer.response(1)
+    assert (response.status, response.ended) == (400, True)
+    if (":method", "HEAD") not in fields:
+        assert response.body.startswith(b"Bad Request: ")
     assert peer.wait_reset(1) == Code.PROTOCOL_ERROR
-    assert peer.responses[1].status in (0, 400)
     assert peer.get("/next", stream_id=3).status == 200
     assert [environ["PATH_INFO"] for environ in app.environs] == ["/next"]
     assert_no_goaway(peer)
+
+
+REASONS: dict[str, tuple[Pairs, bytes]] = {
+    "space around a value": (
+        added(("x-a", "a ")),
+        b"the value of 'x-a' begins or ends with white space",
+    ),
+    "te": (added(("te", "gzip")), b"'te' is not 'trailers' (section 8.2.2)"),
+    "a path": (replaced(":path", 'a"b'), b":path 'a\"b' is not a path"),
+    "a long name": (
+        added(("X" * 9_000, "a")),
+        b"'" + b"X" * 80 + b"'... is not a lower-case field name",
+    ),
+    "octets above ASCII": (
+        added((b"x-\xe4", "b")),
+        rb"'x-\xe4' is not a lower-case field name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "reason"), REASONS.values(), ids=REASONS.keys())
+def test_the_client_of_a_malformed_request_is_told_why(
+    peer: Peer, fields: Pairs, reason: bytes
+) -> None:
+    peer.headers(1, fields, end_stream=True)
+    response = peer.response(1)
+    assert response.header("content-type") == "text/plain; charset=utf-8"
+    assert response.body == b"Bad Request: " + reason + b"\n"
+
+
+def test_a_malformed_request_for_a_head_is_answered_without_content(peer: Peer) -> None:
+    response = peer.get(method="HEAD", fields=[("x-a", "a ")])
+    assert (response.status, response.body, response.ended) == (400, b"", True)
+    assert peer.wait_reset(1) == Code.PROTOCOL_ERROR
+
+
+def test_an_upload_that_is_malformed_is_answered_reset_and_ignored(app: App, peer: Peer) -> None:
+    stream_id = peer.request("POST", fields=[("te", "gzip")], end_stream=False)
+    peer.data(stream_id, bytes(10_000))
+    assert peer.response(stream_id).status == 400
+    peer.data(stream_id, bytes(10_000))
+    assert peer.wait_reset(stream_id) == Code.PROTOCOL_ERROR
+    peer.data(stream_id, bytes(10_000), end_stream=True)
+    assert peer.get("/next").status == 200
+    assert len(app.environs) == 1
+    assert_no_goaway(peer)
+
+
+def test_a_malformed_request_whose_answer_cannot_leave_is_reset_all_the_same(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    server = serve(app)
+    peer = connect(server, settings={Setting.INITIAL_WINDOW_SIZE: 0})
+    peer.wait_settings_ack()
+    stream_id = peer.request(fields=[("te", "gzip")])
+    assert peer.wait_reset(stream_id) == Code.PROTOCOL_ERROR
+    response = peer.responses[stream_id]
+    assert (response.status, response.received, response.ended) == (400, 0, False)
+    eventually(lambda: server.server.running_requests == 0, "the stream to be forgotten")
+
+
+def test_a_path_that_is_malformed_behind_one_that_was_not(app: App, peer: Peer) -> None:
+    """Whether or not the rest of its field block was seen before."""
+    for path, status in [("/a", 200), ("/b", 200), ("c", 400), ("/d", 200), ("e f", 400)]:
+        response = peer.get(path)
+        assert response.status == status
+        if status == 400:
+            assert response.body == f"Bad Request: :path '{path}' is not a path\n".encode()
+    assert [environ["PATH_INFO"] for environ in app.environs] == ["/a", "/b", "/d"]
+
+
+def test_malformed_trailers_are_a_reset_and_no_answer(app: App, peer: Peer) -> None:
+    stream_id = peer.request("POST", end_stream=False)
+    peer.data(stream_id, b"content")
+    peer.headers(stream_id, [("te", "gzip")], end_stream=True)
+    assert peer.wait_reset(stream_id) == Code.PROTOCOL_ERROR
+    assert peer.responses[stream_id].status == 0
 
 
 ACCEPTED: dict[str, Pairs] = {
@@ -143,12 +230,24 @@ ACCEPTED: dict[str, Pairs] = {
     "OPTIONS *": [(":method", "OPTIONS"), *replaced(":path", "*")[1:]],
     "no :authority": replaced(":authority", None),
     "host alone": [*replaced(":authority", None), ("host", "localhost")],
+    "host as :authority in capitals": added(("host", "LOCALHOST")),
+    "host with the default port": added(("host", "localhost:443")),
+    "host with an empty port": added(("host", "localhost:")),
+    "host without the default port": [*replaced(":authority", "localhost:443"), HOST],
+    "host without the default port of http": [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "localhost:80"),
+        (":path", "/"),
+        HOST,
+    ],
     "an empty value": added(("x-a", "")),
     "octets above ASCII": added(("x-a", b"\xff\x80")),
     "a tab within a value": added(("x-a", "b\tc")),
     "content-length of 0": added(("content-length", "0")),
     "the same content-length twice": added(("content-length", "0"), ("content-length", "0")),
     "pseudo-header fields in another order": [*REQUEST[::-1], ("x-a", "b")],
+    "octets above ASCII in :path": replaced(":path", b"/\xc3\xa4?\xff\x80"),
     "a query of marks": replaced(":path", "/?a=%00&b=\"<>\\^`{|}~'"),
 }
 
@@ -168,11 +267,28 @@ def test_connect_is_not_implemented(app: App, peer: Peer) -> None:
     assert peer.get("/", stream_id=3).status == 200
 
 
-def test_cookie_crumbs_are_joined_and_counted_one_by_one(app: App, peer: Peer) -> None:
-    crumbs = [("cookie", f"c{n}={n}") for n in range(100)]
+def test_the_crumbs_of_a_cookie_are_joined_and_count_as_one_field(app: App, peer: Peer) -> None:
+    crumbs = [("cookie", f"c{n}={n}") for n in range(1_000)]
     assert peer.get("/", fields=crumbs).status == 200
-    assert app.environs[0]["HTTP_COOKIE"].split("; ") == [f"c{n}={n}" for n in range(100)]
+    assert app.environs[0]["HTTP_COOKIE"].split("; ") == [f"c{n}={n}" for n in range(1_000)]
     assert peer.get("/", fields=crumbs * 2).status == 431
+
+
+def test_crumbs_leave_the_other_fields_their_limit(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_fields=10))
+    crumbs = [("cookie", "a=b")] * 20
+    assert peer.get("/", fields=[*crumbs, *[("x-a", "b")] * 5]).status == 200
+    assert peer.get("/", fields=[*crumbs, *[("x-a", "b")] * 6]).status == 431
+
+
+def test_the_crumbs_of_a_cookie_are_bounded_by_the_decoded_section(
+    app: App, serve: Serve, connect: Connect
+) -> None:
+    peer = connect(serve(app, max_field_section=1024))
+    assert peer.get("/", fields=[("cookie", "")] * 20).status == 200
+    assert peer.get("/", fields=[("cookie", "")] * 27).status == 431
 
 
 def test_too_many_fields_are_431(app: App, serve: Serve, connect: Connect) -> None:

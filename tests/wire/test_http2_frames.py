@@ -157,6 +157,14 @@ CONNECTION_ERRORS: dict[str, tuple[Attack, Code]] = {
         SIZE,
     ),
     "HEADERS padded without a pad length": (raw(Type.HEADERS, END_HEADERS | PADDED, 3), SIZE),
+    "PRIORITY of an idle stream that depends on itself": (
+        lambda peer: peer.priority(3, depends_on=3),
+        PROTOCOL,
+    ),
+    "PRIORITY of an even stream that depends on itself": (
+        lambda peer: peer.priority(2, depends_on=2, exclusive=True),
+        PROTOCOL,
+    ),
     "PRIORITY on stream 0": (raw(Type.PRIORITY, 0, 0, bytes(5)), PROTOCOL),
     "RST_STREAM on stream 0": (raw(Type.RST_STREAM, 0, 0, bytes(4)), PROTOCOL),
     "RST_STREAM on an idle stream": (raw(Type.RST_STREAM, 0, 3, bytes(4)), PROTOCOL),
@@ -397,6 +405,13 @@ def short_data_with_trailers(peer: Peer, stream_id: int) -> None:
     peer.headers(stream_id, [("x-sum", "1")], end_stream=True)
 
 
+def depends_on_itself(peer: Peer) -> int:
+    stream_id = peer.next_stream_id
+    peer.next_stream_id += 2
+    peer.headers(stream_id, REQUEST, end_stream=True, priority=Priority(stream_id, exclusive=True))
+    return stream_id
+
+
 def content_length_without_content(peer: Peer) -> int:
     return peer.request("POST", "/echo", fields=[("content-length", "5")])
 
@@ -420,6 +435,15 @@ STREAM_ERRORS: dict[str, tuple[Callable[[Peer], int], Code]] = {
     "PRIORITY of 4 octets": (
         half_closed(lambda p, s: p.send_frame(Type.PRIORITY, 0, s, bytes(4))),
         SIZE,
+    ),
+    "PRIORITY of a stream that depends on itself": (
+        half_closed(lambda p, s: p.priority(s, depends_on=s)),
+        PROTOCOL,
+    ),
+    "HEADERS of a stream that depends on itself": (depends_on_itself, PROTOCOL),
+    "trailers of a stream that depends on itself": (
+        on_upload(send=lambda p, s: p.headers(s, [], end_stream=True, priority=Priority(s))),
+        PROTOCOL,
     ),
     "trailers without END_STREAM": (
         on_upload(send=lambda p, s: p.headers(s, [("x-a", "b")])),
@@ -505,6 +529,20 @@ def test_a_bad_request_leaves_the_dynamic_table_in_step(peer: Peer) -> None:
 
 
 # ------------------------------------------------------------------------- closed streams
+
+
+def test_a_closed_stream_may_depend_on_itself_as_long_as_it_likes(peer: Peer) -> None:
+    assert peer.get("/", stream_id=5).status == 200
+    peer.priority(5, depends_on=5)
+    peer.priority(3, depends_on=3)  # skipped, and closed by that
+    assert peer.get("/").status == 200
+    assert not [f for f in peer.log if f.type in (Type.GOAWAY, Type.RST_STREAM)]
+
+
+def test_a_request_whose_stream_depends_on_itself_never_starts(app: App, peer: Peer) -> None:
+    assert peer.wait_reset(depends_on_itself(peer)) == Code.PROTOCOL_ERROR
+    assert peer.get("/").status == 200
+    assert app.calls == ["/"]
 
 
 def test_data_on_a_finished_stream_is_a_stream_error_and_its_credit_returns(

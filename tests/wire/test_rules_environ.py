@@ -223,6 +223,9 @@ def test_http_host_is_absent_where_the_client_names_none(environ_of: Environ):
         ("//a//b", "//a//b"),
         ("/a/../b/./c", "/a/../b/./c"),
         ("/a?b%20c", "/a"),
+        (b"/caf\xc3\xa9", "/caf\xc3\xa9"),
+        (b"/\xc3\xa9%20\xc3%A9?\xc3\xa9", "/\xc3\xa9 \xc3\xa9"),
+        (b"/\xff\x80", "/\xff\x80"),
     ],
 )
 def test_path_info_is_decoded_once_to_octets_and_then_as_latin_1(
@@ -241,6 +244,7 @@ def test_path_info_is_decoded_once_to_octets_and_then_as_latin_1(
         ("/?a=%20+%C3%A9", "a=%20+%C3%A9"),
         ("/?a?b?c", "a?b?c"),
         ("/%3Fa", ""),
+        (b"/?q=\xc3\xa9%20", "q=\xc3\xa9%20"),
     ],
 )
 def test_query_string_is_raw_and_always_set(environ_of: Environ, path, query):
@@ -253,6 +257,13 @@ def test_raw_uri_and_request_uri_are_as_sent(environ_of: Environ, path):
     """13: RAW_URI and REQUEST_URI raw."""
     environ = environ_of(path=path)
     assert environ["RAW_URI"] == environ["REQUEST_URI"] == path
+
+
+def test_a_path_of_octets_above_ascii_is_told_as_it_was_sent(environ_of: Environ):
+    """13: RAW_URI and REQUEST_URI raw, each octet a latin-1 character."""
+    environ = environ_of({"root_path": "/caf\xe9"}, path=b"/caf\xc3\xa9/\xff%20")
+    assert environ["RAW_URI"] == environ["REQUEST_URI"] == "/caf\xc3\xa9/\xff%20"
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/caf\xc3\xa9", "/\xff ")
 
 
 def test_a_request_for_the_whole_server_has_no_path(environ_of: Environ):

@@ -193,7 +193,10 @@ class Config:
         maximum=2**24,
     )
     max_fields: int = option(
-        128, "fields in one section, cookie crumbs counted one by one", group="Limits", minimum=8
+        128,
+        "fields in one section, the crumbs of a cookie being one",
+        group="Limits",
+        minimum=8,
     )
     max_continuations: int = option(
         8, "CONTINUATION frames for one field section, 0 = off", group="Limits", minimum=0

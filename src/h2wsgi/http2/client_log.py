@@ -49,7 +49,7 @@ class ClientLog:
         self._log.access(
             AccessRecord(
                 method=request.method,
-                path=request.path.decode("latin-1"),
+                path=request.shown_path,
                 status=stream.status,
                 protocol="HTTP/2",
                 stream_id=stream.stream_id,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import socket
 import struct
 import time
@@ -36,9 +37,13 @@ LINGER = 0.25
 LONGEST_LINGER = 5.0
 """Seconds after which a client that still sends has not read our end, and never will."""
 FAILED_LINGER = 5.0
-"""Seconds that requests which came before a connection error get to finish."""
+"""Seconds that requests which came before a connection error, or the peer's end, get to finish."""
 IN_THE_WAY = 1.0
 """Seconds of patience with a client whose connection makes room for another."""
+GONE_WAIT = 0.05
+"""Seconds after which a PING shows that a peer which sends no more is gone; then twice as many."""
+GONE_PING = b"gone?   "
+"""What that PING carries."""
 ABORT_AFTER = 2.0
 """Seconds a closing transport gets to send what it holds."""
 LAST_STREAM_ID = 2**31 - 1
@@ -53,7 +58,8 @@ class State(enum.Enum):
     DRAINING = enum.auto()
     """GOAWAY was sent; open streams go on, input is still read."""
     FAILED = enum.auto()
-    """A connection error: input is dropped, complete requests may finish."""
+    """A connection error, or the peer has ended its side: no more input, complete requests may
+    finish."""
     LINGERING = enum.auto()
     """Everything was written; waiting for the peer to hang up."""
     CLOSED = enum.auto()
@@ -84,6 +90,10 @@ class Closable(Protocol):
 
     def start(self) -> None:
         """Send our SETTINGS."""
+
+    @property
+    def unsent(self) -> int:
+        """Octets written that the transport could not send yet."""
 
     def write(self, data: bytes) -> None:
         """Send octets."""
@@ -265,6 +275,60 @@ class Closing:
             "%s: connection failed with %s: %s", self._protocol.facts.peer, code_name(code), reason
         )
 
+    # ------------------------------------------------------------------ the peer's own end
+
+    def peer_ended(self) -> None:
+        """The peer sends no more: no requests, and no windows for our responses.
+
+        It may have closed its socket, or only shut down its half, as one does that was given all
+        its requests on a pipe; TCP says the same of both. So what was asked whole is answered,
+        while a PING makes the kernel of one that is gone say so. With TLS both loops close at its
+        end, whatever is done here.
+        """
+        protocol = self._protocol
+        if protocol.state in SILENT or not protocol.transport.can_write_eof():
+            self.close()
+            return
+        connection = protocol.connection
+        connection.lose_incomplete("the client sends no more")
+        if not (connection.streams or protocol.unsent):
+            self.close()
+            return
+        if protocol.state is not State.FAILED and not self.final_goaway_sent:
+            # At the end, as httpx 0.28 gives up every open stream when GOAWAY comes.
+            protocol.streams_changed = self._go_away_behind_the_last
+        protocol.state = State.FAILED
+        protocol.deadlines.stop()
+        self._patient_until = time.monotonic() + FAILED_LINGER
+        self._look_whether_gone(GONE_WAIT)
+        connection.engine.ping(GONE_PING)
+        if not connection.streams:
+            protocol.streams_changed(0)
+        protocol.transmit()
+
+    def _look_whether_gone(self, next_look: float) -> None:
+        """Give up a peer whose kernel has answered with RST, or else look again in a while."""
+        protocol = self._protocol
+        left = self._patient_until - time.monotonic()
+        error = protocol.transport.get_extra_info("socket").getsockopt(
+            socket.SOL_SOCKET, socket.SO_ERROR
+        )
+        if error:
+            protocol.abort()
+        elif left > 0:
+            look = functools.partial(self._look_whether_gone, 2 * next_look)
+            self.set_timer(min(next_look, left), look)
+        else:
+            for stream in list(protocol.connection.streams.values()):
+                protocol.connection.reset(stream, ErrorCodes.CANCEL, "the client sends no more")
+            protocol.transmit()
+            self.linger()
+
+    def _go_away_behind_the_last(self, open_streams: int) -> None:
+        if open_streams == 0:
+            engine = self._protocol.connection.engine
+            engine.go_away(engine.last_stream_id, ErrorCodes.NO_ERROR)
+
     def refuse(self, octets: bytes, advice: str) -> None:
         """Answer a client that does not speak HTTP/2 here."""
         self._server.log_refusal(self._protocol.facts, advice)
@@ -274,9 +338,12 @@ class Closing:
 
     # ------------------------------------------------------------------- the last octets
 
-    def linger(self) -> None:
+    def linger(self, reason: str = "the connection is closing") -> None:
         """Hang up our side, and read on shortly: unread octets would make the kernel send RST,
-        which can destroy the last response before the peer has read it."""
+        which can destroy the last response before the peer has read it.
+
+        ``reason`` is what applications of streams that are still open are told.
+        """
         if self._protocol.state in SILENT:
             return
         self._protocol.end_stall()
@@ -284,7 +351,7 @@ class Closing:
             self._be_patient()
         self._protocol.state = State.LINGERING
         self._protocol.deadlines.stop()
-        self._protocol.connection.lose("the connection is closing")
+        self._protocol.connection.lose(reason)
         self._protocol.pause_reading(False)
         if self._protocol.transport.can_write_eof():
             # asyncio lets the socket's error out if the peer has reset the connection already.

@@ -15,7 +15,7 @@ import time
 from h2.errors import ErrorCodes
 
 from ..codes import code_name
-from ..errors import ClientDisconnected, UnacceptableRequest
+from ..errors import ClientDisconnected, MalformedRequest, UnacceptableRequest
 from ..seam.control import Command
 from ..seam.guards import loop_thread
 from ..seam.handover import BROKEN, CREDIT, END, FINISHED, Handover, Head, Limits, Output
@@ -25,7 +25,7 @@ from .client_log import ClientLog
 from .commands import ConnectionCommands
 from .engines import make_engine
 from .engines.interface import EngineHandler
-from .fields import FieldList
+from .fields import FieldList, unserved_request
 from .frame_meter import FrameMeter
 from .inflow import Inflow, ReaderWakeups
 from .interfaces import ServerContext, Wire
@@ -41,6 +41,7 @@ SMALL_DATA = 1_024
 What a client had under way when its stream ended is no offence, and comes in large frames mostly.
 """
 _REASONS = {
+    400: b"Bad Request: ",
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
@@ -111,14 +112,33 @@ class Connection(EngineHandler):
             self._sections[stream_id] = request.large
             self.inflow.count(request.large, (stream,))
 
-    def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
+    def request_unacceptable(
+        self, stream_id: int, error: MalformedRequest | UnacceptableRequest, fields: FieldList
+    ) -> None:
+        malformed = isinstance(error, MalformedRequest)
+        if malformed:
+            self.meter.reset_emitted()
         status = error.status
         said = f"answered {status} on stream {stream_id}: {error}"
         if error.limit:
             self.client_log.limit_hit(error.limit, said)
         else:
             self.client_log.say_once(f"answered {status}", said)
-        self.answer(self._open(stream_id, _unreadable_request(head), False), status)
+        # Nobody waits for the rest of one that is malformed: its reset is on its way.
+        stream = self._open(stream_id, unserved_request(fields), malformed)
+        self.answer(stream, status, f"{error}\n" if malformed else "")
+        if malformed:
+            self._wire.call_later(REFUSAL_DELAY, lambda: self._reset_malformed(stream_id))
+
+    def _reset_malformed(self, stream_id: int) -> None:
+        """End the stream of a malformed request (section 8.1.1), answered or not.
+
+        With the answer before it, and a moment to read that, people see what is wrong, and clients
+        that would ask again on another connection (Go's, 500 times in 3 s) do not.
+        """
+        if (stream := self.streams.get(stream_id)) is not None:
+            self.give_up(stream, "reset by server: PROTOCOL_ERROR, malformed")
+        self.engine.reset_ended(stream_id, ErrorCodes.PROTOCOL_ERROR)
 
     @loop_thread
     def dispatch(self) -> None:
@@ -353,10 +373,13 @@ class Connection(EngineHandler):
 
     # ------------------------------------------------------ in place of the application
 
-    def answer(self, stream: Stream, status: int) -> None:
-        """Answer in place of the application, and take no more of the request."""
+    def answer(self, stream: Stream, status: int, reason: str = "") -> None:
+        """Answer in place of the application, and take no more of the request.
+
+        ``reason`` ends its content, for a status that does not speak for itself.
+        """
         stream.application_done = True
-        head, text = _short_answer(status, stream.request.method)
+        head, text = _short_answer(status, reason, stream.request.method)
         with self._handover.lock:
             stream.unsent += len(text)
             self._handover.unsent += len(text)
@@ -496,9 +519,9 @@ class Connection(EngineHandler):
         self._queued.end()
 
 
-def _short_answer(status: int, method: str) -> tuple[Head, bytes]:
+def _short_answer(status: int, reason: str, method: str) -> tuple[Head, bytes]:
     """Return head and content of a response that says what the status means."""
-    text = _REASONS[status]
+    text = _REASONS[status] + reason.encode("ascii", "backslashreplace")
     head = Head(
         status,
         [
@@ -507,9 +530,3 @@ def _short_answer(status: int, method: str) -> tuple[Head, bytes]:
         ],
     )
     return head, b"" if method == "HEAD" else text
-
-
-def _unreadable_request(head: bool) -> RequestFields:
-    """Return what stands for a request whose fields are not kept; ``head`` if it was HEAD."""
-    method = "HEAD" if head else "GET"
-    return RequestFields(method, b"", None, b"/", (), None, expects_continue=False)

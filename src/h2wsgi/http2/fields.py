@@ -19,15 +19,15 @@ FIELD_OVERHEAD = 32
 """Octets that each field counts beside name and value (RFC 9113 section 6.5.2)."""
 LARGE_SECTION = 4_096
 """Octets above which a field section counts as buffered: many small ones are no burden."""
-
-MAX_SHOWN = 80
-"""Octets of a name or value in what is said of it: a client may send 64 KiB of either."""
+LONGEST_SHOWN = 80
+"""Octets of a name or value that an error shows: a client may send 64 KiB of either."""
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
 _BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
-_PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*").fullmatch
+# RFC 3986 has no octets above ASCII, but curl and others send what they are given.
+_PATH = re.compile(rb"/[\x21\x22\x24-\x7e\x80-\xff]*").fullmatch
 _AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]+").fullmatch
 _DIGITS = re.compile(rb"[0-9]{1,19}").fullmatch
 
@@ -35,12 +35,18 @@ _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 _UNIQUE = frozenset({b"host", b"content-type"})
 
 
 def section_size(fields: Iterable[tuple[bytes, bytes]]) -> int:
     """Return the octets of a field section as limits count them (RFC 9113 section 6.5.2)."""
     return sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
+
+
+def _shown(octets: bytes) -> str:
+    """Return octets of a client as an error shows them: in quotes, escaped, and not too many."""
+    return repr(octets[:LONGEST_SHOWN])[1:] + ("..." if len(octets) > LONGEST_SHOWN else "")
 
 
 def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> int:
@@ -53,10 +59,19 @@ def check_size(fields: FieldList, *, max_octets: int, max_fields: int) -> int:
     if size > max_octets:
         reason = f"the field section is over {max_octets} octets"
         raise UnacceptableRequest(431, reason, limit="max_field_section")
-    if len(fields) > max_fields:
+    if len(fields) > max_fields and _count(fields) > max_fields:
         reason = f"there are more than {max_fields} fields"
         raise UnacceptableRequest(431, reason, limit="max_fields")
     return size
+
+
+def _count(fields: FieldList) -> int:
+    """Count the crumbs of a cookie as the one field that they are (RFC 9113 section 8.2.3).
+
+    Browsers send each of a site's cookies as one, and it is not theirs how many those are.
+    """
+    crumbs = sum(name == b"cookie" for name, _ in fields)
+    return len(fields) - max(crumbs - 1, 0)
 
 
 def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
@@ -84,7 +99,7 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
             expects_continue = value.lower() == b"100-continue"
     if end_stream and content_length:
         raise MalformedRequest(f"content-length is {content_length}, but there is no content")
-    authority = _authority(pseudo.get(b":authority"), host)
+    authority = _authority(pseudo.get(b":authority"), host, pseudo.get(b":scheme", b""))
     if method == b"CONNECT":
         if b":scheme" in pseudo or b":path" in pseudo or authority is None:
             raise MalformedRequest("CONNECT takes :authority alone (section 8.5)")
@@ -100,6 +115,15 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
         # Nothing to continue with where there is no content.
         expects_continue and not end_stream,
     )
+
+
+def unserved_request(fields: FieldList) -> RequestFields:
+    """Return what stands for a request that no application is to see: what logs say of it."""
+    known = dict(reversed(fields))
+    method = known.get(b":method", b"")[:LONGEST_SHOWN].decode("latin-1")
+    # CONNECT has a target, but no path.
+    path = known.get(b":path", known.get(b":authority", b""))[:LARGE_SECTION]
+    return RequestFields(method, b"", None, path, (), None, expects_continue=False)
 
 
 def check_trailers(fields: FieldList) -> FieldList:
@@ -143,7 +167,9 @@ def _check_regular(name: bytes, value: bytes) -> None:
         raise MalformedRequest(f"{_shown(name)} is not a lower-case field name")
     if value and (value[0] in b" \t" or value[-1] in b" \t"):
         raise MalformedRequest(f"the value of {_shown(name)} begins or ends with white space")
-    if name in _CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
+    if name == b"te" and value.lower() != b"trailers":
+        raise MalformedRequest("'te' is not 'trailers' (section 8.2.2)")
+    if name in _CONNECTION_SPECIFIC:
         raise MalformedRequest(f"{_shown(name)} is connection-specific (section 8.2.2)")
 
 
@@ -156,14 +182,20 @@ def _content_length(value: bytes, before: int | None) -> int:
     return length
 
 
-def _authority(authority: bytes | None, host: bytes | None) -> bytes | None:
+def _authority(authority: bytes | None, host: bytes | None, scheme: bytes) -> bytes | None:
     if authority is None:
         authority = host
-    elif host is not None and host.lower() != authority.lower():
+    elif host is not None and _normal(host, scheme) != _normal(authority, scheme):
         raise MalformedRequest(f"host {_shown(host)} is not :authority {_shown(authority)}")
     if authority is not None and _AUTHORITY(authority) is None:
         raise MalformedRequest(f":authority {_shown(authority)} is not host and port")
     return authority
+
+
+def _normal(authority: bytes, scheme: bytes) -> bytes:
+    """Return an authority without the port that its scheme implies (RFC 3986 section 6.2.3)."""
+    authority = authority.lower()
+    return authority.removesuffix(_DEFAULT_PORTS.get(scheme.lower(), b"")).removesuffix(b":")
 
 
 def _scheme(pseudo: dict[bytes, bytes]) -> bytes:
@@ -182,8 +214,3 @@ def check_path(path: bytes, method: str) -> bytes:
     if _PATH(path) is None and not (path == b"*" and method == "OPTIONS"):
         raise MalformedRequest(f":path {_shown(path)} is not a path")
     return path
-
-
-def _shown(octets: bytes) -> str:
-    """Return what a client sent as the log, and it, are told of it."""
-    return f"{octets[:MAX_SHOWN]!r}{'...' if len(octets) > MAX_SHOWN else ''}"

@@ -65,7 +65,10 @@ class NotHTTP2(Exception):
 
 
 ReceivedFrame = tuple[int, int, int, bytes]
-"""Type, flags, stream and payload; a field block whole: HEADERS without padding and priority."""
+"""Type, flags, stream and payload; a field block whole: HEADERS without padding and priority.
+
+FLAG_PRIORITY is left on one that makes its stream depend on itself.
+"""
 
 # Length (24 bits, in two parts), type, flags, stream (section 4.1).
 _read_header = Struct("!HBBBL").unpack_from
@@ -290,12 +293,15 @@ class FrameGate:
         type_, flags, stream_id, payload = frame
         if self._block is not None or type_ == CONTINUATION:
             return self._continue_block(frame)
+        kept = flags & FLAG_END_STREAM
         if flags & _WHOLE != FLAG_END_HEADERS:
-            payload = _strip(flags, payload)
+            dependency, payload = _strip(flags, payload)
+            if dependency and dependency == stream_id:
+                kept |= FLAG_PRIORITY
         self._check_block_size(len(payload))
         if flags & FLAG_END_HEADERS:
-            return HEADERS, flags & (FLAG_END_STREAM | FLAG_END_HEADERS), stream_id, payload
-        self._block = _FieldBlock(flags & FLAG_END_STREAM, stream_id, payload)
+            return HEADERS, kept | FLAG_END_HEADERS, stream_id, payload
+        self._block = _FieldBlock(kept, stream_id, payload)
         return None
 
     def _continue_block(self, frame: ReceivedFrame) -> ReceivedFrame | None:
@@ -367,11 +373,17 @@ def strip_padding(flags: int, payload: bytes) -> bytes:
     return payload[1 : len(payload) - padding]
 
 
-def _strip(flags: int, payload: bytes) -> bytes:
-    """Return the fragment of a field block that HEADERS holds, without padding and priority."""
+def _strip(flags: int, payload: bytes) -> tuple[int, bytes]:
+    """Return the stream that HEADERS makes its own depend on, or 0, and the fragment of a field
+    block that it holds, without padding and priority."""
     part = strip_padding(flags, payload)
     if not flags & FLAG_PRIORITY:
-        return part
+        return 0, part
     if len(part) < 5:
         raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
-    return part[5:]
+    return dependency_of(part), part[5:]
+
+
+def dependency_of(priority: bytes) -> int:
+    """Return the stream that another depends on (RFC 7540 section 6.3)."""
+    return int.from_bytes(priority[:4], "big") & 0x7FFF_FFFF

@@ -55,10 +55,10 @@ class ObservedProtocol(H2Protocol):
             self._tell(self.facts, self._observer.received, data)
         super().receive(data)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         """See asyncio.Protocol."""
         self._peer_hung_up = True
-        super().eof_received()
+        return super().eof_received()
 
     def write(self, data: bytes) -> None:
         """See Wire."""

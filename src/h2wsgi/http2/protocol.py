@@ -144,9 +144,10 @@ class H2Protocol(asyncio.BufferedProtocol):
         except Exception:
             self._crash()
 
-    def eof_received(self) -> None:
-        """The peer hung up: no more requests, and no more windows for our responses."""
-        self.run(self.closing.close)
+    def eof_received(self) -> bool:
+        """The peer sends no more. Returns True if it may still be answered."""
+        self.run(self.closing.peer_ended)
+        return self.state is State.FAILED
 
     def pause_writing(self) -> None:
         """See asyncio.BaseProtocol."""

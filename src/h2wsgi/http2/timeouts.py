@@ -60,9 +60,13 @@ class Timeouts:
         self._protocol.transmit()
 
     def ping_timed_out(self) -> None:
-        """See DeadlineHandler. Section 6.7: it has to answer, so it is gone or broken."""
+        """See DeadlineHandler. Section 6.7: it has to answer, so it is gone or broken.
+
+        Nobody is left to wait for the responses of what was asked before, as after other errors.
+        """
         reason = "a PING was not answered in time"
         self._protocol.closing.fail(ErrorCodes.PROTOCOL_ERROR, reason, "ping_timeout")
+        self._protocol.closing.linger("the client does not answer")
 
     def idle_timed_out(self) -> None:
         """See DeadlineHandler."""

@@ -21,7 +21,7 @@ class RequestFields:
     scheme: bytes
     authority: bytes | None
     path: bytes
-    """``:path`` as sent: path and query, no octet outside 0x21 to 0x7e."""
+    """``:path`` as sent: path and query, without controls, spaces and fragment."""
     fields: tuple[tuple[bytes, bytes], ...]
     """Names in lower case, values as sent, in the order sent, pseudo-fields left out."""
     content_length: int | None
@@ -47,6 +47,11 @@ class RequestFields:
             self.expects_continue,
             self,
         )
+
+    @property
+    def shown_path(self) -> str:
+        """``path`` for people to read: UTF-8 mostly, what is not as ``\\xNN``."""
+        return self.path.decode("utf-8", "backslashreplace")
 
 
 @dataclass(slots=True)

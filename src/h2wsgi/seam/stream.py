@@ -363,7 +363,7 @@ class Stream(StreamControl):
     @property
     def name(self) -> str:
         """The request as a log line names it: without its query, which may hold secrets."""
-        path = shown(self.request.path.partition(b"?")[0].decode("latin-1"), MAX_SHOWN)
+        path = shown(self.request.shown_path.partition("?")[0], MAX_SHOWN)
         return f"{shown(self.request.method, MAX_METHOD)} {path} (stream {self.stream_id})"
 
     @property

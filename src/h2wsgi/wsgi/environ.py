@@ -117,7 +117,11 @@ def _set_path(environ: dict[str, Any], target: bytes) -> None:
 def _path_info(path: str, root_path: str) -> str:
     if path == "*":
         return ""  # "OPTIONS *" has no path, and CGI's begins with a slash or is empty
-    decoded = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+    if "%" in path:
+        # As octets, some of which may have come as they are: a str would be taken as UTF-8.
+        decoded = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+    else:
+        decoded = path
     # Proxies either pass the mount prefix on or strip it; both must give the same PATH_INFO.
     if root_path and (decoded == root_path or decoded.startswith(root_path + "/")):
         return decoded[len(root_path) :]

@@ -17,11 +17,12 @@ from ...config.config import Config
 from ...errors import ConnectionFailed
 from ...seam.handover import Head
 from ..fields import FieldList, section_size
-from ..frame_gate import strip_padding
+from ..frame_gate import dependency_of, strip_padding
 from ..frame_types import (
     DATA,
     FLAG_ACK,
     FLAG_END_STREAM,
+    FLAG_PRIORITY,
     GOAWAY,
     HEADERS,
     PING,
@@ -69,6 +70,8 @@ class FrameReceiver(abc.ABC, Generic[S]):
         """See Engine. Frames of unknown type are ignored (section 5.5)."""
         if type_ == HEADERS:
             self.receive_headers(stream_id, payload, flags & FLAG_END_STREAM != 0)
+            if flags & FLAG_PRIORITY:
+                self._depends_on_itself(stream_id)
         elif type_ == DATA:
             data = strip_padding(flags, payload)
             self.receive_data(stream_id, data, len(payload), flags & FLAG_END_STREAM != 0)
@@ -103,6 +106,10 @@ class FrameReceiver(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """See Engine."""
+
+    @abc.abstractmethod
+    def abandon(self, stream_id: int) -> None:
         """See Engine."""
 
     @abc.abstractmethod
@@ -153,11 +160,25 @@ class FrameReceiver(abc.ABC, Generic[S]):
             self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
 
     def _receive_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        # Deprecated (section 5.3.2): checked and forgotten.
+        # Deprecated (RFC 9113 section 5.3.2): checked and forgotten.
         if stream_id == 0:
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5 and stream_id in self._streams.open:
+        if len(payload) == 5:
+            if dependency_of(payload) == stream_id:
+                self._depends_on_itself(stream_id)
+        elif stream_id in self._streams.open:
             self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+
+    def _depends_on_itself(self, stream_id: int) -> None:
+        """An error of the stream (RFC 7540 section 5.3.1), which h2spec wants to see to this day.
+
+        Of an idle one it cannot be: RST_STREAM must not be sent for it (RFC 9113 section 6.4).
+        """
+        reason = f"stream {stream_id} depends on itself"
+        if stream_id in self._streams.open:
+            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
+        elif self._streams.is_idle(stream_id):
+            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, reason)
 
     def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
         self._streams.require_known(stream_id, "RST_STREAM")
@@ -189,6 +210,12 @@ class FrameReceiver(abc.ABC, Generic[S]):
             self._max_field_section = min(section, self._config.max_field_section)
         self._settings_acknowledged(entries)
         self._handler.settings_acknowledged(entries)
+
+    def reset_ended(self, stream_id: int, code: int) -> None:
+        """See Engine."""
+        if not self._streams.was_reset_by_us(stream_id):
+            self.abandon(stream_id)
+            self.send_raw_frame(RST_STREAM, 0, stream_id, pack("!L", code))
 
     def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")

@@ -295,12 +295,8 @@ class FastEngine(FrameReceiver[_Stream]):
         error: MalformedRequest | UnacceptableRequest,
     ) -> None:
         self._streams.advance(stream_id)
-        if isinstance(error, MalformedRequest):
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
-            return
         self._streams.open[stream_id] = _Stream(None, ended)
-        head = (b":method", b"HEAD") in fields
-        self._handler.request_unacceptable(stream_id, error, head)
+        self._handler.request_unacceptable(stream_id, error, fields)
         if ended:
             self._handler.request_ended(stream_id)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import Protocol
 
-from ...errors import UnacceptableRequest
+from ...errors import MalformedRequest, UnacceptableRequest
 from ...seam.handover import Head
 from ...seam.request import RequestFields
 from ..fields import FieldList
@@ -22,8 +22,16 @@ class EngineHandler(Protocol):
     def request_received(self, stream_id: int, request: RequestFields, end_stream: bool) -> None:
         """A request that broke no rule; whole already if ``end_stream``."""
 
-    def request_unacceptable(self, stream_id: int, error: UnacceptableRequest, head: bool) -> None:
-        """A legal request to answer with ``error.status``; ``head`` if its method is HEAD."""
+    def request_unacceptable(
+        self, stream_id: int, error: MalformedRequest | UnacceptableRequest, fields: FieldList
+    ) -> None:
+        """A request of ``fields`` to answer in place of the application.
+
+        If it was whole, its end is the next event.
+
+        Raises:
+            ConnectionFailed: that happens too often.
+        """
 
     def data_received(
         self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
@@ -120,6 +128,9 @@ class Engine(Protocol):
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Queue RST_STREAM for an open stream; nothing if it is closed."""
+
+    def reset_ended(self, stream_id: int, code: int) -> None:
+        """Queue RST_STREAM for a stream that may have ended, unless it was reset by us before."""
 
     def credit(self, stream_id: int, octets: int) -> None:
         """Queue WINDOW_UPDATE for an open stream, or for the connection with 0."""

@@ -290,14 +290,10 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
     def _open_stream(self, stream_id: int, fields: field_rules.FieldList, ended: bool) -> None:
         try:
             request = self._checked(fields, ended)
-        except MalformedRequest as error:
-            self._reset_unopened(stream_id, ErrorCodes.PROTOCOL_ERROR, str(error))
-            return
-        except UnacceptableRequest as error:
+        except (MalformedRequest, UnacceptableRequest) as error:
             self._tell_h2(stream_id, A_REQUEST, ended)
             self._streams.open[stream_id] = OpenStream(None, ended)
-            head = (b":method", b"HEAD") in fields
-            self._handler.request_unacceptable(stream_id, error, head)
+            self._handler.request_unacceptable(stream_id, error, fields)
             if ended:
                 self._handler.request_ended(stream_id)
         else:

@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 
 from ...config.config import Config
+from ...errors import MalformedRequest
 from ...seam.request import RequestFields
 from ..fields import LARGE_SECTION, FieldList, check_path, check_request, check_size
 from .hpack import Decoder, huffman_decode
@@ -75,9 +76,10 @@ class RequestBlocks:
     def recall(self, block: bytes, end_stream: bool) -> RequestFields | None:
         """Return the request of a block that was seen before, ``:path`` aside, or None.
 
+        None as well if ``:path`` is not one: :meth:`read` says what is wrong.
+
         Raises:
             ConnectionFailed: COMPRESSION_ERROR.
-            MalformedRequest: ``:path`` is not one.
         """
         recent = self._recent[end_stream]
         if (request := recent.get(block)) is not None:
@@ -91,7 +93,10 @@ class RequestBlocks:
         if (found := self._without_path[end_stream].get(rest)) is None:
             return None
         like, size = found
-        path = _read_path(path, huffman_coded, "OPTIONS" if like.method == "OPTIONS" else "")
+        try:
+            path = _read_path(path, huffman_coded, "OPTIONS" if like.method == "OPTIONS" else "")
+        except MalformedRequest:
+            return None
         if size + len(path) > self._max_octets:
             return None
         request = like.with_path(path)

@@ -49,6 +49,11 @@ class StreamTable(Generic[S]):
         """Return True for a stream that the client opened after our GOAWAY."""
         return self.ignore_above is not None and stream_id > self.ignore_above
 
+    def is_idle(self, stream_id: int) -> bool:
+        """Return True for a stream that nobody opened yet; of ours, which are even, none is."""
+        never = stream_id % 2 == 0 or stream_id > self.highest
+        return never and not self.is_ignored(stream_id)
+
     def advance(self, stream_id: int) -> None:
         """The client opens ``stream_id``; those it skipped are closed thereby (section 5.1.1)."""
         if stream_id > self.highest + 2:
@@ -61,8 +66,7 @@ class StreamTable(Generic[S]):
         Raises:
             ConnectionFailed: PROTOCOL_ERROR.
         """
-        known = stream_id % 2 == 1 and stream_id <= self.highest
-        if not known and not self.is_ignored(stream_id):
+        if self.is_idle(stream_id):
             raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"{what} on stream {stream_id}")
 
     def require_reset_by_us(self, stream_id: int) -> None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from .endpoints import endpoint
-from .request import BadRequest, Request, as_json
+from .request import BadRequest, Request, as_json, as_text
 
 GROUP = "Plain requests"
 MAX_BYTES = 100 * 2**20
@@ -34,7 +34,7 @@ def echo(request: Request) -> dict[str, Any]:
     host = environ.get("HTTP_HOST", f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}")
     return {
         "method": environ["REQUEST_METHOD"],
-        "url": f"{environ['wsgi.url_scheme']}://{host}{environ['RAW_URI']}",
+        "url": f"{environ['wsgi.url_scheme']}://{host}{as_text(environ['RAW_URI'])}",
         "args": request.query,
         "headers": names,
         "body_size": size,

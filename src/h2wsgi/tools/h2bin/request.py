@@ -27,7 +27,7 @@ class Request:
         self.start = start_response
         self.names = names
         self.stream: StreamControl = environ["h2wsgi.stream"]
-        self.query = dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True))
+        self.query = dict(parse_qsl(as_text(environ["QUERY_STRING"]), keep_blank_values=True))
 
     def number(self, name: str, least: int, most: int, default: int | None = None) -> int:
         """Return a whole number from the path or the query.
@@ -78,6 +78,11 @@ class Request:
         """Begin a plain text; return ``write``."""
         write: Callable[[bytes], None] = self.start("200 OK", [("Content-Type", TEXT), *headers])
         return write
+
+
+def as_text(value: str) -> str:
+    """Return what an entry of environ says, each character of which is an octet (PEP 3333)."""
+    return value.encode("latin-1").decode("utf-8", "replace")
 
 
 def as_json(data: Any) -> bytes:

@@ -8,11 +8,12 @@ They add up to ``time``, as HAR demands. Contents are not kept, so the archive h
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from ..._version import __version__
 from ..tap.field_blocks import Field
@@ -63,7 +64,8 @@ def entry(stream: SeenStream, frames: list[Frame], at: float) -> dict[str, Any]:
 def _request(stream: SeenStream, fields: tuple[Field, ...], frames: list[Frame]) -> dict[str, Any]:
     known = {field.name: field.value for field in reversed(fields)}
     authority = known.get(":authority") or known.get("host") or "unknown"
-    path = known.get(":path", stream.path)
+    # A URL has no octets above ASCII, whatever the client sent.
+    path = quote(known.get(":path", stream.path), safe=string.printable, encoding="latin-1")
     return {
         "method": stream.method,
         "url": f"{known.get(':scheme', 'https')}://{authority}{path}",
