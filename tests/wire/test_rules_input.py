@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -84,6 +86,49 @@ def upload(serve: Serve, connect: Connect) -> Iterator[Callable[..., Upload]]:
 
 
 # ---------------------------------------------------------------- Rule 17: reading
+
+
+def read_as_text(environ, start_response):
+    """Read the content as text, in a file that closes it, and say what it was."""
+    source = environ["wsgi.input"]
+    kind = isinstance(source, io.BufferedIOBase), source.seekable(), source.readable()
+    with io.TextIOWrapper(source, encoding="utf-8") as text:
+        answer = f"{kind} {text.read()} "
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [f"{answer}{source.closed}".encode()]
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 2, 3])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("length", [[], [("content-length", "6")]])
+def test_the_input_is_of_one_kind_however_the_content_comes(
+    serve: Serve, connect: Connect, pieces, apart, length
+):
+    """17: in one segment with its request, in pieces, each a while after the other, or none."""
+    peer = connect(serve(read_as_text))
+    octets = "ä\nü\n".encode() if pieces else b""
+    for _ in range(3):  # on one connection: closing one closes no other
+        with contextlib.nullcontext() if apart else in_one_segment(peer):
+            stream_id = peer.request("POST", end_stream=not pieces, fields=length if pieces else [])
+            for piece in range(pieces):
+                if apart:
+                    peer.roundtrip()
+                data = octets[piece * 6 // pieces : (piece + 1) * 6 // pieces]
+                peer.data(stream_id, data, end_stream=piece == pieces - 1)
+        text = octets.decode()
+        assert peer.response(stream_id).body.decode() == f"(True, False, True) {text} True"
+
+
+@contextlib.contextmanager
+def in_one_segment(peer: Peer) -> Iterator[None]:
+    """Send the frames that are made meanwhile at once."""
+    frames: list[bytes] = []
+    peer.send_raw = lambda data, timeout=TIMEOUT: frames.append(data)
+    try:
+        yield
+    finally:
+        del peer.send_raw
+    peer.send_raw(b"".join(frames))
 
 
 @pytest.mark.parametrize("size", [(), (-1,), (None,), (-5,)])

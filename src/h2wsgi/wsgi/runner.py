@@ -12,7 +12,6 @@ import functools
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from io import BytesIO
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -91,17 +90,19 @@ class Runner:
             else:
                 template = stream.connection.environ_template or self._make_template(stream)
                 environ = build_environ(request, template)
-            if stream.has_content:
+            if not stream.has_content:
+                environ["wsgi.input"] = EmptyInput()
+            else:
                 if content is None:
                     content = stream.take_whole()
                     environ["h2wsgi.trailers"] = stream.request_trailers
                 if content is not None:
                     # Most requests with content: all of it is there, so nothing has to wait.
-                    environ["wsgi.input"] = BytesIO(content)
+                    environ["wsgi.input"] = Input(content)
                 else:
                     expected = request.expects_continue
                     on_first_read = stream.send_continue if expected else None
-                    environ["wsgi.input"] = Input(stream, on_first_read)
+                    environ["wsgi.input"] = Input(b"", stream, on_first_read)
             # In place of what the template has there: new keys would make the dict grow.
             environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
             environ["wsgi.ext.http.send_trailers"] = response
@@ -133,7 +134,6 @@ class Runner:
             multithread=self._multithread,
             errors=self._errors,
             file_wrapper=FileWrapper,
-            empty_input=EmptyInput(),
         )
         if self._record is not None:
             number = stream.connection.number
