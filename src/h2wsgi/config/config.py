@@ -45,6 +45,14 @@ class Config:
         metavar="PATH",
     )
 
+    unsized_content: Literal["buffer", "stream"] = option(
+        "buffer",
+        "request content that comes without a length: buffer it until it is whole, so that there "
+        "is a CONTENT_LENGTH, or stream it, so that the application starts at once; an "
+        "application may say so itself by its attribute h2wsgi_unsized_content",
+        group="Application",
+    )
+
     bind: tuple[str, ...] = option(
         (),
         "where to listen: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; repeatable "
@@ -162,6 +170,20 @@ class Config:
 
     max_body: int = option(
         0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0
+    )
+    max_unsized: int = option(
+        104_857_600,
+        "largest request content that is buffered until it is whole, 0 for no limit",
+        group="Limits",
+        unit="octets",
+        minimum=0,
+    )
+    max_unsized_total: int = option(
+        1_073_741_824,
+        "the same of all requests together, as far as it is in temporary files, 0 for no limit",
+        group="Limits",
+        unit="octets",
+        minimum=0,
     )
     max_connections: int = option(
         1000, "connections at once; at the limit accepting pauses", group="Limits", minimum=1

@@ -18,7 +18,7 @@ from ..codes import code_name
 from ..errors import ClientDisconnected, UnacceptableRequest
 from ..seam.control import Command
 from ..seam.guards import loop_thread
-from ..seam.handover import BROKEN, CREDIT, END, FINISHED, Handover, Head, Limits, Output
+from ..seam.handover import BROKEN, CREDIT, END, FINISHED, WRITTEN, Handover, Head, Limits, Output
 from ..seam.request import ConnectionFacts, RequestFields
 from ..seam.stream import BROKEN_HERE, Stream
 from .client_log import ClientLog
@@ -27,6 +27,7 @@ from .engines import make_engine
 from .engines.interface import EngineHandler
 from .fields import FieldList
 from .frame_meter import FrameMeter
+from .gathering import Gathering, waits_for_answers
 from .inflow import Inflow, ReaderWakeups
 from .interfaces import ServerContext, Wire
 from .outflow import Outflow, joined
@@ -36,6 +37,7 @@ NO_STREAM = 1 << 31
 REFUSAL_DELAY = 0.25
 """Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
 _REASONS = {
+    408: b"Request Timeout\n",
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
@@ -64,6 +66,7 @@ class Connection(EngineHandler):
             server.input_budget,
         )
         self._max_body = config.max_body
+        self._gathers = server.unsized_content == "buffer"
         self._max_requests: float = config.max_requests_per_connection or math.inf
         self.client_log = ClientLog(server, facts)
         # loop thread only
@@ -90,6 +93,7 @@ class Connection(EngineHandler):
             self, self.engine, wire, self._handover, self._queued, self.meter, self.streams
         )
         self.inflow = Inflow(self, self.engine, server, wire, self._held, self._sections)
+        self.gathering = Gathering(self, self.engine, server, self.inflow, self.outflow)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
 
@@ -100,8 +104,15 @@ class Connection(EngineHandler):
         if self._max_body and (request.content_length or 0) > self._max_body:
             self.client_log.body_too_large(stream)
             self.answer(stream, 413)
-        else:
+        elif (
+            end_stream
+            or request.content_length is not None
+            or not self._gathers
+            or waits_for_answers(request)
+        ):
             self._arrived.append(stream)
+        else:
+            self.gathering.begin(stream)
         if request.large:
             self._sections[stream_id] = request.large
             self.inflow.count(request.large, (stream,))
@@ -139,6 +150,11 @@ class Connection(EngineHandler):
         # The connection's credit returns at once (invariant 4).
         if (stream := self.streams.get(stream_id)) is None:
             self.inflow.taken(flow_octets)
+            return
+        if (gathered := stream.gathered) is not None:
+            self.gathering.received(stream, gathered, data, flow_octets)
+            if end_stream:
+                self.request_ended(stream_id)
             return
         if (
             end_stream
@@ -186,8 +202,14 @@ class Connection(EngineHandler):
         if stream is None or stream.request_ended:
             return
         stream.end_input(trailers)
-        if stream.response_ended:
+        if stream.gathered is not None:
+            self.gathering.ended(stream, stream.gathered)
+        elif stream.response_ended:
             self.close(stream, "")
+
+    def begin(self, stream: Stream) -> None:
+        """See Gatherer."""
+        self._arrived.append(stream)
 
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
         name = code_name(code)
@@ -265,6 +287,9 @@ class Connection(EngineHandler):
             self.inflow.credit_stream(stream, credit)
         if kind is FINISHED:
             self._application_finished(stream)
+        elif kind is WRITTEN:
+            self.gathering.written(stream)
+            self.dispatch()
         elif kind is not CREDIT:
             self.outflow.push(stream, head, data, kind)
 
@@ -334,14 +359,16 @@ class Connection(EngineHandler):
         if stream in self._arrived:
             self._arrived.remove(stream)
             return True
+        if stream.gathered is not None and not stream.gathered.started:
+            return True
         return self._server.cancel_request(self._handover, stream)
 
     # ------------------------------------------------------ in place of the application
 
-    def answer(self, stream: Stream, status: int) -> None:
+    def answer(self, stream: Stream, status: int, more: str = "") -> None:
         """Answer in place of the application, and take no more of the request."""
         stream.application_done = True
-        head, text = _short_answer(status, stream.request.method)
+        head, text = _short_answer(status, stream.request.method, more)
         with self._handover.lock:
             stream.unsent += len(text)
             self._handover.unsent += len(text)
@@ -352,8 +379,7 @@ class Connection(EngineHandler):
 
         What that one still hands over is dropped, as it is for any stream that is not in the table.
         """
-        self._held.release(stream.budgeted)
-        stream.budgeted = 0
+        self._forget_content(stream)
         stand_in = Stream(
             stream.stream_id,
             stream.request,
@@ -423,15 +449,22 @@ class Connection(EngineHandler):
     def close(self, stream: Stream, outcome: str) -> None:
         """Take a stream out of the table; ``outcome`` says why, if it did not end as it should."""
         del self.streams[stream.stream_id]
-        if stream.budgeted:
-            self._held.release(stream.budgeted)
-            stream.budgeted = 0
+        if stream.budgeted or stream.gathered is not None:
+            self._forget_content(stream)
         if self._sections:
             self.forget_section(stream)
         if not self.streams:
             self._wire.streams_changed(0)
         if self._access_wanted is not None and self._access_wanted():
             self.client_log.access(stream, outcome)
+
+    def _forget_content(self, stream: Stream) -> None:
+        """Count the content of a stream no more, and keep none that no application has seen."""
+        if stream.gathered is not None and not stream.has_begun:
+            self.gathering.forget(stream)
+        else:
+            self._held.release(stream.budgeted)
+            stream.budgeted = 0
 
     def forget_section(self, stream: Stream) -> None:
         """Count a large field section no more."""
@@ -465,9 +498,9 @@ class Connection(EngineHandler):
         self._queued.end()
 
 
-def _short_answer(status: int, method: str) -> tuple[Head, bytes]:
-    """Return head and content of a response that says what the status means."""
-    text = _REASONS[status]
+def _short_answer(status: int, method: str, more: str) -> tuple[Head, bytes]:
+    """Return head and content of a response that says what the status means, and ``more``."""
+    text = _REASONS[status] + more.encode("ascii")
     head = Head(
         status,
         [

@@ -252,7 +252,7 @@ class Deadlines:
             self._handler.read_timed_out(stream, "read_timeout")
             return
         # Whoever is answered already may be in a conversation, and have nothing to say just now.
-        if not rate or (stream.status and stream.request.content_length is None):
+        if not rate or (stream.status >= 200 and stream.request.content_length is None):
             return
         pace = self._reads.get(stream.stream_id)
         if pace is None or pace.since < self._withheld_until:
