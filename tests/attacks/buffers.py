@@ -29,13 +29,26 @@ def unread_uploads(field: Field) -> Iterator[None]:
     """More uploads than there are threads for one connection, none of which is read."""
     peer = field.connect()
     for _ in range(40):
-        stream_id = peer.request("POST", "/hold", end_stream=False)
+        length = [("content-length", "60000")]
+        stream_id = peer.request("POST", "/hold", fields=length, end_stream=False)
         try:
             peer.upload(stream_id, bytes(60_000), end_stream=False)
         except StreamReset:
             return
         if stream_id % 8 == 1:
             yield
+
+
+def full_files(field: Field) -> Iterator[None]:
+    """Uploads that do not end, each just large enough for a file."""
+    peer = field.connect()
+    for _ in range(8):
+        stream_id = peer.request("POST", "/read", end_stream=False)
+        try:
+            peer.upload(stream_id, bytes(270_000), end_stream=False)
+        except StreamReset:
+            return
+        yield
 
 
 def clinging(field: Field) -> Iterator[None]:
@@ -61,6 +74,21 @@ ATTACKS = [
             ("content over max_body announced", CONTENT_LENGTH),
             ("content over max_body that comes", b""),
         )
+    ),
+    Attack(
+        name="content without a length over max_unsized",
+        run=large_content(b""),
+        sees=status(413),
+        limit="max_unsized",
+        value=1_000,
+        lives=finished_upload,
+    ),
+    Attack(
+        name="files full of content without a length",
+        run=full_files,
+        sees=status(503),
+        limit="max_unsized_total",
+        value=1_000_000,
     ),
     Attack(
         name="uploads that nobody reads",

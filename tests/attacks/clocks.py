@@ -96,18 +96,24 @@ def unread_socket(field: Field) -> Iterator[None]:
     yield from field.until_hit("write_timeout")
 
 
-def idle_upload(field: Field) -> Iterator[None]:
-    peer = field.connect()
-    field.send(peer, upload(1, b"/read", CONTENT_LENGTH))
-    yield
-
-
-def dripped_upload(field: Field) -> Iterator[None]:
-    peer = field.connect()
-    field.send(peer, upload(1, b"/read", CONTENT_LENGTH))
-    for _ in field.lasts(peer):
-        field.send(peer, frame(Type.DATA, 0, 1, b"x"))
+def idle_upload(more: bytes) -> Run:
+    def run(field: Field) -> Iterator[None]:
+        peer = field.connect()
+        field.send(peer, upload(1, b"/read", more))
         yield
+
+    return run
+
+
+def dripped_upload(more: bytes) -> Run:
+    def run(field: Field) -> Iterator[None]:
+        peer = field.connect()
+        field.send(peer, upload(1, b"/read", more))
+        for _ in field.lasts(peer):
+            field.send(peer, frame(Type.DATA, 0, 1, b"x"))
+            yield
+
+    return run
 
 
 ATTACKS = [
@@ -202,7 +208,7 @@ ATTACKS = [
     ),
     Attack(
         name="upload that does not go on",
-        run=idle_upload,
+        run=idle_upload(CONTENT_LENGTH),
         sees=status(408),
         limit="read_timeout",
         value=0.5,
@@ -210,8 +216,26 @@ ATTACKS = [
         watch=LONG,
     ),
     Attack(
+        name="upload without a length that does not go on",
+        run=idle_upload(b""),
+        sees=status(408),
+        limit="read_timeout",
+        value=0.5,
+        options=STALL,
+        watch=LONG,
+    ),
+    Attack(
+        name="upload without a length by one octet at a time",
+        run=dripped_upload(b""),
+        sees=status(408),
+        limit="min_rate",
+        value=240,
+        options=STALL,
+        watch=LONG,
+    ),
+    Attack(
         name="upload by one octet at a time",
-        run=dripped_upload,
+        run=dripped_upload(CONTENT_LENGTH),
         sees=status(408),
         limit="min_rate",
         value=240,

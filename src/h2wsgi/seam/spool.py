@@ -165,7 +165,7 @@ class SpoolFile:
 
 
 class Spool:
-    """The files of a server, and the thread that works on them.
+    """The files of a server, and the thread that works on them, which is there while they are.
 
     ``limit`` is how many octets they may hold together, 0 for any.
     """
@@ -173,12 +173,11 @@ class Spool:
     def __init__(self, limit: int) -> None:
         # immutable
         self._limit = limit
-        self._jobs: queue.SimpleQueue[SpoolFile | None] = queue.SimpleQueue()
-        # loop thread only
-        self._thread: threading.Thread | None = None
+        self._jobs: queue.SimpleQueue[SpoolFile] = queue.SimpleQueue()
         # under the lock
         self._lock = threading.Lock()
         self._open: set[SpoolFile] = set()
+        self._has_thread = False
         self.used = 0
         """Octets in the files, and on their way there."""
 
@@ -189,17 +188,17 @@ class Spool:
         Raises:
             SpoolFull: there are too many.
         """
-        if self._thread is None:
-            thread = threading.Thread(target=self._live, name="h2wsgi-files", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                raise SpoolFull(str(error)) from None
-            self._thread = thread
         file = SpoolFile(self, written)
         with self._lock:
             if len(self._open) >= MAX_FILES:
                 raise SpoolFull(f"{MAX_FILES} temporary files are open")
+            if not self._has_thread:
+                thread = threading.Thread(target=self._live, name="h2wsgi-files", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise SpoolFull(str(error)) from None
+                self._has_thread = True
             self._open.add(file)
         return file
 
@@ -207,11 +206,6 @@ class Spool:
     def files(self) -> int:
         """How many files there are."""
         return len(self._open)
-
-    @property
-    def busy(self) -> bool:
-        """True while the thread has something to do, or files that nobody has released."""
-        return self._thread is not None and self._thread.is_alive()
 
     def reserve(self, file: SpoolFile, octets: int) -> None:
         """Count octets that a file is to hold.
@@ -236,17 +230,10 @@ class Spool:
         """Have the thread do what a file wants. Any thread."""
         self._jobs.put(file)
 
-    @loop_thread
-    def close(self) -> None:
-        """End the thread once the last file was released."""
-        self._jobs.put(None)
-
     def _live(self) -> None:
-        closing = False
-        while not (closing and not self._open):
-            file = self._jobs.get()
-            if file is None:
-                closing = True
-            else:
-                file.work()
-            del file  # or it would live until the next one comes
+        while True:
+            self._jobs.get().work()
+            with self._lock:
+                if not self._open:
+                    self._has_thread = False
+                    return

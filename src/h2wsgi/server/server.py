@@ -186,9 +186,8 @@ class Server:
         await self._wait_all_closed(ABORT_AFTER)
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
-        self.spool.close()
         deadline = time.monotonic() + CLOSE_GRACE
-        while self.spool.busy and not self._pool.busy and time.monotonic() < deadline:
+        while self.spool.files and not self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
         self.mailbox.close()
