@@ -51,6 +51,25 @@ def full_files(field: Field) -> Iterator[None]:
         yield
 
 
+def endless_upload(field: Field) -> Iterator[None]:
+    """An upload that was answered long ago, and that nobody reads."""
+    peer = field.connect()
+    stream_id = peer.request("POST", "/", fields=[("content-length", "9999999")], end_stream=False)
+    for _ in range(8):
+        try:
+            peer.upload(stream_id, bytes(65_536), end_stream=False)
+        except StreamReset:
+            return
+        yield
+
+
+def abandoned_upload(field: Field) -> Iterator[None]:
+    """The same, of a client that sends no more."""
+    peer = field.connect()
+    peer.request("POST", "/", fields=[("content-length", "10")], end_stream=False)
+    yield
+
+
 def clinging(field: Field) -> Iterator[None]:
     """Clients that were sent GOAWAY and keep their side open."""
     for _ in range(20):
@@ -89,6 +108,28 @@ ATTACKS = [
         sees=status(503),
         limit="max_unsized_total",
         value=1_000_000,
+    ),
+    Attack(
+        name="upload behind an early answer",
+        run=endless_upload,
+        sees=reset(Code.NO_ERROR),
+        limit="max_discarded",
+        value=65_536,
+        off=10**9,
+        options={"discard_timeout": 60},
+        counted=False,
+        said=None,
+    ),
+    Attack(
+        name="upload behind an early answer that does not go on",
+        run=abandoned_upload,
+        sees=reset(Code.NO_ERROR),
+        limit="discard_timeout",
+        value=0.5,
+        off=60,
+        counted=False,
+        said=None,
+        watch=1.5,
     ),
     Attack(
         name="uploads that nobody reads",

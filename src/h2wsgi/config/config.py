@@ -185,6 +185,14 @@ class Config:
         unit="octets",
         minimum=0,
     )
+    max_discarded: int = option(
+        4_194_304,
+        "request content behind an early answer that is taken and dropped before its stream is "
+        "reset, for clients that read no answer before they have sent all",
+        group="Limits",
+        unit="octets",
+        minimum=0,
+    )
     max_connections: int = option(
         1000, "connections at once; at the limit accepting pauses", group="Limits", minimum=1
     )
@@ -327,6 +335,13 @@ class Config:
     read_timeout: float = option(
         30.0,
         "the application's read() may wait on the client, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    discard_timeout: float = option(
+        2.0,
+        "for such content to come, before its stream is reset",
         group="Timeouts",
         unit="seconds",
         minimum=0,

@@ -30,12 +30,11 @@ from .frame_meter import FrameMeter
 from .gathering import Gathering, waits_for_answers
 from .inflow import Inflow, ReaderWakeups
 from .interfaces import ServerContext, Wire
+from .leftovers import Leftovers
 from .outflow import Outflow, joined
 
 NO_STREAM = 1 << 31
 """Above the number of any stream."""
-REFUSAL_DELAY = 0.25
-"""Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
 _REASONS = {
     408: b"Request Timeout\n",
     413: b"Content Too Large\n",
@@ -94,6 +93,7 @@ class Connection(EngineHandler):
         )
         self.inflow = Inflow(self, self.engine, server, wire, self._held, self._sections)
         self.gathering = Gathering(self, self.engine, server, self.inflow, self.outflow)
+        self._leftovers = Leftovers(self.engine, config, wire.call_later)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
 
@@ -149,6 +149,8 @@ class Connection(EngineHandler):
     ) -> None:
         # The connection's credit returns at once (invariant 4).
         if (stream := self.streams.get(stream_id)) is None:
+            step = self._limits.credit_step
+            self._leftovers.received(stream_id, flow_octets, end_stream, step)
             self.inflow.taken(flow_octets)
             return
         if (gathered := stream.gathered) is not None:
@@ -200,12 +202,24 @@ class Connection(EngineHandler):
         trailers, self._trailers = self._trailers, None
         stream = self.streams.get(stream_id)
         if stream is None or stream.request_ended:
+            self._leftovers.received(stream_id, 0, True, 0)
             return
         stream.end_input(trailers)
         if stream.gathered is not None:
             self.gathering.ended(stream, stream.gathered)
         elif stream.response_ended:
             self.close(stream, "")
+
+    def content_is_short(self, stream_id: int) -> bool:
+        """See EngineHandler. Who has an answer need not send what it announced, as of ``Expect:
+        100-continue`` (RFC 9110 section 10.1.1): the answer goes on, a read fails."""
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return True
+        if stream.status < 200:
+            return False
+        stream.fail_input(ClientDisconnected("the client has ended its content early"))
+        return True
 
     def begin(self, stream: Stream) -> None:
         """See Gatherer."""
@@ -328,10 +342,11 @@ class Connection(EngineHandler):
         self.inflow.return_credit()
 
     def _application_finished(self, stream: Stream) -> None:
-        budgeted, stream.budgeted = stream.budgeted, 0
-        self._held.release(budgeted)
         if stream.response_ended:
             self.refuse_rest(stream)
+        elif stream.budgeted:
+            # What comes from here on is credited as it comes.
+            self.inflow.credit_stream(stream, stream.budgeted)
 
     # ----------------------------------------------------------------- streams: their begin
 
@@ -409,14 +424,12 @@ class Connection(EngineHandler):
     def refuse_rest(self, stream: Stream) -> None:
         """The response is whole and nobody reads the rest of the request (section 8.1).
 
-        What still comes is discarded. RST_STREAM follows a little later, unless the peer has
-        ended the request by then: curl 7.88 throws the response away if both arrive together.
+        What still comes is discarded. RST_STREAM follows, unless the peer has ended the request
+        by then.
         """
+        unread = stream.budgeted
         self.close(stream, "")
-        stream_id = stream.stream_id
-        self._wire.call_later(
-            REFUSAL_DELAY, lambda: self.engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-        )
+        self._leftovers.add(stream.stream_id, unread)
 
     def reset(
         self,
