@@ -509,6 +509,7 @@ class Connection(EngineHandler):
         """The transport is gone and every stream has ended: hold nothing of the budgets."""
         self._held.end()
         self._queued.end()
+        self._leftovers.forget()
 
 
 def _short_answer(status: int, method: str, more: str) -> tuple[Head, bytes]:

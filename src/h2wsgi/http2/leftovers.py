@@ -18,7 +18,8 @@ from ..config.config import Config
 from .engines.interface import Engine
 
 RESET_DELAY = 0.25
-"""Seconds between a complete response, or the last octet that was taken, and the reset."""
+"""Seconds between a complete response, or the last octet that was taken, and the reset; and between
+looks at whether the time of one has come."""
 
 
 class _Rest:
@@ -35,7 +36,7 @@ class _Rest:
 class Leftovers:
     """The rests of one connection's requests; ``call_later`` is its wire's."""
 
-    __slots__ = ("_call_later", "_engine", "_looks", "_max_octets", "_rests", "_seconds")
+    __slots__ = ("_call_later", "_engine", "_looking", "_max_octets", "_rests", "_seconds")
 
     def __init__(
         self,
@@ -47,25 +48,26 @@ class Leftovers:
         self._engine = engine
         self._call_later = call_later
         self._max_octets = config.max_discarded
-        self._seconds = max(config.discard_timeout, RESET_DELAY) if config.max_discarded else 0.0
+        seconds = config.discard_timeout if config.max_discarded else 0
+        self._seconds = max(seconds, RESET_DELAY)
         # loop thread only
         self._rests: dict[int, _Rest] = {}
-        self._looks = 0
-        """Looks that are on their way."""
+        self._looking = False
+        """Whether a look is on its way."""
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._rests)
+    def forget(self) -> None:
+        """The connection has ended: nothing comes any more."""
+        self._rests.clear()
 
     def add(self, stream_id: int, uncredited: int) -> None:
         """Take no more of a request than may be; ``uncredited`` octets of it nobody will read."""
-        seconds = self._seconds or RESET_DELAY
-        rest = _Rest(self._max_octets, 0, time.monotonic() + seconds)
+        rest = _Rest(self._max_octets, 0, time.monotonic() + self._seconds)
         self._rests[stream_id] = rest
         if rest.left and uncredited:
             self._engine.credit(stream_id, uncredited)
-        if not self._looks:
-            self._look_in(seconds)
+        if not self._looking:
+            self._looking = True
+            self._call_later(RESET_DELAY, self._look)
 
     def received(self, stream_id: int, octets: int, ended: bool, step: int) -> None:
         """More of it came, or the end; the window is opened by ``step`` octets at a time."""
@@ -79,21 +81,16 @@ class Leftovers:
             rest.uncredited += octets
             if rest.left <= 0:
                 rest.until = min(rest.until, time.monotonic() + RESET_DELAY)
-                self._look_in(RESET_DELAY)
             elif rest.uncredited >= step:
                 self._engine.credit(stream_id, rest.uncredited)
                 rest.uncredited = 0
 
-    def _look_in(self, seconds: float) -> None:
-        self._looks += 1
-        self._call_later(seconds, self._look)
-
     def _look(self) -> None:
-        """Reset those that have had their time, and look again when the next one has."""
-        self._looks -= 1
+        """Reset those that have had their time, and go on looking while there are others."""
         now = time.monotonic()
         for stream_id in [i for i, rest in self._rests.items() if rest.until <= now]:
             del self._rests[stream_id]
             self._engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-        if self._rests and not self._looks:
-            self._look_in(max(0.001, min(rest.until for rest in self._rests.values()) - now))
+        self._looking = bool(self._rests)
+        if self._looking:
+            self._call_later(RESET_DELAY, self._look)
