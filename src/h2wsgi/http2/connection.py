@@ -374,7 +374,7 @@ class Connection(EngineHandler):
         if stream in self._arrived:
             self._arrived.remove(stream)
             return True
-        if stream.gathered is not None and not stream.gathered.started:
+        if stream.has_content and stream.gathered is not None and not stream.gathered.started:
             return True
         return self._server.cancel_request(self._handover, stream)
 
@@ -462,7 +462,7 @@ class Connection(EngineHandler):
     def close(self, stream: Stream, outcome: str) -> None:
         """Take a stream out of the table; ``outcome`` says why, if it did not end as it should."""
         del self.streams[stream.stream_id]
-        if stream.budgeted or stream.gathered is not None:
+        if stream.has_content:
             self._forget_content(stream)
         if self._sections:
             self.forget_section(stream)
@@ -473,9 +473,9 @@ class Connection(EngineHandler):
 
     def _forget_content(self, stream: Stream) -> None:
         """Count the content of a stream no more, and keep none that no application has seen."""
-        if stream.gathered is not None and not stream.has_begun:
+        if stream.has_content and stream.gathered is not None and not stream.has_begun:
             self.gathering.forget(stream)
-        else:
+        elif stream.budgeted:
             self._held.release(stream.budgeted)
             stream.budgeted = 0
 

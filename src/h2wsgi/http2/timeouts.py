@@ -72,7 +72,7 @@ class Timeouts:
 
     def read_timed_out(self, stream: Stream, option: str) -> None:
         """See DeadlineHandler. The response can still be sent."""
-        if stream.gathered is not None:
+        if stream.has_content and stream.gathered is not None:
             what = f"sent nothing, or too little, of content that had to be whole first ({SLOW}),"
             self._hit_by(stream, option, what)
             self._protocol.connection.gathering.timed_out(stream)

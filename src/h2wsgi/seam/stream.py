@@ -354,7 +354,7 @@ class Stream(StreamControl):
 
         Called on the thread that writes files.
         """
-        self._handover.outbox.append(Output(self, WRITTEN))
+        self._handover.outbox.append((self, WRITTEN, None, b"", 0, None))
         self._handover.wake()
 
     def _is_readable_locked(self) -> bool:
