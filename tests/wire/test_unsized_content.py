@@ -723,6 +723,30 @@ def test_a_server_that_stops_leaves_no_file_behind(serve: Serve, app, connect: C
     assert app.started.empty()
 
 
+def test_a_forked_child_keeps_no_file(serve: Serve, connect: Connect):
+    """Or its disk would be taken as long as the child lives."""
+
+    def app(environ, start_response):
+        source = environ["wsgi.input"]
+        first = source.read(10)
+        found = len(temporary_files())
+        if not (child := os.fork()):
+            try:
+                source.read(1)
+            except h2wsgi.ClientDisconnected:
+                os._exit(len(temporary_files()))
+            os._exit(99)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        rest = source.read()
+        start_response("200 OK", [])
+        return [f"{found} {status} {first + rest == LARGE}".encode()]
+
+    server = serve(app, unsized_content="buffer")
+    peer = connect(server)
+    assert text(peer.response(post(peer, LARGE))) == "1 0 True"
+    assert_nothing_is_left(server)
+
+
 def test_content_that_comes_behind_an_answer_is_dropped(serve: Serve, app, connect: Connect):
     """A 413 does not wait for the rest, and what comes all the same goes nowhere."""
     server = serve(app, unsized_content="buffer", max_unsized=1_000)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from io import FileIO
 
 from ..errors import ClientDisconnected, StreamBroken
+from ..process import forking
 from . import guards
 from .guards import application_thread, loop_thread
 
@@ -135,6 +136,15 @@ class SpoolFile:
                     file.close()
         self._spool.closed(self)
 
+    def forked(self) -> None:
+        """The process is a child, whose copy keeps the disk taken as long as it lives."""
+        self._lock = threading.RLock()
+        self._released = True
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
     @application_thread
     def take(self, parts: list[bytes], wanted: int, minimum: int = 1) -> int:
         """Read content behind ``parts``, at most ``wanted`` octets; 0 only at the end.
@@ -180,6 +190,15 @@ class Spool:
         self._has_thread = False
         self.used = 0
         """Octets in the files, and on their way there."""
+        forking.tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable."""
+        self._lock = threading.Lock()
+        self._jobs = queue.SimpleQueue()
+        files, self._open = self._open, set()
+        for file in list(files):
+            file.forked()
 
     @loop_thread
     def file(self, written: Callable[[], None]) -> SpoolFile:
