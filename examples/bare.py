@@ -22,6 +22,11 @@ def app(environ, start_response):
     return VIEWS.get(environ["PATH_INFO"], not_found)(environ, start_response)
 
 
+# Start it at once where content comes without a length (curl -T . sends it so): what echo sends
+# back may be what the client waits for. Otherwise there is a CONTENT_LENGTH, and all is there.
+app.h2wsgi_unsized_content = "stream"
+
+
 def show_environ(environ, start_response):
     """Show what the server tells an application about a request."""
     start_response("200 OK", TEXT)

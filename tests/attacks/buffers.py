@@ -30,13 +30,45 @@ def unread_uploads(field: Field) -> Iterator[None]:
     """More uploads than there are threads for one connection, none of which is read."""
     peer = field.connect()
     for _ in range(40):
-        stream_id = peer.request("POST", "/hold", end_stream=False)
+        length = [("content-length", "60000")]
+        stream_id = peer.request("POST", "/hold", fields=length, end_stream=False)
         try:
             peer.upload(stream_id, bytes(60_000), end_stream=False)
         except StreamReset:
             return
         if stream_id % 8 == 1:
             yield
+
+
+def full_files(field: Field) -> Iterator[None]:
+    """Uploads that do not end, each just large enough for a file."""
+    peer = field.connect()
+    for _ in range(8):
+        stream_id = peer.request("POST", "/read", end_stream=False)
+        try:
+            peer.upload(stream_id, bytes(270_000), end_stream=False)
+        except StreamReset:
+            return
+        yield
+
+
+def endless_upload(field: Field) -> Iterator[None]:
+    """An upload that was answered long ago, and that nobody reads."""
+    peer = field.connect()
+    stream_id = peer.request("POST", "/", fields=[("content-length", "9999999")], end_stream=False)
+    for _ in range(8):
+        try:
+            peer.upload(stream_id, bytes(65_536), end_stream=False)
+        except StreamReset:
+            return
+        yield
+
+
+def abandoned_upload(field: Field) -> Iterator[None]:
+    """The same, of a client that sends no more."""
+    peer = field.connect()
+    peer.request("POST", "/", fields=[("content-length", "10")], end_stream=False)
+    yield
 
 
 def clinging(field: Field) -> Iterator[None]:
@@ -101,6 +133,43 @@ ATTACKS = [
             ("content over max_body announced", CONTENT_LENGTH),
             ("content over max_body that comes", b""),
         )
+    ),
+    Attack(
+        name="content without a length over max_unsized",
+        run=large_content(b""),
+        sees=status(413),
+        limit="max_unsized",
+        value=1_000,
+        lives=finished_upload,
+    ),
+    Attack(
+        name="files full of content without a length",
+        run=full_files,
+        sees=status(503),
+        limit="max_unsized_total",
+        value=1_000_000,
+    ),
+    Attack(
+        name="upload behind an early answer",
+        run=endless_upload,
+        sees=reset(Code.NO_ERROR),
+        limit="max_discarded",
+        value=65_536,
+        off=10**9,
+        options={"discard_timeout": 60},
+        counted=False,
+        said=None,
+    ),
+    Attack(
+        name="upload behind an early answer that does not go on",
+        run=abandoned_upload,
+        sees=reset(Code.NO_ERROR),
+        limit="discard_timeout",
+        value=0.5,
+        off=60,
+        counted=False,
+        said=None,
+        watch=1.5,
     ),
     Attack(
         name="uploads that nobody reads",

@@ -115,16 +115,21 @@ def unread_socket(field: Field) -> Iterator[None]:
     yield from field.until_hit("write_timeout")
 
 
-def idle_upload(field: Field) -> Iterator[None]:
-    peer = field.connect()
-    field.send(peer, upload(1, b"/read", CONTENT_LENGTH))
-    yield
-
-
-def dripped_upload(path: bytes, every: float = 0.03) -> Run:
+def idle_upload(more: bytes) -> Run:
     def run(field: Field) -> Iterator[None]:
         peer = field.connect()
-        field.send(peer, upload(1, path, CONTENT_LENGTH))
+        field.send(peer, upload(1, b"/read", more))
+        yield
+
+    return run
+
+
+def dripped_upload(
+    more: bytes = CONTENT_LENGTH, path: bytes = b"/read", every: float = 0.03
+) -> Run:
+    def run(field: Field) -> Iterator[None]:
+        peer = field.connect()
+        field.send(peer, upload(1, path, more))
         for _ in field.lasts(peer, every):
             field.send(peer, frame(Type.DATA, 0, 1, b"x"))
             yield
@@ -233,7 +238,16 @@ ATTACKS = [
     ),
     Attack(
         name="upload that does not go on",
-        run=idle_upload,
+        run=idle_upload(CONTENT_LENGTH),
+        sees=status(408),
+        limit="read_timeout",
+        value=0.5,
+        options=STALL,
+        watch=LONG,
+    ),
+    Attack(
+        name="upload without a length that does not go on",
+        run=idle_upload(b""),
         sees=status(408),
         limit="read_timeout",
         value=0.5,
@@ -251,10 +265,11 @@ ATTACKS = [
             watch=LONG,
         )
         for name, run in (
-            ("upload by one octet at a time", dripped_upload(b"/read")),
+            ("upload by one octet at a time", dripped_upload()),
+            ("upload without a length by one octet at a time", dripped_upload(b"")),
             (
                 "upload by one octet at a time, to an application that is busy in between",
-                dripped_upload(b"/sip", every=0.1),
+                dripped_upload(path=b"/sip", every=0.1),
             ),
         )
     ),

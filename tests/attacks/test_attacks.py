@@ -174,7 +174,9 @@ def test_transfers_of_vanished_clients_leave_no_thread_behind(
             for _ in range(8)
         ]
         for peer in peers * 2:
-            peer.data(peer.request("POST", "/read", end_stream=False), bytes(5_000))
+            length = [("content-length", "9000")]
+            stream_id = peer.request("POST", "/read", fields=length, end_stream=False)
+            peer.data(stream_id, bytes(5_000))
             peer.request(path="/big")
         for path in ("/read", "/big"):
             server.wait_started(path, before.get(path, 0) + 16)

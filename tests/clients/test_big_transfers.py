@@ -38,6 +38,8 @@ def app(environ, start_response):
     start_response("200 OK", [])
     return [f"{size} {sha.hexdigest()}".encode()]
 
+app.h2wsgi_unsized_content = "stream"
+
 def blocks(size):
     while size > 0:
         yield BLOCK if size >= len(BLOCK) else BLOCK[:size]

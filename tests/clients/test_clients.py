@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bottle
+import flask
 import httpx
 import niquests
 import pytest
@@ -382,6 +384,34 @@ def test_httpx_uploads_in_pieces(httpx_client: httpx.Client) -> None:
     response = httpx_client.post("/digest", content=pieces)
     assert response.http_version == "HTTP/2"
     assert response.text == digest_of(CONTENT)
+
+
+def bottle_application() -> Any:
+    app = bottle.Bottle()
+    app.route("/", "POST", lambda: digest_of(bottle.request.body.read()))
+    return app
+
+
+def flask_application() -> Any:
+    app = flask.Flask(__name__)
+    app.add_url_rule("/", view_func=lambda: digest_of(flask.request.get_data()), methods=["POST"])
+    return app
+
+
+@pytest.mark.parametrize("make", [bottle_application, flask_application])
+@pytest.mark.parametrize("octets", [0, 11, 3_000_000])
+def test_httpx_uploads_in_pieces_to_frameworks(serve: Serve, make: Any, octets: int) -> None:
+    """Without a length, which Bottle reads nothing without."""
+    server = serve(make())
+    pieces = (CONTENT[at : min(at + 100_000, octets)] for at in range(0, octets, 100_000))
+    with httpx.Client(http2=True, verify=server.ssl_context(), trust_env=False) as client:
+        assert client.post(server.url, content=pieces).text == digest_of(CONTENT[:octets])
+
+
+def test_httpx_gets_an_early_response_whole(httpx_client: httpx.Client) -> None:
+    """It looks at no answer before it has sent all."""
+    response = httpx_client.post("/refuse", content=CONTENT[:4_000_000])
+    assert (response.status_code, response.text) == (403, "not even read\n")
 
 
 def test_httpx_downloads_in_pieces(httpx_client: httpx.Client) -> None:

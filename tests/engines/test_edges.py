@@ -148,6 +148,12 @@ EDGES = {
     "content that is too short": Edge(
         (("request", TEN_OCTETS, False), ("data", LAST, 9, True), WHOLE)
     ),
+    "content that may be too short": Edge(
+        (WHOLE, ("request", TEN_OCTETS, False), ("data", LAST, 9, True), WHOLE)
+    ),
+    "trailers after content that may be too short": Edge(
+        (WHOLE, ("request", TEN_OCTETS, False), ("trailers", LAST, 0, True), WHOLE)
+    ),
     "trailers after content that is too short": Edge(
         (("request", TEN_OCTETS, False), ("data", LAST, 9, False), ("trailers", LAST, 0, True))
     ),

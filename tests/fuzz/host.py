@@ -17,6 +17,7 @@ from h2wsgi.log.logs import AccessRecord, Log
 from h2wsgi.seam.budget import Budget
 from h2wsgi.seam.handover import Handover
 from h2wsgi.seam.request import ConnectionFacts
+from h2wsgi.seam.spool import Spool
 from h2wsgi.seam.stream import Stream
 from h2wsgi.wsgi.runner import Runner
 from h2wsgi.wsgi.stuck_threads import Overtime
@@ -60,6 +61,8 @@ class Host:
         self.log = Log(events, self.accesses.append)
         self.input_budget = Budget(buffered, self._input_relieved)
         self.output_budget = Budget(buffered, self._output_relieved, kept=KEPT)
+        self.spool = Spool(0)
+        self.unsized_content = "stream"
         self.mailbox = cast(Any, Mailbox(loop))
         self.overtime = Overtime(config, self.log, now=lambda: loop.now)
         self.new_stream = self.overtime.new_stream if config.request_timeout else Stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from h2wsgi.http2 import gathering
 from raising.notes import CONTENT, WHOLE, Notes
 from raising.outgoing import PIECES, PLAIN, Environ, Start
 from raising.scenarios import THIRDS, post_in_pieces, post_whole, scenario
@@ -174,3 +175,23 @@ def trailers(environ: Environ, start: Start, notes: Notes) -> Iterable[bytes]:
     notes.write = start("200 OK", [*PLAIN, ("trailer", "sum")])
     environ["wsgi.ext.http.send_trailers"]([("sum", "43")])
     return iter(PIECES)
+
+
+gathering.IN_MEMORY = 500
+"""So that what is sent here lies in a file, where it has to be whole first."""
+
+
+def post_and_pause(talk: Talk) -> Iterator[None]:
+    """Send the content of a request that starts once all of it is there."""
+    talk.open("POST", end=False)
+    talk.data(CONTENT[:600])
+    yield
+    talk.data(CONTENT[600:], end=True)
+    talk.end_of(talk.stream)
+
+
+@scenario(post_and_pause, options={"unsized_content": "buffer"})
+def read_a_file(environ: Environ, start: Start, notes: Notes) -> Iterable[bytes]:
+    """Reads on whatever happens."""
+    _read_on(lambda: environ["wsgi.input"].read(250), notes)
+    return answer(start, notes)

@@ -31,6 +31,7 @@ OPTIONS: dict[str, Any] = {
     "stream_buffer": 4096,
     "connection_buffer": 65_536,
     "stream_window": 16_384,
+    "unsized_content": "stream",
 }
 
 
@@ -108,7 +109,9 @@ class Site:
         self.helpers = []
         streams = []
         for number, content in enumerate(contents, 1):
-            stream = peer.request("POST", HELPER, scheme="http", end_stream=False)
+            # Its content type has it begin at once, whatever the scenario's options.
+            fields = [("content-type", "application/grpc")]
+            stream = peer.request("POST", HELPER, scheme="http", fields=fields, end_stream=False)
             if content:
                 peer.data(stream, content)
             streams.append(stream)

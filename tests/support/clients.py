@@ -127,6 +127,7 @@ class Application:
         while block := source.read(65_536):
             digest.update(block)
             octets += len(block)
+        assert environ["CONTENT_LENGTH"] == str(octets)  # whether the client has told it or not
         start_response("200 OK", [("content-type", "text/plain")])
         return [f"{octets} {digest.hexdigest()}".encode()]
 

@@ -110,6 +110,11 @@ class Recorder:
         self._data_events += 1
         return self._reactions[self._data_events % len(self._reactions)]
 
+    def content_is_short(self, stream_id: int) -> bool:
+        """See EngineHandler. Every second request may be."""
+        self.events.append(("short", stream_id))
+        return stream_id % 4 == 3
+
     def data_discarded(self, flow_octets: int) -> None:
         """See EngineHandler."""
         self.events.append(("discarded", flow_octets))

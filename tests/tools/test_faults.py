@@ -172,7 +172,7 @@ def test_drop_hangs_up(faulty: Faulty, connect: Connect, how: str) -> None:
 
 
 def test_tiny_windows_let_uploads_crawl(faulty: Faulty, connect: Connect) -> None:
-    _, server = faulty("tiny-windows=7 /bad")
+    _, server = faulty("tiny-windows=7 /bad", unsized_content="stream")
     peer = connect(server)
     peer.wait_settings()
     stream_id = peer.request("POST", "/bad", end_stream=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from collections import deque
 from typing import Any
 
@@ -14,7 +16,7 @@ from h2wsgi.seam.budget import Budget
 from h2wsgi.seam.handover import Handover, Limits
 from h2wsgi.seam.request import ConnectionFacts, RequestFields
 from h2wsgi.seam.stream import Stream
-from h2wsgi.wsgi.input import Input
+from h2wsgi.wsgi.input import EmptyInput, Input
 
 
 class Trickle:
@@ -51,7 +53,7 @@ def filled_stream(chunks: list[bytes]) -> Stream:
 sizes = st.one_of(st.none(), st.integers(-2, 12), st.integers(0, 200_000))
 calls = st.one_of(
     st.tuples(st.sampled_from(["read", "read1", "readline", "readlines"]), sizes),
-    st.tuples(st.just("readinto"), st.integers(0, 12)),
+    st.tuples(st.sampled_from(["readinto", "readinto1", "peek"]), st.integers(0, 12)),
     st.tuples(st.just("next"), st.none()),
 )
 chunk = st.one_of(
@@ -63,29 +65,153 @@ chunk = st.one_of(
 def apply(source: Any, method: str, argument: Any) -> Any:
     if method == "next":
         return next(iter(source), b"")
-    if method == "readinto":
+    if method in ("readinto", "readinto1"):
         target = bytearray(argument)
-        return source.readinto(target), bytes(target)
+        return getattr(source, method)(target), bytes(target)
     return getattr(source, method)(argument)
 
 
-@pytest.mark.parametrize("make_stream", [Trickle, filled_stream])
+def trickling(chunks: list[bytes]) -> Input:
+    return Input(b"", Trickle(chunks))
+
+
+def come(chunks: list[bytes]) -> Input:
+    return Input(b"", filled_stream(chunks))
+
+
+def whole(chunks: list[bytes]) -> Input:
+    return Input(b"".join(chunks))
+
+
+KINDS = [trickling, come, whole]
+
+
+@pytest.mark.parametrize("make", KINDS)
 @given(chunks=st.lists(chunk, max_size=6), sequence=st.lists(calls, max_size=12))
-def test_input_reads_as_bytes_io_does(make_stream, chunks, sequence):
-    """17: over any chunks and any sequence of calls; only read1 may return less."""
-    source = Input(make_stream(chunks))
+def test_input_reads_as_bytes_io_does(make, chunks, sequence):
+    """17: over any chunks and any calls; only read1, readinto1 and peek may return less."""
+    source = make(chunks)
     model = io.BytesIO(b"".join(chunks))
     for method, argument in sequence:
-        if method == "read1":
+        if method in ("read1", "readinto1", "peek"):
             position = model.tell()
-            most = model.read(argument)
-            got = source.read1(argument)
+            most = model.read(None if method == "peek" else argument)
+            got = apply(source, method, argument)
+            got = got[1][: got[0]] if method == "readinto1" else got
             assert most.startswith(got)
             assert bool(got) == bool(most)
-            model.seek(position + len(got))
+            model.seek(position if method == "peek" else position + len(got))
         else:
             assert apply(source, method, argument) == apply(model, method, argument)
     assert source.read() == model.read()
+
+
+LINES = [b"one\r\ntw", b"o\nthree"]
+FILES = [
+    *(pytest.param(lambda make=make: make(LINES), id=make.__name__) for make in KINDS),
+    pytest.param(EmptyInput, id="empty"),
+]
+"""Each kind of content, and none."""
+
+
+@pytest.fixture(params=FILES)
+def source(request: pytest.FixtureRequest) -> Input:
+    return request.param()
+
+
+def content(source: Input) -> bytes:
+    return b"" if type(source) is EmptyInput else b"".join(LINES)
+
+
+def test_input_is_a_buffered_file_that_cannot_be_sought_or_written(source):
+    """17: what io.BufferedIOBase promises, whatever the content."""
+    assert isinstance(source, io.BufferedIOBase)
+    assert isinstance(source, Input)
+    assert (source.readable(), source.writable(), source.seekable()) == (True, False, False)
+    assert not source.isatty()
+    assert not source.closed
+    source.flush()
+    weakref.ref(source)
+    for call in (
+        source.fileno, source.detach, source.tell, source.truncate,
+        lambda: source.seek(0), lambda: source.write(b"x"), lambda: source.writelines([b"x"]),
+    ):  # fmt: skip
+        with pytest.raises(io.UnsupportedOperation):
+            call()
+    assert source.read() == content(source)
+
+
+CALLS = {
+    "read": lambda source: source.read(),
+    "read of nothing": lambda source: source.read(0),
+    "read1": lambda source: source.read1(1),
+    "peek": lambda source: source.peek(),
+    "readinto": lambda source: source.readinto(bytearray(3)),
+    "readinto1": lambda source: source.readinto1(bytearray(3)),
+    "readline": lambda source: source.readline(),
+    "readline of nothing": lambda source: source.readline(0),
+    "readlines": lambda source: source.readlines(),
+    "next": next,
+    "iter": iter,
+    "with": lambda source: source.__enter__(),
+    "flush": lambda source: source.flush(),
+    "readable": lambda source: source.readable(),
+    "isatty": lambda source: source.isatty(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_closed_input_says_so(source, call):
+    """17: with closes, close() may be called again, and whatever is read then is a ValueError."""
+    with source as entered:
+        assert entered is source
+    assert source.closed
+    source.close()
+    with pytest.raises(ValueError, match="closed file"):
+        call(source)
+
+
+def test_closing_one_input_closes_no_other():
+    """17: also where there is no content, which is alike for all requests."""
+    EmptyInput().close()
+    assert EmptyInput().read() == b""
+    Input(b"content").close()
+    assert Input(b"content").read() == b"content"
+
+
+def test_the_files_of_the_library_read_an_input(source):
+    """17: as text, through another buffer, as a raw file."""
+    text = io.TextIOWrapper(source, encoding="ascii", newline="")
+    assert list(text) == [line.decode() for line in io.BytesIO(content(source))]
+    text.close()
+    assert source.closed
+
+
+def test_a_buffer_over_an_input_reads_it(source):
+    """17: readinto, as io.BufferedReader calls it."""
+    buffered = io.BufferedReader(source, 5)
+    assert buffered.readline() + buffered.peek(1)[:0] + buffered.read() == content(source)
+
+
+def test_an_input_that_a_dropped_wrapper_closed_is_closed():
+    """17: a TextIOWrapper closes what it wraps when it goes, as it does for any file."""
+    source = Input(b"content")
+    io.TextIOWrapper(source)
+    gc.collect()
+    assert source.closed
+
+
+def test_a_buffer_that_cannot_be_written_loses_nothing(source):
+    """17: the octets stay where they were."""
+    for read in (source.readinto, source.readinto1):
+        with pytest.raises(TypeError):
+            read(bytes(3))
+        with pytest.raises(TypeError):
+            read("abc")
+    for read in (source.read, source.read1, source.readline):
+        with pytest.raises(TypeError):
+            read("1")
+    assert source.read() == content(source)
 
 
 @given(chunks=st.lists(chunk, max_size=6), sequence=st.lists(calls, max_size=6))
@@ -102,7 +228,7 @@ def test_input_asks_for_nothing_that_it_does_not_need(chunks, sequence):
             return octets
 
     stream = Counting(chunks)
-    source = Input(stream)
+    source = Input(b"", stream)
     returned = 0
     for method, argument in sequence:
         before = stream.taken

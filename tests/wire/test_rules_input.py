@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -84,6 +87,49 @@ def upload(serve: Serve, connect: Connect) -> Iterator[Callable[..., Upload]]:
 
 
 # ---------------------------------------------------------------- Rule 17: reading
+
+
+def read_as_text(environ, start_response):
+    """Read the content as text, in a file that closes it, and say what it was."""
+    source = environ["wsgi.input"]
+    kind = isinstance(source, io.BufferedIOBase), source.seekable(), source.readable()
+    with io.TextIOWrapper(source, encoding="utf-8") as text:
+        answer = f"{kind} {text.read()} "
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [f"{answer}{source.closed}".encode()]
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 2, 3])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("length", [[], [("content-length", "6")]])
+def test_the_input_is_of_one_kind_however_the_content_comes(
+    serve: Serve, connect: Connect, pieces, apart, length
+):
+    """17: in one segment with its request, in pieces, each a while after the other, or none."""
+    peer = connect(serve(read_as_text))
+    octets = "ä\nü\n".encode() if pieces else b""
+    for _ in range(3):  # on one connection: closing one closes no other
+        with contextlib.nullcontext() if apart else in_one_segment(peer):
+            stream_id = peer.request("POST", end_stream=not pieces, fields=length if pieces else [])
+            for piece in range(pieces):
+                if apart:
+                    peer.roundtrip()
+                data = octets[piece * 6 // pieces : (piece + 1) * 6 // pieces]
+                peer.data(stream_id, data, end_stream=piece == pieces - 1)
+        text = octets.decode()
+        assert peer.response(stream_id).body.decode() == f"(True, False, True) {text} True"
+
+
+@contextlib.contextmanager
+def in_one_segment(peer: Peer) -> Iterator[None]:
+    """Send the frames that are made meanwhile at once."""
+    frames: list[bytes] = []
+    peer.send_raw = lambda data, timeout=TIMEOUT: frames.append(data)
+    try:
+        yield
+    finally:
+        del peer.send_raw
+    peer.send_raw(b"".join(frames))
 
 
 @pytest.mark.parametrize("size", [(), (-1,), (None,), (-5,)])
@@ -585,3 +631,119 @@ def test_the_credit_of_content_that_waited_unread_returns(serve: Serve, connect:
         content_is_there.release()
         assert peer.wait_reset(stream_id) == Code.NO_ERROR
         assert peer.responses[stream_id].body == EARLY
+
+
+# --------------------------------------------------- Rule 20: what comes behind an early answer
+
+MORE_THAN_A_WINDOW = 1_000_000
+REFUSED = [("expect", "100-continue"), ("content-length", "1000")]
+
+
+@pytest.mark.parametrize("unread", [0, 262_144])
+def test_an_upload_that_is_answered_early_may_end(serve: Serve, connect: Connect, unread):
+    """20: some more of it is taken and dropped, as many clients read no answer before its end."""
+    go_on = threading.Event()
+
+    def app(environ, start_response):
+        assert go_on.wait(TIMEOUT)
+        return early(environ, start_response)
+
+    peer = connect(serve(app, discard_timeout=60))
+    stream_id = peer.request("POST", end_stream=False)
+    peer.upload(stream_id, bytes(unread), end_stream=False)
+    go_on.set()
+    peer.wait_data(stream_id, len(EARLY))
+    sent = unread
+    while sent < MORE_THAN_A_WINDOW:
+        peer.wait_until(lambda: peer.send_window(stream_id) >= 10_000, "credit")
+        peer.data(stream_id, bytes(10_000))
+        sent += 10_000
+    peer.data(stream_id, b"", end_stream=True)
+    assert peer.get().status == 403
+    assert peer.responses[stream_id].reset is None
+    assert peer.responses[stream_id].body == EARLY
+
+
+def test_an_upload_that_is_answered_early_is_reset_where_it_does_not_end(
+    serve: Serve, connect: Connect
+):
+    """20: after so many octets, whatever time it has left."""
+    peer = connect(serve(early, max_discarded=300_000, discard_timeout=60))
+    stream_id = peer.request("POST", end_stream=False)
+    peer.wait_data(stream_id, len(EARLY))
+    sent = 0
+    while peer.responses[stream_id].reset is None:
+        if peer.send_window(stream_id) >= 10_000:
+            peer.data(stream_id, bytes(10_000))
+            sent += 10_000
+        peer.read_available(0.001)
+    assert peer.responses[stream_id].reset == Code.NO_ERROR
+    assert 300_000 <= sent <= 300_000 + 262_144
+
+
+def test_a_client_that_waits_behind_an_early_answer_is_reset(serve: Serve, connect: Connect):
+    """20: after a while, many of them too, each in its time; and none that has ended."""
+    peer = connect(serve(early, discard_timeout=0.5))
+    waiting = [peer.request("POST", end_stream=False) for _ in range(20)]
+    ending = [peer.request("POST", end_stream=False) for _ in range(20)]
+    for stream_id in ending:
+        peer.wait_data(stream_id, len(EARLY))
+        peer.data(stream_id, b"x", end_stream=True)
+    for stream_id in waiting:
+        assert peer.wait_reset(stream_id) == Code.NO_ERROR
+    peer.roundtrip()
+    assert not any(peer.responses[stream_id].reset for stream_id in ending)
+
+
+@pytest.mark.parametrize("end", ["data", "trailers"])
+@pytest.mark.parametrize("sent", [b"", b"some of it"])
+def test_a_client_may_leave_out_what_an_answer_makes_needless(
+    serve: Serve, connect: Connect, caplog, end, sent
+):
+    """19, 20: as after a final answer to Expect. No reset, no line in the log."""
+    server = serve(early)
+    peer = connect(server)
+    with caplog.at_level(logging.DEBUG, "h2wsgi"):
+        stream_id = peer.request("POST", fields=REFUSED, end_stream=False)
+        peer.wait_data(stream_id, len(EARLY))
+        if sent:
+            peer.data(stream_id, sent)
+        if end == "data":
+            peer.data(stream_id, b"", end_stream=True)
+        else:
+            peer.headers(stream_id, peer.encode([("x-sum", "1")]), end_stream=True)
+        assert peer.get().status == 403
+    assert peer.responses[stream_id].reset is None
+    assert peer.responses[stream_id].body == EARLY
+    assert "reset" not in caplog.text
+    assert server.server.limits_hit == {}
+
+
+def test_an_answer_that_goes_on_is_not_cut_off_by_content_left_out(serve: Serve, connect: Connect):
+    """19: the application that still wants to read is told, and its answer is whole."""
+    raised: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        yield b"begun, "
+        try:
+            environ["wsgi.input"].read()
+        except ClientDisconnected as error:
+            raised.put(error)
+        yield b"done"
+
+    peer = connect(serve(app))
+    stream_id = peer.request("POST", fields=REFUSED, end_stream=False)
+    peer.wait_data(stream_id, 7)
+    peer.data(stream_id, b"short", end_stream=True)
+    assert peer.response(stream_id).body == b"begun, done"
+    assert "ended its content early" in str(raised.get(timeout=TIMEOUT))
+
+
+def test_content_that_is_too_long_is_an_error_behind_an_answer_too(serve: Serve, connect: Connect):
+    """18: it is malformed whatever was answered."""
+    peer = connect(serve(early))
+    stream_id = peer.request("POST", fields=REFUSED, end_stream=False)
+    peer.wait_data(stream_id, len(EARLY))
+    peer.data(stream_id, bytes(1_001), end_stream=True)
+    assert peer.wait_reset(stream_id) == Code.PROTOCOL_ERROR

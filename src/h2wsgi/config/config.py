@@ -45,6 +45,14 @@ class Config:
         metavar="PATH",
     )
 
+    unsized_content: Literal["buffer", "stream"] = option(
+        "buffer",
+        "request content that comes without a length: buffer it until it is whole, so that there "
+        "is a CONTENT_LENGTH, or stream it, so that the application starts at once; an "
+        "application may say so itself by its attribute h2wsgi_unsized_content",
+        group="Application",
+    )
+
     bind: tuple[str, ...] = option(
         (),
         "where to listen: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; repeatable "
@@ -162,6 +170,28 @@ class Config:
 
     max_body: int = option(
         0, "largest request content, 0 for no limit", group="Limits", unit="octets", minimum=0
+    )
+    max_unsized: int = option(
+        104_857_600,
+        "largest request content that is buffered until it is whole, 0 for no limit",
+        group="Limits",
+        unit="octets",
+        minimum=0,
+    )
+    max_unsized_total: int = option(
+        1_073_741_824,
+        "the same of all requests together, as far as it is in temporary files, 0 for no limit",
+        group="Limits",
+        unit="octets",
+        minimum=0,
+    )
+    max_discarded: int = option(
+        4_194_304,
+        "request content behind an early answer that is taken and dropped before its stream is "
+        "reset, for clients that read no answer before they have sent all",
+        group="Limits",
+        unit="octets",
+        minimum=0,
     )
     max_connections: int = option(
         1000,
@@ -312,6 +342,13 @@ class Config:
     read_timeout: float = option(
         30.0,
         "the application's read() may wait on the client, 0 = off",
+        group="Timeouts",
+        unit="seconds",
+        minimum=0,
+    )
+    discard_timeout: float = option(
+        2.0,
+        "for such content to come, before its stream is reset",
         group="Timeouts",
         unit="seconds",
         minimum=0,

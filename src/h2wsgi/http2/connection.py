@@ -18,7 +18,7 @@ from ..codes import code_name
 from ..errors import ClientDisconnected, MalformedRequest, UnacceptableRequest
 from ..seam.control import Command
 from ..seam.guards import loop_thread
-from ..seam.handover import BROKEN, CREDIT, END, FINISHED, Handover, Head, Limits, Output
+from ..seam.handover import BROKEN, CREDIT, END, FINISHED, WRITTEN, Handover, Head, Limits, Output
 from ..seam.request import ConnectionFacts, RequestFields
 from ..seam.stream import BROKEN_HERE, Stream
 from .client_log import ClientLog
@@ -27,14 +27,14 @@ from .engines import make_engine
 from .engines.interface import EngineHandler
 from .fields import FieldList, unserved_request
 from .frame_meter import FrameMeter
+from .gathering import Gathering, waits_for_answers
 from .inflow import Inflow, ReaderWakeups
 from .interfaces import ServerContext, Wire
+from .leftovers import RESET_DELAY, Leftovers
 from .outflow import Outflow, joined
 
 NO_STREAM = 1 << 31
 """Above the number of any stream."""
-REFUSAL_DELAY = 0.25
-"""Seconds between a complete response and RST_STREAM(NO_ERROR) for the rest of its request."""
 SMALL_DATA = 1_024
 """Octets below which DATA that nobody takes counts as a frame that brought nothing.
 
@@ -42,6 +42,7 @@ What a client had under way when its stream ended is no offence, and comes in la
 """
 _REASONS = {
     400: b"Bad Request: ",
+    408: b"Request Timeout\n",
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
@@ -70,6 +71,7 @@ class Connection(EngineHandler):
             server.input_budget,
         )
         self._max_body = config.max_body
+        self._gathers = server.unsized_content == "buffer"
         self._max_requests: float = config.max_requests_per_connection or math.inf
         self.client_log = ClientLog(server, facts)
         # loop thread only
@@ -96,6 +98,8 @@ class Connection(EngineHandler):
             self, self.engine, wire, self._handover, self._queued, self.meter, self.streams
         )
         self.inflow = Inflow(self, self.engine, server, wire, self._held, self._sections)
+        self.gathering = Gathering(self, self.engine, server, self.inflow, self.outflow)
+        self._leftovers = Leftovers(self.engine, config, wire.call_later)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
 
@@ -106,8 +110,15 @@ class Connection(EngineHandler):
         if self._max_body and (request.content_length or 0) > self._max_body:
             self.client_log.body_too_large(stream)
             self.answer(stream, 413)
-        else:
+        elif (
+            end_stream
+            or request.content_length is not None
+            or not self._gathers
+            or waits_for_answers(request)
+        ):
             self._arrived.append(stream)
+        else:
+            self.gathering.begin(stream)
         if request.large:
             self._sections[stream_id] = request.large
             self.inflow.count(request.large, (stream,))
@@ -128,7 +139,7 @@ class Connection(EngineHandler):
         stream = self._open(stream_id, unserved_request(fields), malformed)
         self.answer(stream, status, f"{error}\n" if malformed else "")
         if malformed:
-            self._wire.call_later(REFUSAL_DELAY, lambda: self._reset_malformed(stream_id))
+            self._wire.call_later(RESET_DELAY, lambda: self._reset_malformed(stream_id))
 
     def _reset_malformed(self, stream_id: int) -> None:
         """End the stream of a malformed request (section 8.1.1), answered or not.
@@ -163,7 +174,16 @@ class Connection(EngineHandler):
     ) -> None:
         # The connection's credit returns at once (invariant 4).
         if (stream := self.streams.get(stream_id)) is None:
-            self.data_discarded(flow_octets)
+            step = self._limits.credit_step
+            if self._leftovers.received(stream_id, flow_octets, end_stream, step):
+                self.inflow.taken(flow_octets)
+            else:
+                self.data_discarded(flow_octets)
+            return
+        if (gathered := stream.gathered) is not None:
+            self.gathering.received(stream, gathered, data, flow_octets)
+            if end_stream:
+                self.request_ended(stream_id)
             return
         if (
             end_stream
@@ -219,10 +239,28 @@ class Connection(EngineHandler):
         trailers, self._trailers = self._trailers, None
         stream = self.streams.get(stream_id)
         if stream is None or stream.request_ended:
+            self._leftovers.received(stream_id, 0, True, 0)
             return
         stream.end_input(trailers)
-        if stream.response_ended:
+        if stream.gathered is not None:
+            self.gathering.ended(stream, stream.gathered)
+        elif stream.response_ended:
             self.close(stream, "")
+
+    def content_is_short(self, stream_id: int) -> bool:
+        """See EngineHandler. Who has an answer need not send what it announced, as of ``Expect:
+        100-continue`` (RFC 9110 section 10.1.1): the answer goes on, a read fails."""
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return True
+        if stream.status < 200:
+            return False
+        stream.fail_input(ClientDisconnected("the client has ended its content early"))
+        return True
+
+    def begin(self, stream: Stream) -> None:
+        """See Gatherer."""
+        self._arrived.append(stream)
 
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
         name = code_name(code)
@@ -300,6 +338,9 @@ class Connection(EngineHandler):
             self.inflow.credit_stream(stream, credit)
         if kind is FINISHED:
             self._application_finished(stream)
+        elif kind is WRITTEN:
+            self.gathering.written(stream)
+            self.dispatch()
         elif kind is not CREDIT:
             self.outflow.push(stream, head, data, kind)
 
@@ -338,10 +379,11 @@ class Connection(EngineHandler):
         self.inflow.return_credit()
 
     def _application_finished(self, stream: Stream) -> None:
-        budgeted, stream.budgeted = stream.budgeted, 0
-        self._held.release(budgeted)
         if stream.response_ended:
             self.refuse_rest(stream)
+        elif stream.budgeted:
+            # What comes from here on is credited as it comes.
+            self.inflow.credit_stream(stream, stream.budgeted)
 
     # ----------------------------------------------------------------- streams: their begin
 
@@ -369,6 +411,8 @@ class Connection(EngineHandler):
         if stream in self._arrived:
             self._arrived.remove(stream)
             return True
+        if stream.has_content and stream.gathered is not None and not stream.gathered.started:
+            return True
         return self._server.cancel_request(self._handover, stream)
 
     # ------------------------------------------------------ in place of the application
@@ -390,8 +434,7 @@ class Connection(EngineHandler):
 
         What that one still hands over is dropped, as it is for any stream that is not in the table.
         """
-        self._held.release(stream.budgeted)
-        stream.budgeted = 0
+        self._forget_content(stream)
         stand_in = Stream(
             stream.stream_id,
             stream.request,
@@ -421,14 +464,12 @@ class Connection(EngineHandler):
     def refuse_rest(self, stream: Stream) -> None:
         """The response is whole and nobody reads the rest of the request (section 8.1).
 
-        What still comes is discarded. RST_STREAM follows a little later, unless the peer has
-        ended the request by then: curl 7.88 throws the response away if both arrive together.
+        What still comes is discarded. RST_STREAM follows, unless the peer has ended the request
+        by then.
         """
+        unread = stream.budgeted
         self.close(stream, "")
-        stream_id = stream.stream_id
-        self._wire.call_later(
-            REFUSAL_DELAY, lambda: self.engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-        )
+        self._leftovers.add(stream.stream_id, unread)
 
     def holds_up(self, stream: Stream) -> Stream | None:
         """Return the stream that keeps ``stream`` waiting for the room of their connection.
@@ -477,15 +518,22 @@ class Connection(EngineHandler):
     def close(self, stream: Stream, outcome: str) -> None:
         """Take a stream out of the table; ``outcome`` says why, if it did not end as it should."""
         del self.streams[stream.stream_id]
-        if stream.budgeted:
-            self._held.release(stream.budgeted)
-            stream.budgeted = 0
+        if stream.has_content:
+            self._forget_content(stream)
         if self._sections:
             self.forget_section(stream)
         if not self.streams:
             self._wire.streams_changed(0)
         if self._access_wanted is not None and self._access_wanted():
             self.client_log.access(stream, outcome)
+
+    def _forget_content(self, stream: Stream) -> None:
+        """Count the content of a stream no more, and keep none that no application has seen."""
+        if stream.has_content and stream.gathered is not None and not stream.has_begun:
+            self.gathering.forget(stream)
+        elif stream.budgeted:
+            self._held.release(stream.budgeted)
+            stream.budgeted = 0
 
     def forget_section(self, stream: Stream) -> None:
         """Count a large field section no more."""
@@ -517,6 +565,7 @@ class Connection(EngineHandler):
         """The transport is gone and every stream has ended: hold nothing of the budgets."""
         self._held.end()
         self._queued.end()
+        self._leftovers.forget()
 
 
 def _short_answer(status: int, reason: str, method: str) -> tuple[Head, bytes]:

@@ -270,7 +270,7 @@ class Deadlines:
                 return
             waited += now - since
         # Whoever is answered already may be in a conversation, and have nothing to say just now.
-        if not rate or (stream.status and stream.request.content_length is None):
+        if not rate or (stream.status >= 200 and stream.request.content_length is None):
             return
         pace = self._reads.get(stream.stream_id) or _ReadPace(stream.started_at, 0.0, 0)
         came, waited_since = stream.octets_received - pace.octets, waited - pace.waited

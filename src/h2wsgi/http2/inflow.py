@@ -1,10 +1,10 @@
 """Content on its way in, as the process counts it, and the connection's credit for it.
 
 The connection's credit returns when octets come (invariant 4), unless the process is full: then
-requests that no application has seen are refused, as far as they hold something, and the credit
-is withheld until there is room (invariant 3). It returns in steps of half the window: few frames,
-and the peer always has the other half to go on with. RFC 9113 sections 5.2 and 8.7. Loop thread
-only.
+requests that no application has seen are refused, as far as they hold something that cannot be
+spilled to files, and the credit is withheld until there is room (invariant 3). It returns in steps
+of half the window: few frames, and the peer always has the other half to go on with. RFC 9113
+sections 5.2 and 8.7. Loop thread only.
 """
 
 from __future__ import annotations
@@ -24,6 +24,13 @@ TURNS = 3
 """Turns of the loop after which readers are woken, however much goes on coming for others."""
 
 
+class Spiller(Protocol):
+    """What makes room without refusing anybody."""
+
+    def spill(self, stream: Stream) -> bool:
+        """Have what the stream holds in memory written; False if it holds nothing of that kind."""
+
+
 class Streams(Protocol):
     """What the inflow needs of its connection."""
 
@@ -32,6 +39,10 @@ class Streams(Protocol):
 
     def cancel(self, stream: Stream) -> bool:
         """Forget a request whose application has not started; False if it has."""
+
+    @property
+    def gathering(self) -> Spiller:
+        """What can write content that nobody has seen to files."""
 
     def give_up(self, stream: Stream, outcome: str) -> None:
         """Give up a stream whose response is not whole, and which the engine has closed."""
@@ -135,6 +146,8 @@ class Inflow:
 
     def _refuse_if_unstarted(self, stream: Stream) -> None:
         if not (stream.budgeted or stream.stream_id in self._sections):
+            return
+        if self._connection.gathering.spill(stream):
             return
         if self._connection.cancel(stream):
             self._engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)

@@ -18,6 +18,7 @@ from ..seam.budget import Budget
 from ..seam.handover import Handover
 from ..seam.mailbox import Mailbox
 from ..seam.request import ConnectionFacts
+from ..seam.spool import Spool
 from ..seam.stream import Stream
 
 
@@ -53,6 +54,9 @@ class ServerContext(Protocol):
     output_budget: Budget
     new_stream: Callable[..., Stream]
     """What makes a Stream."""
+    spool: Spool
+    unsized_content: str
+    """What becomes of content without a length, ``"buffer"`` or ``"stream"``."""
     mailbox: Mailbox
     read_buffer: memoryview
     """What every transport reads into; it is copied before another one does."""

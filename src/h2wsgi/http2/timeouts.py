@@ -12,6 +12,7 @@ from h2.errors import ErrorCodes
 from ..errors import ReadTimeout, RequestTimeout
 from ..seam.stream import Stream
 from .closing import Closable, Closing
+from .gathering import SLOW
 from .interfaces import ServerContext
 
 ALIVE_PING = b"alive?  "
@@ -75,6 +76,12 @@ class Timeouts:
 
     def read_timed_out(self, stream: Stream, option: str) -> None:
         """See DeadlineHandler. The response can still be sent."""
+        if stream.has_content and stream.gathered is not None:
+            what = f"sent nothing, or too little, of content that had to be whole first ({SLOW}),"
+            self._hit_by(stream, option, what)
+            self._protocol.connection.gathering.timed_out(stream)
+            self._protocol.transmit()
+            return
         self._hit_by(stream, option, "sent nothing, or too little, for too long")
         stream.fail_input(ReadTimeout("the client sent nothing, or too little"))
 

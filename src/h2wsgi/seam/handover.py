@@ -66,11 +66,14 @@ class Kind(IntEnum):
     """No output: the application call is over, and it left content unread or its request open."""
     BROKEN = 7
     """No output: an exception struck in the middle of a hand-over of this stream."""
+    WRITTEN = 8
+    """No output: a part of the request's content is in its file, or cannot be."""
 
 
 # Names of their own: by way of the class each look takes four times as long (CPython 3.11).
 MORE, END, ABORT, TRAILERS = Kind.MORE, Kind.END, Kind.ABORT, Kind.TRAILERS
 COMMAND, CREDIT, FINISHED, BROKEN = Kind.COMMAND, Kind.CREDIT, Kind.FINISHED, Kind.BROKEN
+WRITTEN = Kind.WRITTEN
 
 
 class Limits(NamedTuple):

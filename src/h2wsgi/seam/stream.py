@@ -61,6 +61,7 @@ from .handover import (
     FINISHED,
     MORE,
     TRAILERS,
+    WRITTEN,
     Handover,
     Head,
     Kind,
@@ -69,6 +70,7 @@ from .handover import (
 )
 from .request import ConnectionFacts, RequestFields
 from .response_fields import informational_fields
+from .spool import Gathered
 
 CONTINUE = Head(100)
 NO_CHUNKS: deque[bytes] = deque(maxlen=0)
@@ -131,11 +133,11 @@ class Stream(StreamControl):
     __slots__ = (
         "_buffered", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
         "_input_ended", "_input_failure", "_thread", "_waits", "_wanted", "_whole",
-        "application_done", "budgeted", "connection", "handed_over", "has_content", "head_left",
-        "limits", "octets_received", "octets_sent", "output_ended", "progress_at", "queued",
-        "reading_since", "received_at", "request", "request_ended", "response_ended", "started_at",
-        "status", "stream_id", "trailers", "unsent", "waited", "waited_for_content",
-        "waiting_since",
+        "application_done", "budgeted", "connection", "gathered", "handed_over", "has_content",
+        "head_left", "limits", "octets_received", "octets_sent", "output_ended", "progress_at",
+        "queued", "reading_since", "received_at", "request", "request_ended", "response_ended",
+        "started_at", "status", "stream_id", "trailers", "unsent", "waited",
+        "waited_for_content", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -159,9 +161,11 @@ class Stream(StreamControl):
         """By the monotonic clock."""
         # set before the application starts
         self._client_wait: ClientWait | None = None
-        if not request_ended:  # what only content needs: four fields less for most requests
+        if not request_ended:  # what only content needs: five fields less for most requests
             self._whole: bytes | None = None
             """All the content there will be, if it came that early."""
+            self.gathered: Gathered | None = None
+            """The content, if it had to be whole before the application starts."""
             self._wanted = 1
             """Octets for which a reader is worth being woken."""
             self.received_at = 0.0
@@ -251,6 +255,12 @@ class Stream(StreamControl):
         self._whole = data
         self.octets_received = len(data)
         self.request_ended = self._input_ended = True
+
+    @loop_thread
+    def withdraw_whole(self) -> bytes:
+        """Take that content back, of a stream that no thread knows of any more."""
+        whole, self._whole = self._whole, None
+        return whole or b""
 
     @loop_thread
     def wake_reader(self) -> None:
@@ -379,6 +389,14 @@ class Stream(StreamControl):
                     wait.release()
             waits.clear()  # last: who is forgotten before it is woken waits for ever
 
+    def content_written(self) -> None:
+        """Part of the content is in its file, or cannot be: let the loop know.
+
+        Called on the thread that writes files.
+        """
+        self._handover.outbox.append((self, WRITTEN, None, b"", 0, None))
+        self._handover.wake()
+
     def _is_readable_locked(self) -> bool:
         return (
             self._buffered >= self._wanted
@@ -494,6 +512,8 @@ class Stream(StreamControl):
         that is cut off here must not look whole.
         """
         handover = self._handover
+        if self.has_content and (gathered := self.gathered) is not None and gathered.file:
+            gathered.file.release()
         if self._failure is BROKEN_HERE:  # the property's call would be one for each request
             self._hand_over_break()
         elif self.has_content and not (

@@ -28,6 +28,7 @@ from ..seam.guards import loop_thread, set_role
 from ..seam.handover import Handover
 from ..seam.mailbox import Mailbox
 from ..seam.request import ConnectionFacts
+from ..seam.spool import Spool
 from ..seam.stream import Stream
 from ..tls.context import resolve
 from ..wsgi.runner import Runner, WSGIApplication
@@ -37,6 +38,7 @@ from .accept import Acceptor
 from .banner import Endpoint
 from .listeners import Listener, open_listeners
 from .toolbox import Toolbox
+from .unsized import unsized_content_of
 
 if TYPE_CHECKING:
     from ..tools.recording.recorder import Recorder
@@ -79,6 +81,9 @@ class Server:
         self.ca_file: str | None = None
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
+        self.unsized_content = unsized_content_of(app) or self.config.unsized_content
+        """See ServerContext."""
+        self.spool = Spool(self.config.max_unsized_total)
         self._toolbox = Toolbox(self.config, self.log)
         self._runner = Runner(
             self._toolbox.in_front_of(app),
@@ -193,6 +198,9 @@ class Server:
             protocol.abort()
         await self._wait_all_closed(ABORT_AFTER)
         while self._pool.busy and time.monotonic() < deadline:
+            await asyncio.sleep(POLL)
+        deadline = time.monotonic() + CLOSE_GRACE
+        while self.spool.files and not self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
         self.mailbox.close()

@@ -27,7 +27,6 @@ def connection_template(
     multithread: bool,
     errors: object,
     file_wrapper: object,
-    empty_input: object,
 ) -> dict[str, Any]:
     """Return the entries that are equal for every request of a connection."""
     template: dict[str, Any] = {
@@ -40,14 +39,14 @@ def connection_template(
         "REMOTE_PORT": facts.remote_port,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": facts.scheme,
-        "wsgi.input": empty_input,
+        "wsgi.input": None,
         "wsgi.errors": errors,
         "wsgi.multithread": multithread,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.file_wrapper": file_wrapper,
         "wsgi.input_terminated": True,
-        # Each request has its own, but for trailers, which come with content alone.
+        # Each request has its own, as of wsgi.input; of trailers one that has content.
         "wsgi.early_hints": None,
         "wsgi.ext.http.send_trailers": None,
         "h2wsgi.stream": None,

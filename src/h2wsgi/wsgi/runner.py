@@ -12,7 +12,6 @@ import functools
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from io import BytesIO
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -91,17 +90,9 @@ class Runner:
             else:
                 template = stream.connection.environ_template or self._make_template(stream)
                 environ = build_environ(request, template)
-            if stream.has_content:
-                if content is None:
-                    content = stream.take_whole()
-                    environ["h2wsgi.trailers"] = stream.request_trailers
-                if content is not None:
-                    # Most requests with content: all of it is there, so nothing has to wait.
-                    environ["wsgi.input"] = BytesIO(content)
-                else:
-                    expected = request.expects_continue
-                    on_first_read = stream.send_continue if expected else None
-                    environ["wsgi.input"] = Input(stream, on_first_read)
+            environ["wsgi.input"] = (
+                _content(stream, environ, content) if stream.has_content else EmptyInput()
+            )
             # In place of what the template has there: new keys would make the dict grow.
             environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
             environ["wsgi.ext.http.send_trailers"] = response
@@ -133,7 +124,6 @@ class Runner:
             multithread=self._multithread,
             errors=self._errors,
             file_wrapper=FileWrapper,
-            empty_input=EmptyInput(),
         )
         if self._record is not None:
             number = stream.connection.number
@@ -206,6 +196,24 @@ class Runner:
                     continue
                 self._noted.add(note)
             self._log.events.warning("%s: %s", stream.name, note)
+
+
+def _content(stream: Stream, environ: dict[str, Any], content: bytes | None) -> Input:
+    """Return a request's content, and say in environ what else is known of it.
+
+    ``content`` is all of it, if that came before the application began.
+    """
+    if (gathered := stream.gathered) is not None:
+        environ["CONTENT_LENGTH"] = str(gathered.octets)
+        environ["h2wsgi.trailers"] = stream.request_trailers
+        if gathered.file is not None:
+            return Input(b"", gathered.file)
+    elif content is None:
+        content = stream.take_whole()
+        environ["h2wsgi.trailers"] = stream.request_trailers
+    if content is not None:
+        return Input(content)  # as of most requests: nothing has to wait
+    return Input(b"", stream, stream.send_continue if stream.request.expects_continue else None)
 
 
 def _wake(thread: ClientWait) -> None:

@@ -128,6 +128,13 @@ class FrameReceiver(abc.ABC, Generic[S]):
 
     def _receive_trailers(self, stream_id: int, fields: FieldList, ended: bool) -> None:
         stream = self._streams.open.get(stream_id)
+        if (
+            stream is not None
+            and stream.content_left
+            and ended
+            and self._handler.content_is_short(stream_id)
+        ):
+            stream.content_left = 0
         if stream is None:
             self._streams.require_reset_by_us(stream_id)
             self._handler.fields_discarded()

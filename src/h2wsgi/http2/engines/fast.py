@@ -329,7 +329,7 @@ class FastEngine(FrameReceiver[_Stream]):
             return
         if (left := stream.content_left) is not None:
             stream.content_left = left = left - len(data)
-            if left < 0 or (end_stream and left):
+            if left < 0 or (end_stream and left and not self._handler.content_is_short(stream_id)):
                 self._discard_data(stream_id, flow_octets, "content-length does not fit")
                 return
         # A smaller initial window makes it negative, and what has no content needs none.

@@ -41,6 +41,12 @@ class EngineHandler(Protocol):
         ``flow_octets`` counts padding too: what both windows shrank by.
         """
 
+    def content_is_short(self, stream_id: int) -> bool:
+        """END_STREAM comes before all the content that was announced: False if that is an error.
+
+        Else the end follows, as of content that is whole.
+        """
+
     def data_discarded(self, flow_octets: int) -> None:
         """DATA that belongs to no open stream: only the connection's window shrank.
 

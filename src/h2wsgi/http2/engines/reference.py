@@ -236,7 +236,8 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             return
         if stream.content_left is not None:
             stream.content_left -= len(data)
-            if stream.content_left < 0 or (end_stream and stream.content_left):
+            left = stream.content_left
+            if left < 0 or (end_stream and left and not self._handler.content_is_short(stream_id)):
                 self._discard_data(stream_id, flow_octets, "content-length does not fit")
                 return
         events = self._receive_content(stream_id, data, flow_octets, end_stream)

@@ -17,6 +17,9 @@ MODULES = (plain, wire, streams, raw, illegal)
 class H2Bin:
     """The WSGI application."""
 
+    h2wsgi_unsized_content = "stream"
+    """Its clients see what happens while they send."""
+
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:

@@ -1,0 +1,100 @@
+"""What still comes of requests that were answered before their content had come.
+
+The response is whole and nobody reads the rest, which RST_STREAM(NO_ERROR) may cut off (RFC 9113
+section 8.1). But many clients send all they have before they look at an answer: httpx waits for
+ever for a window that nobody opens, and curl 7.88 throws the response away if a reset comes with
+it. So some of the rest is taken and dropped first, and what the client ends by itself is not reset.
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from h2.errors import ErrorCodes
+
+from ..config.config import Config
+from .engines.interface import Engine
+
+RESET_DELAY = 0.25
+"""Seconds between a complete response, or the last octet that was taken, and the reset; and between
+looks at whether the time of one has come."""
+
+
+class _Rest:
+    """What comes of one request: octets that are still taken, those to credit, until when."""
+
+    __slots__ = ("left", "uncredited", "until")
+
+    def __init__(self, left: int, uncredited: int, until: float) -> None:
+        self.left = left
+        self.uncredited = uncredited
+        self.until = until
+
+
+class Leftovers:
+    """The rests of one connection's requests; ``call_later`` is its wire's."""
+
+    __slots__ = ("_call_later", "_engine", "_looking", "_max_octets", "_rests", "_seconds")
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Config,
+        call_later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        # immutable
+        self._engine = engine
+        self._call_later = call_later
+        self._max_octets = config.max_discarded
+        seconds = config.discard_timeout if config.max_discarded else 0
+        self._seconds = max(seconds, RESET_DELAY)
+        # loop thread only
+        self._rests: dict[int, _Rest] = {}
+        self._looking = False
+        """Whether a look is on its way."""
+
+    def forget(self) -> None:
+        """The connection has ended: nothing comes any more."""
+        self._rests.clear()
+
+    def add(self, stream_id: int, uncredited: int) -> None:
+        """Take no more of a request than may be; ``uncredited`` octets of it nobody will read."""
+        rest = _Rest(self._max_octets, 0, time.monotonic() + self._seconds)
+        self._rests[stream_id] = rest
+        if rest.left and uncredited:
+            self._engine.credit(stream_id, uncredited)
+        if not self._looking:
+            self._looking = True
+            self._call_later(RESET_DELAY, self._look)
+
+    def received(self, stream_id: int, octets: int, ended: bool, step: int) -> bool:
+        """More came, or the end: the window is opened by ``step`` octets at a time.
+
+        False if it is of no request whose rest is taken.
+        """
+        rest = self._rests.get(stream_id)
+        if rest is None:
+            return False
+        if ended:
+            del self._rests[stream_id]
+        elif rest.left > 0:
+            rest.left -= octets
+            rest.uncredited += octets
+            if rest.left <= 0:
+                rest.until = min(rest.until, time.monotonic() + RESET_DELAY)
+            elif rest.uncredited >= step:
+                self._engine.credit(stream_id, rest.uncredited)
+                rest.uncredited = 0
+        return True
+
+    def _look(self) -> None:
+        """Reset those that have had their time, and go on looking while there are others."""
+        now = time.monotonic()
+        for stream_id in [i for i, rest in self._rests.items() if rest.until <= now]:
+            del self._rests[stream_id]
+            self._engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+        self._looking = bool(self._rests)
+        if self._looking:
+            self._call_later(RESET_DELAY, self._look)
