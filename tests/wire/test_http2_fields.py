@@ -182,6 +182,16 @@ def test_a_malformed_request_for_a_head_is_answered_without_content(peer: Peer) 
     assert peer.wait_reset(1) == Code.PROTOCOL_ERROR
 
 
+@pytest.mark.parametrize(("methods", "content"), [("GET HEAD", 0), ("HEAD GET", 1)])
+def test_of_two_methods_the_last_says_whether_the_answer_has_content(
+    peer: Peer, methods: str, content: int
+) -> None:
+    peer.headers(1, [*((":method", m) for m in methods.split()), *REQUEST[1:]], end_stream=True)
+    response = peer.response(1)
+    assert (response.status, response.ended) == (400, True)
+    assert min(response.received, 1) == content
+
+
 def test_an_upload_that_is_malformed_is_answered_reset_and_ignored(app: App, peer: Peer) -> None:
     stream_id = peer.request("POST", fields=[("te", "gzip")], end_stream=False)
     peer.data(stream_id, bytes(10_000))

@@ -119,7 +119,7 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
 
 def unserved_request(fields: FieldList) -> RequestFields:
     """Return what stands for a request that no application is to see: what logs say of it."""
-    known = dict(reversed(fields))
+    known = dict(fields)
     method = known.get(b":method", b"")[:LONGEST_SHOWN].decode("latin-1")
     # CONNECT has a target, but no path.
     path = known.get(b":path", known.get(b":authority", b""))[:LARGE_SECTION]
