@@ -1,4 +1,4 @@
-"""Error codes and settings by the names RFC 9113 gives them (sections 7 and 6.5.2). Pure.
+"""The numbers of RFC 9113: error codes, settings, and types and flags of frames. Pure.
 
 What an application, a rule or a URL writes, a name or a number, becomes the number here; what is
 neither is refused with the nearest name.
@@ -42,6 +42,40 @@ class Setting(IntEnum):
     ENABLE_CONNECT_PROTOCOL = 0x8
     NO_RFC7540_PRIORITIES = 0x9
 
+
+class FrameType(IntEnum):
+    """What a frame is (RFC 9113 section 6, RFC 7838, RFC 8336, RFC 9218)."""
+
+    DATA = 0x0
+    HEADERS = 0x1
+    PRIORITY = 0x2
+    RST_STREAM = 0x3
+    SETTINGS = 0x4
+    PUSH_PROMISE = 0x5
+    PING = 0x6
+    GOAWAY = 0x7
+    WINDOW_UPDATE = 0x8
+    CONTINUATION = 0x9
+    ALTSVC = 0xA
+    ORIGIN = 0xC
+    PRIORITY_UPDATE = 0x10
+
+
+# Plain numbers, for where each frame is looked at: by way of the class a look takes four times as
+# long (CPython 3.11).
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = map(int, list(FrameType)[:5])
+PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = map(int, list(FrameType)[5:10])
+
+FLAG_ACK = FLAG_END_STREAM = 0x1
+FLAG_END_HEADERS = 0x4
+FLAG_PADDED = 0x8
+FLAG_PRIORITY = 0x20
+
+FRAME_LIMIT = 16_384
+"""Octets of a frame's payload that everybody has to take, and that this server takes (section 4.2).
+
+Its SETTINGS_MAX_FRAME_SIZE, which it leaves at its default.
+"""
 
 C = TypeVar("C", bound=IntEnum)
 

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from conversations.frames import BLOCKS, LEGAL
 from conversations.recordings import load
+from h2wsgi.codes import (
+    HEADERS,
+)
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.field_blocks import KNOWN_BLOCKS, BlockDecoder
@@ -22,9 +25,6 @@ from h2wsgi.http2.engines.hpack import encode
 from h2wsgi.http2.fields import FieldList
 from h2wsgi.http2.frame_gate import FrameGate
 from h2wsgi.http2.frame_meter import FrameMeter
-from h2wsgi.http2.frame_types import (
-    HEADERS,
-)
 from support.engine_script import HEADS, INFORMATIONAL
 
 MAX_OCTETS = 100_000

@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from conversations.recordings import load
 from conversations.strategies import made_up
 from engines.test_edges import EDGES
+from h2wsgi.codes import (
+    FLAG_ACK,
+    PING,
+)
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.field_blocks import BlockDecoder
 from h2wsgi.http2.engines.interface import EngineHandler
 from h2wsgi.http2.engines.reference import ReferenceEngine
 from h2wsgi.http2.fields import FieldList
-from h2wsgi.http2.frame_types import (
-    FLAG_ACK,
-    PING,
-)
 from h2wsgi.seam.handover import Head
 from support.engine_script import Conversation, Script, compare
 from support.engines import Differs, MakeEngine

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from h2wsgi.http2.frame_types import DATA, HEADERS
+from h2wsgi.codes import DATA, HEADERS
 from h2wsgi.http2.protocol import H2Protocol
 from h2wsgi.seam.handover import Handover
 from h2wsgi.seam.stream import Stream

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from h2wsgi.codes import (
+    FLAG_ACK,
+    FRAME_LIMIT,
+    SETTINGS,
+)
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from h2wsgi.http2.engines.interface import Engine, EngineHandler
 from h2wsgi.http2.frame_gate import FrameGate, NotHTTP2, ReceivedFrame
 from h2wsgi.http2.frame_meter import FrameMeter
-from h2wsgi.http2.frame_types import (
-    FLAG_ACK,
-    MAX_FRAME_SIZE,
-    SETTINGS,
-)
 from h2wsgi.seam.request import RequestFields
 from support.engine_output import ClientView
 
@@ -283,7 +283,7 @@ class Pair:
             return 0
         windows = [side.engine.send_window(stream_id) for side in self._sides]
         self._same(f"the window of stream {stream_id}", *windows)
-        return min(windows[0], MAX_FRAME_SIZE)
+        return min(windows[0], FRAME_LIMIT)
 
     def events(self) -> list[Event]:
         """Take what the handlers were told."""

@@ -14,7 +14,7 @@ import pytest
 import h2wsgi
 from conversations.frames import END_HEADERS, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame
 from conversations.frames import setting as entry
-from h2wsgi.http2.frame_types import PUSH_PROMISE
+from h2wsgi.codes import PUSH_PROMISE
 from h2wsgi.tools.recording import recorder as limits
 from h2wsgi.tools.recording.recorder import Recorder
 from h2wsgi.tools.tap.field_blocks import Representation

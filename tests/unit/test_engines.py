@@ -7,12 +7,12 @@ from hpack.table import HeaderTable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from h2wsgi.codes import FLAG_END_HEADERS, FLAG_END_STREAM, HEADERS
 from h2wsgi.config.config import Config
 from h2wsgi.http2.engines import make_engine
 from h2wsgi.http2.engines.fast import _most_octets
 from h2wsgi.http2.engines.hpack import encode
 from h2wsgi.http2.fields import section_size
-from h2wsgi.http2.frame_types import FLAG_END_HEADERS, FLAG_END_STREAM, HEADERS
 from h2wsgi.seam.handover import Head
 from support.engines import Recorder
 

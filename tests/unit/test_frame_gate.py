@@ -11,19 +11,19 @@ from h2.errors import ErrorCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2wsgi.config.config import Config
-from h2wsgi.errors import ConnectionFailed
-from h2wsgi.http2 import frame_types
-from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
-from h2wsgi.http2.frame_meter import FrameMeter
-from h2wsgi.http2.frame_types import (
+from h2wsgi import codes
+from h2wsgi.codes import (
     DATA,
     FLAG_END_HEADERS,
     FLAG_END_STREAM,
+    FRAME_LIMIT,
     HEADERS,
-    MAX_FRAME_SIZE,
     SETTINGS,
 )
+from h2wsgi.config.config import Config
+from h2wsgi.errors import ConnectionFailed
+from h2wsgi.http2.frame_gate import PREFACE, FrameGate, NotHTTP2, ReceivedFrame
+from h2wsgi.http2.frame_meter import FrameMeter
 
 patient = settings(deadline=None)
 """A busy machine may be slow with any one example."""
@@ -35,7 +35,7 @@ def encoded(type: int, flags: int, stream_id: int, payload: bytes = b"") -> byte
     )
 
 
-OPENING = PREFACE + encoded(frame_types.SETTINGS, 0, 0)
+OPENING = PREFACE + encoded(codes.SETTINGS, 0, 0)
 stream_ids = st.integers(0, 2**31 - 1)
 payloads = st.binary(max_size=60)
 plain_types = st.sampled_from([0, 0, 2, 5, 10, 0xEE])
@@ -51,13 +51,13 @@ def field_blocks(draw: st.DrawFn) -> tuple[bytes, ReceivedFrame]:
     if draw(st.booleans()):
         dependency = draw(st.just(0) | st.just(stream_id) | stream_ids)
         priority = struct.pack("!LB", dependency | draw(st.booleans()) << 31, 15)
-        flags, first = flags | frame_types.FLAG_PRIORITY, priority + first
+        flags, first = flags | codes.FLAG_PRIORITY, priority + first
         if stream_id == dependency != 0:
-            kept |= frame_types.FLAG_PRIORITY
+            kept |= codes.FLAG_PRIORITY
     if padding is not None:
-        flags |= frame_types.FLAG_PADDED
+        flags |= codes.FLAG_PADDED
         first = bytes([padding]) + first + bytes(padding)
-    last = frame_types.FLAG_END_HEADERS
+    last = codes.FLAG_END_HEADERS
     octets = encoded(1, flags | (last if len(parts) == 1 else 0), stream_id, first)
     for number, part in enumerate(parts[1:], 2):
         octets += encoded(9, last if number == len(parts) else 0, stream_id, part)
@@ -83,13 +83,13 @@ class FrameList:
         self._frames.append(frame)
 
     def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        flags = frame_types.FLAG_END_HEADERS | (end_stream and frame_types.FLAG_END_STREAM)
-        self._frames.append((frame_types.HEADERS, flags, stream_id, block))
+        flags = codes.FLAG_END_HEADERS | (end_stream and codes.FLAG_END_STREAM)
+        self._frames.append((codes.HEADERS, flags, stream_id, block))
 
     def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
         assert flow_octets == len(data), "padding was stripped by the gate"
-        flags = end_stream and frame_types.FLAG_END_STREAM
-        self._frames.append((frame_types.DATA, flags, stream_id, data))
+        flags = end_stream and codes.FLAG_END_STREAM
+        self._frames.append((codes.DATA, flags, stream_id, data))
 
 
 def received(
@@ -268,7 +268,7 @@ SHAPES = [
 
 @pytest.mark.parametrize(("type_", "flags"), SHAPES)
 def test_a_frame_that_is_there_whole_may_not_be_too_long(type_: int, flags: int) -> None:
-    most = MAX_FRAME_SIZE
+    most = FRAME_LIMIT
     assert deliver(4 * most, frame(type_, flags, most)) == [most]
     with pytest.raises(ConnectionFailed) as failed:
         deliver(4 * most, frame(type_, flags, most + 1))

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from h2wsgi.http2.frame_types import MAX_FRAME_SIZE
+from h2wsgi.codes import FRAME_LIMIT
 from h2wsgi.http2.outflow import SMALL_PIECE, Outflow, joined
 from h2wsgi.seam.handover import ABORT, END, MORE, TRAILERS, Head, Kind, Output
 
@@ -36,8 +36,8 @@ def test_a_piece_is_joined_to_the_next_if_it_is_small(first: int, found: int) ->
 
 
 def test_pieces_are_joined_up_to_a_frame() -> None:
-    rest = MAX_FRAME_SIZE - 100
-    assert sizes(piece(100), piece(rest)) == [MAX_FRAME_SIZE]
+    rest = FRAME_LIMIT - 100
+    assert sizes(piece(100), piece(rest)) == [FRAME_LIMIT]
     assert sizes(piece(100), piece(rest + 1)) == [100, rest + 1]
     assert sizes(*[piece(4_000)] * 6) == [16_000, 8_000]
 

@@ -7,13 +7,10 @@ from struct import pack
 import pytest
 from h2.errors import ErrorCodes
 
+from h2wsgi.codes import Setting
 from h2wsgi.errors import ConnectionFailed
 from h2wsgi.http2.engines.settings import (
-    ENABLE_CONNECT_PROTOCOL,
-    ENABLE_PUSH,
-    INITIAL_WINDOW_SIZE,
     MAX_ENTRIES,
-    MAX_FRAME_SIZE,
     known_entries,
 )
 
@@ -23,13 +20,13 @@ PROTOCOL_ERROR, FLOW_CONTROL_ERROR = ErrorCodes.PROTOCOL_ERROR, ErrorCodes.FLOW_
 @pytest.mark.parametrize(
     ("code", "value"),
     [
-        (INITIAL_WINDOW_SIZE, 0),
-        (INITIAL_WINDOW_SIZE, 2**31 - 1),
-        (MAX_FRAME_SIZE, 2**14),
-        (MAX_FRAME_SIZE, 2**24 - 1),
-        (ENABLE_PUSH, 0),
-        (ENABLE_PUSH, 1),
-        (ENABLE_CONNECT_PROTOCOL, 1),
+        (Setting.INITIAL_WINDOW_SIZE, 0),
+        (Setting.INITIAL_WINDOW_SIZE, 2**31 - 1),
+        (Setting.MAX_FRAME_SIZE, 2**14),
+        (Setting.MAX_FRAME_SIZE, 2**24 - 1),
+        (Setting.ENABLE_PUSH, 0),
+        (Setting.ENABLE_PUSH, 1),
+        (Setting.ENABLE_CONNECT_PROTOCOL, 1),
     ],
 )
 def test_a_value_at_the_edge_is_taken(code: int, value: int) -> None:
@@ -39,11 +36,11 @@ def test_a_value_at_the_edge_is_taken(code: int, value: int) -> None:
 @pytest.mark.parametrize(
     ("code", "value", "error"),
     [
-        (INITIAL_WINDOW_SIZE, 2**31, FLOW_CONTROL_ERROR),
-        (MAX_FRAME_SIZE, 2**14 - 1, PROTOCOL_ERROR),
-        (MAX_FRAME_SIZE, 2**24, PROTOCOL_ERROR),
-        (ENABLE_PUSH, 2, PROTOCOL_ERROR),
-        (ENABLE_CONNECT_PROTOCOL, 2, PROTOCOL_ERROR),
+        (Setting.INITIAL_WINDOW_SIZE, 2**31, FLOW_CONTROL_ERROR),
+        (Setting.MAX_FRAME_SIZE, 2**14 - 1, PROTOCOL_ERROR),
+        (Setting.MAX_FRAME_SIZE, 2**24, PROTOCOL_ERROR),
+        (Setting.ENABLE_PUSH, 2, PROTOCOL_ERROR),
+        (Setting.ENABLE_CONNECT_PROTOCOL, 2, PROTOCOL_ERROR),
     ],
 )
 def test_a_value_beyond_the_edge_is_refused(code: int, value: int, error: int) -> None:
@@ -53,7 +50,7 @@ def test_a_value_beyond_the_edge_is_refused(code: int, value: int, error: int) -
 
 
 def test_a_frame_has_as_many_settings_as_it_may_and_no_more() -> None:
-    entry = pack("!HL", INITIAL_WINDOW_SIZE, 1)
+    entry = pack("!HL", Setting.INITIAL_WINDOW_SIZE, 1)
     assert len(known_entries(entry * MAX_ENTRIES)) == MAX_ENTRIES
     with pytest.raises(ConnectionFailed) as failed:
         known_entries(entry * (MAX_ENTRIES + 1))

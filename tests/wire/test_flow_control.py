@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.http2.frame_types import MAX_FRAME_SIZE
+from h2wsgi.codes import FRAME_LIMIT
 from h2wsgi.http2.outflow import LARGEST_BATCH
 from h2wsgi.seam.stream import Stream
 from support.peer import Code, Peer, Setting, StreamReset, Type, one_write
@@ -226,7 +226,7 @@ def test_a_client_that_reads_no_octet_blocks_the_application(
     (protocol,) = server.server._protocols
     eventually(lambda: protocol.write_paused, "the transport to be full")
     held = protocol.transport.get_write_buffer_size()
-    assert held <= LARGEST_BATCH + MAX_FRAME_SIZE
+    assert held <= LARGEST_BATCH + FRAME_LIMIT
     assert protocol.connection._handover.unsent < server.server.config.stream_buffer + 65_536
     before = sum(produced)
     peer.wait_data(stream_id, before + 1_000_000)

@@ -19,9 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from h2.errors import ErrorCodes
-
-from ..codes import code_name
+from ..codes import ErrorCode, code_name
 from ..seam.request import ConnectionFacts
 from . import refusal
 from .connection import Connection
@@ -169,7 +167,7 @@ class Closing:
         # on their way are still served; the PING shows when they must have arrived. It goes first,
         # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
         self._protocol.connection.engine.ping(DRAIN_PING)
-        self._protocol.connection.engine.go_away(LAST_STREAM_ID, ErrorCodes.NO_ERROR)
+        self._protocol.connection.engine.go_away(LAST_STREAM_ID, ErrorCode.NO_ERROR)
         self.set_timer(DRAIN_WAIT, self._send_final_goaway)
 
     def retire(self) -> None:
@@ -205,7 +203,7 @@ class Closing:
             return
         self.final_goaway_sent = True
         engine = self._protocol.connection.engine
-        engine.go_away(engine.last_stream_id, ErrorCodes.NO_ERROR)
+        engine.go_away(engine.last_stream_id, ErrorCode.NO_ERROR)
         self._protocol.transmit()
 
     def goes_away(self) -> None:
@@ -222,7 +220,7 @@ class Closing:
             self._protocol.abort()
             return
         for stream in list(self._protocol.connection.streams.values()):
-            self._protocol.connection.reset(stream, ErrorCodes.CANCEL, "the server stops")
+            self._protocol.connection.reset(stream, ErrorCode.CANCEL, "the server stops")
         self._protocol.connection.outflow.transmit()
         self.close()
 
@@ -249,7 +247,7 @@ class Closing:
         protocol = self._protocol
         if protocol.started:
             engine = protocol.connection.engine
-            engine.go_away(engine.last_stream_id, ErrorCodes.INTERNAL_ERROR)
+            engine.go_away(engine.last_stream_id, ErrorCode.INTERNAL_ERROR)
             protocol.write(engine.data_to_send())
         self.close()
 
@@ -320,14 +318,14 @@ class Closing:
             self.set_timer(min(next_look, left), look)
         else:
             for stream in list(protocol.connection.streams.values()):
-                protocol.connection.reset(stream, ErrorCodes.CANCEL, "the client sends no more")
+                protocol.connection.reset(stream, ErrorCode.CANCEL, "the client sends no more")
             protocol.transmit()
             self.linger()
 
     def _go_away_behind_the_last(self, open_streams: int) -> None:
         if open_streams == 0:
             engine = self._protocol.connection.engine
-            engine.go_away(engine.last_stream_id, ErrorCodes.NO_ERROR)
+            engine.go_away(engine.last_stream_id, ErrorCode.NO_ERROR)
 
     def refuse(self, octets: bytes, advice: str) -> None:
         """Answer a client that does not speak HTTP/2 here."""

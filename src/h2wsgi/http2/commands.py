@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..codes import Setting
 from ..errors import ClientDisconnected, StreamGivenUp
 from ..seam.control import Ping
 from ..seam.stream import Stream
 from .engines.interface import Engine
-from .engines.settings import INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE
 from .interfaces import Wire
 from .outflow import Outflow
 
@@ -85,14 +85,14 @@ class ConnectionCommands:
 
     def change_settings(self, entries: dict[int, int]) -> None:
         """See Commands."""
-        if (window := entries.get(INITIAL_WINDOW_SIZE)) is not None:
+        if (window := entries.get(Setting.INITIAL_WINDOW_SIZE)) is not None:
             self._target.limit_credit_step(window)
         self._engine.change_settings(entries)
         self._wire.settings_sent()
 
     def settings_acknowledged(self, entries: dict[int, int]) -> None:
         """The client keeps to these settings from here on."""
-        if (size := entries.get(MAX_FRAME_SIZE)) is not None:
+        if (size := entries.get(Setting.MAX_FRAME_SIZE)) is not None:
             self._wire.accept_frames(size)
 
     def stall(self, stream: Stream, seconds: float) -> None:

@@ -12,9 +12,7 @@ import logging
 import math
 import time
 
-from h2.errors import ErrorCodes
-
-from ..codes import code_name
+from ..codes import ErrorCode, code_name
 from ..errors import ClientDisconnected, MalformedRequest, UnacceptableRequest
 from ..seam.control import Command
 from ..seam.guards import loop_thread
@@ -149,7 +147,7 @@ class Connection(EngineHandler):
         """
         if (stream := self.streams.get(stream_id)) is not None:
             self.give_up(stream, "reset by server: PROTOCOL_ERROR, malformed")
-        self.engine.reset_ended(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        self.engine.reset_ended(stream_id, ErrorCode.PROTOCOL_ERROR)
 
     @loop_thread
     def dispatch(self) -> None:
@@ -266,7 +264,7 @@ class Connection(EngineHandler):
         name = code_name(code)
         if not by_peer:
             said = f"stream {stream_id} reset with {name}: {reason}"
-            if code == ErrorCodes.REFUSED_STREAM:
+            if code == ErrorCode.REFUSED_STREAM:
                 self.client_log.limit_hit("max_streams", said)
             else:
                 self.client_log.say_once(f"reset {name}", said)
@@ -276,7 +274,7 @@ class Connection(EngineHandler):
             self.give_up(stream, "" if stream.response_ended else f"reset by {who}: {name}")
         if not by_peer:
             # Before it has our SETTINGS, a client cannot know the limit of streams.
-            if code == ErrorCodes.REFUSED_STREAM and self._settings_acknowledged:
+            if code == ErrorCode.REFUSED_STREAM and self._settings_acknowledged:
                 self.meter.spend("max_refusals")
             self.meter.reset_emitted()
 
@@ -360,7 +358,7 @@ class Connection(EngineHandler):
             unsent = sum(other.unsent for other in self.streams.values())
             self._handover.unsent = unsent + self.outflow.whole_unwritten
         if is_open:
-            self.reset(stream, ErrorCodes.INTERNAL_ERROR, "an exception struck in a hand-over")
+            self.reset(stream, ErrorCode.INTERNAL_ERROR, "an exception struck in a hand-over")
 
     def run(self, command: Command) -> None:
         """See OutflowHandler."""
@@ -459,7 +457,7 @@ class Connection(EngineHandler):
 
     def response_aborted(self, stream: Stream) -> None:
         """See OutflowHandler."""
-        self.reset(stream, ErrorCodes.INTERNAL_ERROR, "the application failed")
+        self.reset(stream, ErrorCode.INTERNAL_ERROR, "the application failed")
 
     def refuse_rest(self, stream: Stream) -> None:
         """The response is whole and nobody reads the rest of the request (section 8.1).
@@ -500,7 +498,7 @@ class Connection(EngineHandler):
         8.1). So that is the code where only the rest of the request is given up.
         """
         if stream.response_ended:
-            code, outcome = ErrorCodes.NO_ERROR, ""
+            code, outcome = ErrorCode.NO_ERROR, ""
         else:
             outcome = f"reset by server: {code_name(code)}, {outcome}"
         self.engine.reset_stream(stream.stream_id, code)
@@ -544,7 +542,7 @@ class Connection(EngineHandler):
         lost = [stream for stream in self.streams.values() if not stream.request_ended]
         self._cancel_all(lost)
         for stream in lost:
-            self.reset(stream, ErrorCodes.CANCEL, reason)
+            self.reset(stream, ErrorCode.CANCEL, reason)
 
     def _cancel_all(self, streams: list[Stream]) -> None:
         # Before the first of them ends: its thread, woken, would take the next of those that wait.

@@ -12,11 +12,7 @@ import time
 from struct import Struct
 from typing import Protocol
 
-from h2.errors import ErrorCodes
-
-from ..errors import ConnectionFailed
-from .frame_meter import FrameMeter
-from .frame_types import (
+from ..codes import (
     CONTINUATION,
     DATA,
     FLAG_ACK,
@@ -24,14 +20,17 @@ from .frame_types import (
     FLAG_END_STREAM,
     FLAG_PADDED,
     FLAG_PRIORITY,
+    FRAME_LIMIT,
     GOAWAY,
     HEADERS,
-    MAX_FRAME_SIZE,
     PING,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    ErrorCode,
 )
+from ..errors import ConnectionFailed
+from .frame_meter import FrameMeter
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_SIZE = 9
@@ -106,7 +105,7 @@ class FrameGate:
 
     def __init__(self, max_block: int, max_continuations: int, meter: FrameMeter) -> None:
         self._max_block = max_block
-        self._plain = min(max_block, MAX_FRAME_SIZE)
+        self._plain = min(max_block, FRAME_LIMIT)
         """Octets up to which no frame is too long, whatever it is."""
         self._max_continuations = max_continuations
         self._meter = meter
@@ -122,7 +121,7 @@ class FrameGate:
         self.preface_received = False
         self.fields_since: float | None = None
         """When a field section began that is not whole, by the monotonic clock."""
-        self.max_frame_size = MAX_FRAME_SIZE
+        self.max_frame_size = FRAME_LIMIT
         """Octets of the largest payload; SETTINGS of ours may allow more than the default."""
 
     def feed(self, data: bytes) -> None:
@@ -224,13 +223,13 @@ class FrameGate:
                 break
             high, low, type_, flags, stream_id = _read_header(data, self._position)
             length = high << 8 | low
-            if type_ > HEADERS or length > MAX_FRAME_SIZE:
+            if type_ > HEADERS or length > FRAME_LIMIT:
                 _check_length(type_, length, self.max_frame_size)
                 if type_ in (HEADERS, CONTINUATION):
                     self._check_block_size(length - LARGEST_PADDING)
             end = start + length
             if len(data) < end:
-                if end - len(data) > MAX_FRAME_SIZE:
+                if end - len(data) > FRAME_LIMIT:
                     self._missing = end - len(data)  # not counting the rest that came since
                 break
             self._position = end
@@ -284,7 +283,7 @@ class FrameGate:
         type_, flags, _, _ = frame
         if type_ != SETTINGS or flags & FLAG_ACK:
             raise ConnectionFailed(
-                ErrorCodes.PROTOCOL_ERROR, "the first frame of the connection is not SETTINGS"
+                ErrorCode.PROTOCOL_ERROR, "the first frame of the connection is not SETTINGS"
             )
         self._settings_received = True
 
@@ -308,10 +307,10 @@ class FrameGate:
         type_, flags, stream_id, payload = frame
         block = self._block
         if block is None:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         if type_ != CONTINUATION or stream_id != block.stream_id:
             raise ConnectionFailed(
-                ErrorCodes.PROTOCOL_ERROR, "a frame interrupts a field block (section 4.3)"
+                ErrorCode.PROTOCOL_ERROR, "a frame interrupts a field block (section 4.3)"
             )
         block.parts.append(payload)
         block.size += len(payload)
@@ -319,7 +318,7 @@ class FrameGate:
         self._check_block_size(block.size)
         if 0 < self._max_continuations < block.frames:
             raise ConnectionFailed(
-                ErrorCodes.ENHANCE_YOUR_CALM,
+                ErrorCode.ENHANCE_YOUR_CALM,
                 f"over {self._max_continuations} CONTINUATION frames for one field section",
                 limit="max_continuations",
             )
@@ -331,7 +330,7 @@ class FrameGate:
     def _check_block_size(self, size: int) -> None:
         if size > self._max_block:
             raise ConnectionFailed(
-                ErrorCodes.ENHANCE_YOUR_CALM,
+                ErrorCode.ENHANCE_YOUR_CALM,
                 f"a field block is over {self._max_block} octets",
                 limit="max_field_section",
             )
@@ -347,13 +346,13 @@ def _brings_something(type_: int, flags: int, payload: bytes) -> bool:
 def _check_length(type_: int, length: int, most: int) -> None:
     if length > most:
         raise ConnectionFailed(
-            ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} octets, over {most}"
+            ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} octets, over {most}"
         )
     exact = _EXACT_SIZES.get(type_)
     wrong = exact is not None and length != exact
     if wrong or (type_ == SETTINGS and length % 6) or (type_ == GOAWAY and length < 8):
         raise ConnectionFailed(
-            ErrorCodes.FRAME_SIZE_ERROR, f"a frame of type {type_} with {length} octets"
+            ErrorCode.FRAME_SIZE_ERROR, f"a frame of type {type_} with {length} octets"
         )
 
 
@@ -366,10 +365,10 @@ def strip_padding(flags: int, payload: bytes) -> bytes:
     if not flags & FLAG_PADDED:
         return payload
     if not payload:
-        raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "a padded frame without pad length")
+        raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without pad length")
     padding = payload[0]
     if padding >= len(payload):
-        raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "padding as long as the frame")
+        raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "padding as long as the frame")
     return payload[1 : len(payload) - padding]
 
 
@@ -380,7 +379,7 @@ def _strip(flags: int, payload: bytes) -> tuple[int, bytes]:
     if not flags & FLAG_PRIORITY:
         return 0, part
     if len(part) < 5:
-        raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
+        raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
     return dependency_of(part), part[5:]
 
 

@@ -11,11 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from h2.errors import ErrorCodes
-
+from ..codes import DATA, FLAG_ACK, FLAG_END_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, ErrorCode
 from ..config.config import Config
 from ..errors import ConnectionFailed
-from .frame_types import DATA, FLAG_ACK, FLAG_END_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE
 
 SECONDS_TO_FILL = 30
 """In which an empty bucket is full again: 1,000 and 33 a second, 10,000 and 333 [nghttp2]."""
@@ -112,4 +110,4 @@ class FrameMeter:
             bucket = self._buckets[option] = _Bucket(size, now)
         if not bucket.spend(tokens, now):
             reason = f"over {size} {_WHAT[option]}"
-            raise ConnectionFailed(ErrorCodes.ENHANCE_YOUR_CALM, reason, limit=option)
+            raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, reason, limit=option)

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from h2.errors import ErrorCodes
-
+from ..codes import ErrorCode
 from ..seam.budget import Share
 from ..seam.stream import Stream
 from .client_log import ClientLog
@@ -150,7 +149,7 @@ class Inflow:
         if self._connection.gathering.spill(stream):
             return
         if self._connection.cancel(stream):
-            self._engine.reset_stream(stream.stream_id, ErrorCodes.REFUSED_STREAM)
+            self._engine.reset_stream(stream.stream_id, ErrorCode.REFUSED_STREAM)
             said = f"stream {stream.stream_id} refused, out of buffers"
             self._connection.client_log.limit_hit("max_buffered", said)
             self._connection.give_up(stream, "reset by server: REFUSED_STREAM, out of buffers")

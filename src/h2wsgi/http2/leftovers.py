@@ -12,8 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from h2.errors import ErrorCodes
-
+from ..codes import ErrorCode
 from ..config.config import Config
 from .engines.interface import Engine
 
@@ -94,7 +93,7 @@ class Leftovers:
         now = time.monotonic()
         for stream_id in [i for i, rest in self._rests.items() if rest.until <= now]:
             del self._rests[stream_id]
-            self._engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+            self._engine.reset_stream(stream_id, ErrorCode.NO_ERROR)
         self._looking = bool(self._rests)
         if self._looking:
             self._call_later(RESET_DELAY, self._look)

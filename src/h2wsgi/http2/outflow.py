@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
+from ..codes import FRAME_LIMIT
 from ..seam.budget import Share
 from ..seam.control import Command
 from ..seam.handover import ABORT, END, MORE, Handover, Head, Kind, Output
 from ..seam.stream import Stream
 from .engines.interface import Engine
 from .frame_meter import FrameMeter
-from .frame_types import MAX_FRAME_SIZE
 from .interfaces import Wire
 from .send_queue import SendQueue
 
@@ -311,7 +311,7 @@ def joined(batch: list[Output]) -> Iterator[Output]:
                     its_stream is not stream
                     or its_head is not None
                     or its_kind > ABORT
-                    or octets > MAX_FRAME_SIZE
+                    or octets > FRAME_LIMIT
                 ):
                     break
                 pieces.append(its_data)

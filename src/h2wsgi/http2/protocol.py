@@ -14,8 +14,7 @@ import random
 from collections.abc import Callable
 from typing import cast
 
-from h2.errors import ErrorCodes
-
+from ..codes import ErrorCode
 from ..errors import ConnectionFailed
 from ..seam import guards
 from ..seam.guards import loop_thread
@@ -215,7 +214,7 @@ class H2Protocol(asyncio.BufferedProtocol):
                 connection.dispatch()
         except NotHTTP2:
             # ALPN or the first octets said HTTP/2, so the answer must be frames.
-            self.closing.fail(ErrorCodes.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
+            self.closing.fail(ErrorCode.PROTOCOL_ERROR, "the preface is wrong (section 3.4)")
             return
         except ConnectionFailed as error:
             self.closing.fail(error.code, str(error), error.limit)
@@ -392,7 +391,7 @@ class H2Protocol(asyncio.BufferedProtocol):
         if connection.streams.get(stream.stream_id) is stream:
             said = f"gave up {stream.name}: {why}"
             connection.client_log.limit_hit(option, said, logging.WARNING)
-            connection.reset(stream, ErrorCodes.ENHANCE_YOUR_CALM, why)
+            connection.reset(stream, ErrorCode.ENHANCE_YOUR_CALM, why)
             self.transmit()
 
     # ------------------------------------------------------------------------ at once

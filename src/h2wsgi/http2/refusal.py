@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, SettingsFrame
+
+from ..codes import ErrorCode
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}( |$)").match
 
@@ -47,7 +48,7 @@ def refusal(octets: bytes, advice: str) -> bytes:
     """
     if octets.startswith(b"PRI * HTTP/2.0"):
         goaway = GoAwayFrame(0)
-        goaway.error_code = ErrorCodes.INADEQUATE_SECURITY
+        goaway.error_code = ErrorCode.INADEQUATE_SECURITY
         goaway.additional_data = advice.encode("ascii")
         return SettingsFrame(0).serialize() + goaway.serialize()
     if not looks_like_http1(octets):

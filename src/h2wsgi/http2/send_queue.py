@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..codes import FRAME_LIMIT
 from ..seam.control import Command
 from ..seam.handover import ABORT, COMMAND, END, MORE, TRAILERS, Head, Kind
-from .frame_types import MAX_FRAME_SIZE
 
 
 class Piece(NamedTuple):
@@ -58,7 +58,7 @@ class SendQueue:
     may allow more, but larger frames would only let one stream hold up the others.
     """
 
-    def __init__(self, window: Callable[[int], int], max_frame_size: int = MAX_FRAME_SIZE) -> None:
+    def __init__(self, window: Callable[[int], int], max_frame_size: int = FRAME_LIMIT) -> None:
         self._window = window
         self._max_frame_size = max_frame_size
         self.pending: dict[int, _Pending] = {}

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from h2.errors import ErrorCodes
-
+from ..codes import ErrorCode
 from ..errors import ReadTimeout, RequestTimeout
 from ..seam.stream import Stream
 from .closing import Closable, Closing
@@ -43,17 +42,17 @@ class Timeouts:
             self._protocol.closing.linger()
         else:
             reason = "no preface and SETTINGS came in time"
-            self._protocol.closing.fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "preface_timeout")
+            self._protocol.closing.fail(ErrorCode.SETTINGS_TIMEOUT, reason, "preface_timeout")
 
     def settings_timed_out(self) -> None:
         """See DeadlineHandler."""
         reason = "our SETTINGS were not acknowledged in time"
-        self._protocol.closing.fail(ErrorCodes.SETTINGS_TIMEOUT, reason, "settings_timeout")
+        self._protocol.closing.fail(ErrorCode.SETTINGS_TIMEOUT, reason, "settings_timeout")
 
     def fields_timed_out(self) -> None:
         """See DeadlineHandler."""
         reason = "a field section did not come whole in time"
-        self._protocol.closing.fail(ErrorCodes.ENHANCE_YOUR_CALM, reason, "fields_timeout")
+        self._protocol.closing.fail(ErrorCode.ENHANCE_YOUR_CALM, reason, "fields_timeout")
 
     def ping_due(self) -> None:
         """See DeadlineHandler."""
@@ -66,7 +65,7 @@ class Timeouts:
         Nobody is left to wait for the responses of what was asked before, as after other errors.
         """
         reason = "a PING was not answered in time"
-        self._protocol.closing.fail(ErrorCodes.PROTOCOL_ERROR, reason, "ping_timeout")
+        self._protocol.closing.fail(ErrorCode.PROTOCOL_ERROR, reason, "ping_timeout")
         self._protocol.closing.linger("the client does not answer")
 
     def idle_timed_out(self) -> None:
@@ -95,7 +94,7 @@ class Timeouts:
         """See DeadlineHandler."""
         self._hit_by(stream, option, "took nothing, or too little, for too long")
         outcome = "the client took nothing, or too little, for too long"
-        self._protocol.connection.reset(stream, ErrorCodes.CANCEL, outcome)
+        self._protocol.connection.reset(stream, ErrorCode.CANCEL, outcome)
         self._protocol.transmit()
 
     def _hit_by(self, stream: Stream, option: str, what: str) -> None:
@@ -120,7 +119,7 @@ class Timeouts:
             connection.refuse_rest(stream)  # which the application reads on and on
         elif stream.status >= 200:
             self._log_late(stream, "its response is cut off")
-            connection.engine.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+            connection.engine.reset_stream(stream.stream_id, ErrorCode.INTERNAL_ERROR)
             connection.close(stream, "reset by server: INTERNAL_ERROR, not answered in time")
         else:
             self._log_late(stream, "the client gets a 503")

@@ -11,14 +11,7 @@ from collections import deque
 from struct import pack
 from typing import Generic
 
-from h2.errors import ErrorCodes
-
-from ...config.config import Config
-from ...errors import ConnectionFailed
-from ...seam.handover import Head
-from ..fields import FieldList, section_size
-from ..frame_gate import dependency_of, strip_padding
-from ..frame_types import (
+from ...codes import (
     DATA,
     FLAG_ACK,
     FLAG_END_STREAM,
@@ -31,9 +24,15 @@ from ..frame_types import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    ErrorCode,
+    Setting,
 )
+from ...config.config import Config
+from ...errors import ConnectionFailed
+from ...seam.handover import Head
+from ..fields import FieldList, section_size
+from ..frame_gate import dependency_of, strip_padding
 from .interface import EngineHandler
-from .settings import MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE
 from .stream_table import S, StreamTable
 from .trailers import trailers_error
 
@@ -162,19 +161,19 @@ class FrameReceiver(abc.ABC, Generic[S]):
     def _discard_data(self, stream_id: int, octets: int, reason: str = "") -> None:
         self._handler.data_discarded(octets)
         if reason:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
+            self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, reason)
         elif not (self._streams.was_reset_by_us(stream_id) or self._streams.is_ignored(stream_id)):
-            self._stream_error(stream_id, ErrorCodes.STREAM_CLOSED, "DATA after END_STREAM")
+            self._stream_error(stream_id, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
 
     def _receive_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         # Deprecated (RFC 9113 section 5.3.2): checked and forgotten.
         if stream_id == 0:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
         if len(payload) == 5:
             if dependency_of(payload) == stream_id:
                 self._depends_on_itself(stream_id)
         elif stream_id in self._streams.open:
-            self._stream_error(stream_id, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+            self._stream_error(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
 
     def _depends_on_itself(self, stream_id: int) -> None:
         """An error of the stream (RFC 7540 section 5.3.1), which h2spec wants to see to this day.
@@ -183,9 +182,9 @@ class FrameReceiver(abc.ABC, Generic[S]):
         """
         reason = f"stream {stream_id} depends on itself"
         if stream_id in self._streams.open:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
+            self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, reason)
         elif self._streams.is_idle(stream_id):
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, reason)
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, reason)
 
     def _receive_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
         self._streams.require_known(stream_id, "RST_STREAM")
@@ -196,11 +195,11 @@ class FrameReceiver(abc.ABC, Generic[S]):
 
     def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if not flags & FLAG_ACK:
             self._apply_settings(payload)
         elif payload:
-            raise ConnectionFailed(ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
         else:
             self._acknowledged(self._unacknowledged.popleft() if self._unacknowledged else {})
 
@@ -212,8 +211,8 @@ class FrameReceiver(abc.ABC, Generic[S]):
 
     def _acknowledged(self, entries: dict[int, int]) -> None:
         """The peer's settings of us change now (section 6.5.3)."""
-        self._max_streams = entries.get(MAX_CONCURRENT_STREAMS, self._max_streams)
-        if (section := entries.get(MAX_HEADER_LIST_SIZE)) is not None:
+        self._max_streams = entries.get(Setting.MAX_CONCURRENT_STREAMS, self._max_streams)
+        if (section := entries.get(Setting.MAX_HEADER_LIST_SIZE)) is not None:
             self._max_field_section = min(section, self._config.max_field_section)
         self._settings_acknowledged(entries)
         self._handler.settings_acknowledged(entries)
@@ -225,11 +224,11 @@ class FrameReceiver(abc.ABC, Generic[S]):
             self.send_raw_frame(RST_STREAM, 0, stream_id, pack("!L", code))
 
     def _receive_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "a client cannot push")
+        raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
 
     def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
         if flags & FLAG_ACK:
             self._handler.ping_acknowledged(payload)
         else:
@@ -237,7 +236,7 @@ class FrameReceiver(abc.ABC, Generic[S]):
 
     def _receive_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
         last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
         code = int.from_bytes(payload[4:8], "big")
         self._handler.peer_going_away(last_stream_id, code, payload[8:])
@@ -249,6 +248,6 @@ class FrameReceiver(abc.ABC, Generic[S]):
         elif increment:
             self._open_window(stream_id, increment)
         elif stream_id:
-            self._stream_error(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+            self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
         else:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")

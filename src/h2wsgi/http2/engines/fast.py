@@ -15,35 +15,33 @@ from __future__ import annotations
 
 from struct import Struct
 
-from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, PingFrame
 
-from ...config.config import Config
-from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
-from ...seam.handover import Head
-from ..fields import FieldList
-from ..frame_types import (
+from ...codes import (
     CONTINUATION,
     DATA,
     FLAG_ACK,
     FLAG_END_HEADERS,
     FLAG_END_STREAM,
+    FRAME_LIMIT,
     HEADERS,
-    MAX_FRAME_SIZE,
     PING,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    ErrorCode,
+    Setting,
 )
+from ...config.config import Config
+from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
+from ...seam.handover import Head
+from ..fields import FieldList
 from .control import FrameReceiver
 from .hpack import encode, size_update
 from .interface import EngineHandler
 from .request_blocks import RequestBlocks
 from .settings import (
     DEFAULT_WINDOW,
-    HEADER_TABLE_SIZE,
-    INITIAL_WINDOW_SIZE,
-    MAX_HEADER_LIST_SIZE,
     MAX_WINDOW,
     known_entries,
     own_settings,
@@ -119,7 +117,7 @@ class FastEngine(FrameReceiver[_Stream]):
         stream = self._streams.open.get(stream_id)
         if (
             stream is None
-            or size > MAX_FRAME_SIZE
+            or size > FRAME_LIMIT
             or (size > self._send_window and size)
             or (size > self._send_initial + stream.send_credit and size)
         ):
@@ -173,7 +171,7 @@ class FastEngine(FrameReceiver[_Stream]):
             block, self._table_update = self._table_update + block, b""
             self._looks_at_heads = self._peer_section < SMALL_SECTION
         size = len(block)
-        if size > MAX_FRAME_SIZE:
+        if size > FRAME_LIMIT:
             self._send_long_block(stream_id, block, end_stream)
         else:
             flags = END_HEADERS_AND_STREAM if end_stream else FLAG_END_HEADERS
@@ -184,9 +182,9 @@ class FastEngine(FrameReceiver[_Stream]):
     def _send_long_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         """Split a block over HEADERS and CONTINUATION, which nothing may come between."""
         type_, flags = HEADERS, FLAG_END_STREAM if end_stream else 0
-        for start in range(0, len(block), MAX_FRAME_SIZE):
-            part = block[start : start + MAX_FRAME_SIZE]
-            if start + MAX_FRAME_SIZE >= len(block):
+        for start in range(0, len(block), FRAME_LIMIT):
+            part = block[start : start + FRAME_LIMIT]
+            if start + FRAME_LIMIT >= len(block):
                 flags |= FLAG_END_HEADERS
             self.send_raw_frame(type_, flags, stream_id, part)
             type_, flags = CONTINUATION, 0
@@ -261,7 +259,7 @@ class FastEngine(FrameReceiver[_Stream]):
         """See Engine."""
         streams = self._streams
         if not stream_id & 1:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         if stream_id <= streams.highest or len(streams.open) >= self._max_streams:
             self._receive_other_headers(stream_id, block, end_stream)
             return
@@ -310,7 +308,7 @@ class FastEngine(FrameReceiver[_Stream]):
             self._handler.fields_discarded()
         else:
             self._streams.advance(stream_id)
-            self._stream_error(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
+            self._stream_error(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
 
     def _trailers_accepted(self, stream_id: int) -> None:
         self._streams.request_ended(stream_id)
@@ -322,7 +320,7 @@ class FastEngine(FrameReceiver[_Stream]):
         if stream is None:
             streams.require_known(stream_id, "DATA")
         if flow_octets > self._receive_window:
-            raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "DATA beyond our window")
+            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond our window")
         self._receive_window -= flow_octets
         if stream is None or stream.request_ended:
             self._discard_data(stream_id, flow_octets)
@@ -335,7 +333,7 @@ class FastEngine(FrameReceiver[_Stream]):
         # A smaller initial window makes it negative, and what has no content needs none.
         if flow_octets > self._receive_initial + stream.receive_credit and flow_octets:
             raise ConnectionFailed(
-                ErrorCodes.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
+                ErrorCode.FLOW_CONTROL_ERROR, f"DATA beyond the window of stream {stream_id}"
             )
         if not end_stream:
             stream.receive_credit -= flow_octets
@@ -355,21 +353,21 @@ class FastEngine(FrameReceiver[_Stream]):
         """Nothing is kept of a closed stream."""
 
     def _settings_acknowledged(self, entries: dict[int, int]) -> None:
-        self._receive_initial = entries.get(INITIAL_WINDOW_SIZE, self._receive_initial)
+        self._receive_initial = entries.get(Setting.INITIAL_WINDOW_SIZE, self._receive_initial)
         self._requests.limit(self._max_field_section)
 
     def _apply_settings(self, payload: bytes) -> None:
         # Of a setting that comes twice only the last is seen by anybody (section 6.5.3).
         entries = dict(known_entries(payload))
-        if (initial := entries.get(INITIAL_WINDOW_SIZE)) is not None:
+        if (initial := entries.get(Setting.INITIAL_WINDOW_SIZE)) is not None:
             if any(initial + s.send_credit > MAX_WINDOW for s in self._streams.open.values()):
-                raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+                raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, _TOO_LARGE)
             self._send_initial = initial
-        if HEADER_TABLE_SIZE in entries:
+        if Setting.HEADER_TABLE_SIZE in entries:
             # What we encode never enters the peer's table. It still wants its new size
             # acknowledged by the next field block (section 4.3.1), and zero fits any.
             self._table_update = size_update(0)
-        self._peer_section = entries.get(MAX_HEADER_LIST_SIZE, self._peer_section)
+        self._peer_section = entries.get(Setting.MAX_HEADER_LIST_SIZE, self._peer_section)
         self._looks_at_heads = bool(self._table_update) or self._peer_section < SMALL_SECTION
         self.output.append(_SETTINGS_ACK)
         self._handler.settings_received()
@@ -380,13 +378,13 @@ class FastEngine(FrameReceiver[_Stream]):
     def _open_window(self, stream_id: int, increment: int) -> None:
         if stream_id == 0:
             if self._send_window + increment > MAX_WINDOW:
-                raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+                raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, _TOO_LARGE)
             self._send_window += increment
         else:
             stream = self._streams.open[stream_id]
             stream.send_credit += increment
             if self._send_initial + stream.send_credit > MAX_WINDOW:
-                self._stream_error(stream_id, ErrorCodes.FLOW_CONTROL_ERROR, _TOO_LARGE)
+                self._stream_error(stream_id, ErrorCode.FLOW_CONTROL_ERROR, _TOO_LARGE)
                 return
         self._handler.window_opened(stream_id)
 

@@ -5,7 +5,6 @@ Loop thread only. RFC 7541.
 
 from __future__ import annotations
 
-from h2.errors import ErrorCodes
 from hpack import (
     Decoder,
     HPACKError,
@@ -14,6 +13,7 @@ from hpack import (
     OversizedHeaderListError,
 )
 
+from ...codes import ErrorCode
 from ...errors import ConnectionFailed
 from ..fields import FieldList
 
@@ -47,12 +47,12 @@ class BlockDecoder:
             fields = self._decoder.decode(block, raw=True)
         except OversizedHeaderListError as error:
             raise ConnectionFailed(
-                ErrorCodes.ENHANCE_YOUR_CALM,
+                ErrorCode.ENHANCE_YOUR_CALM,
                 f"a field list is over {self._decoder.max_header_list_size} octets",
                 limit="max_field_section",
             ) from error
         except (HPACKError, IndexError, ValueError) as error:
-            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, _what_is_wrong(error)) from error
+            raise ConnectionFailed(ErrorCode.COMPRESSION_ERROR, _what_is_wrong(error)) from error
         checked = [(bytes(name), bytes(value)) for name, value in fields]
         self._remember(block, checked)
         return checked
@@ -88,7 +88,7 @@ def _check_table_updates(block: bytes) -> None:
     while position < len(block) and block[position] & 0xE0 == 0x20:
         updates += 1
         if updates > MAX_TABLE_UPDATES:
-            raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, "too many table size updates")
+            raise ConnectionFailed(ErrorCode.COMPRESSION_ERROR, "too many table size updates")
         # The size goes on in further octets behind a full prefix, while their top bit is set.
         goes_on = block[position] & 0x1F == 0x1F
         position += 1

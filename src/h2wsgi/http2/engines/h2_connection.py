@@ -9,7 +9,6 @@ from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.errors import ErrorCodes
 from h2.events import Event
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder, Encoder, HeaderTuple
@@ -136,7 +135,7 @@ class Connection(H2Connection):
         """Drop a stream that is closed; no frame of it comes here any more."""
         self.streams.pop(stream_id, None)
 
-    def _terminate_connection(self, error_code: ErrorCodes) -> None:
+    def _terminate_connection(self, error_code: object) -> None:
         """Leave GOAWAY and closing to the protocol, which lets earlier requests finish."""
 
 

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from h2.errors import ErrorCodes
 from hpack.table import HeaderTable
 
+from ...codes import ErrorCode
 from ...errors import ConnectionFailed
 from ..fields import FIELD_OVERHEAD, FieldList
 from .huffman import huffman_decode, huffman_encode
@@ -58,7 +58,7 @@ _LONGEST_STATIC = max(_size(*field) for field in _STATIC)
 
 
 def _malformed(reason: str) -> ConnectionFailed:
-    return ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, reason)
+    return ConnectionFailed(ErrorCode.COMPRESSION_ERROR, reason)
 
 
 # ------------------------------------------------------------------------------ decoding
@@ -101,7 +101,7 @@ class Decoder:
                 and sum([_size(*field) for field in fields]) > self._max_octets
             ):
                 raise ConnectionFailed(
-                    ErrorCodes.ENHANCE_YOUR_CALM,
+                    ErrorCode.ENHANCE_YOUR_CALM,
                     f"a field list is over {self._max_octets} octets",
                     limit="max_field_section",
                 )

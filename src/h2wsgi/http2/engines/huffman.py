@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from h2.errors import ErrorCodes
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
+from ...codes import ErrorCode
 from ...errors import ConnectionFailed
 
 _EOS = 256
@@ -54,9 +54,7 @@ def _learn(row: list[Any], octet: int) -> tuple[bytes, list[Any]]:
         if (symbol := _LEAVES.get(bits)) is None:
             continue
         if symbol == _EOS:
-            raise ConnectionFailed(
-                ErrorCodes.COMPRESSION_ERROR, "EOS in a Huffman string"
-            ) from None
+            raise ConnectionFailed(ErrorCode.COMPRESSION_ERROR, "EOS in a Huffman string") from None
         decoded.append(symbol)
         bits = _ROOT
     if (following := _rows.get(bits)) is None:
@@ -88,7 +86,7 @@ def huffman_decode(data: bytes) -> bytes:
     bits = row[_BITS]
     # What is left must be padding: less than an octet, and all ones.
     if bits >= 0x100 or bits & (bits + 1):
-        raise ConnectionFailed(ErrorCodes.COMPRESSION_ERROR, "a Huffman string ends in mid-code")
+        raise ConnectionFailed(ErrorCode.COMPRESSION_ERROR, "a Huffman string ends in mid-code")
     return b"".join(decoded)
 
 

@@ -130,7 +130,7 @@ class Engine(Protocol):
         the stream is closed."""
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
-        """Queue one DATA frame within the window and MAX_FRAME_SIZE."""
+        """Queue one DATA frame within the window and FRAME_LIMIT."""
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Queue RST_STREAM for an open stream; nothing if it is closed."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
     Event,
@@ -28,24 +27,26 @@ from h2.exceptions import ProtocolError
 from hpack import HeaderTuple
 from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
+from ...codes import (
+    DATA,
+    FLAG_ACK,
+    FLAG_END_HEADERS,
+    FLAG_END_STREAM,
+    FRAME_LIMIT,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    ErrorCode,
+    Setting,
+)
 from ...config.config import Config
 from ...errors import ConnectionFailed, MalformedRequest, UnacceptableRequest
 from ...seam.handover import Head
 from ...seam.request import RequestFields
 from .. import fields as field_rules
 from ..frame_gate import PREFACE
-from ..frame_types import (
-    DATA,
-    FLAG_ACK,
-    FLAG_END_HEADERS,
-    FLAG_END_STREAM,
-    HEADERS,
-    MAX_FRAME_SIZE,
-    PING,
-    RST_STREAM,
-    SETTINGS,
-    WINDOW_UPDATE,
-)
 from .control import FrameReceiver
 from .field_blocks import BlockDecoder
 from .h2_connection import (
@@ -57,10 +58,7 @@ from .h2_connection import (
 from .interface import EngineHandler
 from .settings import (
     DEFAULT_WINDOW,
-    HEADER_TABLE_SIZE,
-    INITIAL_WINDOW_SIZE,
     MAX_ENCODER_TABLE,
-    MAX_HEADER_LIST_SIZE,
     known_entries,
     own_settings,
 )
@@ -114,7 +112,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         """See Engine."""
         if stream_id not in self._streams.open:
             return False
-        if data and len(data) > min(MAX_FRAME_SIZE, self.send_window(stream_id)):
+        if data and len(data) > min(FRAME_LIMIT, self.send_window(stream_id)):
             return False
         self.send_headers(stream_id, head, not data)
         if data:
@@ -229,7 +227,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         """See Engine."""
         self._streams.require_known(stream_id, "DATA")
         if flow_octets > self._h2.inbound_flow_control_window - self._unseen_by_h2:
-            raise ConnectionFailed(ErrorCodes.FLOW_CONTROL_ERROR, "DATA beyond our window")
+            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond our window")
         stream = self._streams.open.get(stream_id)
         if stream is None or stream.request_ended:
             self._discard_data(stream_id, flow_octets)
@@ -273,7 +271,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
     def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         """See Engine."""
         if stream_id % 2 == 0:
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         # Decoded whatever becomes of it: the dynamic table is the connection's.
         fields = self._decoder.decode(block)
         if stream_id <= self._streams.highest:
@@ -284,7 +282,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             return
         self._streams.advance(stream_id)
         if len(self._streams.open) >= self._max_streams:
-            self._reset_unopened(stream_id, ErrorCodes.REFUSED_STREAM, "too many streams")
+            self._reset_unopened(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
             return
         self._open_stream(stream_id, fields, end_stream)
 
@@ -329,18 +327,18 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._h2.forget(stream_id)
 
     def _settings_acknowledged(self, entries: dict[int, int]) -> None:
-        if (initial := entries.get(INITIAL_WINDOW_SIZE)) is not None:
+        if (initial := entries.get(Setting.INITIAL_WINDOW_SIZE)) is not None:
             # Only now, or h2 would have it acknowledged by whatever ACK comes next.
-            self._h2.local_settings[INITIAL_WINDOW_SIZE] = initial
+            self._h2.local_settings[Setting.INITIAL_WINDOW_SIZE] = initial
         self._last = None
         self._feed(SETTINGS, FLAG_ACK, 0, b"")
 
     def _apply_settings(self, payload: bytes) -> None:
         settings = known_entries(payload)
-        for size in (value for code, value in settings if code == HEADER_TABLE_SIZE):
+        for size in (value for code, value in settings if code == Setting.HEADER_TABLE_SIZE):
             # h2 hears of the last alone, but the smallest has to be signalled as well.
             self._h2.encoder.header_table_size = min(size, MAX_ENCODER_TABLE)
-        self._peer_section = dict(settings).get(MAX_HEADER_LIST_SIZE, self._peer_section)
+        self._peer_section = dict(settings).get(Setting.MAX_HEADER_LIST_SIZE, self._peer_section)
         entries = b"".join(_entry(code, value) for code, value in settings)
         for event in self._feed(SETTINGS, 0, 0, entries):
             if isinstance(event, RemoteSettingsChanged):
@@ -367,6 +365,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
 
 def _entry(code: int, value: int) -> bytes:
     """Return a setting as h2 may hear of it: it would let the peer make our HPACK table large."""
-    if code == HEADER_TABLE_SIZE:
+    if code == Setting.HEADER_TABLE_SIZE:
         value = min(value, MAX_ENCODER_TABLE)
     return code.to_bytes(2, "big") + value.to_bytes(4, "big")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from struct import iter_unpack
 
-from h2.errors import ErrorCodes
 from hyperframe.frame import SettingsFrame
 
+from ...codes import ErrorCode, Setting
 from ...config.config import Config
 from ...errors import ConnectionFailed
 
@@ -17,33 +17,16 @@ MAX_ENCODER_TABLE = 4_096
 """Octets of the peer's HPACK table that an encoder of ours uses at most."""
 SMALLEST_MAX_FRAME_SIZE, LARGEST_MAX_FRAME_SIZE = 2**14, 2**24 - 1
 
-HEADER_TABLE_SIZE = SettingsFrame.HEADER_TABLE_SIZE
-ENABLE_PUSH = SettingsFrame.ENABLE_PUSH
-MAX_CONCURRENT_STREAMS = SettingsFrame.MAX_CONCURRENT_STREAMS
-INITIAL_WINDOW_SIZE = SettingsFrame.INITIAL_WINDOW_SIZE
-MAX_FRAME_SIZE = SettingsFrame.MAX_FRAME_SIZE
-MAX_HEADER_LIST_SIZE = SettingsFrame.MAX_HEADER_LIST_SIZE
-ENABLE_CONNECT_PROTOCOL = SettingsFrame.ENABLE_CONNECT_PROTOCOL
-_KNOWN = frozenset(
-    {
-        HEADER_TABLE_SIZE,
-        ENABLE_PUSH,
-        MAX_CONCURRENT_STREAMS,
-        INITIAL_WINDOW_SIZE,
-        MAX_FRAME_SIZE,
-        MAX_HEADER_LIST_SIZE,
-        ENABLE_CONNECT_PROTOCOL,
-    }
-)
+_KNOWN = frozenset(Setting) - {Setting.NO_RFC7540_PRIORITIES}
 
 
 def own_settings(config: Config) -> SettingsFrame:
     """Return the server's first SETTINGS."""
     frame = SettingsFrame(0)
     frame.settings = {
-        MAX_CONCURRENT_STREAMS: config.max_streams,
-        INITIAL_WINDOW_SIZE: config.stream_window,
-        MAX_HEADER_LIST_SIZE: config.max_field_section,
+        Setting.MAX_CONCURRENT_STREAMS: config.max_streams,
+        Setting.INITIAL_WINDOW_SIZE: config.stream_window,
+        Setting.MAX_HEADER_LIST_SIZE: config.max_field_section,
     }
     return frame
 
@@ -59,7 +42,7 @@ def known_entries(payload: bytes) -> list[tuple[int, int]]:
     """
     if len(payload) > 6 * MAX_ENTRIES:
         raise ConnectionFailed(
-            ErrorCodes.ENHANCE_YOUR_CALM, f"over {MAX_ENTRIES} settings in a frame"
+            ErrorCode.ENHANCE_YOUR_CALM, f"over {MAX_ENTRIES} settings in a frame"
         )
     entries = [(code, value) for code, value in iter_unpack("!HL", payload) if code in _KNOWN]
     for code, value in entries:
@@ -73,13 +56,13 @@ def _check_entry(code: int, value: int) -> None:
     Raises:
         ConnectionFailed: FLOW_CONTROL_ERROR or PROTOCOL_ERROR.
     """
-    error = ErrorCodes.PROTOCOL_ERROR
-    if code in (ENABLE_PUSH, ENABLE_CONNECT_PROTOCOL):
+    error = ErrorCode.PROTOCOL_ERROR
+    if code in (Setting.ENABLE_PUSH, Setting.ENABLE_CONNECT_PROTOCOL):
         legal = value in (0, 1)
-    elif code == INITIAL_WINDOW_SIZE:
+    elif code == Setting.INITIAL_WINDOW_SIZE:
         legal = value <= MAX_WINDOW
-        error = ErrorCodes.FLOW_CONTROL_ERROR
-    elif code == MAX_FRAME_SIZE:
+        error = ErrorCode.FLOW_CONTROL_ERROR
+    elif code == Setting.MAX_FRAME_SIZE:
         legal = SMALLEST_MAX_FRAME_SIZE <= value <= LARGEST_MAX_FRAME_SIZE
     else:
         legal = True

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-from h2.errors import ErrorCodes
-
+from ...codes import ErrorCode
 from ...errors import ConnectionFailed
 
 REMEMBERED_GAPS = 100
@@ -67,7 +66,7 @@ class StreamTable(Generic[S]):
             ConnectionFailed: PROTOCOL_ERROR.
         """
         if self.is_idle(stream_id):
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"{what} on stream {stream_id}")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"{what} on stream {stream_id}")
 
     def require_reset_by_us(self, stream_id: int) -> None:
         """Refuse HEADERS of a closed stream, unless they may have crossed our RST_STREAM.
@@ -76,11 +75,9 @@ class StreamTable(Generic[S]):
             ConnectionFailed: PROTOCOL_ERROR if it was skipped, STREAM_CLOSED if it was open once.
         """
         if any(stream_id in gap for gap in self._skipped):
-            raise ConnectionFailed(ErrorCodes.PROTOCOL_ERROR, f"stream {stream_id} is too low")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is too low")
         if stream_id not in self._reset_by_us:
-            raise ConnectionFailed(
-                ErrorCodes.STREAM_CLOSED, f"HEADERS on closed stream {stream_id}"
-            )
+            raise ConnectionFailed(ErrorCode.STREAM_CLOSED, f"HEADERS on closed stream {stream_id}")
 
     def was_reset_by_us(self, stream_id: int) -> bool:
         """Return True if we reset the stream lately."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from h2.errors import ErrorCodes
-
+from ...codes import ErrorCode
 from ...errors import MalformedRequest, UnacceptableRequest
 from ..fields import FieldList, check_size, check_trailers
 from .stream_table import OpenStream
@@ -11,20 +10,20 @@ from .stream_table import OpenStream
 
 def trailers_error(
     stream: OpenStream, fields: FieldList, ended: bool, *, max_octets: int, max_fields: int
-) -> tuple[ErrorCodes, str] | None:
+) -> tuple[ErrorCode, str] | None:
     """Return the code and reason of the stream error that a trailer section is, if any."""
     if stream.request_ended:
-        return ErrorCodes.STREAM_CLOSED, "HEADERS after END_STREAM"
+        return ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM"
     if not ended:
-        return ErrorCodes.PROTOCOL_ERROR, "trailers do not end the stream"
+        return ErrorCode.PROTOCOL_ERROR, "trailers do not end the stream"
     if stream.content_left:
-        return ErrorCodes.PROTOCOL_ERROR, "content-length does not fit"
+        return ErrorCode.PROTOCOL_ERROR, "content-length does not fit"
     try:
         check_trailers(fields)
         check_size(fields, max_octets=max_octets, max_fields=max_fields)
     except MalformedRequest as error:
-        return ErrorCodes.PROTOCOL_ERROR, str(error)
+        return ErrorCode.PROTOCOL_ERROR, str(error)
     except UnacceptableRequest as error:
         # Too late for a 431: the application may have answered already.
-        return ErrorCodes.ENHANCE_YOUR_CALM, str(error)
+        return ErrorCode.ENHANCE_YOUR_CALM, str(error)
     return None

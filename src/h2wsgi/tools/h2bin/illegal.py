@@ -10,37 +10,32 @@ from collections.abc import Callable, Iterable
 from struct import pack
 from typing import NamedTuple
 
-from .endpoints import endpoint
-from .raw import (
-    ACK,
+from ...codes import (
     CONTINUATION,
     DATA,
-    END_HEADERS,
-    END_STREAM,
+    FLAG_ACK,
+    FLAG_END_HEADERS,
+    FLAG_END_STREAM,
+    FLAG_PADDED,
+    FRAME_LIMIT,
     GOAWAY,
     HEADERS,
-    MAX_FRAME_SIZE,
-    OK,
-    PADDED,
     PING,
     PRIORITY,
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    Fields,
-    Frame,
-    answer_with,
-    encode,
-    headers,
 )
+from .endpoints import endpoint
+from .raw import OK, Fields, Frame, answer_with, encode, headers
 from .request import BadRequest, Request
 
 GROUP = "Frames that are illegal"
 IDLE = 1_000_001
 """A stream that no client has opened yet."""
 LARGEST = 2**31 - 1
-END = Frame(DATA, END_STREAM, b"the end")
+END = Frame(DATA, FLAG_END_STREAM, b"the end")
 HEAD = headers(OK)
 
 
@@ -110,20 +105,20 @@ VIOLATIONS: dict[str, Violation] = {
     "push-promise": Violation(
         "8.4",
         "PUSH_PROMISE, which a client may have disabled.",
-        lambda _: [Frame(PUSH_PROMISE, END_HEADERS, _number(2) + encode(_PROMISED))],
+        lambda _: [Frame(PUSH_PROMISE, FLAG_END_HEADERS, _number(2) + encode(_PROMISED))],
         is_answer=False,
     ),
     "push-promise-odd": Violation(
         "5.1.1",
         "PUSH_PROMISE of a stream that only a client may open.",
-        lambda _: [Frame(PUSH_PROMISE, END_HEADERS, _number(IDLE) + encode(_PROMISED))],
+        lambda _: [Frame(PUSH_PROMISE, FLAG_END_HEADERS, _number(IDLE) + encode(_PROMISED))],
         is_answer=False,
     ),
     "trailers-without-end": _answer(
         "8.1", "Trailers without END_STREAM.", HEAD, headers([("x-trailer", "1")]), END
     ),
     "trailers-with-status": _answer(
-        "8.1", "A pseudo-field in trailers.", HEAD, headers(OK, END_HEADERS | END_STREAM)
+        "8.1", "A pseudo-field in trailers.", HEAD, headers(OK, FLAG_END_HEADERS | FLAG_END_STREAM)
     ),
     # ------------------------------------------------------------------------------------ fields
     "upper-case-name": _head("8.2.1", "A field name in upper case.", [*OK, ("X-Upper", "1")]),
@@ -141,12 +136,17 @@ VIOLATIONS: dict[str, Violation] = {
     "request-pseudo": _head("8.3", ":path in a response.", [OK[0], (":path", "/"), *OK[1:]]),
     "unknown-pseudo": _head("8.3", "An unknown pseudo-field.", [OK[0], (":x", "1"), *OK[1:]]),
     # ------------------------------------------------------------------------------------- HPACK
-    "bad-hpack": _answer("4.3", "A field with index 0.", Frame(HEADERS, END_HEADERS, b"\x80"), END),
+    "bad-hpack": _answer(
+        "4.3", "A field with index 0.", Frame(HEADERS, FLAG_END_HEADERS, b"\x80"), END
+    ),
     "hpack-index": _answer(
-        "4.3", "An index beyond the table.", Frame(HEADERS, END_HEADERS, b"\xff\xff\x7f"), END
+        "4.3", "An index beyond the table.", Frame(HEADERS, FLAG_END_HEADERS, b"\xff\xff\x7f"), END
     ),
     "hpack-table-size": _answer(
-        "4.3", "A table larger than allowed.", Frame(HEADERS, END_HEADERS, b"\x3f\xff\xff\x7f"), END
+        "4.3",
+        "A table larger than allowed.",
+        Frame(HEADERS, FLAG_END_HEADERS, b"\x3f\xff\xff\x7f"),
+        END,
     ),
     "hpack-cut-short": _answer(
         "4.3", "A field block that is cut short.", HEAD._replace(payload=HEAD.payload[:-3]), END
@@ -157,11 +157,11 @@ VIOLATIONS: dict[str, Violation] = {
         "A PING in the middle of a field block.",
         HEAD._replace(flags=0, payload=HEAD.payload[:5]),
         Frame(PING, 0, bytes(8), 0),
-        Frame(CONTINUATION, END_HEADERS, HEAD.payload[5:]),
+        Frame(CONTINUATION, FLAG_END_HEADERS, HEAD.payload[5:]),
         END,
     ),
     "continuation-alone": _before(
-        "6.10", "CONTINUATION without HEADERS.", Frame(CONTINUATION, END_HEADERS, HEAD.payload)
+        "6.10", "CONTINUATION without HEADERS.", Frame(CONTINUATION, FLAG_END_HEADERS, HEAD.payload)
     ),
     # ----------------------------------------------------------------------------------- windows
     "window-overflow": _before(
@@ -184,15 +184,15 @@ VIOLATIONS: dict[str, Violation] = {
         "6.9.1",
         "40 MiB of DATA, whatever the windows say.",
         HEAD,
-        *[Frame(DATA, 0, bytes(MAX_FRAME_SIZE))] * 2_560,
+        *[Frame(DATA, 0, bytes(FRAME_LIMIT))] * 2_560,
         END,
     ),
     # ------------------------------------------------------------------- sizes and other payloads
     "frame-too-large": _answer(
-        "4.2", "DATA of 16,385 octets.", HEAD, Frame(DATA, END_STREAM, bytes(MAX_FRAME_SIZE + 1))
+        "4.2", "DATA of 16,385 octets.", HEAD, Frame(DATA, FLAG_END_STREAM, bytes(FRAME_LIMIT + 1))
     ),
     "padding-too-long": _answer(
-        "6.1", "Padding as long as its frame.", HEAD, Frame(DATA, PADDED, b"\x04abc"), END
+        "6.1", "Padding as long as its frame.", HEAD, Frame(DATA, FLAG_PADDED, b"\x04abc"), END
     ),
     "window-update-wrong-length": _before(
         "6.9", "WINDOW_UPDATE of 3 octets.", Frame(WINDOW_UPDATE, 0, bytes(3))
@@ -217,7 +217,9 @@ VIOLATIONS: dict[str, Violation] = {
     ),
     # ---------------------------------------------------------------------------------- SETTINGS
     "settings-ack-with-payload": _before(
-        "6.5", "SETTINGS ACK with content.", Frame(SETTINGS, ACK, pack("!HL", 4, 65_535), 0)
+        "6.5",
+        "SETTINGS ACK with content.",
+        Frame(SETTINGS, FLAG_ACK, pack("!HL", 4, 65_535), 0),
     ),
     "settings-wrong-length": _before(
         "6.5", "SETTINGS of 5 octets.", Frame(SETTINGS, 0, bytes(5), 0)

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ...codes import CONTINUATION, DATA, FLAG_END_HEADERS, FLAG_END_STREAM, FLAG_PADDED, HEADERS
 from .endpoints import endpoint
 from .request import BadRequest, Request, as_json
 
 GROUP = "Frames that are rare"
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
-PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 5, 6, 7, 8, 9
-ACK = END_STREAM = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
 UNKNOWN = 0xFA
 """A type that nobody has registered."""
-MAX_FRAME_SIZE = 16_384
 
 
 class Frame(NamedTuple):
@@ -51,7 +46,7 @@ def _string(text: str) -> bytes:
     return bytes(prefix) + bytes((length,)) + octets
 
 
-def headers(fields: Fields, flags: int = END_HEADERS, stream_id: int | None = None) -> Frame:
+def headers(fields: Fields, flags: int = FLAG_END_HEADERS, stream_id: int | None = None) -> Frame:
     """Return HEADERS with these fields."""
     return Frame(HEADERS, flags, encode(fields), stream_id)
 
@@ -59,7 +54,7 @@ def headers(fields: Fields, flags: int = END_HEADERS, stream_id: int | None = No
 def padded(frame: Frame, octets: int) -> Frame:
     """Return a frame with padding (RFC 9113 section 6.1)."""
     payload = bytes((octets,)) + frame.payload + bytes(octets)
-    return frame._replace(flags=frame.flags | PADDED, payload=payload)
+    return frame._replace(flags=frame.flags | FLAG_PADDED, payload=payload)
 
 
 def answer_with(request: Request, frames: list[Frame]) -> list[bytes]:
@@ -72,7 +67,7 @@ def answer_with(request: Request, frames: list[Frame]) -> list[bytes]:
 def _json_frames(content: bytes, fields: Fields) -> list[Frame]:
     length = [("content-length", str(len(content)))]
     head = [(":status", "200"), ("content-type", "application/json"), *length, *fields]
-    return [headers(head), Frame(DATA, END_STREAM, content)]
+    return [headers(head), Frame(DATA, FLAG_END_STREAM, content)]
 
 
 @endpoint(
@@ -100,7 +95,7 @@ def continuation(request: Request) -> Iterable[bytes]:
     parts = [block[step * n : step * (n + 1)] for n in range(count)] + [block[step * count :]]
     frames = [Frame(CONTINUATION, 0, part) for part in parts]
     frames[0] = Frame(HEADERS, 0, parts[0])
-    frames[-1] = frames[-1]._replace(flags=END_HEADERS)
+    frames[-1] = frames[-1]._replace(flags=FLAG_END_HEADERS)
     return answer_with(request, [*frames, data])
 
 
@@ -130,4 +125,4 @@ def content_length(request: Request) -> Iterable[bytes]:
     if (size := sizes.get(request.names["what"])) is None:
         raise BadRequest(f"{request.names['what']!r} is neither short nor long")
     head = headers([*OK, ("content-length", "100")])
-    return answer_with(request, [head, Frame(DATA, END_STREAM, b"*" * size)])
+    return answer_with(request, [head, Frame(DATA, FLAG_END_STREAM, b"*" * size)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from ..tap.frames import ConnectionInfo, Direction, Frame, Section, Setting
+from ..tap.frames import ConnectionInfo, Direction, Frame, Section, SettingsEntry
 from ..tap.names import code_name
 
 MAX_FRAMES = 200
@@ -282,7 +282,7 @@ class SeenConnection:
             self._frames_weight -= weight_of(self.frames.popleft())
 
     @staticmethod
-    def _take_settings(known: dict[int, int], settings: tuple[Setting, ...]) -> None:
+    def _take_settings(known: dict[int, int], settings: tuple[SettingsEntry, ...]) -> None:
         for setting in settings:
             if setting.id in known or len(known) < MAX_SETTINGS:
                 known[setting.id] = setting.value

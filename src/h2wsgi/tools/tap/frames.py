@@ -33,7 +33,7 @@ class Section(StrEnum):
     TRAILERS = "trailers"
 
 
-class Setting(NamedTuple):
+class SettingsEntry(NamedTuple):
     """One entry of SETTINGS."""
 
     id: int
@@ -108,7 +108,7 @@ class Frame:
 
     With END_STREAM on HEADERS that go on in CONTINUATION frames, the last of them does it.
     """
-    settings: tuple[Setting, ...] | None = None
+    settings: tuple[SettingsEntry, ...] | None = None
     error_code: int | None = None
     """Of RST_STREAM and GOAWAY."""
     increment: int | None = None

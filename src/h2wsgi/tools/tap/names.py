@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from ...codes import Setting, code_name, setting_name
+from ...codes import FrameType, Setting, code_name, setting_name
 
 __all__ = ["FRAMES", "SETTINGS_NAMES", "code_name", "flag_names", "frame_name", "setting_name"]
 
-FRAMES = {
-    0x0: "DATA",
-    0x1: "HEADERS",
-    0x2: "PRIORITY",
-    0x3: "RST_STREAM",
-    0x4: "SETTINGS",
-    0x5: "PUSH_PROMISE",
-    0x6: "PING",
-    0x7: "GOAWAY",
-    0x8: "WINDOW_UPDATE",
-    0x9: "CONTINUATION",
-    0xA: "ALTSVC",  # RFC 7838
-    0xC: "ORIGIN",  # RFC 8336
-    0x10: "PRIORITY_UPDATE",  # RFC 9218
-}
+FRAMES = {int(type_): type_.name for type_ in FrameType}
 SETTINGS_NAMES = {int(setting): setting.name for setting in Setting}
 _END_STREAM, _END_HEADERS, _PADDED = (0x1, "END_STREAM"), (0x4, "END_HEADERS"), (0x8, "PADDED")
 _FLAGS = {

@@ -11,16 +11,15 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ...http2.frame_gate import HEADER_SIZE, PREFACE
-from ...http2.frame_types import (
+from ...codes import (
     CONTINUATION,
     DATA,
     FLAG_ACK,
     FLAG_PADDED,
     FLAG_PRIORITY,
+    FRAME_LIMIT,
     GOAWAY,
     HEADERS,
-    MAX_FRAME_SIZE,
     PING,
     PRIORITY,
     PUSH_PROMISE,
@@ -28,7 +27,8 @@ from ...http2.frame_types import (
     SETTINGS,
     WINDOW_UPDATE,
 )
-from .frames import Priority, Setting
+from ...http2.frame_gate import HEADER_SIZE, PREFACE
+from .frames import Priority, SettingsEntry
 
 _ON_CONNECTION = frozenset({SETTINGS, PING, GOAWAY})
 _ON_STREAM = frozenset({DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTINUATION})
@@ -60,7 +60,7 @@ class FrameCutter:
         self._preface_missing = preface
         self._begun = False
         self._skip = 0
-        self.max_frame_size = MAX_FRAME_SIZE
+        self.max_frame_size = FRAME_LIMIT
         """What the receiving side's SETTINGS_MAX_FRAME_SIZE allows."""
         self.dead = False
         """True once the octets cannot be read as frames any more."""
@@ -197,7 +197,7 @@ def _settings(
 ) -> bytes:
     whole = len(payload) - len(payload) % 6
     details["settings"] = tuple(
-        Setting(*entry) for entry in struct.iter_unpack("!HL", payload[:whole])
+        SettingsEntry(*entry) for entry in struct.iter_unpack("!HL", payload[:whole])
     )
     if whole != len(payload):
         problems.append("the payload is not a multiple of 6 octets")

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...config.config import Config
-from ...http2.frame_types import (
+from ...codes import (
     CONTINUATION,
     DATA,
     FLAG_ACK,
@@ -25,13 +24,15 @@ from ...http2.frame_types import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    Setting,
 )
+from ...config.config import Config
 from ...log.logs import Log
 from ...seam.request import ConnectionFacts
 from .field_blocks import FieldBlock, FieldBlockReader
 from .frames import NOT_HTTP2, ConnectionInfo, Direction, Frame, Section
 from .payloads import FrameCutter, NotFrames, Payload, RawFrame, read_payload
-from .windows import HEADER_TABLE_SIZE, MAX_FRAME_SIZE, StreamTable
+from .windows import StreamTable
 
 SMALLEST_FRAME, LARGEST_FRAME = 2**14, 2**24 - 1
 """Octets; what SETTINGS_MAX_FRAME_SIZE may be (RFC 9113 section 6.5.2)."""
@@ -257,7 +258,7 @@ class Tap:
             payload.problems.append("acknowledges no SETTINGS")
             return
         for setting in acknowledged:
-            if setting.id == HEADER_TABLE_SIZE:
+            if setting.id == Setting.HEADER_TABLE_SIZE:
                 way.reader.max_table_size = setting.value
-            elif setting.id == MAX_FRAME_SIZE and setting.value <= LARGEST_FRAME:
+            elif setting.id == Setting.MAX_FRAME_SIZE and setting.value <= LARGEST_FRAME:
                 way.cutter.max_frame_size = max(setting.value, SMALLEST_FRAME)

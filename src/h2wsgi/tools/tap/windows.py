@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ...codes import Setting
 from .field_blocks import FieldBlock
-from .frames import Direction, Section, Setting, Windows
+from .frames import Direction, Section, SettingsEntry, Windows
 
-HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x1, 0x4, 0x5
 FIRST_WINDOW = 65_535
 """Octets; the connection's and, until SETTINGS change it, each stream's (section 6.9.2)."""
 LARGEST_WINDOW = 2**31 - 1
@@ -30,7 +30,9 @@ class _Side:
     connection: int = FIRST_WINDOW
     initial: int = FIRST_WINDOW
     """The window that a new stream has."""
-    announced: deque[tuple[Setting, ...]] = field(default_factory=lambda: deque(maxlen=MAX_PENDING))
+    announced: deque[tuple[SettingsEntry, ...]] = field(
+        default_factory=lambda: deque(maxlen=MAX_PENDING)
+    )
     """SETTINGS that this side sent and the other has not acknowledged."""
 
 
@@ -128,18 +130,18 @@ class StreamTable:
             window = side.initial - half.spent
         return f"the window is over {LARGEST_WINDOW} octets" if window > LARGEST_WINDOW else ""
 
-    def settings(self, direction: Direction, settings: tuple[Setting, ...]) -> None:
+    def settings(self, direction: Direction, settings: tuple[SettingsEntry, ...]) -> None:
         """SETTINGS were announced."""
         self._sides[direction].announced.append(settings)
 
-    def acknowledged(self, direction: Direction) -> Iterable[Setting] | None:
+    def acknowledged(self, direction: Direction) -> Iterable[SettingsEntry] | None:
         """The sender of ``direction`` acknowledged the oldest SETTINGS; return them, or None."""
         announced = self._sides[_other(direction)].announced
         if not announced:
             return None
         settings = announced.popleft()
         for setting in settings:
-            if setting.id == INITIAL_WINDOW_SIZE:
+            if setting.id == Setting.INITIAL_WINDOW_SIZE:
                 self._sides[direction].initial = setting.value
         return settings
 
