@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ..codes import Setting
 from ..errors import ClientDisconnected, StreamGivenUp
-from ..seam.control import Ping
+from ..seam.control import Commands, Ping
 from ..seam.stream import Stream
 from .engines.interface import Engine
 from .interfaces import Wire
@@ -34,8 +34,8 @@ class Target(Protocol):
         """Return credit in steps that fit a window of so many octets."""
 
 
-class ConnectionCommands:
-    """The :class:`~h2wsgi.seam.control.Commands` of one connection."""
+class ConnectionCommands(Commands):
+    """What the applications of one connection ask of it."""
 
     def __init__(self, target: Target, engine: Engine, outflow: Outflow, wire: Wire) -> None:
         self._target = target
@@ -57,34 +57,29 @@ class ConnectionCommands:
         return self._target.streams.get(stream.stream_id) is stream
 
     def reset(self, stream: Stream, code: int) -> None:
-        """See Commands. A stream that has ended already cannot be reset any more."""
+        """A stream that has ended already cannot be reset any more."""
         if self._is_open(stream):
             self._target.reset(stream, code, "the application asked for it", StreamGivenUp)
 
     def go_away(self, code: int, last_stream_id: int | None, debug: bytes) -> None:
-        """See Commands."""
         last = self._engine.last_stream_id if last_stream_id is None else last_stream_id
         self._engine.go_away(last, code, debug)
         self._wire.closing.goes_away()
 
     def send_raw_frames(self, frames: list[tuple[int, int, int, bytes]]) -> None:
-        """See Commands."""
         for frame in frames:
             self._engine.send_raw_frame(*frame)
 
     def abandon(self, stream: Stream) -> None:
-        """See Commands."""
         if self._is_open(stream):
             self._engine.abandon(stream.stream_id)
             self._target.give_up(stream, "left to raw frames", StreamGivenUp)
 
     def close_transport(self, abort: bool) -> None:
-        """See Commands."""
         self._outflow.write()
         self._wire.closing.hang_up(abort)
 
     def change_settings(self, entries: dict[int, int]) -> None:
-        """See Commands."""
         if (window := entries.get(Setting.INITIAL_WINDOW_SIZE)) is not None:
             self._target.limit_credit_step(window)
         self._engine.change_settings(entries)
@@ -96,18 +91,15 @@ class ConnectionCommands:
             self._wire.accept_frames(size)
 
     def stall(self, stream: Stream, seconds: float) -> None:
-        """See Commands."""
         if self._is_open(stream) and not stream.response_ended:
             self._outflow.stall(stream)
             self._wire.call_later(seconds, lambda: self._outflow.resume(stream))
 
     def stall_connection(self, seconds: float) -> None:
-        """See Commands."""
         self._outflow.write()
         self._wire.stall(seconds)
 
     def ping(self, ping: Ping) -> None:
-        """See Commands."""
         if self.closed:
             ping.lost()
             return

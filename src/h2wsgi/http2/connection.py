@@ -246,7 +246,7 @@ class Connection(EngineHandler):
             self.close(stream, "")
 
     def content_is_short(self, stream_id: int) -> bool:
-        """See EngineHandler. Who has an answer need not send what it announced, as of ``Expect:
+        """Who has an answer need not send what it announced, as of ``Expect:
         100-continue`` (RFC 9110 section 10.1.1): the answer goes on, a read fails."""
         stream = self.streams.get(stream_id)
         if stream is None:
@@ -257,7 +257,6 @@ class Connection(EngineHandler):
         return True
 
     def begin(self, stream: Stream) -> None:
-        """See Gatherer."""
         self._arrived.append(stream)
 
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
@@ -361,7 +360,6 @@ class Connection(EngineHandler):
             self.reset(stream, ErrorCode.INTERNAL_ERROR, "an exception struck in a hand-over")
 
     def run(self, command: Command) -> None:
-        """See OutflowHandler."""
         command(self._commands)
 
     def limit_credit_step(self, window: int) -> None:
@@ -448,7 +446,6 @@ class Connection(EngineHandler):
     # ------------------------------------------------------------------- the end of a stream
 
     def response_ended(self, stream: Stream) -> None:
-        """See OutflowHandler."""
         stream.response_ended = True
         if stream.request_ended:
             self.close(stream, "")
@@ -456,7 +453,6 @@ class Connection(EngineHandler):
             self.refuse_rest(stream)
 
     def response_aborted(self, stream: Stream) -> None:
-        """See OutflowHandler."""
         self.reset(stream, ErrorCode.INTERNAL_ERROR, "the application failed")
 
     def refuse_rest(self, stream: Stream) -> None:

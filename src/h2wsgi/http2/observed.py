@@ -35,7 +35,6 @@ class ObservedProtocol(H2Protocol):
         self._aborted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
         facts = self._make_facts(transport)
         self._make_facts = lambda _: facts
         tls = transport.get_extra_info("ssl_object")
@@ -50,18 +49,15 @@ class ObservedProtocol(H2Protocol):
         super().connection_made(transport)
 
     def receive(self, data: bytes) -> None:
-        """See H2Protocol."""
         if self._observer is not None:
             self._tell(self.facts, self._observer.received, data)
         super().receive(data)
 
     def eof_received(self) -> bool:
-        """See asyncio.Protocol."""
         self._peer_hung_up = True
         return super().eof_received()
 
     def write(self, data: bytes) -> None:
-        """See Wire."""
         # What a stall keeps back is written again at its end, and seen then.
         leaves = self._stall is None and self.state not in SILENT
         if leaves and self._observer is not None:
@@ -69,12 +65,10 @@ class ObservedProtocol(H2Protocol):
         super().write(data)
 
     def abort(self) -> None:
-        """See H2Protocol."""
         self._aborted = True
         super().abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.BaseProtocol."""
         if self._observer is not None:
             # First, so that whoever waits for the server to forget the connection finds it closed.
             self._tell(self.facts, self._observer.closed, self._reason(exc))

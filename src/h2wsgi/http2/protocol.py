@@ -37,7 +37,7 @@ AGE_JITTER = 0.1
 
 
 class H2Protocol(asyncio.BufferedProtocol):
-    """One connection.
+    """One connection's transport. What its :class:`Connection` may ask of it is :class:`Wire`.
 
     ``advice`` is set where no HTTP/2 may be spoken: what to tell the client. ``made`` is called
     when the transport is there.
@@ -63,7 +63,6 @@ class H2Protocol(asyncio.BufferedProtocol):
         self.connection: Connection
         self._gate: FrameGate
         self.streams_changed: Callable[[int], None]
-        """See Wire."""
         # loop thread only
         self.state = State.OPEN
         self._is_made = False
@@ -80,12 +79,10 @@ class H2Protocol(asyncio.BufferedProtocol):
         self.wake_threadsafe: Callable[..., None] = functools.partial(
             server.mailbox.post_threadsafe, functools.partial(self.run, self.flush)
         )
-        """See Wire."""
 
     # ------------------------------------------------------------------ asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.BaseProtocol."""
         self.transport = cast(asyncio.Transport, transport)
         self.run(self._begin)
 
@@ -123,11 +120,9 @@ class H2Protocol(asyncio.BufferedProtocol):
         self.connection.outflow.transmit()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """See asyncio.BufferedProtocol."""
         return self._server.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """See asyncio.BufferedProtocol."""
         self.receive(bytes(self._server.read_buffer[:nbytes]))
 
     def receive(self, data: bytes) -> None:
@@ -149,11 +144,9 @@ class H2Protocol(asyncio.BufferedProtocol):
         return self.state is State.FAILED
 
     def pause_writing(self) -> None:
-        """See asyncio.BaseProtocol."""
         self.write_paused = self._transport_full = True
 
     def resume_writing(self) -> None:
-        """See asyncio.BaseProtocol."""
         self._transport_full = False
         self.run(self._resume)
 
@@ -166,7 +159,6 @@ class H2Protocol(asyncio.BufferedProtocol):
 
     @guards.kernel
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.BaseProtocol."""
         try:
             self._lost()
         except Exception:
@@ -263,7 +255,7 @@ class H2Protocol(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------------------ output
 
     def write(self, data: bytes) -> None:
-        """See Wire. Credit may come due after the end, by what another connection gives back."""
+        """Credit may come due after the end, by what another connection gives back."""
         if self._stall is not None:
             self._stalled += data
         elif self.state not in SILENT:
@@ -271,7 +263,6 @@ class H2Protocol(asyncio.BufferedProtocol):
 
     @property
     def unsent(self) -> int:
-        """See Wire."""
         return self.transport.get_write_buffer_size() + len(self._stalled)
 
     @guards.kernel
@@ -283,7 +274,6 @@ class H2Protocol(asyncio.BufferedProtocol):
             self._crash()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """See Wire."""
         self._loop.call_soon(self.run, callback)
 
     def call_at(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
@@ -291,8 +281,6 @@ class H2Protocol(asyncio.BufferedProtocol):
         return self._loop.call_later(seconds, self.run, callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
-        """See Wire."""
-
         def call() -> None:
             if self.state not in SILENT:
                 callback()
@@ -333,7 +321,7 @@ class H2Protocol(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------ output kept back
 
     def stall(self, seconds: float) -> None:
-        """See Wire. Of several the one that ends last counts."""
+        """Of several the one that ends last counts."""
         until = self._loop.time() + seconds
         if self.state not in READING or (self._stall is not None and self._stall.when() >= until):
             return
@@ -366,20 +354,16 @@ class H2Protocol(asyncio.BufferedProtocol):
     # ------------------------------------------------------- what the connection tells of
 
     def settings_received(self) -> None:
-        """See Wire."""
         if self.deadlines.settings_received():
             self._delay("ack")
 
     def accept_frames(self, max_frame_size: int) -> None:
-        """See Wire."""
         self._gate.max_frame_size = max_frame_size
 
     def settings_sent(self) -> None:
-        """See Wire."""
         self.deadlines.settings_sent()
 
     def settings_acknowledged(self) -> None:
-        """See Wire."""
         self.deadlines.settings_acknowledged()
 
     def give_up_slow(self, stream: Stream, option: str, why: str) -> None:

@@ -11,6 +11,7 @@ from ..codes import ErrorCode
 from ..errors import ReadTimeout, RequestTimeout
 from ..seam.stream import Stream
 from .closing import Closable, Closing
+from .deadlines import DeadlineHandler
 from .gathering import SLOW
 from .interfaces import ServerContext
 
@@ -27,8 +28,8 @@ class Timed(Closable, Protocol):
         """Take what the applications have handed over, and send it."""
 
 
-class Timeouts:
-    """The :class:`~h2wsgi.http2.deadlines.DeadlineHandler` of one connection."""
+class Timeouts(DeadlineHandler):
+    """What becomes of one connection and its streams when a deadline has passed."""
 
     __slots__ = ("_protocol", "_server")
 
@@ -37,7 +38,6 @@ class Timeouts:
         self._server = server
 
     def preface_timed_out(self) -> None:
-        """See DeadlineHandler."""
         if self._protocol.advice:
             self._protocol.closing.linger()
         else:
@@ -45,22 +45,19 @@ class Timeouts:
             self._protocol.closing.fail(ErrorCode.SETTINGS_TIMEOUT, reason, "preface_timeout")
 
     def settings_timed_out(self) -> None:
-        """See DeadlineHandler."""
         reason = "our SETTINGS were not acknowledged in time"
         self._protocol.closing.fail(ErrorCode.SETTINGS_TIMEOUT, reason, "settings_timeout")
 
     def fields_timed_out(self) -> None:
-        """See DeadlineHandler."""
         reason = "a field section did not come whole in time"
         self._protocol.closing.fail(ErrorCode.ENHANCE_YOUR_CALM, reason, "fields_timeout")
 
     def ping_due(self) -> None:
-        """See DeadlineHandler."""
         self._protocol.connection.engine.ping(ALIVE_PING)
         self._protocol.transmit()
 
     def ping_timed_out(self) -> None:
-        """See DeadlineHandler. Section 6.7: it has to answer, so it is gone or broken.
+        """Section 6.7: it has to answer, so it is gone or broken.
 
         Nobody is left to wait for the responses of what was asked before, as after other errors.
         """
@@ -69,12 +66,11 @@ class Timeouts:
         self._protocol.closing.linger("the client does not answer")
 
     def idle_timed_out(self) -> None:
-        """See DeadlineHandler."""
         self._server.limit_hit("idle_timeout")
         self._protocol.closing.drain()
 
     def read_timed_out(self, stream: Stream, option: str) -> None:
-        """See DeadlineHandler. The response can still be sent."""
+        """The response can still be sent."""
         if stream.has_content and stream.gathered is not None:
             what = f"sent nothing, or too little, of content that had to be whole first ({SLOW}),"
             self._hit_by(stream, option, what)
@@ -85,13 +81,12 @@ class Timeouts:
         stream.fail_input(ReadTimeout("the client sent nothing, or too little"))
 
     def request_timed_out(self, stream: Stream) -> None:
-        """See DeadlineHandler. What was handed over until now still counts."""
+        """What was handed over until now still counts."""
         self._protocol.flush()
         self.cut_off(stream)
         self._protocol.transmit()
 
     def write_timed_out(self, stream: Stream, option: str) -> None:
-        """See DeadlineHandler."""
         self._hit_by(stream, option, "took nothing, or too little, for too long")
         outcome = "the client took nothing, or too little, for too long"
         self._protocol.connection.reset(stream, ErrorCode.CANCEL, outcome)

@@ -19,7 +19,7 @@ from ..config.config import Config
 from ..errors import ConfigurationError
 from ..http2.closing import ABORT_AFTER
 from ..http2.hoards import Hoards, output_budget
-from ..http2.interfaces import ObserverFactory
+from ..http2.interfaces import ObserverFactory, ServerContext
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log, library_log
 from ..process.forking import tell_in_child
@@ -57,7 +57,7 @@ POLL = 0.01
 """Seconds between looks at the pool while a stopping server waits for applications."""
 
 
-class Server:
+class Server(ServerContext):
     """Serves ``app`` in the running event loop::
 
         async with Server(app, Config(bind=("localhost:0",))) as server:
@@ -82,7 +82,6 @@ class Server:
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
         self.unsized_content = unsized_content_of(app) or self.config.unsized_content
-        """See ServerContext."""
         self.spool = Spool(self.config.max_unsized_total)
         self._toolbox = Toolbox(self.config, self.log)
         self._runner = Runner(
@@ -114,7 +113,6 @@ class Server:
             self._overtime.new_stream if self.config.request_timeout else Stream
         )
         self.observe: ObserverFactory | None = None
-        """See ServerContext."""
         self._listeners: list[Listener] = []
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
@@ -323,13 +321,11 @@ class Server:
     # ------------------------------------------------------------- what connections ask for
 
     def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
-        """See ServerContext."""
         if handover.lane is None:
             handover.lane = self._pool.lane()
         self._pool.submit(handover.lane, streams)
 
     def cancel_request(self, handover: Handover, stream: Stream) -> bool:
-        """See ServerContext."""
         return handover.lane is not None and self._pool.cancel(handover.lane, stream)
 
     @loop_thread
@@ -363,11 +359,10 @@ class Server:
                 )
 
     def limit_hit(self, option: str) -> None:
-        """See ServerContext."""
         self.limits_hit[option] += 1
 
     def input_is_full(self) -> None:
-        """See ServerContext. What was read already goes first: it is counted, but not in memory."""
+        """What was read already goes first: it is counted, but not in memory."""
         for protocol in list(self._protocols):
             protocol.connection.inflow.return_credit()
         for protocol in list(self._protocols):
@@ -382,11 +377,10 @@ class Server:
             protocol.connection.outflow.relieved()
 
     def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
-        """See ServerContext."""
         return self._toolbox.settings_delay(what, facts.peer)
 
     def log_refusal(self, facts: ConnectionFacts, advice: str) -> None:
-        """See ServerContext. Said once for each kind: such clients come again and again."""
+        """Said once for each kind: such clients come again and again."""
         level = logging.DEBUG if advice in self._refusals_logged else logging.WARNING
         self._refusals_logged.add(advice)
         self.log.events.log(
@@ -397,7 +391,6 @@ class Server:
         self._protocols.add(protocol)
 
     def connection_closed(self, protocol: H2Protocol) -> None:
-        """See ServerContext."""
         if protocol in self._protocols:
             self._protocols.discard(protocol)
             self._acceptor.released(protocol)

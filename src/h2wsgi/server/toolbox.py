@@ -67,7 +67,6 @@ class Toolbox:
         return app if self._inspector is None else self._inspector.watched(app)
 
     def settings_delay(self, what: str, peer: str) -> float:
-        """See ServerContext."""
         return 0 if self._faults is None else self._faults.delay(what, peer)
 
     def open(self) -> ObserverFactory | None:

@@ -32,12 +32,12 @@ from ...errors import ConnectionFailed
 from ...seam.handover import Head
 from ..fields import FieldList, section_size
 from ..frame_gate import dependency_of, strip_padding
-from .interface import EngineHandler
+from .interface import Engine, EngineHandler
 from .stream_table import S, StreamTable
 from .trailers import trailers_error
 
 
-class FrameReceiver(abc.ABC, Generic[S]):
+class FrameReceiver(Engine, Generic[S]):
     """The receiving half of an engine."""
 
     def __init__(self, handler: EngineHandler, config: Config) -> None:
@@ -62,11 +62,10 @@ class FrameReceiver(abc.ABC, Generic[S]):
 
     @property
     def last_stream_id(self) -> int:
-        """See Engine."""
         return self._streams.highest
 
     def receive_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """See Engine. Frames of unknown type are ignored (section 5.5)."""
+        """Frames of unknown type are ignored (section 5.5)."""
         if type_ == HEADERS:
             self.receive_headers(stream_id, payload, flags & FLAG_END_STREAM != 0)
             if flags & FLAG_PRIORITY:
@@ -78,14 +77,6 @@ class FrameReceiver(abc.ABC, Generic[S]):
             receiver(flags, stream_id, payload)
 
     # ------------------------------------------------------------------ the engine's own
-
-    @abc.abstractmethod
-    def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        """See Engine."""
-
-    @abc.abstractmethod
-    def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
-        """See Engine."""
 
     @abc.abstractmethod
     def _trailers_accepted(self, stream_id: int) -> None:
@@ -102,14 +93,6 @@ class FrameReceiver(abc.ABC, Generic[S]):
     @abc.abstractmethod
     def _settings_acknowledged(self, entries: dict[int, int]) -> None:
         """The peer has our settings, ``entries`` of them."""
-
-    @abc.abstractmethod
-    def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """See Engine."""
-
-    @abc.abstractmethod
-    def abandon(self, stream_id: int) -> None:
-        """See Engine."""
 
     @abc.abstractmethod
     def _answer_ping(self, payload: bytes) -> None:
@@ -204,7 +187,6 @@ class FrameReceiver(abc.ABC, Generic[S]):
             self._acknowledged(self._unacknowledged.popleft() if self._unacknowledged else {})
 
     def change_settings(self, entries: dict[int, int]) -> None:
-        """See Engine."""
         self._unacknowledged.append(entries)
         payload = b"".join(pack("!HL", code, value) for code, value in entries.items())
         self.send_raw_frame(SETTINGS, 0, 0, payload)
@@ -218,7 +200,6 @@ class FrameReceiver(abc.ABC, Generic[S]):
         self._handler.settings_acknowledged(entries)
 
     def reset_ended(self, stream_id: int, code: int) -> None:
-        """See Engine."""
         if not self._streams.was_reset_by_us(stream_id):
             self.abandon(stream_id)
             self.send_raw_frame(RST_STREAM, 0, stream_id, pack("!L", code))

@@ -82,7 +82,6 @@ class FastEngine(FrameReceiver[_Stream]):
         super().__init__(handler, config)
         self._requests = RequestBlocks(config)
         self.output: list[bytes | memoryview] = []
-        """See Engine."""
         # What the peer may still be sent, and may still send.
         self._send_window = DEFAULT_WINDOW
         self._send_initial = DEFAULT_WINDOW
@@ -97,7 +96,6 @@ class FastEngine(FrameReceiver[_Stream]):
     # ------------------------------------------------------------------------ commands
 
     def start(self) -> None:
-        """See Engine."""
         settings = own_settings(self._config)
         self._unacknowledged.append(settings.settings)
         self.output.append(settings.serialize())
@@ -105,14 +103,13 @@ class FastEngine(FrameReceiver[_Stream]):
             self._update_window(0, self._config.connection_window - DEFAULT_WINDOW)
 
     def send_window(self, stream_id: int) -> int:
-        """See Engine."""
         if (stream := self._streams.open.get(stream_id)) is None:
             return 0 if stream_id else self._send_window
         window = self._send_initial + stream.send_credit
         return window if window < self._send_window else self._send_window
 
     def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
-        """See Engine. The octets around the stream's number are the same for each such response."""
+        """The octets around the stream's number are the same for each such response."""
         size = len(data)
         stream = self._streams.open.get(stream_id)
         if (
@@ -160,7 +157,6 @@ class FastEngine(FrameReceiver[_Stream]):
         return whole
 
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
-        """See Engine."""
         if stream_id not in self._streams.open:
             return
         if (block := head.block) is None:
@@ -190,7 +186,6 @@ class FastEngine(FrameReceiver[_Stream]):
             type_, flags = CONTINUATION, 0
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
-        """See Engine."""
         if (stream := self._streams.open.get(stream_id)) is None:
             return
         size = len(data)
@@ -202,12 +197,10 @@ class FastEngine(FrameReceiver[_Stream]):
             self._streams.response_ended(stream_id)
 
     def reset_stream(self, stream_id: int, code: int) -> None:
-        """See Engine."""
         if stream_id in self._streams.open:
             self._reset(stream_id, code)
 
     def abandon(self, stream_id: int) -> None:
-        """See Engine."""
         self._streams.reset_by_us(stream_id)
 
     def _reset(self, stream_id: int, code: int) -> None:
@@ -215,7 +208,6 @@ class FastEngine(FrameReceiver[_Stream]):
         self.send_raw_frame(RST_STREAM, 0, stream_id, _four_octets(code))
 
     def credit(self, stream_id: int, octets: int) -> None:
-        """See Engine."""
         if stream_id == 0:
             self._receive_window += octets
             self._update_window(0, octets)
@@ -227,17 +219,14 @@ class FastEngine(FrameReceiver[_Stream]):
         self.send_raw_frame(WINDOW_UPDATE, 0, stream_id, _four_octets(octets))
 
     def ping(self, payload: bytes) -> None:
-        """See Engine."""
         self.output.append(PingFrame(0, payload).serialize())
 
     def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
-        """See Engine."""
         frame = GoAwayFrame(0, last_stream_id, code, debug)
         self.output.append(frame.serialize())
         self._streams.ignore_above = last_stream_id
 
     def data_to_send(self) -> bytes:
-        """See Engine."""
         if not self.output:
             return b""
         data = b"".join(self.output)
@@ -245,7 +234,6 @@ class FastEngine(FrameReceiver[_Stream]):
         return data
 
     def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """See Engine."""
         size = len(payload)
         if type_ == DATA:
             self._send_window -= size
@@ -256,7 +244,6 @@ class FastEngine(FrameReceiver[_Stream]):
     # -------------------------------------------------------------------------- frames
 
     def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        """See Engine."""
         streams = self._streams
         if not stream_id & 1:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
@@ -314,7 +301,6 @@ class FastEngine(FrameReceiver[_Stream]):
         self._streams.request_ended(stream_id)
 
     def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
-        """See Engine."""
         streams = self._streams
         stream = streams.open.get(stream_id)
         if stream is None:

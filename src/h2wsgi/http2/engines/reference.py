@@ -82,7 +82,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
     # ------------------------------------------------------------------------ commands
 
     def start(self) -> None:
-        """See Engine. SETTINGS is ours, because h2's own stream limit is set out of the way."""
+        """SETTINGS is ours, because h2's own stream limit is set out of the way."""
         self._h2.initiate_connection()
         self._h2.clear_outbound_data_buffer()
         self._h2.receive_data(PREFACE)  # the gate has taken the client's, or is about to
@@ -93,7 +93,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._h2.increment_flow_control_window(self._config.connection_window - DEFAULT_WINDOW)
 
     def send_window(self, stream_id: int) -> int:
-        """See Engine."""
         if stream_id == 0:
             return int(self._h2.outbound_flow_control_window)
         return (
@@ -101,7 +100,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         )
 
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
-        """See Engine."""
         if stream_id in self._streams.open:
             self._check_section(stream_id, head)
             self._h2.send_headers(stream_id, head.fields, end_stream=end_stream)
@@ -109,7 +107,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
                 self._response_ended(stream_id)
 
     def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
-        """See Engine."""
         if stream_id not in self._streams.open:
             return False
         if data and len(data) > min(FRAME_LIMIT, self.send_window(stream_id)):
@@ -120,7 +117,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         return True
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
-        """See Engine."""
         if stream_id in self._streams.open:
             self._h2.send_data(stream_id, data, end_stream=end_stream)
             if end_stream:
@@ -131,14 +127,12 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._h2.forget(stream_id)
 
     def reset_stream(self, stream_id: int, code: int) -> None:
-        """See Engine."""
         if stream_id in self._streams.open:
             self._streams.reset_by_us(stream_id)
             self._h2.reset_stream(stream_id, code)
             self._h2.forget(stream_id)
 
     def credit(self, stream_id: int, octets: int) -> None:
-        """See Engine."""
         if stream_id == 0:
             # h2 never counted DATA of closed streams: crediting it there would make its idea
             # of the window grow without end.
@@ -152,11 +146,9 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._h2.increment_flow_control_window(octets, stream_id)
 
     def ping(self, payload: bytes) -> None:
-        """See Engine."""
         self._h2.ping(payload)
 
     def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
-        """See Engine."""
         frame = GoAwayFrame(0)
         frame.last_stream_id = last_stream_id
         frame.error_code = code
@@ -165,7 +157,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._streams.ignore_above = last_stream_id
 
     def send_raw_frame(self, type_: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """See Engine."""
         if type_ == DATA:
             self._h2.take_outbound_window(stream_id, len(payload))
         self._collect()
@@ -173,18 +164,15 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._out += header + stream_id.to_bytes(4, "big") + payload
 
     def abandon(self, stream_id: int) -> None:
-        """See Engine."""
         self._streams.reset_by_us(stream_id)
         self._h2.forget(stream_id)
 
     @property
     def output(self) -> bytearray:
-        """See Engine."""
         self._collect()
         return self._out
 
     def data_to_send(self) -> bytes:
-        """See Engine."""
         self._collect()
         data = bytes(self._out)
         self._out.clear()
@@ -224,7 +212,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         self._handler.stream_reset(stream_id, code, False, reason)
 
     def receive_data(self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool) -> None:
-        """See Engine."""
         self._streams.require_known(stream_id, "DATA")
         if flow_octets > self._h2.inbound_flow_control_window - self._unseen_by_h2:
             raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond our window")
@@ -269,7 +256,6 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         super()._discard_data(stream_id, octets, reason)
 
     def receive_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        """See Engine."""
         if stream_id % 2 == 0:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}")
         # Decoded whatever becomes of it: the dynamic table is the connection's.

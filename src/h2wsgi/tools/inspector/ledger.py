@@ -87,7 +87,6 @@ class Ledger:
     # ------------------------------------------------------------------- the loop's thread
 
     def opened(self, connection: ConnectionInfo) -> None:
-        """See Sink."""
         with self._lock:
             self._seen_connections += 1
             self._connections[connection.id] = SeenConnection(connection)
@@ -100,7 +99,6 @@ class Ledger:
                 self._weight -= removed.counted
 
     def frame(self, frame: Frame, content: bytes) -> None:
-        """See Sink."""
         with self._lock:
             self._frames += 1
             if (connection := self._connections.get(frame.connection)) is None:
@@ -123,7 +121,6 @@ class Ledger:
                 self._note_trouble(frame)
 
     def closed(self, connection: ConnectionInfo, reason: str, at: float) -> None:
-        """See Sink."""
         with self._lock:
             if (seen := self._connections.get(connection.id)) is None:
                 return
@@ -136,7 +133,7 @@ class Ledger:
             self._touch_connection(seen)
 
     def close(self) -> None:
-        """See Sink. What is known can still be read."""
+        """What is known can still be read."""
 
     def _begin(self, connection: SeenConnection, frame: Frame) -> None:
         self._seen_streams += 1

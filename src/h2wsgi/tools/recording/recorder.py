@@ -177,7 +177,6 @@ class Recorder:
     # ---------------------------------------------------------- writing, by the loop alone
 
     def opened(self, connection: ConnectionInfo) -> None:
-        """See Sink."""
         with self._changed:
             self._connections[connection.id] = _Connection(connection)
             if len(self._connections) > MAX_CONNECTIONS:
@@ -185,7 +184,6 @@ class Recorder:
             self._touch()
 
     def frame(self, frame: Frame, content: bytes) -> None:
-        """See Sink."""
         with self._changed:
             if (connection := self._connections.get(frame.connection)) is None:
                 return
@@ -201,14 +199,13 @@ class Recorder:
             self._touch()
 
     def closed(self, connection: ConnectionInfo, reason: str, at: float) -> None:
-        """See Sink."""
         with self._changed:
             if (found := self._connections.get(connection.id)) is not None:
                 found.closed_at, found.close_reason = at, reason
             self._touch()
 
     def close(self) -> None:
-        """See Sink. Records can still be read."""
+        """Records can still be read."""
 
     def _touch(self) -> None:
         self._version += 1

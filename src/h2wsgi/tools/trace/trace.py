@@ -31,7 +31,7 @@ class Form(Protocol):
     def closed(self, info: ConnectionInfo, reason: str, at: float) -> str: ...
 
 
-class Trace:
+class Trace(Sink):
     """Writes what a filter shows. An ``owned`` writer is closed with the server."""
 
     def __init__(self, writer: LogWriter, form: Form, wanted: Filter, *, owned: bool) -> None:
@@ -41,22 +41,18 @@ class Trace:
         self._owned = owned
 
     def opened(self, connection: ConnectionInfo) -> None:
-        """See Sink."""
         if self._wanted.shows_connection(connection.id):
             self._writer.write(self._form.opened(connection))
 
     def frame(self, frame: Frame, content: bytes) -> None:
-        """See Sink."""
         if self._wanted.shows(frame):
             self._writer.write(self._form.frame(frame))
 
     def closed(self, connection: ConnectionInfo, reason: str, at: float) -> None:
-        """See Sink."""
         if self._wanted.shows_connection(connection.id):
             self._writer.write(self._form.closed(connection, reason, at))
 
     def close(self) -> None:
-        """See Sink."""
         if self._owned:
             self._writer.close()
 
