@@ -96,6 +96,9 @@ class EngineHandler(Protocol):
 class Engine(Protocol):
     """One connection's HTTP/2 state."""
 
+    output: Sized
+    """What data_to_send would join; empty if there is nothing."""
+
     @property
     def last_stream_id(self) -> int:
         """The highest stream the handler was told of, for GOAWAY."""
@@ -155,10 +158,6 @@ class Engine(Protocol):
 
     def abandon(self, stream_id: int) -> None:
         """Close an open stream without a frame; what comes of it is treated as after a reset."""
-
-    @property
-    def output(self) -> Sized:
-        """What data_to_send would join; empty if there is nothing."""
 
     def data_to_send(self) -> bytes:
         """Take the octets queued so far."""
