@@ -108,9 +108,10 @@ def dripped_output(field: Field) -> Iterator[None]:
 
 def trickling_uploads(field: Field) -> Iterator[None]:
     """More uploads than there may be threads, each of which brings a line now and then."""
+    length = literal(28, b"999999")
     for _ in range(3):
         peer = field.connect()
-        field.send(peer, b"".join(upload(n, b"/lines") for n in streams(15)))
+        field.send(peer, b"".join(upload(n, b"/lines", length) for n in streams(15)))
     lines = b"".join(frame(Type.DATA, 0, n, b"line\n") for n in streams(15))
     for peer in field.peers:
         for _ in field.lasts(peer):

@@ -178,7 +178,7 @@ class Connection(EngineHandler):
             else:
                 self.data_discarded(flow_octets)
             return
-        if (gathered := stream.gathered) is not None:
+        if stream.has_content and (gathered := stream.gathered) is not None:
             self.gathering.received(stream, gathered, data, flow_octets)
             if end_stream:
                 self.request_ended(stream_id)
@@ -240,7 +240,7 @@ class Connection(EngineHandler):
             self._leftovers.received(stream_id, 0, True, 0)
             return
         stream.end_input(trailers)
-        if stream.gathered is not None:
+        if stream.has_content and stream.gathered is not None:
             self.gathering.ended(stream, stream.gathered)
         elif stream.response_ended:
             self.close(stream, "")

@@ -236,7 +236,7 @@ class Deadlines:
         for gone in self._writes.keys() - connection.streams.keys():
             del self._writes[gone]
         for stream in list(connection.streams.values()):
-            if stream.has_waited:
+            if stream.has_waited or stream.reading_since is not None:
                 self._check_read(stream, now)
             if connection.outflow.is_waiting(stream):
                 self._check_write(stream, connection.outflow, now)

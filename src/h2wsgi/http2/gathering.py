@@ -77,7 +77,7 @@ class Gathering:
     def begin(self, stream: Stream) -> None:
         """Gather the content of a request that came just now."""
         stream.gathered = Gathered()
-        stream.reading_since = stream.started_at
+        stream.reading_since, stream.waited_for_content = stream.started_at, 0.0
         if stream.request.expects_continue:
             self._outflow.push(stream, CONTINUE, b"", MORE)
 
@@ -118,7 +118,7 @@ class Gathering:
 
     def ended(self, stream: Stream, gathered: Gathered) -> None:
         """The request is complete."""
-        stream.reading_since = None
+        self._wait_no_more(stream)
         if gathered.file is None:
             octets = b"".join(gathered.chunks)
             gathered.chunks = []
@@ -163,7 +163,13 @@ class Gathering:
         else:
             gathered.writing, gathered.waiting = gathered.waiting, 0
             gathered.chunks = []
-            stream.reading_since = None  # it may be waiting for credit that the disk holds back
+            self._wait_no_more(stream)  # it may be waiting for credit that the disk holds back
+
+    def _wait_no_more(self, stream: Stream) -> None:
+        """It is not the client that keeps us waiting, for now."""
+        if (since := stream.reading_since) is not None:
+            stream.reading_since = None
+            stream.waited_for_content += time.monotonic() - since
 
     def written(self, stream: Stream) -> None:
         """What was on its way into the file is there, or cannot be."""
