@@ -68,14 +68,23 @@ class Watched:
         self.step = Step.LEFT_ALONE
         self.stalled = False
         self.calls_for_help = 0
+        self.failures = 0
+        """How many times from now on something raises."""
         self._next: tuple[float, Callable[[], None]] | None = None
         GrowthWatch(self, self._schedule, self._exhausted).watch()
 
     def grow(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
         self.stalled = stalled
+        self._may_fail()
         return self.step
 
+    def _may_fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise MemoryError
+
     def _schedule(self, delay: float, callback: Callable[[], None]) -> None:
+        self._may_fail()
         self._next = delay, callback
 
     def _exhausted(self) -> None:
@@ -130,3 +139,16 @@ def test_the_watch_ends_when_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> N
     watched = Watched(monkeypatch)
     watched.look(Step.NOTHING_WAITS)
     assert watched.delay is None
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_the_watch_goes_on_when_a_look_or_the_way_to_the_next_one_raises(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """Nobody else would look: jobs that wait would do so until others come."""
+    watched = Watched(monkeypatch)
+    watched.failures = failures
+    with pytest.raises(MemoryError):
+        watched.look(Step.LEFT_ALONE)
+    assert watched.failures == 0
+    assert watched.delay == GROWTH_DELAY

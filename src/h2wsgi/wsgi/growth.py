@@ -77,11 +77,27 @@ class GrowthWatch:
 
     def _look_in(self, delay: float) -> None:
         self._seen = (time.monotonic(), time.process_time(), self._pool.started_in_turn)
-        self._schedule_threadsafe(delay, self._look)
+        try:
+            self._schedule_threadsafe(delay, self._look)
+        except Exception:
+            # Such as a MemoryError. Once more, as nobody else looks while jobs wait.
+            self._schedule_threadsafe(delay, self._look)
 
     @loop_thread
     def _look(self) -> None:
-        """Have threads started if requests wait, nobody is idle and nobody computed meanwhile."""
+        """Have threads started if that helps, and look again while jobs wait."""
+        delay: float | None = GROWTH_DELAY
+        try:
+            delay = self._grow()
+        finally:
+            if delay is not None:
+                self._look_in(delay)
+
+    def _grow(self) -> float | None:
+        """Have threads started if requests wait, nobody is idle and nobody computed meanwhile.
+
+        Returns the seconds until the next look; None if there need be none.
+        """
         then, cpu_then, started_then = self._seen
         now = time.monotonic()
         stuck = self._pool.started_in_turn == started_then
@@ -91,9 +107,9 @@ class GrowthWatch:
         stalled = now - self._last_start >= STALLED_AFTER
         step = self._pool.grow(busy=busy, stalled=stalled, stuck=stuck)
         if step is Step.NOTHING_WAITS:
-            return
+            return None
         if step is Step.GREW:
             self._last_start = now
         elif step is Step.AT_CEILING and stalled:
             self._exhausted()
-        self._look_in(CEILING_LOOK if step is Step.AT_CEILING else GROWTH_DELAY)
+        return CEILING_LOOK if step is Step.AT_CEILING else GROWTH_DELAY

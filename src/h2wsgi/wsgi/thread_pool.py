@@ -258,16 +258,17 @@ class ThreadPool(Generic[Job]):
             if self._closing:
                 return
             self._begin_locked()
+            self._looks_at_idle = False
             now = time.monotonic()
             # A thread takes its place behind those that were idle before it.
             while self._idle and self._idle[0].began <= now - IDLE_TIMEOUT:
                 self._end_locked(self._idle[0])
                 self._idle.pop(0)
             self._switch_interval.fit(len(self._workers))
-            self._looks_at_idle = bool(self._workers)
-            if self._looks_at_idle:
+            if self._workers:
                 since = self._idle[0].began if self._idle else now
                 self._schedule_threadsafe(since + IDLE_TIMEOUT - now, self._end_idle)
+                self._looks_at_idle = True
             self._torn = False
 
     # ------------------------------------------------------------------- a forked child
