@@ -171,6 +171,10 @@ class Play:
         outcome.problems += checks.responses_are_true(talk)
         outcome.end = _end(talk)
         outcome.problems += self._neighbour_lives(neighbour, stream, talk)
+        if talk.peer.ended is None and _is_ending(site.keeper):
+            # The line was one of the idle connection's own, such as its clocks': that one may end.
+            site.keeper.close()
+            site.keeper = site.connect()
         outcome.problems += self._look_again(talk)
         return outcome
 
