@@ -24,6 +24,38 @@ REPLACED: dict[str, str] = {
     "the wait of a crowd's threads for the loop, is gone",
     "test_a_thread_of_a_crowd_lets_a_late_loop_go_first_where_they_share_a_cpu": "nothing: that "
     "is what is gone (docs/decisions.md)",
+    "test_h2_itself_is_known_to_one_engine_and_else_only_for_its_error_codes": (
+        "test_h2_itself_is_known_to_one_engine_alone: the codes are our own"
+    ),
+    "test_connections_over_the_limit_wait_until_others_end": (
+        "itself: those inside hold a stream now, and have no answer to look at"
+    ),
+    "test_slow_clients_do_not_keep_threads_from_others_at_the_hard_ceiling": (
+        "itself: its last assertion is a wait that fails"
+    ),
+    "test_the_authority_cannot_vouch_for_other_names": (
+        "tests of test_development.py: no constraints on addresses any more"
+    ),
+    "test_an_authority_for_one_kind_of_name_permits_no_other_kind": "the same",
+    "test_a_path_is_taken_exactly_if_it_holds_visible_ascii_without_a_fragment": (
+        "the same of octets above ASCII, which are taken now (test_fields.py)"
+    ),
+    "test_a_malformed_request_is_reset_and_never_starts": (
+        "the same with a 400 before the reset (test_http2_fields.py)"
+    ),
+    "test_cookie_crumbs_are_joined_and_counted_one_by_one": (
+        "tests that they count as one field (test_fields.py)"
+    ),
+    "test_a_file_for_a_module_is_refused_with_the_way_to_write_it": "test_targets.py",
+    "test_a_file_in_a_package_is_written_with_dots": "test_targets.py",
+    "test_wsgi_errors_makes_an_event_of_every_full_line": (
+        "tests that it is text and no event (test_logs.py)"
+    ),
+    "test_wsgi_errors_as_a_handlers_stream_does_not_go_round_for_ever": "the same",
+    "test_the_traceback_goes_to_the_log_of_wsgi_errors": "the same",
+    "test_lines_written_to_errors_are_logged": "the same",
+    "test_204_carries_no_content_length": "the same of 204, 205 and 304 (test_head.py)",
+    "test_head_and_304_may_carry_a_content_length": "the same of HEAD alone",
     "test_files_that_are_linked_exist": "itself: that there are links is test_links_are_found's",
 }
 """Name of a test -> what took its place, and why."""
