@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attacks.resets import FLOODS
-from attacks.wire import frame, headers, number, request, streams, upload
+from attacks.wire import frame, headers, literal, number, request, streams, upload
 from support.attack import Attack, Field, Run, goaway, inside, still_answers
 from support.peer import ACK, END_HEADERS, PADDED, Code, Peer, Setting, TimedOut, Type
 
@@ -13,6 +13,7 @@ CALM = goaway(Code.ENHANCE_YOUR_CALM)
 COUNT = 500
 LIMIT = 300
 LARGE_WINDOW = 2**30
+CONTENT_LENGTH = literal(28, b"10000")
 PRIORITY_UPDATE = 0x10
 UNKNOWN = 0xEE
 MOST_ANSWERS = 400_000
@@ -73,7 +74,7 @@ def on_a_reset_stream(octets: bytes) -> Run:
 def behind_an_answer(field: Field) -> Iterator[None]:
     """Content that nobody reads, as the application has answered without it."""
     peer = field.connect()
-    field.send(peer, upload(1, b"/"))
+    field.send(peer, upload(1, b"/", CONTENT_LENGTH))
     assert peer.response(1).status == 200
     yield from field.flood(peer, [frame(Type.DATA, 0, 1, b"x")] * COUNT)
 
@@ -81,7 +82,7 @@ def behind_an_answer(field: Field) -> Iterator[None]:
 def behind_an_answer_that_waits(field: Field) -> Iterator[None]:
     """The same while the answer is not whole, as the client has no window for it."""
     peer = field.connect(settings={Setting.INITIAL_WINDOW_SIZE: 0})
-    field.send(peer, upload(1, b"/"))
+    field.send(peer, upload(1, b"/", CONTENT_LENGTH))
     assert peer.wait_headers(1).status == 200
     yield from field.flood(peer, [frame(Type.DATA, 0, 1, b"x")] * COUNT)
 
@@ -234,7 +235,7 @@ ATTACKS = [
         sees=CALM,
         limit="max_glitches",
         value=LIMIT,
-        options={"max_resets": 0, "max_empty_frames": 50},
+        options={"max_resets": 0, "max_refusals": 0, "max_empty_frames": 50},
     ),
     Attack(
         name="empty DATA flood",
@@ -274,7 +275,7 @@ ATTACKS = [
         name="a frame over 16,384 octets announced",
         run=long_frame,
         sees=goaway(Code.FRAME_SIZE_ERROR),
-        limit="frame_gate:MAX_FRAME_SIZE",
+        limit="frame_gate:FRAME_LIMIT",
         value=None,
         off=2**24,
         lives=sent_after_all,

@@ -92,8 +92,8 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         "input",
-        "def read(self, size: int | None = -1) -> bytes:",
-        "def read(self, size: int | None = -2) -> bytes:",
+        "def read(self, size: int | None = -1, /) -> bytes:",
+        "def read(self, size: int | None = -2, /) -> bytes:",
         "Any negative size asks for everything.",
     ),
     Explained(

@@ -202,6 +202,8 @@ class AttackedServer(ServerProcess):
         alone = {"streams": 1, "protocols": 1, "handovers": 1, "busy": 1, "connections": 1}
 
         def is_alone() -> bool:
+            # Again, as those that waited for a thread begin until their client is found gone.
+            self.ask("/release")
             found.update(self.ask())
             return all(found[name] == value for name, value in alone.items())
 
@@ -213,7 +215,6 @@ class AttackedServer(ServerProcess):
 
     def recovers(self, resident_before: int) -> None:
         """Hold everything that an attack may leave behind against how it was before."""
-        self.ask("/release")
         eventually(
             lambda: self.settled() == self.before,
             f"descriptors, tasks and threads to be {self.before}",

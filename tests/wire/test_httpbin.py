@@ -352,7 +352,10 @@ def test_response_is_the_same_as_from_werkzeug(pair: Pair, method: str, case: Ca
     content = case.content if method in METHODS_WITH_CONTENT else b""
     ours, theirs = pair.both(method, case.target, headers=case.fields, content=content)
     ours, theirs = without_chance(ours, case.target), without_chance(theirs, case.target)
-    assert ours.comparable == theirs.comparable
+    status, fields, octets = theirs.comparable
+    if status == 205:  # which has no content, and so no length (RFC 9110 section 15.3.6)
+        fields.remove(("content-length", "0"))
+    assert ours.comparable == (status, fields, octets)
 
 
 @pytest.mark.parametrize("code", range(200, 600, 7))
@@ -441,7 +444,7 @@ def test_an_upload_needs_no_length(pair: Pair) -> None:
     ours = pair.send(pair.http2, "POST", "/post", content=iter(parts))
     theirs = pair.send(pair.http1, "POST", "/post", content=b"".join(parts))
     expected = json.loads(theirs.content)
-    assert expected["headers"].pop("Content-Length") == "13"
+    assert expected["headers"]["Content-Length"] == "13"
     assert json.loads(ours.content) == expected
 
 

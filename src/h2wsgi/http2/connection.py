@@ -173,12 +173,10 @@ class Connection(EngineHandler):
         # The connection's credit returns at once (invariant 4).
         if (stream := self.streams.get(stream_id)) is None:
             step = self._limits.credit_step
-            if self._leftovers.received(stream_id, flow_octets, end_stream, step):
-                self.inflow.taken(flow_octets)
-            else:
-                self.data_discarded(flow_octets)
+            self._leftovers.received(stream_id, flow_octets, end_stream, step)
+            self.data_discarded(flow_octets)
             return
-        if stream.has_content and (gathered := stream.gathered) is not None:
+        if (gathered := stream.gathered) is not None:
             self.gathering.received(stream, gathered, data, flow_octets)
             if end_stream:
                 self.request_ended(stream_id)
@@ -240,7 +238,7 @@ class Connection(EngineHandler):
             self._leftovers.received(stream_id, 0, True, 0)
             return
         stream.end_input(trailers)
-        if stream.has_content and stream.gathered is not None:
+        if stream.gathered is not None:
             self.gathering.ended(stream, stream.gathered)
         elif stream.response_ended:
             self.close(stream, "")
@@ -407,7 +405,7 @@ class Connection(EngineHandler):
         if stream in self._arrived:
             self._arrived.remove(stream)
             return True
-        if stream.has_content and stream.gathered is not None and not stream.gathered.started:
+        if stream.gathered is not None and not stream.gathered.started:
             return True
         return self._server.cancel_request(self._handover, stream)
 
@@ -523,7 +521,7 @@ class Connection(EngineHandler):
 
     def _forget_content(self, stream: Stream) -> None:
         """Count the content of a stream no more, and keep none that no application has seen."""
-        if stream.has_content and stream.gathered is not None and not stream.has_begun:
+        if stream.gathered is not None and not stream.has_begun:
             self.gathering.forget(stream)
         elif stream.budgeted:
             self._held.release(stream.budgeted)

@@ -68,14 +68,11 @@ class Leftovers:
             self._looking = True
             self._call_later(RESET_DELAY, self._look)
 
-    def received(self, stream_id: int, octets: int, ended: bool, step: int) -> bool:
-        """More came, or the end: the window is opened by ``step`` octets at a time.
-
-        False if it is of no request whose rest is taken.
-        """
+    def received(self, stream_id: int, octets: int, ended: bool, step: int) -> None:
+        """More of it came, or the end; the window is opened by ``step`` octets at a time."""
         rest = self._rests.get(stream_id)
         if rest is None:
-            return False
+            return
         if ended:
             del self._rests[stream_id]
         elif rest.left > 0:
@@ -86,7 +83,6 @@ class Leftovers:
             elif rest.uncredited >= step:
                 self._engine.credit(stream_id, rest.uncredited)
                 rest.uncredited = 0
-        return True
 
     def _look(self) -> None:
         """Reset those that have had their time, and go on looking while there are others."""

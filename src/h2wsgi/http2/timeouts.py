@@ -71,7 +71,7 @@ class Timeouts(DeadlineHandler):
 
     def read_timed_out(self, stream: Stream, option: str) -> None:
         """The response can still be sent."""
-        if stream.has_content and stream.gathered is not None:
+        if stream.gathered is not None:
             what = f"sent nothing, or too little, of content that had to be whole first ({SLOW}),"
             self._hit_by(stream, option, what)
             self._protocol.connection.gathering.timed_out(stream)

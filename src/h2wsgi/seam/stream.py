@@ -161,11 +161,11 @@ class Stream(StreamControl):
         """By the monotonic clock."""
         # set before the application starts
         self._client_wait: ClientWait | None = None
-        if not request_ended:  # what only content needs: five fields less for most requests
+        self.gathered: Gathered | None = None
+        """The content, if it had to be whole before the application starts."""
+        if not request_ended:  # what only content needs: four fields less for most requests
             self._whole: bytes | None = None
             """All the content there will be, if it came that early."""
-            self.gathered: Gathered | None = None
-            """The content, if it had to be whole before the application starts."""
             self._wanted = 1
             """Octets for which a reader is worth being woken."""
             self.received_at = 0.0
@@ -512,7 +512,7 @@ class Stream(StreamControl):
         that is cut off here must not look whole.
         """
         handover = self._handover
-        if self.has_content and (gathered := self.gathered) is not None and gathered.file:
+        if (gathered := self.gathered) is not None and gathered.file:
             gathered.file.release()
         if self._failure is BROKEN_HERE:  # the property's call would be one for each request
             self._hand_over_break()
