@@ -19,8 +19,22 @@ START_PATIENCE = 30.0
 class ServerProcess:
     """``python -m h2wsgi web:app`` on ``source`` in ``folder``, running while its block does."""
 
-    def __init__(self, folder: Path, source: str, *arguments: str, stderr: int | None = None):
-        """``stderr`` is a descriptor to use in place of the file that tells the addresses."""
+    def __init__(
+        self,
+        folder: Path,
+        source: str,
+        *arguments: str,
+        stderr: int | None = None,
+        measured: bool = True,
+    ):
+        """``stderr`` is a descriptor to use in place of the file that tells the addresses.
+
+        ``measured`` is whether coverage counts there too, where it does here.
+        """
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        if not measured:
+            for name in [name for name in environment if name.startswith("COVERAGE_PROCESS")]:
+                del environment[name]
         (folder / "web.py").write_text(source)
         self.folder = folder
         self._ready: list[dict[str, Any]] = []
@@ -31,7 +45,7 @@ class ServerProcess:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "h2wsgi", "web:app", *where, *arguments],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                env=environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

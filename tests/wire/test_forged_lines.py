@@ -97,7 +97,7 @@ def test_no_line_of_the_log_is_as_long_as_a_client_likes(process: ServerProcess)
         with connect(process) as peer:
             peer.request(fields=fields)
             eventually(
-                lambda number=number: process.log.read_text().count("reset with") >= number,
+                lambda number=number: process.log.read_text().count("answered 400 on") >= number,
                 f"the log to tell of {number}",
             )
     with connect(process) as peer:
