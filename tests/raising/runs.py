@@ -159,7 +159,7 @@ class Play:
         site = self._site
         site.warm()
         neighbour = site.connect()
-        stream = neighbour.request("POST", "/helper", scheme="http", end_stream=False)
+        stream = site.begin_helper(neighbour)
         site.release.clear()
         site.eventually(lambda: inside.busy(site.server) == 1)
         talk = site.talk(scenario)

@@ -103,15 +103,19 @@ class Site:
         start("200 OK", [("content-type", "text/plain")])
         return [b"pong"]
 
+    def begin_helper(self, peer: Peer) -> int:
+        """Send a request without its content. It begins at once, whatever the scenario's options,
+        by its content type."""
+        fields = [("content-type", "application/grpc")]
+        return peer.request("POST", HELPER, scheme="http", fields=fields, end_stream=False)
+
     def open_helpers(self, peer: Peer, contents: Iterable[bytes]) -> list[int]:
         """Begin a request for each content, which is not its end."""
         self.release.clear()
         self.helpers = []
         streams = []
         for number, content in enumerate(contents, 1):
-            # Its content type has it begin at once, whatever the scenario's options.
-            fields = [("content-type", "application/grpc")]
-            stream = peer.request("POST", HELPER, scheme="http", fields=fields, end_stream=False)
+            stream = self.begin_helper(peer)
             if content:
                 peer.data(stream, content)
             streams.append(stream)

@@ -13,6 +13,7 @@ import contextlib
 import queue
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable
 from io import FileIO
 
@@ -63,8 +64,8 @@ class SpoolFile:
     """
 
     __slots__ = (
-        "_batch", "_file", "_lock", "_octets", "_position", "_released", "_spool", "_torn",
-        "_written", "error", "reserved",
+        "__weakref__", "_batch", "_file", "_lock", "_octets", "_position", "_released", "_spool",
+        "_torn", "_written", "error", "reserved",
     )  # fmt: skip
 
     def __init__(self, spool: Spool, written: Callable[[], None]) -> None:
@@ -186,17 +187,18 @@ class Spool:
         self._jobs: queue.SimpleQueue[SpoolFile] = queue.SimpleQueue()
         # under the lock
         self._lock = threading.Lock()
-        self._open: set[SpoolFile] = set()
-        self._has_thread = False
-        self.used = 0
-        """Octets in the files, and on their way there."""
+        self._open: weakref.WeakSet[SpoolFile] = weakref.WeakSet()
+        """Weak, as something may strike before anybody has a new one to give back."""
+        self._thread: threading.Thread | None = None
+        """The one that is there, or is about to be."""
         forking.tell_in_child(self)
 
     def forked(self) -> None:
         """See Forkable."""
         self._lock = threading.Lock()
         self._jobs = queue.SimpleQueue()
-        files, self._open = self._open, set()
+        self._thread = None
+        files, self._open = self._open, weakref.WeakSet()
         for file in list(files):
             file.forked()
 
@@ -211,15 +213,22 @@ class Spool:
         with self._lock:
             if len(self._open) >= MAX_FILES:
                 raise SpoolFull(f"{MAX_FILES} temporary files are open")
-            if not self._has_thread:
-                thread = threading.Thread(target=self._live, name="h2wsgi-files", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:
-                    raise SpoolFull(str(error)) from None
-                self._has_thread = True
             self._open.add(file)
+            thread = self._thread  # which does not end from here on
+        if thread is None or not thread.is_alive():
+            thread = threading.Thread(target=self._live, name="h2wsgi-files", daemon=True)
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self.closed(file)
+                raise SpoolFull(str(error)) from None
         return file
+
+    @property
+    def used(self) -> int:
+        """Octets in the files, and on their way there."""
+        return sum(file.reserved for file in list(self._open))
 
     @property
     def files(self) -> int:
@@ -235,14 +244,12 @@ class Spool:
         with self._lock:
             if self._limit and self.used + octets > self._limit:
                 raise SpoolFull(f"temporary files hold {self.used} octets")
-            self.used += octets
             file.reserved += octets
 
     def closed(self, file: SpoolFile) -> None:
         """A file holds nothing any more."""
         with self._lock:
             self._open.discard(file)
-            self.used -= file.reserved
             file.reserved = 0
 
     def look_at(self, file: SpoolFile) -> None:
@@ -254,5 +261,5 @@ class Spool:
             self._jobs.get().work()
             with self._lock:
                 if not self._open:
-                    self._has_thread = False
+                    self._thread = None
                     return
