@@ -23,6 +23,7 @@ AT_THE_BOTTOM = {"errors", "codes", "process", "_version"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"command"},
     "command": {"server", "tools", "tls", "log", "config"},
+    "clientspec": {"tools", "seam", "tls", "log", "config"},
     "testing": {"h2bin", "server", "tools", "wsgi", "tls", "log", "config"},
     "h2bin": {"tools"},
     "server": {"tools", "http2", "wsgi", "seam", "tls", "log", "config"},
@@ -150,14 +151,19 @@ def test_http2_does_not_know_wsgi(path: Path) -> None:
 
 def test_the_protocol_libraries_are_known_to_http2_and_to_the_tools_that_read_octets() -> None:
     found = {name_of(p) for p in MODULES if imports_any(p, "h2", "hyperframe", "hpack")}
-    assert {name.split(".")[0] for name in found} == {"http2", "tools"}
+    assert {name.split(".")[0] for name in found} == {"http2", "tools", "clientspec"}
 
 
 def test_the_tools_are_known_to_who_starts_a_server_alone() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "h2wsgi.tools")}
     outside = {name for name in found if not name.startswith("tools")}
-    outside = {name for name in outside if not name.startswith("testing")}
+    outside = {name for name in outside if not name.startswith(("testing", "clientspec"))}
     assert outside <= {"server.server", "server.toolbox", "server.running", "command.cli", "h2bin"}
+
+
+@pytest.mark.parametrize("path", in_package("clientspec"), ids=name_of)
+def test_the_suite_for_clients_uses_nothing_of_the_server(path: Path) -> None:
+    assert not imports_any(path, "h2", "h2wsgi.http2", "h2wsgi.wsgi", "h2wsgi.server")
 
 
 def test_h2_itself_is_known_to_one_engine_alone() -> None:

@@ -1,0 +1,77 @@
+"""What the suite's server shows of itself: a good certificate, bad ones, and odd TLS.
+
+Made on the main thread, used on any. The bad leaves are signed by the development CA, so that each
+has one thing wrong with it; the CA of ``unknown-ca`` signs once, and its key is never written.
+"""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+import typing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ..tls.development import (
+    CA_NAMES,
+    NAMES,
+    cache_folder,
+    ensure_development_certificate,
+    write_file,
+)
+from .case import TLS
+
+OTHER_NAMES: tuple[str, ...] = ("other.localhost",)
+PROHIBITED = "ECDHE-ECDSA-AES128-SHA"
+"""A suite of TLS 1.2 that RFC 9113 appendix A lists."""
+DAY = timedelta(days=1)
+
+
+class Identities:
+    """A TLS context for each kind of server, and the CA that clients are to trust."""
+
+    def __init__(self) -> None:
+        made = ensure_development_certificate()
+        self.ca = made.ca
+        self._good = made.cert
+        self._contexts = {kind: self._make(kind) for kind in typing.get_args(TLS)}
+
+    def context(self, kind: TLS) -> ssl.SSLContext:
+        """Return the context of a kind."""
+        return self._contexts[kind]
+
+    def _make(self, kind: TLS) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if kind != "no-alpn":
+            context.set_alpn_protocols(["http/1.1" if kind == "http/1.1" else "h2"])
+        if kind == "prohibited":
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.set_ciphers(PROHIBITED)
+        if kind in ("expired", "wrong-host", "unknown-ca"):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "leaf.pem"
+                write_file(path, _bad_leaf(kind), mode=0o600)
+                context.load_cert_chain(path)
+        else:
+            context.load_cert_chain(self._good)
+        return context
+
+
+def _bad_leaf(kind: TLS) -> bytes:
+    """Return a certificate and its key as PEM."""
+    from ..tls.issuing import Pair, authority, leaf
+
+    now = datetime.now(UTC)
+    folder = cache_folder()
+    issuer = Pair.from_pem((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
+    begins, ends = now - DAY, now + DAY
+    names: tuple[str, ...] = NAMES
+    if kind == "expired":
+        begins, ends = now - 60 * DAY, now - DAY
+    elif kind == "wrong-host":
+        names = OTHER_NAMES
+    else:
+        issuer = authority("h2wsgi unknown CA", CA_NAMES, begins, ends)
+    made = leaf(issuer, names, begins, ends)
+    return made.certificate_pem() + made.key_pem()

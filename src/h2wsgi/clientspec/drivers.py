@@ -1,0 +1,318 @@
+"""The client under test: a command, a driver that speaks JSON lines, or a function. Any thread.
+
+One object is used by one thread at a time. The invariant: whatever the client does, an answer comes
+in bounded time, and no process is left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .case import Do
+
+MAX_OUTPUT = 2**26
+"""Octets of a command's output that are looked at."""
+MAX_LINE = 2**20
+"""Octets of a driver's line."""
+MAX_SAID = 200
+"""Characters shown of what a client says."""
+CLOSE_PATIENCE = 2.0
+"""Seconds that a driver gets to close its connections."""
+
+GetFunction = Callable[[str, str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request to make."""
+
+    do: Do
+    url: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the caller of the client learned of one request."""
+
+    error: str = ""
+    """What the client said of an error."""
+    has_hung: bool = False
+    cannot: str = ""
+    """Why the client was not asked, or could not do it."""
+    status: int | None = None
+    content: bytes | None = None
+    digest: str = ""
+    """SHA-256 of the content, in hexadecimal, if the content is not known."""
+    length: int | None = None
+    fields: dict[str, str] | None = None
+    """Further things that a driver told: ``check`` and ``trailer``."""
+    peak: int | None = None
+    """Octets of memory that the client's process had at most."""
+
+    def is_whole(self, content: bytes) -> bool:
+        """Return whether the client took this content, and said so."""
+        if self.content is not None:
+            return content in self.content
+        return self.digest == hashlib.sha256(content).hexdigest()
+
+    def is_empty(self, content: bytes) -> bool:
+        """Return whether none of the content was taken."""
+        if self.content is not None:
+            return content.splitlines()[0] not in self.content
+        return not self.length
+
+
+class Caller(Protocol):
+    """A client, asked for requests."""
+
+    def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
+        """Have requests made at once; return what became of each, within ``seconds`` or so."""
+
+    def rest(self) -> None:
+        """Have the client's connections closed: the case is over."""
+
+    def close(self) -> None:
+        """The client is not needed any more."""
+
+
+def hung(seconds: float, peak: int | None = None) -> Outcome:
+    """Return what became of a request that had no end."""
+    return Outcome(error=f"no end within {seconds:g} s", has_hung=True, peak=peak)
+
+
+def short(text: str) -> str:
+    """Return the end of what a client said, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SAID else f"...{line[-MAX_SAID:]}"
+
+
+class Command:
+    """A command that is started for each request, with ``{url}`` and ``{ca}`` put in."""
+
+    def __init__(self, argv: Sequence[str], ca: str, error_text: str = "") -> None:
+        self._argv = argv
+        self._ca = ca
+        self._error_text = re.compile(error_text) if error_text else None
+
+    def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
+        """See Caller. A command knows no more than to get one URL."""
+        if len(orders) > 1 or orders[0].do != "get":
+            return [Outcome(cannot="it takes a driver, see --driver")] * len(orders)
+        return [self._get(orders[0].url, seconds)]
+
+    def rest(self) -> None:
+        """See Caller: each process ends by itself."""
+
+    def close(self) -> None:
+        """See Caller."""
+
+    def _get(self, url: str, seconds: float) -> Outcome:
+        argv = [word.replace("{url}", url).replace("{ca}", self._ca) for word in self._argv]
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            )
+            code, peak = _wait(process, seconds)
+            out.seek(0)
+            err.seek(0)
+            content, said = out.read(MAX_OUTPUT), err.read(MAX_OUTPUT).decode("utf-8", "replace")
+        if code is None:
+            return hung(seconds, peak)
+        error = f"exit code {code}: {short(said)}" if code else ""
+        if not error and self._error_text is not None:
+            found = self._error_text.search(said) or self._error_text.search(
+                content.decode("utf-8", "replace")
+            )
+            error = short(found[0]) if found else ""
+        return Outcome(error=error, content=content, peak=peak)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None, int]:
+    """Wait for a process; return its exit code, or None if it had to be killed, and its memory."""
+    deadline = time.monotonic() + seconds
+    is_late = False
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            _kill(process.pid)  # What it has started, if anything is left.
+            return None if is_late else process.returncode, usage.ru_maxrss * 1024
+        if time.monotonic() > deadline:
+            is_late = True
+            _kill(process.pid)
+        time.sleep(0.01)
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+class Driver:
+    """A process that takes orders as JSON, one a line, and answers each with a line.
+
+    See docs/clientspec.md for the protocol. The process is started when it is needed, and anew
+    after it did not answer.
+    """
+
+    def __init__(self, argv: Sequence[str], ca: str) -> None:
+        self._argv = [word.replace("{ca}", ca) for word in argv]
+        self._ca = ca
+        self._process: subprocess.Popen[bytes] | None = None
+        self._left = b""
+        self._number = 0
+
+    def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
+        """See Caller."""
+        process = self._running()
+        first = self._number + 1
+        for order in orders:
+            self._number += 1
+            self._tell(do=order.do, url=order.url, ca=self._ca, size=order.size)
+        answers: dict[int, dict[str, Any]] = {}
+        deadline = time.monotonic() + seconds
+        wanted = range(first, first + len(orders))
+        while not answers.keys() >= set(wanted) and (line := self._line(deadline)) is not None:
+            answers[line.get("id", -1)] = line
+        peak = _peak(process.pid)
+        if answers.keys() >= set(wanted):
+            return [_outcome(answers[number], peak) for number in wanted]
+        code = process.poll()
+        self._stop()
+        gone = Outcome(error=f"the driver ended with exit code {code}", peak=peak)
+        missing = hung(seconds, peak) if code is None else gone
+        return [_outcome(answers[n], peak) if n in answers else missing for n in wanted]
+
+    def rest(self) -> None:
+        """See Caller."""
+        if self._process is None:
+            return
+        self._number += 1
+        self._tell(do="close")
+        deadline = time.monotonic() + CLOSE_PATIENCE
+        while (line := self._line(deadline)) is not None:
+            if line.get("id") == self._number:
+                return
+        self._stop()
+
+    def close(self) -> None:
+        """See Caller."""
+        self._stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return self._process
+
+    def _tell(self, **order: Any) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.write(json.dumps({"id": self._number, **order}).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _line(self, deadline: float) -> dict[str, Any] | None:
+        """Return the next line that is JSON, or None if none comes in time."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while True:
+            text, found, rest = self._left.partition(b"\n")
+            if found:
+                self._left = rest
+                with suppress(ValueError):
+                    answer = json.loads(text)
+                    if isinstance(answer, dict):
+                        return answer
+                continue
+            left = max(deadline - time.monotonic(), 0)
+            readable, _, _ = select.select([self._process.stdout], [], [], left)
+            came = os.read(self._process.stdout.fileno(), 2**16) if readable else b""
+            if not came or len(self._left) > MAX_LINE:
+                return None
+            self._left += came
+
+    def _stop(self) -> None:
+        process, self._process, self._left = self._process, None, b""
+        if process is None:
+            return
+        _kill(process.pid)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:
+    """Return what a driver's line says; what makes no sense in it is an error of the client's."""
+    status, length = answer.get("status"), answer.get("length")
+    return Outcome(
+        error=short(str(answer.get("error") or "")),
+        cannot=f"the driver says: {answer['cannot']}" if answer.get("cannot") else "",
+        status=status if isinstance(status, int) else None,
+        digest=str(answer.get("digest") or ""),
+        length=length if isinstance(length, int) else None,
+        fields={name: str(answer[name]) for name in ("check", "trailer") if name in answer},
+        peak=peak,
+    )
+
+
+def _peak(pid: int) -> int | None:
+    """Return the most memory that a process had, in octets, if the system tells."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+class Function:
+    """A function of a client in this process: ``get(url, ca_file) -> bytes``."""
+
+    def __init__(self, get: GetFunction, ca: str) -> None:
+        self._get = get
+        self._ca = ca
+
+    def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
+        """See Caller."""
+        if len(orders) > 1 or orders[0].do != "get":
+            return [Outcome(cannot="it takes more than one GET")] * len(orders)
+        outcomes: list[Outcome] = []
+        thread = threading.Thread(
+            target=self._call, args=(orders[0].url, outcomes), name="clientspec", daemon=True
+        )
+        thread.start()
+        thread.join(seconds)
+        return outcomes or [hung(seconds)]
+
+    def _call(self, url: str, outcomes: list[Outcome]) -> None:
+        try:
+            outcomes.append(Outcome(content=bytes(self._get(url, self._ca))))
+        except Exception as error:
+            outcomes.append(Outcome(error=short(f"{type(error).__name__}: {error}"), content=b""))
+
+    def rest(self) -> None:
+        """See Caller."""
+
+    def close(self) -> None:
+        """See Caller."""

@@ -1,0 +1,190 @@
+"""Results for people and for programs: a terminal, JUnit, JSON, Markdown, a table of clients. Pure.
+
+Nothing that a client says reaches a terminal unescaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from ..log.logs import printable
+from .case import Case, Level
+from .judge import Result, Verdict
+
+MARKS = {
+    Verdict.PASS: "✔",
+    Verdict.FAIL: "✘",
+    Verdict.NOT_REACHED: "-",
+    Verdict.WORD: "·",
+}
+_COLOURS = {
+    Verdict.PASS: "\x1b[32m",
+    Verdict.FAIL: "\x1b[31m",
+    Verdict.NOT_REACHED: "\x1b[33m",
+    Verdict.WORD: "\x1b[36m",
+}
+_RESET, _BOLD, _DIM, _YELLOW = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[33m"
+FORMAT = 1
+"""The version of the JSON."""
+
+
+class Terminal:
+    """Makes the lines of a report as its results come."""
+
+    def __init__(self, *, colour: bool, verbose: bool) -> None:
+        self._colour = colour
+        self._verbose = verbose
+        self._group = ""
+
+    def result(self, result: Result) -> str:
+        """Return the lines of a result, behind the heading of its group."""
+        case = result.case
+        lines = []
+        if case.group != self._group:
+            self._group = case.group
+            lines += ["", f"  {self._in(_BOLD, case.group)}"]
+        mark = self._in(_COLOURS[result.verdict], MARKS[result.verdict])
+        word = f": {printable(result.word)}" if result.word else ""
+        level = "" if case.level is Level.MUST else f" ({case.level})"
+        lines.append(f"    {mark} {self._in(_DIM, case.id)} {case.title}{level}{word}")
+        if result.problems:
+            lines += self._problems(result)
+        for remark in result.remarks:
+            lines.append(f"        {self._in(_YELLOW, 'SHOULD')} {printable(remark)}")
+        if self._verbose and result.frames:
+            shown = result.frames.splitlines()
+            lines += [f"        {self._in(_DIM, line)}" for line in shown]
+        return "\n".join(lines) + "\n"
+
+    def _problems(self, result: Result) -> Iterator[str]:
+        case = result.case
+        yield f"        {case.script.words}"
+        yield f"        wanted: {'; '.join(wanted(case))}"
+        for problem in result.problems:
+            yield f"        came:   {self._in(_COLOURS[Verdict.FAIL], printable(problem))}"
+        yield f"        {case.advice} RFC {case.rfc}, section {case.section}."
+
+    def summary(self, results: Sequence[Result], seconds: float) -> str:
+        """Return the lines at the end."""
+        count = Counter(result.verdict for result in results)
+        musts = [result for result in results if result.fails_must]
+        shoulds = sum(result.fails_should for result in results)
+        lines = [
+            "",
+            f"{len(results)} cases in {seconds:.1f} s: {count[Verdict.PASS]} passed, "
+            f"{count[Verdict.FAIL]} failed, {count[Verdict.WORD]} with a word, "
+            f"{count[Verdict.NOT_REACHED]} not reached.",
+        ]
+        if musts:
+            lines.append(self._in(_COLOURS[Verdict.FAIL], f"{len(musts)} failed a MUST:"))
+            lines += [f"  {result.case.id} {result.case.title}" for result in musts]
+        if shoulds:
+            lines.append(f"{shoulds} did not do what they SHOULD.")
+        return "\n".join(lines) + "\n"
+
+    def _in(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_RESET}" if self._colour else text
+
+
+def wanted(case: Case) -> list[str]:
+    """Return what is right in a case, for the caller and on the wire."""
+    said = [f"the caller {step.want}" for step in case.steps]
+    return [*dict.fromkeys(said), *(rule.words for rule in case.wire)]
+
+
+def as_json(client: str, results: Iterable[Result]) -> str:
+    """Return results as JSON, which ``--compare`` reads."""
+    shown = [
+        {
+            "id": result.case.id,
+            "title": result.case.title,
+            "level": str(result.case.level),
+            "verdict": str(result.verdict),
+            "word": result.word,
+            "problems": result.problems,
+            "remarks": result.remarks,
+            "came": result.came,
+            "seconds": round(result.seconds, 3),
+        }
+        for result in results
+    ]
+    return json.dumps({"format": FORMAT, "client": client, "cases": shown}, indent=1) + "\n"
+
+
+def as_junit(client: str, results: Sequence[Result]) -> str:
+    """Return results as JUnit's XML."""
+    count = Counter(result.verdict for result in results)
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f'<testsuite name={quoteattr(_xml(client))} tests="{len(results)}" '
+        f'failures="{count[Verdict.FAIL]}" skipped="{count[Verdict.NOT_REACHED]}" errors="0">',
+    ]
+    for result in results:
+        case = result.case
+        name = quoteattr(f"{case.id} {case.title}")
+        lines.append(
+            f'  <testcase classname="RFC {case.rfc} section {case.section}" name={name} '
+            f'time="{result.seconds:.3f}">'
+        )
+        if result.verdict is Verdict.FAIL:
+            said = "\n".join([*result.problems, case.advice, result.frames])
+            message = quoteattr(_xml(result.problems[0]))
+            lines.append(f"    <failure message={message}>{escape(_xml(said))}</failure>")
+        elif result.verdict is Verdict.NOT_REACHED:
+            lines.append(f"    <skipped message={quoteattr(_xml(result.word))}/>")
+        lines.append("  </testcase>")
+    return "\n".join([*lines, "</testsuite>"]) + "\n"
+
+
+def _xml(text: str) -> str:
+    """Return text without the characters that XML cannot hold."""
+    return "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in text)
+
+
+def as_markdown(client: str, results: Iterable[Result]) -> str:
+    """Return results as a table of Markdown."""
+    lines = [f"# {_cell(client)}", "", "| case | level | verdict | |", "|---|---|---|---|"]
+    for result in results:
+        case = result.case
+        said = "; ".join([result.word] * bool(result.word) + [*result.problems, *result.remarks])
+        lines.append(
+            f"| {case.id} {_cell(case.title)} | {case.level} | {result.verdict} | {_cell(said)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def compare(reports: Sequence[dict[str, Any]]) -> str:
+    """Return a table of Markdown with a column for each report that ``as_json`` made."""
+    names = [_cell(str(report["client"])) for report in reports]
+    by_id = [{case["id"]: case for case in report["cases"]} for report in reports]
+    ids = list(dict.fromkeys(id_ for cases in by_id for id_ in cases))
+    lines = [f"| case | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for id_ in ids:
+        found = [cases.get(id_) for cases in by_id]
+        title = next(case["title"] for case in found if case)
+        cells = [_verdict(case) for case in found]
+        lines.append(f"| {id_} {_cell(title)} | {' | '.join(cells)} |")
+    for verdict in Verdict:
+        counts = [
+            str(sum(case["verdict"] == verdict for case in cases.values())) for cases in by_id
+        ]
+        lines.append(f"| {verdict} | {' | '.join(counts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(case: dict[str, Any] | None) -> str:
+    if case is None:
+        return ""
+    if case["verdict"] == Verdict.WORD:
+        return _cell(str(case["word"]))
+    if case["verdict"] == Verdict.FAIL:
+        return f"**fails** {case['level']}"
+    return "✔" if case["verdict"] == Verdict.PASS else "-"
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("|", "\\|").replace("\n", " ")

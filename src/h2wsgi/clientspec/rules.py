@@ -1,0 +1,137 @@
+"""What is right on the wire, as rules that look at what was seen. Pure.
+
+RFC 9113 section 5.4 leaves a client much: a stream error may be made a connection error, GOAWAY
+may be left out, another code taken. What counts as a MUST is that the stream or the connection
+ends; GOAWAY and the code are a SHOULD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..codes import ErrorCode, code_name
+from ..tools.tap.frames import Frame
+from . import octets
+from .conversation import Conversation
+from .server import Session
+
+
+class Finding(NamedTuple):
+    """What is wrong: with a MUST, and with a SHOULD; empty for nothing."""
+
+    must: str = ""
+    should: str = ""
+
+
+GOOD = Finding()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is right, in words, and how to look. ``is_settled`` says that looking can be done."""
+
+    words: str
+    check: Callable[[Session], Finding]
+    waits: bool = False
+    """Whether it is about what a client does in the end, so that it gets a moment for it."""
+
+
+def reached(session: Session) -> list[Conversation]:
+    """Return the connections on which the case was played."""
+    return [c for c in session.conversations if c.is_reached]
+
+
+def of_client(session: Session, kind: int) -> Iterator[Frame]:
+    """Yield the client's frames of a type, of all connections."""
+    for conversation in session.conversations:
+        yield from (f for f in conversation.frames if f.type == kind)
+
+
+def goaway_codes(conversation: Conversation) -> list[int]:
+    """Return the codes of the GOAWAY frames that the client sent."""
+    frames = conversation.frames
+    return [f.error_code for f in frames if f.type == octets.GOAWAY and f.error_code is not None]
+
+
+def reset_codes(conversation: Conversation) -> list[int]:
+    """Return the codes of the client's RST_STREAM frames."""
+    frames = conversation.frames
+    return [
+        f.error_code for f in frames if f.type == octets.RST_STREAM and f.error_code is not None
+    ]
+
+
+def connection_ends(*codes: ErrorCode) -> Rule:
+    """A connection error: the client closes, with GOAWAY and one of the codes before it."""
+
+    def check(session: Session) -> Finding:
+        for conversation in reached(session):
+            said = [code for code in goaway_codes(conversation) if code]
+            if not conversation.ended and not said:
+                return Finding("it kept the connection open")
+            if not said:
+                return Finding("", "it closed without GOAWAY")
+            if said[0] not in codes:
+                return Finding("", f"its GOAWAY says {code_name(said[0])}")
+        return GOOD
+
+    wanted = " or ".join(code.name for code in codes)
+    return Rule(f"the connection ends, with GOAWAY({wanted})", check, waits=True)
+
+
+def stream_ends(*codes: ErrorCode) -> Rule:
+    """A stream error: RST_STREAM with one of the codes, or more than that."""
+
+    def check(session: Session) -> Finding:
+        for conversation in reached(session):
+            said = reset_codes(conversation) + [c for c in goaway_codes(conversation) if c]
+            if not said and not conversation.ended and not _is_done(conversation):
+                return Finding("it ended neither the stream nor the connection")
+            if said and said[0] not in codes:
+                return Finding("", f"it says {code_name(said[0])}")
+        return GOOD
+
+    wanted = " or ".join(code.name for code in codes)
+    return Rule(f"the stream ends, with RST_STREAM({wanted}) if it is open", check, waits=True)
+
+
+def _is_done(conversation: Conversation) -> bool:
+    """Return whether no stream is open, as the frames tell."""
+    return not conversation.exchanged or conversation.exchanged[-1].open_streams == 0
+
+
+def _goes_on(session: Session) -> Finding:
+    for conversation in session.conversations:
+        if bad := [code for code in goaway_codes(conversation) if code]:
+            return Finding(f"it ended the connection with GOAWAY({code_name(bad[0])})")
+        if bad := [code for code in reset_codes(conversation) if code]:
+            return Finding(f"it ended the stream with RST_STREAM({code_name(bad[0])})")
+    return GOOD
+
+
+GOES_ON = Rule("neither the stream nor the connection ends with an error", _goes_on)
+
+
+def clean(words: str, kinds: tuple[int, ...] = ()) -> Rule:
+    """No frame of the client's, or none of these types, has anything wrong with it."""
+
+    def check(session: Session) -> Finding:
+        for conversation in session.conversations:
+            for frame in conversation.frames:
+                if frame.problems and (not kinds or frame.type in kinds):
+                    return Finding(f"{frame.name} on stream {frame.stream_id}: {frame.problems[0]}")
+        return GOOD
+
+    return Rule(words, check)
+
+
+def that(words: str, check: Callable[[Session], str], *, waits: bool = False) -> Rule:
+    """Return a rule of a case's own; ``check`` returns what is wrong, or nothing."""
+    return Rule(words, lambda session: Finding(check(session)), waits)
+
+
+def should(words: str, check: Callable[[Session], str]) -> Rule:
+    """The same for a SHOULD."""
+    return Rule(words, lambda session: Finding("", check(session)))

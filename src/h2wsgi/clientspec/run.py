@@ -1,0 +1,153 @@
+"""Running cases side by side, each on ports of its own, in bounded time. Any thread."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from ..tools.trace.text import TextForm
+from .case import Case, Do, Level, Script, Step, Want
+from .certificates import Identities
+from .conversation import Conversation
+from .drivers import Caller, Order, Outcome
+from .judge import Proof, Result, Verdict, judge
+from .server import Session
+
+TIMEOUT = 10.0
+"""Seconds that a client gets for a step."""
+COSTLY = 3
+"""How much more it gets where a great deal comes."""
+SETTLE = 1.0
+"""Seconds that the wire gets, once the caller knows, for what a client does in the end."""
+GLANCE = 0.1
+"""Seconds for what was sent before that."""
+SHOWN = 60
+"""Frames shown of a connection, from its beginning and from its end together."""
+
+
+def _serve_well(conversation: Conversation) -> None:
+    conversation.greet()
+    conversation.reach()
+    conversation.serve()
+
+
+def proof_case(do: Do) -> Case:
+    """Return a case that every client passes, or nothing can be said of it."""
+    return Case(
+        id=f"proof/{do}/1",
+        title=f"a good response to a {do.upper()}",
+        level=Level.MUST,
+        script=Script("It answers well.", _serve_well),
+        steps=(Step(Want.EMPTY if do == "head" else Want.WHOLE, do, size=1000),),
+        wire=(),
+        advice="Without a good response nothing can be said of a client.",
+    )
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs cases on a client. ``make_caller`` makes one for each worker."""
+
+    make_caller: Callable[[], Caller]
+    identities: Identities
+    jobs: int = 8
+    timeout: float = TIMEOUT
+
+    def prove(self, cases: Sequence[Case]) -> Proof:
+        """Have the client take good responses, of each kind that the cases need."""
+        proof = Proof()
+        caller = self.make_caller()
+        try:
+            for do in sorted({step.do for case in cases for step in case.steps}):
+                assumed = Proof(frozenset({do}))
+                result, outcomes = self._play(proof_case(do), caller, assumed)
+                if result.verdict is Verdict.PASS:
+                    proof.taken |= {do}
+                    proof.peak = max((proof.peak or 0, *(o.peak or 0 for o in outcomes)))
+                elif do == "get":
+                    proof.reason = result.problems[0] if result.problems else result.word
+        finally:
+            caller.close()
+        return proof
+
+    def run(self, cases: Sequence[Case], proof: Proof) -> Iterator[Result]:
+        """Yield a result for each case, in the order of the cases, as they are done."""
+        callers: queue.SimpleQueue[Caller] = queue.SimpleQueue()
+        jobs = max(1, min(self.jobs, len(cases)))
+        made = [self.make_caller() for _ in range(jobs)]
+        for caller in made:
+            callers.put(caller)
+
+        def one(case: Case) -> Result:
+            caller = callers.get()
+            try:
+                return self.one(case, caller, proof)
+            finally:
+                callers.put(caller)
+
+        pool = ThreadPoolExecutor(jobs, "clientspec")
+        try:
+            yield from pool.map(one, cases)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for caller in made:
+                caller.close()
+
+    def one(self, case: Case, caller: Caller, proof: Proof) -> Result:
+        """Run one case."""
+        if missing := proof.missing(case):
+            return Result(case=case, verdict=Verdict.NOT_REACHED, word=missing)
+        return self._play(case, caller, proof)[0]
+
+    def _play(self, case: Case, caller: Caller, proof: Proof) -> tuple[Result, list[Outcome]]:
+        began = time.monotonic()
+        outcomes: list[Outcome] = []
+        seconds = self.timeout * (COSTLY if case.is_costly else 1)
+        with Session(case.script, self.identities, tls=case.tls) as session:
+            paths = iter(case.paths())
+            for step in case.steps:
+                orders = [
+                    Order(step.do, session.url + path, step.size)
+                    for _, path in (next(paths) for _ in range(step.times))
+                ]
+                outcomes += caller.ask(orders, seconds)
+            _settle(case, session)
+            caller.rest()
+        if session.failures:
+            raise session.failures[0]
+        result = judge(case, outcomes, session, proof)
+        taken = time.monotonic() - began
+        return replace(result, seconds=taken, frames=_frames(session)), outcomes
+
+
+def _settle(case: Case, session: Session) -> None:
+    """Wait until the wire has nothing more to say, or may not have."""
+    waits = any(rule.waits for rule in case.wire)
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < SETTLE:
+        if session.conversations and all(c.ended for c in session.conversations):
+            return
+        if passed > GLANCE and not (waits and any(any(r.check(session)) for r in case.wire)):
+            return
+        time.sleep(0.01)
+
+
+def _frames(session: Session) -> str:
+    """Return what went over each connection, as text."""
+    text = []
+    for conversation in session.conversations:
+        form = TextForm(colour=False)
+        frames = conversation.exchanged
+        assert conversation.info is not None
+        text.append(f"connection {conversation.number}\n")
+        text.append(form.opened(conversation.info))
+        first, last = frames[: SHOWN // 2], frames[SHOWN // 2 :][-SHOWN // 2 :]
+        text += [form.frame(frame) for frame in first]
+        if (left_out := len(frames) - len(first) - len(last)) > 0:
+            text.append(f"... {left_out} frames\n")
+        text += [form.frame(frame) for frame in last]
+        text.append(f"the client: {conversation.ended or 'still connected'}\n")
+    return "".join(text)

@@ -1,0 +1,166 @@
+"""The suite's own server: a port for each case, a thread for each connection.
+
+A session plays one case for one client. It listens on loopback alone, takes a bounded number of
+connections, and is over when it is told so: every thread has ended then. Nothing of h2wsgi's server
+is used, which refuses to send most of this; what the client sends is decoded by the tap.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from typing import Self
+
+from .case import TLS, Script
+from .certificates import Identities
+from .conversation import ClientGone, Conversation, HungUp, NotReached, Starved
+
+MAX_CONNECTIONS = 40
+"""For a session; a client that connects on and on gets no further ones."""
+HANDSHAKE = 5.0
+"""Seconds for TLS."""
+END_PATIENCE = 15.0
+"""Seconds for threads to end, which look every twentieth of a second."""
+
+
+class Session:
+    """Plays a script on a port of its own."""
+
+    def __init__(self, script: Script, identities: Identities, *, tls: TLS = "good") -> None:
+        self._script = script
+        self._context = identities.context(tls)
+        self.tls = tls
+        self.is_over = False
+        self.conversations: list[Conversation] = []
+        self.handshakes: list[str] = []
+        """What became of TLS on each connection that was made: a version, or an error."""
+        self.greetings: list[bytes] = []
+        """The first octets on connections that did not agree on HTTP/2."""
+        self._listeners = _listen()
+        self._threads: list[threading.Thread] = []
+        self.failures: list[BaseException] = []
+        """Errors of the suite itself."""
+
+    @property
+    def port(self) -> int:
+        """The port of the session."""
+        port: int = self._listeners[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """The origin of the session."""
+        return f"https://localhost:{self.port}"
+
+    def __enter__(self) -> Self:
+        for listener in self._listeners:
+            self._start(self._accept, listener)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End all of it, and wait for the threads."""
+        self.is_over = True
+        deadline = time.monotonic() + END_PATIENCE
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+        for listener in self._listeners:
+            listener.close()
+
+    def _start(self, function: object, *arguments: object) -> None:
+        assert callable(function)
+        thread = threading.Thread(
+            target=self._guarded, args=(function, *arguments), name="clientspec", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _guarded(self, function: object, *arguments: object) -> None:
+        assert callable(function)
+        try:
+            function(*arguments)
+        except Exception as error:
+            self.failures.append(error)
+
+    def _accept(self, listener: socket.socket) -> None:
+        listener.settimeout(0.05)
+        while not self.is_over and len(self.handshakes) < MAX_CONNECTIONS:
+            try:
+                sock, _ = listener.accept()
+            except TimeoutError:
+                continue
+            self.handshakes.append("")
+            self._start(self._converse, sock, len(self.handshakes))
+
+    def _converse(self, sock: socket.socket, number: int) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(HANDSHAKE)
+        with sock:
+            try:
+                wrapped = self._context.wrap_socket(sock, server_side=True)
+            except (OSError, ssl.SSLError) as error:
+                self.handshakes[number - 1] = f"failed: {getattr(error, 'reason', None) or error}"
+                return
+            with wrapped:
+                self.handshakes[number - 1] = wrapped.version() or ""
+                if self.tls in ("no-alpn", "http/1.1"):
+                    self._without_http2(wrapped)
+                else:
+                    self._play(wrapped, number)
+
+    def _without_http2(self, sock: ssl.SSLSocket) -> None:
+        """Take what a client says that may not speak HTTP/2 here, and hang up."""
+        with suppress(OSError, ssl.SSLError):
+            sock.settimeout(1)
+            self.greetings.append(sock.recv(2**14))
+            text = b"HTTP/1.1 505 Not HTTP/2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            if not self.greetings[-1].startswith(b"PRI "):
+                sock.sendall(text)
+            with suppress(OSError, ssl.SSLError):
+                sock.unwrap()
+
+    def _play(self, sock: ssl.SSLSocket, number: int) -> None:
+        sock.setblocking(False)
+        conversation = Conversation(self, number, sock)
+        self.conversations.append(conversation)
+        try:
+            self._script.play(conversation)
+            conversation.is_reached = True
+            conversation.linger()
+        except ClientGone:
+            pass
+        except HungUp:
+            conversation.is_reached = True
+            self._drain(sock)
+        except NotReached as reason:
+            conversation.reason = str(reason)
+            conversation.is_reached = False
+        except Starved:
+            conversation.is_reached = True
+            conversation.is_starved = True
+
+    def _drain(self, sock: ssl.SSLSocket) -> None:
+        """Take what still comes, or the client would get a TCP reset in place of FIN."""
+        with suppress(OSError, ssl.SSLError):
+            sock.settimeout(0.05)
+            while not self.is_over:
+                try:
+                    if not socket.socket.recv(sock, 2**16):
+                        return
+                except TimeoutError:
+                    continue
+
+
+def _listen() -> list[socket.socket]:
+    """Return sockets on a free port of loopback; that of IPv6 only where there is one."""
+    first = socket.create_server(("127.0.0.1", 0), backlog=MAX_CONNECTIONS)
+    port = first.getsockname()[1]
+    with suppress(OSError):
+        second = socket.create_server(("::1", port), family=socket.AF_INET6, backlog=16)
+        return [first, second]
+    return [first]

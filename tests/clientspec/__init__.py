@@ -1,0 +1,1 @@
+"""The conformance suite for clients: that it judges, and judges rightly."""

@@ -1,0 +1,132 @@
+"""The command: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from h2wsgi.clientspec import cases
+from h2wsgi.clientspec.catalogue import CATALOGUE
+from h2wsgi.clientspec.cli import main
+from support.clients import find
+
+CURL = ["-sS", "--http2", "--cacert", "{ca}", "{url}"]
+
+
+@pytest.mark.client
+def test_curl_is_put_through_a_section(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    curl = find("curl")
+    files = {form: tmp_path / f"report.{form}" for form in ("junit", "json", "markdown")}
+    options = [word for form, path in files.items() for word in (f"--{form}", str(path))]
+    code = main(["--only", "5.5", "--only", "9113/8.1/1", *options, "--", curl, *CURL])
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "✔ 9113/5.5/1 a frame of an unknown type\n" in shown
+    assert " 0 failed" in shown
+    report = json.loads(files["json"].read_text("utf-8"))
+    verdicts = {case["id"]: case["verdict"] for case in report["cases"]}
+    assert verdicts["9113/8.1/1"] == "pass"
+    suite = ElementTree.parse(files["junit"]).getroot()
+    assert suite.get("tests") == str(len(verdicts))
+    assert "| 9113/5.5/1 a frame of an unknown type | MUST | pass |  |" in files[
+        "markdown"
+    ].read_text("utf-8")
+    assert main(["--compare", str(files["json"]), str(files["json"])]) == 0
+    assert "| 9113/5.5/1 a frame of an unknown type | ✔ | ✔ |" in capsys.readouterr().out
+
+
+def test_a_failure_says_what_was_wanted_and_what_came(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    client = tmp_path / "client.py"
+    # It takes whatever comes before the connection ends, or the stream, for a response.
+    client.write_text(CARELESS)
+    code = main(["-v", "--only", "9113/8.1/3", "--", sys.executable, str(client), "{url}"])
+    shown = capsys.readouterr().out
+    assert code == 1
+    assert "✘ 9113/8.1/3 connection closed in the middle of the content" in shown
+    assert "wanted: the caller gets an error\n" in shown
+    assert "came:   it took a part for the whole response\n" in shown
+    assert "recv HEADERS frame" in shown
+    assert "1 failed a MUST:\n  9113/8.1/3" in shown
+
+
+CARELESS = """
+import socket, ssl, struct, sys
+from urllib.parse import urlsplit
+url = urlsplit(sys.argv[1])
+context = ssl._create_unverified_context()
+context.set_alpn_protocols(["h2"])
+raw = socket.create_connection(("127.0.0.1", url.port))
+sock = context.wrap_socket(raw, server_hostname=url.hostname)
+path = url.path.encode()
+block = b"\\x82\\x87\\x04" + bytes([len(path)]) + path
+frame = struct.pack("!LBL", len(block) << 8 | 1, 5, 1) + block
+settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+sock.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + settings + frame)
+file = sock.makefile("rb")
+while len(head := file.read(9)) == 9:
+    word, flags, stream = struct.unpack("!LBL", head)
+    payload = file.read(word >> 8)
+    if word & 255 == 0:
+        sys.stdout.buffer.write(payload)
+    if stream and flags & 1:
+        break
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "No client is named."),
+        (["--only", "99"], "No case is named 99."),
+        (["--", "no-such-client", "{url}"], "The client no-such-client cannot be run."),
+        (["--", sys.executable], "The command has no {url}"),
+        (["--", sys.executable, "-c", "", "{url}"], "took no good response"),
+        (["--", sys.executable, "-c", "raise SystemExit('no')", "{url}"], "took no good response"),
+        (["--compare", "/no/such/file"], "is no report of h2wsgi-clientspec"),
+        (["--timeout", "x"], "is not a valid float"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_cases_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", "--only", "6.8"]) == 0
+    shown = capsys.readouterr().out
+    assert "9113/6.8/1     MUST   GOAWAY that lets the response come\n" in shown
+    assert "9113/8.1/1" not in shown
+
+
+@pytest.mark.parametrize("case", cases("9113/8.1/1", "9113/6.8/1"))
+def test_a_suite_of_python_takes_cases_in(case) -> None:
+    from clientspec.strict_client import StrictClient
+    from h2wsgi.clientspec.drivers import Order
+
+    def get(url: str, ca_file: str) -> bytes:
+        client = StrictClient(ca_file)
+        outcome = client.ask([Order("get", url)], 5)[0]
+        client.close()
+        if outcome.error:
+            raise OSError(outcome.error)
+        return outcome.content or b""
+
+    case.run(get)
+
+
+def test_a_suite_of_python_learns_what_is_wrong() -> None:
+    (case,) = cases("9113/8.1/1")
+    with pytest.raises(AssertionError, match="no good response"):
+        case.run(lambda url, ca_file: b"")
+
+
+def test_cases_that_take_a_driver_are_not_for_a_function() -> None:
+    assert len(cases()) == sum(not case.needs_driver for case in CATALOGUE)
