@@ -191,8 +191,8 @@ class Connection:
         """End the connection and all that runs on it."""
         if error.code is not None and not self.has("closes without GOAWAY"):
             self._send(GOAWAY, 0, struct.pack("!LL", 0, error.code))
-            with suppress(OSError):
-                self._flush()
+            self._flush()
+            self._linger()
         self.close()
         for stream in self.streams.values():
             if stream.done:
@@ -206,6 +206,15 @@ class Connection:
                     stream.may_retry = True
                 if self.has("retries a processed POST"):
                     stream.may_retry = True
+
+    def _linger(self) -> None:
+        """Read on for a moment: to close with octets unread would reset the connection."""
+        with suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+            deadline = time.monotonic() + 1
+            while select.select([self.sock], [], [], deadline - time.monotonic())[0]:
+                if not socket.socket.recv(self.sock, 2**16) or time.monotonic() > deadline - 0.1:
+                    return
 
     def close(self) -> None:
         self.closed = True
@@ -632,6 +641,8 @@ class Connection:
 
 class StrictClient:
     """A caller, as the suite wants one; with defects if any are named."""
+
+    keeps_connections = True
 
     def __init__(self, ca: str, defects: Collection[str] = ()) -> None:
         self._ca = ca

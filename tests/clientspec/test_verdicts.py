@@ -30,6 +30,8 @@ def test_a_strict_client_passes_every_case(identities: Identities) -> None:
 class Lazy:
     """A client that does nothing, and says so or not."""
 
+    keeps_connections = True
+
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
 

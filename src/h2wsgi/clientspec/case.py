@@ -39,7 +39,9 @@ class Want(StrEnum):
 
 
 Do = Literal["get", "head", "post"]
-TLS = Literal["good", "expired", "wrong-host", "unknown-ca", "no-alpn", "http/1.1", "prohibited"]
+TLS = Literal[
+    "good", "expired", "wrong-host", "unknown-ca", "no-alpn", "http/1.1", "prohibited", "none"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Case:
     """Of what is optional: a word for an error, and one for a response."""
     fields: dict[str, str] = field(default_factory=dict, compare=False)
     """What a driver that tells of fields must tell: ``check`` is the response's x-check."""
+    lines: int = LINES
+    """Lines of content of a good response."""
     tls: TLS = "good"
     is_costly: bool = False
     """Whether the memory of the client is looked at, and it gets more time."""
@@ -113,12 +117,17 @@ class Case:
     def paths(self) -> list[tuple[Step, str]]:
         """Return the path of each request, in order, with its step."""
         numbered = [step for step in self.steps for _ in range(step.times)]
-        if len(numbered) == 1:
+        if len(numbered) == 1 and self.lines == LINES:
             return [(numbered[0], self.path)]
-        return [(step, f"{self.path}?{n}") for n, step in enumerate(numbered, 1)]
+        return [(step, f"{self.path}?{n}/{self.lines}") for n, step in enumerate(numbered, 1)]
 
 
 def content_of(path: str) -> bytes:
-    """Return the content of a good response to a request for ``path``: different for each."""
-    lines = [f"{path} line {number:02} of {LINES}, which no other has" for number in range(LINES)]
-    return "\n".join([f"begin {path}", *lines, f"end {path}\n"]).encode()
+    """Return the content of a good response to a request for ``path``: different for each.
+
+    The path may say how many lines it has, behind its last slash.
+    """
+    count = path.partition("?")[2].partition("/")[2]
+    lines = int(count) if count.isdigit() and len(count) < 6 else LINES
+    said = [f"{path} line {number:05} which no other has" for number in range(lines)]
+    return "\n".join([f"begin {path}", *said, f"end {path}\n"]).encode()

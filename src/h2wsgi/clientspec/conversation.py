@@ -13,7 +13,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from ..tools.tap.frames import ConnectionInfo, Frame, Section
 from ..tools.tap.tap import Taps
 from . import octets
 from .case import content_of
-from .octets import ACK, PING, SETTINGS, Fields
+from .octets import ACK, PING, SETTINGS
 
 if TYPE_CHECKING:
     from .server import Session
@@ -41,7 +41,7 @@ READ = 2**16
 MAX_FRAMES = 20_000
 """Of a connection, kept."""
 CONFIG = Config(max_field_section=2**20)
-OK: Fields = (
+OK: tuple[tuple[str, str], ...] = (
     (":status", "200"),
     ("content-type", "text/plain"),
     ("access-control-allow-origin", "*"),
@@ -250,6 +250,12 @@ class Conversation:
             raise NotReached("no request came")
         return self._requests.pop(0)
 
+    def requests(self) -> Iterator[Request]:
+        """Yield requests as they come, until the session is over."""
+        while not self.session.is_over:
+            if self.until(lambda: self._requests, TURN):
+                yield self._requests.pop(0)
+
     def acknowledged(self) -> int:
         """Return how many SETTINGS the client has acknowledged."""
         return sum(f.type == SETTINGS and bool(f.flags & ACK) for f in self.frames)
@@ -334,17 +340,18 @@ class Conversation:
 
     def respond(self, request: Request) -> None:
         """Send a good response."""
-        self.head(request)
-        self.content(request, request.content)
+        is_head = request.field(":method") == "HEAD"
+        self.head(request, end=is_head)
+        if not is_head:
+            self.content(request, request.content)
 
     def serve(self) -> None:
         """Answer every request well, until the client is gone."""
-        while not self.session.is_over:
-            if self.until(lambda: self._requests, TURN):
-                request = self._requests.pop(0)
-                if request.field(":method") == "POST":
-                    self.until(lambda: self.has_ended(request.stream))  # noqa: B023
-                self.respond(request)
+        for request in self.requests():
+            stream = request.stream
+            if request.field(":method") == "POST":
+                self.until(lambda: self.has_ended(stream))  # noqa: B023
+            self.respond(request)
 
     def hang_up(self, *, abort: bool = False, notify: bool = True) -> None:
         """Close the connection and end the script: with FIN, or with a TCP reset.

@@ -79,6 +79,9 @@ class Outcome:
 class Caller(Protocol):
     """A client, asked for requests."""
 
+    keeps_connections: bool
+    """Whether it makes any number of requests, of every kind, on connections that it keeps."""
+
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
         """Have requests made at once; return what became of each, within ``seconds`` or so."""
 
@@ -103,16 +106,17 @@ def short(text: str) -> str:
 class Command:
     """A command that is started for each request, with ``{url}`` and ``{ca}`` put in."""
 
+    keeps_connections = False
+
     def __init__(self, argv: Sequence[str], ca: str, error_text: str = "") -> None:
         self._argv = argv
         self._ca = ca
         self._error_text = re.compile(error_text) if error_text else None
 
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
-        """See Caller. A command knows no more than to get one URL."""
-        if len(orders) > 1 or orders[0].do != "get":
-            return [Outcome(cannot="it takes a driver, see --driver")] * len(orders)
-        return [self._get(orders[0].url, seconds)]
+        """See Caller."""
+        (order,) = orders
+        return [self._get(order.url, seconds)]
 
     def rest(self) -> None:
         """See Caller: each process ends by itself."""
@@ -168,6 +172,8 @@ class Driver:
     See docs/clientspec.md for the protocol. The process is started when it is needed, and anew
     after it did not answer.
     """
+
+    keeps_connections = True
 
     def __init__(self, argv: Sequence[str], ca: str) -> None:
         self._argv = [word.replace("{ca}", ca) for word in argv]
@@ -289,17 +295,18 @@ def _peak(pid: int) -> int | None:
 class Function:
     """A function of a client in this process: ``get(url, ca_file) -> bytes``."""
 
+    keeps_connections = False
+
     def __init__(self, get: GetFunction, ca: str) -> None:
         self._get = get
         self._ca = ca
 
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
         """See Caller."""
-        if len(orders) > 1 or orders[0].do != "get":
-            return [Outcome(cannot="it takes more than one GET")] * len(orders)
+        (order,) = orders
         outcomes: list[Outcome] = []
         thread = threading.Thread(
-            target=self._call, args=(orders[0].url, outcomes), name="clientspec", daemon=True
+            target=self._call, args=(order.url, outcomes), name="clientspec", daemon=True
         )
         thread.start()
         thread.join(seconds)

@@ -14,7 +14,7 @@ from .case import Case, Level, Step, Want, content_of
 from .drivers import Outcome
 from .server import Session
 
-MEMORY = 256 * 2**20
+MEMORY = 128 * 2**20
 """Octets that a client may take for one response, beyond what a good one took."""
 
 
@@ -113,6 +113,8 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
             return ""
         reasons = [c.reason for c in session.conversations if c.reason]
         reasons += [text for text in session.handshakes if text.startswith("failed")]
+        if session.conversations:
+            reasons.append("it left before the case began")
         return reasons[0] if reasons else "it did not connect"
     return "" if session.handshakes else "it did not connect"
 
@@ -141,9 +143,11 @@ def _caller(case: Case, step: Step, outcome: Outcome, path: str, proof: Proof) -
         return "" if outcome.is_empty(content) else "it took content that is none"
     if step.want is Want.ERROR:
         return "it took the response" if is_whole else "it took a part for the whole response"
+    if not is_whole and step.do == "head":
+        return "it took content that is none"
     if not is_whole:
         return "it took a part for the whole response"
-    if outcome.status not in (None, 200):
+    if outcome.status not in (None, int(case.fields.get("status", 200))):
         return f"it says that the status is {outcome.status}"
     for name, wanted in case.fields.items():
         if outcome.fields and outcome.fields.get(name, wanted) != wanted:

@@ -7,12 +7,12 @@ ends; GOAWAY and the code are a SHOULD.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..codes import ErrorCode, code_name
-from ..tools.tap.frames import Frame
+from ..tools.tap.frames import Section
 from . import octets
 from .conversation import Conversation
 from .server import Session
@@ -43,10 +43,12 @@ def reached(session: Session) -> list[Conversation]:
     return [c for c in session.conversations if c.is_reached]
 
 
-def of_client(session: Session, kind: int) -> Iterator[Frame]:
-    """Yield the client's frames of a type, of all connections."""
-    for conversation in session.conversations:
-        yield from (f for f in conversation.frames if f.type == kind)
+def request_fields(conversations: Iterable[Conversation]) -> Iterator[list[tuple[str, str]]]:
+    """Yield the fields of each request."""
+    for conversation in conversations:
+        for one in conversation.frames:
+            if one.block is not None and one.section is Section.REQUEST:
+                yield [(field.name, field.value) for field in one.block.fields]
 
 
 def goaway_codes(conversation: Conversation) -> list[int]:

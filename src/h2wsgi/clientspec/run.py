@@ -61,7 +61,8 @@ class Runner:
         proof = Proof()
         caller = self.make_caller()
         try:
-            for do in sorted({step.do for case in cases for step in case.steps}):
+            asked = {step.do for case in cases for step in case.steps}
+            for do in sorted(asked if caller.keeps_connections else asked & {"get"}):
                 assumed = Proof(frozenset({do}))
                 result, outcomes = self._play(proof_case(do), caller, assumed)
                 if result.verdict is Verdict.PASS:
@@ -98,6 +99,9 @@ class Runner:
 
     def one(self, case: Case, caller: Caller, proof: Proof) -> Result:
         """Run one case."""
+        if case.needs_driver and not caller.keeps_connections:
+            word = "it takes a driver, see --driver"
+            return Result(case=case, verdict=Verdict.NOT_REACHED, word=word)
         if missing := proof.missing(case):
             return Result(case=case, verdict=Verdict.NOT_REACHED, word=missing)
         return self._play(case, caller, proof)[0]

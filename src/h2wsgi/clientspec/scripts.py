@@ -41,9 +41,9 @@ def response(thing: str, what: Octets, *settings: tuple[int, int]) -> Script:
 
     def play(c: Conversation) -> None:
         c.greet(*settings)
-        request = c.request()
-        c.reach()
-        c.send(made(what, request))
+        for request in c.requests():
+            c.reach()
+            c.send(made(what, request))
 
     return Script(f"It answers with {thing}.", play)
 
@@ -53,11 +53,11 @@ def before(thing: str, what: Octets) -> Script:
 
     def play(c: Conversation) -> None:
         c.greet()
-        request = c.request()
-        c.reach()
-        c.send(made(what, request))
-        c.until(lambda: c.ended, REACTION)
-        c.respond(request)
+        for request in c.requests():
+            c.reach()
+            c.send(made(what, request))
+            c.sleep(REACTION)
+            c.respond(request)
 
     return Script(f"Before a good response it sends {thing}.", play)
 
@@ -67,14 +67,14 @@ def amid(thing: str, what: Octets) -> Script:
 
     def play(c: Conversation) -> None:
         c.greet()
-        request = c.request()
-        first, second = halves(request)
-        c.head(request)
-        c.content(request, first, end=False)
-        c.reach()
-        c.send(made(what, request))
-        c.until(lambda: c.ended, REACTION)
-        c.content(request, second)
+        for request in c.requests():
+            first, second = halves(request)
+            c.head(request)
+            c.content(request, first, end=False)
+            c.reach()
+            c.send(made(what, request))
+            c.sleep(REACTION)
+            c.content(request, second)
 
     return Script(f"In the middle of a good response it sends {thing}.", play)
 
@@ -86,7 +86,7 @@ def greeting(thing: str, what: bytes) -> Script:
         c.reach()
         c.is_greeted = True
         c.send(what)
-        c.respond(c.request())
+        c.serve()
 
     return Script(f"Its connection begins with {thing}.", play)
 

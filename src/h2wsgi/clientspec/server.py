@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
-from .case import TLS, Script
+from .case import TLS, Script, content_of
 from .certificates import Identities
 from .conversation import ClientGone, Conversation, HungUp, NotReached, Starved
 
@@ -40,15 +40,10 @@ class Session:
         self.greetings: list[bytes] = []
         """The first octets on connections that did not agree on HTTP/2."""
         self._listeners = _listen()
+        self.port: int = self._listeners[0].getsockname()[1]
         self._threads: list[threading.Thread] = []
         self.failures: list[BaseException] = []
         """Errors of the suite itself."""
-
-    @property
-    def port(self) -> int:
-        """The port of the session."""
-        port: int = self._listeners[0].getsockname()[1]
-        return port
 
     @property
     def url(self) -> str:
@@ -101,6 +96,9 @@ class Session:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(HANDSHAKE)
         with sock:
+            if self.tls == "none":
+                self.handshakes[number - 1] = "closed"
+                return
             try:
                 wrapped = self._context.wrap_socket(sock, server_side=True)
             except (OSError, ssl.SSLError) as error:
@@ -114,15 +112,16 @@ class Session:
                     self._play(wrapped, number)
 
     def _without_http2(self, sock: ssl.SSLSocket) -> None:
-        """Take what a client says that may not speak HTTP/2 here, and hang up."""
+        """Answer HTTP/1.1 in one go, and nothing else, where HTTP/2 was not agreed on."""
         with suppress(OSError, ssl.SSLError):
-            sock.settimeout(1)
+            sock.settimeout(HANDSHAKE)
             self.greetings.append(sock.recv(2**14))
-            text = b"HTTP/1.1 505 Not HTTP/2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            if not self.greetings[-1].startswith(b"PRI "):
-                sock.sendall(text)
-            with suppress(OSError, ssl.SSLError):
-                sock.unwrap()
+            words = self.greetings[-1].split()
+            if len(words) > 1 and words[0] == b"GET":
+                content = content_of(words[1].decode("latin-1"))
+                head = f"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {len(content)}"
+                sock.sendall(f"{head}\r\n\r\n".encode() + content)
+            sock.unwrap()
 
     def _play(self, sock: ssl.SSLSocket, number: int) -> None:
         sock.setblocking(False)
@@ -130,18 +129,14 @@ class Session:
         self.conversations.append(conversation)
         try:
             self._script.play(conversation)
-            conversation.is_reached = True
             conversation.linger()
         except ClientGone:
             pass
         except HungUp:
-            conversation.is_reached = True
             self._drain(sock)
         except NotReached as reason:
             conversation.reason = str(reason)
-            conversation.is_reached = False
         except Starved:
-            conversation.is_reached = True
             conversation.is_starved = True
 
     def _drain(self, sock: ssl.SSLSocket) -> None:

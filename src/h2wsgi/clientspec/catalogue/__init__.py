@@ -7,10 +7,36 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ..case import Case
-from . import goaway
+from . import (
+    floods,
+    flow,
+    frames,
+    goaway,
+    hpack,
+    limits,
+    preface,
+    requests,
+    responses,
+    retries,
+    streams,
+    timing,
+    tls,
+)
 
 GROUPS: dict[str, Sequence[Case]] = {
-    "GOAWAY and lost connections": goaway.CASES,
+    "Preface and SETTINGS": preface.CASES,
+    "Frames": frames.CASES,
+    "Stream states": streams.CASES,
+    "Flow control": flow.CASES,
+    "HPACK": hpack.CASES,
+    "Responses": responses.CASES,
+    "RST_STREAM, GOAWAY and lost connections": goaway.CASES,
+    "Retries": retries.CASES,
+    "Limits": limits.CASES,
+    "What a client sends": requests.CASES,
+    "Floods": floods.CASES,
+    "TLS": tls.CASES,
+    "Timing": timing.CASES,
 }
 CATALOGUE = [replace(case, group=group) for group, cases in GROUPS.items() for case in cases]
 """All cases, in the order of the report."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from ...codes import ErrorCode
+from ...codes import ErrorCode, code_name
 from .. import octets
-from ..case import Script
-from ..conversation import REACTION, Conversation
-from ..scripts import amid, before, halves, response
+from ..case import Case, Level, Script, Step, Want
+from ..conversation import OK, REACTION, Conversation, Request
+from ..rules import that
+from ..scripts import amid, halves, response
+from ..server import Session
 from .build import ends_connection, error, fine, optional
 
 LAST = 2**31 - 1
+UNKNOWN = (0xFA, 0xFFFF_FFFF)
 GRACEFUL = (
     "GOAWAY whose last-stream-id is not below a stream lets the stream end: go on until it has."
 )
+RESET = "RST_STREAM ends a response that is not whole: an error for the caller, whatever its code."
+CUT_OFF = "Only END_STREAM ends a response; a connection that ends before it cuts it off."
+NO_STREAM = "No request goes out on a connection that GOAWAY came on."
 
 
 def _lost(words: str, *, head: bool = True, part: bool = True, **how: bool) -> Script:
@@ -30,6 +36,17 @@ def _lost(words: str, *, head: bool = True, part: bool = True, **how: bool) -> S
     return Script(words, play)
 
 
+def _lost_at_once(c: Conversation) -> None:
+    c.reach()
+    c.hang_up()
+
+
+def _lost_after_settings(c: Conversation) -> None:
+    c.greet()
+    c.reach()
+    c.hang_up()
+
+
 def _lost_in_a_frame(c: Conversation) -> None:
     c.greet()
     request = c.request()
@@ -41,7 +58,166 @@ def _lost_in_a_frame(c: Conversation) -> None:
     c.hang_up()
 
 
-CASES = [
+def _lost_with_a_length(c: Conversation) -> None:
+    c.greet()
+    request = c.request()
+    c.reach()
+    c.head(request, ("content-length", str(len(request.content))))
+    c.content(request, halves(request)[0], end=False)
+    c.sleep(REACTION)
+    c.hang_up()
+
+
+def _lost_before_the_end(c: Conversation) -> None:
+    """All of the content is there, but not the end."""
+    c.greet()
+    request = c.request()
+    c.reach()
+    c.head(request)
+    c.content(request, request.content, end=False)
+    c.sleep(REACTION)
+    c.hang_up()
+
+
+def _lost_in_an_upload(c: Conversation) -> None:
+    c.greet()
+    c.credits = False
+    request = c.request()
+    c.until(lambda: c.received(request.stream) > 1000)
+    c.reach()
+    c.hang_up()
+
+
+def _goaway_and_close(c: Conversation) -> None:
+    c.greet()
+    request = c.request()
+    c.reach()
+    c.head(request)
+    c.content(request, halves(request)[0], end=False)
+    c.send(octets.goaway(request.stream))
+    c.sleep(REACTION)
+    c.hang_up()
+
+
+def _goaway_then_well(c: Conversation) -> None:
+    """The first connection is told to go away while it answers; the next ones are good."""
+    c.greet()
+    request = c.request()
+    if c.number == 1:
+        c.send(octets.goaway(request.stream))
+    c.reach()
+    c.respond(request)
+    c.serve()
+
+
+def _one_request_on_the_first(session: Session) -> str:
+    first = session.conversations[0]
+    requests = sum(f.type == octets.HEADERS for f in first.frames)
+    return f"it sent {requests} requests on it" if requests > 1 else ""
+
+
+def _no_error_behind(c: Conversation) -> None:
+    """A whole response to a request that is still being sent, then RST_STREAM(NO_ERROR)."""
+    c.greet()
+    c.credits = False
+    request = c.request()
+    c.until(lambda: c.received(request.stream) > 1000)
+    c.reach()
+    c.respond(request)
+    c.send(octets.reset(request.stream, ErrorCode.NO_ERROR))
+
+
+def _reset_in_an_upload(c: Conversation) -> None:
+    c.greet()
+    c.credits = False
+    request = c.request()
+    c.until(lambda: c.received(request.stream) > 1000)
+    c.reach()
+    c.send(octets.reset(request.stream, ErrorCode.CANCEL))
+
+
+def _reset_then_well(c: Conversation) -> None:
+    """One response is cut off; the connection has to be good for the next."""
+    c.greet()
+    request = c.request()
+    c.reach()
+    c.head(request)
+    c.send(octets.reset(request.stream, ErrorCode.INTERNAL_ERROR))
+    c.serve()
+
+
+def _in_place(number: int, code: int) -> Case:
+    thing = f"RST_STREAM({code_name(code)})"
+    script = response(f"{thing} in place of a response", lambda r: octets.reset(r.stream, code))
+    return error(f"9113/6.4/{number}", f"{thing} in place of a response", script, RESET)
+
+
+def _amid(number: int, code: int) -> Case:
+    thing = f"RST_STREAM({code_name(code)})"
+    script = response(
+        f"half a response and {thing}", lambda r: _half(r) + octets.reset(r.stream, code)
+    )
+    return error(f"9113/6.4/{number}", f"{thing} in the middle of the content", script, RESET)
+
+
+def _half(r: Request) -> bytes:
+    return octets.headers(r.stream, OK) + octets.data(r.stream, halves(r)[0])
+
+
+CODES = [*ErrorCode, *UNKNOWN]
+POST_ERROR = (Step(Want.ERROR, "post", size=100_000),)
+
+CASES: list[Case] = [
+    # ----------------------------------------------------------------------- RST_STREAM (6.4, 7)
+    *[_in_place(10 + number, code) for number, code in enumerate(CODES)],
+    *[_amid(30 + number, code) for number, code in enumerate(CODES)],
+    error(
+        "9113/6.4/4",
+        "RST_STREAM behind all of the content",
+        response(
+            "all of the content and RST_STREAM(NO_ERROR), but no END_STREAM",
+            lambda r: _half(r) + octets.data(r.stream, halves(r)[1]) + octets.reset(r.stream, 0),
+        ),
+        RESET,
+    ),
+    error(
+        "9113/6.4/5",
+        "RST_STREAM behind the head",
+        response(
+            "a head and RST_STREAM(INTERNAL_ERROR)",
+            lambda r: _half(r)[: -len(halves(r)[0]) - 9] + octets.reset(r.stream, 2),
+        ),
+        RESET,
+    ),
+    Case(
+        id="9113/6.4/6",
+        title="a response behind one that was reset",
+        level=Level.MUST,
+        script=Script("It resets a first response and answers the next well.", _reset_then_well),
+        steps=(Step(Want.ERROR), Step(Want.WHOLE)),
+        wire=(),
+        advice="RST_STREAM ends one stream: what follows is not concerned.",
+    ),
+    Case(
+        id="9113/8.1/23",
+        title="a whole response and RST_STREAM(NO_ERROR) during an upload",
+        level=Level.MUST,
+        script=Script(
+            "It answers an upload before it has ended, and resets the stream with NO_ERROR.",
+            _no_error_behind,
+        ),
+        steps=(Step(Want.WHOLE, "post", size=100_000),),
+        wire=(),
+        advice="A response that was whole must not be discarded because RST_STREAM follows it.",
+    ),
+    error(
+        "9113/6.4/7",
+        "RST_STREAM during an upload",
+        Script("It resets the stream in the middle of an upload.", _reset_in_an_upload),
+        RESET,
+        steps=POST_ERROR,
+    ),
+    # ------------------------------------------------------------------------------ GOAWAY (6.8)
     fine(
         "9113/6.8/1",
         "GOAWAY that lets the response come",
@@ -64,13 +240,53 @@ CASES = [
         "GOAWAY is about the connection: on a stream it is a connection error.",
         ErrorCode.PROTOCOL_ERROR,
     ),
-    optional(
-        "9113/6.8/4",
-        "GOAWAY below the stream",
-        response("GOAWAY(NO_ERROR) that names no stream", octets.goaway(0)),
-        "The request was not processed: report that, or send it again on a new connection.",
-        ("gives up", "takes a response"),
+    fine(
+        "9113/6.8/6",
+        "GOAWAY with a great deal of debug data",
+        amid(
+            "GOAWAY(NO_ERROR) with 16,000 octets of debug data",
+            lambda r: octets.goaway(r.stream, 0, b"\x1b[31m" * 3200),
+        ),
+        "Debug data has no meaning, and may be as long as a frame.",
     ),
+    optional(
+        "9113/6.8/7",
+        "GOAWAY with an error that lets the response come",
+        amid("GOAWAY(INTERNAL_ERROR) that names the stream", lambda r: octets.goaway(r.stream, 2)),
+        GRACEFUL,
+        ("gives up", "takes the response"),
+    ),
+    optional(
+        "9113/7/1",
+        "GOAWAY with a code that nobody knows",
+        amid("GOAWAY(0xff00) that names the stream", lambda r: octets.goaway(r.stream, 0xFF00)),
+        "Codes that are not known must not lead to anything special.",
+        ("gives up", "takes the response"),
+    ),
+    error(
+        "9113/6.8/8",
+        "GOAWAY, and the connection closed in the middle of the content",
+        Script("In the middle of the content it sends GOAWAY and closes.", _goaway_and_close),
+        CUT_OFF,
+    ),
+    error(
+        "9113/6.8/9",
+        "GOAWAY(ENHANCE_YOUR_CALM) below the stream, each time",
+        response("GOAWAY(ENHANCE_YOUR_CALM) that names no stream", octets.goaway(0, 0xB)),
+        "A request that is never processed ends in an error, after a few attempts at most.",
+    ),
+    Case(
+        id="9113/6.8/10",
+        title="a request behind GOAWAY",
+        level=Level.MUST,
+        script=Script(
+            "It sends GOAWAY before the response to the first request.", _goaway_then_well
+        ),
+        steps=(Step(Want.WHOLE), Step(Want.WHOLE)),
+        wire=(that("the second request goes out on a new connection", _one_request_on_the_first),),
+        advice=NO_STREAM,
+    ),
+    # -------------------------------------------------------------------- connections that are lost
     error(
         "9113/8.1/1",
         "connection closed before a response",
@@ -81,19 +297,19 @@ CASES = [
         "9113/8.1/2",
         "connection closed behind the head",
         _lost("It closes the connection behind the head of a response.", part=False),
-        "Only END_STREAM ends a response; a connection that ends before it cuts it off.",
+        CUT_OFF,
     ),
     error(
         "9113/8.1/3",
         "connection closed in the middle of the content",
         _lost("It closes the connection in the middle of the content."),
-        "Only END_STREAM ends a response; a connection that ends before it cuts it off.",
+        CUT_OFF,
     ),
     error(
         "9113/8.1/4",
         "connection reset in the middle of the content",
         _lost("It resets the TCP connection in the middle of the content.", abort=True),
-        "Only END_STREAM ends a response; a connection that is reset before it cuts it off.",
+        CUT_OFF,
     ),
     error(
         "9113/8.1/5",
@@ -101,10 +317,53 @@ CASES = [
         Script("It closes the connection inside a DATA frame.", _lost_in_a_frame),
         "A frame that is not whole cannot end a response.",
     ),
+    error(
+        "9113/8.1/24",
+        "connection closed without TLS's close_notify",
+        _lost("It closes the connection in the middle of the content, untold.", notify=False),
+        CUT_OFF,
+    ),
+    error(
+        "9113/8.1/25",
+        "connection closed behind all of the content, without END_STREAM",
+        Script("It sends all of the content, no END_STREAM, and closes.", _lost_before_the_end),
+        CUT_OFF,
+    ),
+    error(
+        "9113/8.1/26",
+        "connection closed in the middle of content whose length is known",
+        Script("It closes in the middle of content whose length it has told.", _lost_with_a_length),
+        CUT_OFF,
+    ),
+    error(
+        "9113/3.4/6",
+        "connection closed before SETTINGS",
+        Script("It closes the connection before its preface.", _lost_at_once),
+        "A connection that ends without a response is an error for the caller.",
+    ),
+    error(
+        "9113/3.4/7",
+        "connection closed behind SETTINGS",
+        Script("It closes the connection behind its preface.", _lost_after_settings),
+        "A connection that ends without a response is an error for the caller.",
+    ),
+    error(
+        "9113/8.1/27",
+        "connection closed during an upload",
+        Script("It closes the connection in the middle of an upload.", _lost_in_an_upload),
+        "A connection that ends without a response is an error for the caller.",
+        steps=POST_ERROR,
+    ),
     fine(
-        "9113/5.5/1",
-        "a frame of an unknown type",
-        before("a frame of type 0xfa", octets.frame(0xFA, 0, b"unknown")),
-        "Frames of unknown types must be ignored.",
+        "9113/7/2",
+        "GOAWAY behind the response",
+        response(
+            "a good response and GOAWAY(NO_ERROR)",
+            lambda r: (
+                _half(r) + octets.data(r.stream, halves(r)[1], end=True) + octets.goaway(r.stream)
+            ),
+        ),
+        "What comes behind a whole response does not change it.",
+        steps=(Step(Want.WHOLE),),
     ),
 ]

@@ -1,0 +1,168 @@
+"""Frames on streams that are idle, closed, or not the client's to open (RFC 9113 section 5.1)."""
+
+from __future__ import annotations
+
+from ...codes import ErrorCode
+from .. import octets
+from ..case import Case, Level, Script, Step, Want
+from ..conversation import OK, REACTION, Conversation
+from ..octets import END_HEADERS, HEADERS, block, frame
+from ..scripts import amid
+from .build import GET_WHOLE, ends_connection, optional
+
+PROTOCOL = ErrorCode.PROTOCOL_ERROR
+IDLE = 1001
+"""A stream that no client has opened yet."""
+IS_IDLE = "Anything but HEADERS and PRIORITY on an idle stream is a connection error."
+ODD = "A client opens the odd streams: a server that does is in error."
+EVEN = "A server opens even streams by PUSH_PROMISE alone."
+DISCARD = "What still comes on a stream that the client has reset is processed and discarded."
+
+
+def _behind(what: bytes | None, head: bool) -> Script:
+    """Send something on a stream that a whole response has closed, then serve on."""
+
+    def play(c: Conversation) -> None:
+        c.greet()
+        request = c.request()
+        c.respond(request)
+        c.reach()
+        extra = octets.headers(request.stream, OK) if head else what or b""
+        c.send(extra or octets.data(request.stream, b"more"))
+        c.serve()
+
+    thing = "HEADERS" if head else "DATA"
+    return Script(f"Behind a whole response it sends {thing} on its stream.", play)
+
+
+def _late_frames(c: Conversation) -> None:
+    """Answer, then send what may be under way when a stream ends."""
+    c.greet()
+    request = c.request()
+    c.respond(request)
+    c.reach()
+    c.send(octets.window_update(request.stream, 100), octets.reset(request.stream, 0))
+    c.sleep(REACTION)
+    c.serve()
+
+
+def _after_reset(c: Conversation) -> None:
+    """Have the client reset a stream; go on sending on it, with its fields in the table."""
+    c.greet()
+    request = c.request()
+    c.reach()
+    c.send(octets.headers(request.stream, (*OK, ("X-Upper", "case"))))
+    c.until(lambda: any(f.type == octets.RST_STREAM for f in c.frames), REACTION)
+    added = octets.literal("x-check", "kept", kind=0x40)
+    c.send(octets.data(request.stream, b"x" * 1000))
+    c.send(frame(HEADERS, request.stream, added, END_HEADERS | 1))
+    second = c.request()
+    head = block(OK) + octets.indexed(62)
+    c.send(octets.head(second.stream, head))
+    c.content(second, second.content)
+
+
+CASES: list[Case] = [
+    ends_connection(
+        "9113/5.1/1",
+        "DATA on an idle stream",
+        amid("DATA on an idle stream", octets.data(IDLE, b"x")),
+        IS_IDLE,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1/2",
+        "RST_STREAM on an idle stream",
+        amid("RST_STREAM on an idle stream", octets.reset(IDLE, 8)),
+        IS_IDLE,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1/3",
+        "WINDOW_UPDATE on an idle stream",
+        amid("WINDOW_UPDATE on an idle stream", octets.window_update(IDLE, 100)),
+        IS_IDLE,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1/4",
+        "CONTINUATION on an idle stream",
+        amid("CONTINUATION on an idle stream", frame(octets.CONTINUATION, IDLE, b"", END_HEADERS)),
+        IS_IDLE,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1.1/1",
+        "HEADERS on an odd stream that is idle",
+        amid("HEADERS on an odd stream that is idle", octets.headers(IDLE, OK, end=True)),
+        ODD,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1.1/2",
+        "HEADERS on an even stream",
+        amid("HEADERS on an even stream", octets.headers(2, OK, end=True)),
+        EVEN,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1.1/3",
+        "DATA on an even stream",
+        amid("DATA on an even stream", octets.data(2, b"x", end=True)),
+        EVEN,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1.1/4",
+        "RST_STREAM on an even stream",
+        amid("RST_STREAM on an even stream that is idle", octets.reset(2, 8)),
+        IS_IDLE,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/5.1.1/5",
+        "WINDOW_UPDATE on an even stream",
+        amid("WINDOW_UPDATE on an even stream that is idle", octets.window_update(2, 100)),
+        IS_IDLE,
+        PROTOCOL,
+    ),
+    optional(
+        "9113/5.1/5",
+        "DATA behind the end of a response",
+        _behind(None, False),
+        "The response was whole: what comes behind it does not change that.",
+        ("error", "takes the response"),
+    ),
+    optional(
+        "9113/5.1/6",
+        "HEADERS behind the end of a response",
+        _behind(None, True),
+        "The response was whole: what comes behind it does not change that.",
+        ("error", "takes the response"),
+    ),
+    Case(
+        id="9113/5.1/7",
+        title="WINDOW_UPDATE and RST_STREAM behind the end of a response",
+        level=Level.MUST,
+        script=Script(
+            "Behind a whole response it sends WINDOW_UPDATE and RST_STREAM(NO_ERROR).", _late_frames
+        ),
+        steps=(*GET_WHOLE, *GET_WHOLE),
+        wire=(),
+        advice="WINDOW_UPDATE and RST_STREAM may be under way as a stream ends: ignore them.",
+    ),
+    Case(
+        id="9113/5.1/8",
+        title="HEADERS and DATA on a stream that the client has reset",
+        level=Level.MUST,
+        script=Script(
+            "It answers with a malformed response, goes on sending on that stream, and refers to "
+            "its fields in the next response.",
+            _after_reset,
+        ),
+        steps=(Step(Want.ERROR), Step(Want.WHOLE)),
+        wire=(),
+        advice=DISCARD,
+        fields={"check": "kept"},
+    ),
+]
