@@ -323,7 +323,6 @@ class Connection:
         good = stream.receive_window >= 0
         self.require_stream(good, "does not hold its windows", Code.FLOW_CONTROL_ERROR)
         self.require_stream(stream.status >= 200, "takes DATA before the head")
-        self.require_stream(not stream.trailers, "takes DATA behind trailers")
         is_empty = self._forbids_content(stream)
         self.require_stream(not (is_empty and content), "takes content where none may be")
         stream.content += content
@@ -414,9 +413,9 @@ class Connection:
             return
         stream.status = number
         stream.fields = fields
-        lengths = {v for n, v in fields if n == b"content-length"}
-        require(len(lengths) <= 1, "takes two lengths")
-        for length in lengths:
+        lengths = [v for n, v in fields if n == b"content-length"]
+        require(len(set(lengths)) <= 1, "takes two lengths")
+        for length in lengths[:1]:
             require(re.fullmatch(rb"[0-9]+", length), "takes any length")
             stream.length = int(length) if length.isdigit() else None
         if ends:
@@ -479,8 +478,8 @@ class Connection:
         stream.reset = True
         stream.error = f"RST_STREAM({code})"
         stream.may_retry = code == Code.REFUSED_STREAM or self.has("retries a processed POST")
-        if code > 0xD and self.has("ends on unknown codes"):
-            raise SystemError("a code that it does not know")
+        if code > 0xD and self.has("ends the connection on unknown codes"):
+            raise ConnectionFailed("a code that it does not know", Code.PROTOCOL_ERROR)
 
     def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         self.require(not stream_id, "takes SETTINGS on a stream")

@@ -58,7 +58,7 @@ def test_a_client_that_does_nothing_passes_nothing(
 def test_a_client_that_stops_working_behind_the_proof_passes_nothing(
     identities: Identities,
 ) -> None:
-    runner = Runner(lambda: Lazy(Outcome(error="no")), identities)
+    runner = Runner(lambda: Lazy(Outcome(error="no")), identities, jobs=40)
     proof = Proof(frozenset({"get", "head", "post"}))
     verdicts = {result.verdict for result in runner.run(CATALOGUE, proof)}
     assert verdicts == {Verdict.NOT_REACHED}

@@ -91,7 +91,9 @@ class Request:
 class Conversation:
     """See the module's words. ``number`` is 1 for a session's first connection."""
 
-    def __init__(self, session: Session, number: int, sock: ssl.SSLSocket) -> None:
+    def __init__(
+        self, session: Session, number: int, sock: ssl.SSLSocket, peer: tuple[str, int]
+    ) -> None:
         self.session = session
         self.number = number
         self._sock = sock
@@ -123,7 +125,7 @@ class Conversation:
         self.ended_at = 0.0
         self.is_starved = False
         """Whether the client gave no credit for content that it had got."""
-        self._tap.opened(_facts(sock, session.port), sock.selected_alpn_protocol())
+        self._tap.opened(_facts(sock, peer, session.port), sock.selected_alpn_protocol())
 
     # ------------------------------------------------------------------------------- waiting
 
@@ -373,8 +375,8 @@ class Conversation:
         raise HungUp
 
 
-def _facts(sock: ssl.SSLSocket, port: int) -> ConnectionFacts:
-    host, peer_port = sock.getpeername()[:2]
+def _facts(sock: ssl.SSLSocket, peer: tuple[str, int], port: int) -> ConnectionFacts:
+    host, peer_port = peer
     cipher = sock.cipher()
     tls = {"SSL_PROTOCOL": sock.version() or "", "SSL_CIPHER": cipher[0] if cipher else ""}
     return ConnectionFacts("https", "localhost", str(port), host, str(peer_port), tls)

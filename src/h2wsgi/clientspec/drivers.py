@@ -197,8 +197,9 @@ class Driver:
         peak = _peak(process.pid)
         if answers.keys() >= set(wanted):
             return [_outcome(answers[number], peak) for number in wanted]
-        code = process.poll()
-        self._stop()
+        is_late = time.monotonic() >= deadline
+        self._stop(patience=0 if is_late else CLOSE_PATIENCE)
+        code = None if is_late else process.returncode
         gone = Outcome(error=f"the driver ended with exit code {code}", peak=peak)
         missing = hung(seconds, peak) if code is None else gone
         return [_outcome(answers[n], peak) if n in answers else missing for n in wanted]
@@ -257,10 +258,12 @@ class Driver:
                 return None
             self._left += came
 
-    def _stop(self) -> None:
+    def _stop(self, patience: float = 0) -> None:
         process, self._process, self._left = self._process, None, b""
         if process is None:
             return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
         _kill(process.pid)
         process.wait()
         for pipe in (process.stdin, process.stdout):

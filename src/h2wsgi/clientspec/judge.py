@@ -83,7 +83,8 @@ def judge(case: Case, outcomes: list[Outcome], session: Session, proof: Proof) -
         verdict=verdict,
         word=word,
         problems=tuple(problems),
-        remarks=tuple(remarks),
+        # How the connection ended says nothing if the client did not mean it.
+        remarks=() if problems else tuple(remarks),
         came=came,
     )
 
@@ -142,17 +143,24 @@ def _caller(case: Case, step: Step, outcome: Outcome, path: str, proof: Proof) -
     if step.want is Want.EMPTY:
         return "" if outcome.is_empty(content) else "it took content that is none"
     if step.want is Want.ERROR:
-        return "it took the response" if is_whole else "it took a part for the whole response"
+        return "it took the response" if is_whole else _not_whole(outcome, content)
     if not is_whole and step.do == "head":
         return "it took content that is none"
     if not is_whole:
-        return "it took a part for the whole response"
-    if outcome.status not in (None, int(case.fields.get("status", 200))):
+        return _not_whole(outcome, content)
+    if not case.is_optional and outcome.status not in (None, int(case.fields.get("status", 200))):
         return f"it says that the status is {outcome.status}"
     for name, wanted in case.fields.items():
         if outcome.fields and outcome.fields.get(name, wanted) != wanted:
             return f"it says that {name} is {outcome.fields[name]!r}, not {wanted!r}"
     return ""
+
+
+def _not_whole(outcome: Outcome, content: bytes) -> str:
+    took = outcome.length if outcome.content is None else len(outcome.content)
+    if (took or 0) < len(content):
+        return "it took a part for the whole response"
+    return "it took something else for the response"
 
 
 def _told(outcome: Outcome, path: str) -> str:

@@ -106,10 +106,21 @@ def _is_done(conversation: Conversation) -> bool:
 
 def _goes_on(session: Session) -> Finding:
     for conversation in session.conversations:
-        if bad := [code for code in goaway_codes(conversation) if code]:
-            return Finding(f"it ended the connection with GOAWAY({code_name(bad[0])})")
-        if bad := [code for code in reset_codes(conversation) if code]:
-            return Finding(f"it ended the stream with RST_STREAM({code_name(bad[0])})")
+        ended: set[int] = set()
+        for frame in conversation.exchanged:
+            code = frame.error_code
+            if not frame.received and frame.ends_stream:
+                ended.add(frame.stream_id)
+            elif frame.received and frame.type == octets.GOAWAY and code:
+                return Finding(f"it ended the connection with GOAWAY({code_name(code)})")
+            # A stream that has ended may be reset by a client that forgets it.
+            elif (
+                frame.received
+                and frame.type == octets.RST_STREAM
+                and code
+                and frame.stream_id not in ended
+            ):
+                return Finding(f"it ended the stream with RST_STREAM({code_name(code)})")
     return GOOD
 
 

@@ -119,10 +119,12 @@ class Runner:
                 ]
                 outcomes += caller.ask(orders, seconds)
             _settle(case, session)
+            # Before the client is told to close its connections: that it does so says nothing.
+            result = judge(case, outcomes, session, proof)
             caller.rest()
         if session.failures:
-            raise session.failures[0]
-        result = judge(case, outcomes, session, proof)
+            word = f"the suite itself failed: {session.failures[0]!r}"
+            return Result(case=case, verdict=Verdict.NOT_REACHED, word=word), outcomes
         taken = time.monotonic() - began
         return replace(result, seconds=taken, frames=_frames(session)), outcomes
 

@@ -7,7 +7,7 @@ client that takes no notice gets all of it, and is told from one that does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from . import octets
 from .case import Script
@@ -30,10 +30,10 @@ def halves(request: Request) -> tuple[bytes, bytes]:
 
 
 def whole(request: Request, *more: tuple[str, str]) -> bytes:
-    """Return a good response, in two frames."""
-    stream = request.stream
+    """Return a good response, its content in two frames."""
+    stream, (first, second) = request.stream, halves(request)
     head = octets.headers(stream, (*OK, *more))
-    return head + octets.data(stream, request.content, end=True)
+    return head + octets.data(stream, first) + octets.data(stream, second, end=True)
 
 
 def response(thing: str, what: Octets, *settings: tuple[int, int]) -> Script:
@@ -109,8 +109,3 @@ def with_block(thing: str, encoded: bytes) -> Script:
         return octets.head(stream, encoded) + octets.data(stream, request.content, end=True)
 
     return response(f"a response whose field block has {thing}", make)
-
-
-def joined(parts: Iterable[bytes]) -> bytes:
-    """Return the octets of several frames."""
-    return b"".join(parts)

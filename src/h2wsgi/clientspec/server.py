@@ -86,13 +86,13 @@ class Session:
         listener.settimeout(0.05)
         while not self.is_over and len(self.handshakes) < MAX_CONNECTIONS:
             try:
-                sock, _ = listener.accept()
+                sock, peer = listener.accept()
             except TimeoutError:
                 continue
             self.handshakes.append("")
-            self._start(self._converse, sock, len(self.handshakes))
+            self._start(self._converse, sock, peer[:2], len(self.handshakes))
 
-    def _converse(self, sock: socket.socket, number: int) -> None:
+    def _converse(self, sock: socket.socket, peer: tuple[str, int], number: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(HANDSHAKE)
         with sock:
@@ -109,7 +109,7 @@ class Session:
                 if self.tls in ("no-alpn", "http/1.1"):
                     self._without_http2(wrapped)
                 else:
-                    self._play(wrapped, number)
+                    self._play(wrapped, peer, number)
 
     def _without_http2(self, sock: ssl.SSLSocket) -> None:
         """Answer HTTP/1.1 in one go, and nothing else, where HTTP/2 was not agreed on."""
@@ -123,9 +123,9 @@ class Session:
                 sock.sendall(f"{head}\r\n\r\n".encode() + content)
             sock.unwrap()
 
-    def _play(self, sock: ssl.SSLSocket, number: int) -> None:
+    def _play(self, sock: ssl.SSLSocket, peer: tuple[str, int], number: int) -> None:
         sock.setblocking(False)
-        conversation = Conversation(self, number, sock)
+        conversation = Conversation(self, number, sock, peer)
         self.conversations.append(conversation)
         try:
             self._script.play(conversation)

@@ -60,7 +60,6 @@ def _discarded(c: Conversation) -> None:
     c.sleep(0.05)
     if c.window(request.stream) > SMALL:
         raise NotReached(f"its windows are over {SMALL // 2**20} MiB")
-    c.reach()
     c.send(octets.headers(request.stream, (*OK, ("X-Upper", "case"))))
     for _ in range(3):
         left = c.window(request.stream)
@@ -70,7 +69,9 @@ def _discarded(c: Conversation) -> None:
             c.spend(request.stream, step)
             c.send(octets.data(request.stream, bytes(step)))
         c.sleep(0.1)
-    c.serve()
+    second = c.request()
+    c.reach()
+    c.respond(second)
 
 
 def _upload(

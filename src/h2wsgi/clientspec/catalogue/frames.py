@@ -71,7 +71,8 @@ def _over(c: Conversation, kind: int) -> None:
         raise NotReached("it takes frames of every size that its windows allow")
     c.reach()
     if kind == HEADERS:
-        encoded = block((*OK, ("x-long", "x" * size)))[:size]
+        more = len(block((*OK, ("x-long", "x" * size)))) - size
+        encoded = block((*OK, ("x-long", "x" * (size - more))))
         c.send(frame(HEADERS, request.stream, encoded, END_HEADERS))
     else:
         c.head(request)
@@ -539,6 +540,21 @@ CASES: list[Case] = [
         "PRIORITY in the middle of a field block",
         _broken_by("PRIORITY", lambda r: frame(PRIORITY, r.stream, bytes(5))),
         UNBROKEN,
+        PROTOCOL,
+    ),
+    ends_connection(
+        "9113/6.10/14",
+        "CONTINUATION behind CONTINUATION with END_HEADERS",
+        response(
+            "a response with CONTINUATION behind CONTINUATION with END_HEADERS",
+            lambda r: (
+                frame(HEADERS, r.stream, block(OK)[:20])
+                + frame(CONTINUATION, r.stream, block(OK)[20:], END_HEADERS)
+                + _continued(END_HEADERS)(r)
+                + octets.data(r.stream, r.content, end=True)
+            ),
+        ),
+        "CONTINUATION follows HEADERS without END_HEADERS, and nothing else.",
         PROTOCOL,
     ),
     # ------------------------------------------------------------------- what is ignored (5.5)

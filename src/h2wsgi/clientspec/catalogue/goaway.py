@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...codes import ErrorCode, code_name
 from .. import octets
 from ..case import Case, Level, Script, Step, Want
 from ..conversation import OK, REACTION, Conversation, Request
 from ..rules import that
-from ..scripts import amid, halves, response
+from ..scripts import amid, halves, response, whole
 from ..server import Session
 from .build import ends_connection, error, fine, optional
 
@@ -79,6 +81,14 @@ def _lost_before_the_end(c: Conversation) -> None:
     c.hang_up()
 
 
+def _closed_behind(c: Conversation) -> None:
+    c.greet()
+    request = c.request()
+    c.reach()
+    c.respond(request)
+    c.hang_up()
+
+
 def _lost_in_an_upload(c: Conversation) -> None:
     c.greet()
     c.credits = False
@@ -140,28 +150,59 @@ def _reset_then_well(c: Conversation) -> None:
     """One response is cut off; the connection has to be good for the next."""
     c.greet()
     request = c.request()
-    c.reach()
     c.head(request)
     c.send(octets.reset(request.stream, ErrorCode.INTERNAL_ERROR))
-    c.serve()
+    second = c.request()
+    c.reach()
+    c.respond(second)
+
+
+def _reset_amid(words: str, before: Callable[[Request], bytes], code: int) -> Script:
+    """Reset a stream, and go on as if nothing was: a client that takes no notice gets all of it."""
+
+    def play(c: Conversation) -> None:
+        c.greet()
+        for request in c.requests():
+            c.reach()
+            sent = before(request)
+            c.send(sent, octets.reset(request.stream, code))
+            c.sleep(REACTION)
+            c.send(whole(request)[len(sent) :])
+
+    return Script(words, play)
+
+
+def _nothing(request: Request) -> bytes:
+    return b""
 
 
 def _in_place(number: int, code: int) -> Case:
     thing = f"RST_STREAM({code_name(code)})"
-    script = response(f"{thing} in place of a response", lambda r: octets.reset(r.stream, code))
+    script = _reset_amid(f"It answers with {thing}, and a response behind it.", _nothing, code)
     return error(f"9113/6.4/{number}", f"{thing} in place of a response", script, RESET)
 
 
 def _amid(number: int, code: int) -> Case:
     thing = f"RST_STREAM({code_name(code)})"
-    script = response(
-        f"half a response and {thing}", lambda r: _half(r) + octets.reset(r.stream, code)
+    words = f"It sends {thing} in the middle of the content, and the rest behind it."
+    return error(
+        f"9113/6.4/{number}",
+        f"{thing} in the middle of the content",
+        _reset_amid(words, _half, code),
+        RESET,
     )
-    return error(f"9113/6.4/{number}", f"{thing} in the middle of the content", script, RESET)
+
+
+def _head(r: Request) -> bytes:
+    return octets.headers(r.stream, OK)
 
 
 def _half(r: Request) -> bytes:
-    return octets.headers(r.stream, OK) + octets.data(r.stream, halves(r)[0])
+    return _head(r) + octets.data(r.stream, halves(r)[0])
+
+
+def _all(r: Request) -> bytes:
+    return _half(r) + octets.data(r.stream, halves(r)[1])
 
 
 CODES = [*ErrorCode, *UNKNOWN]
@@ -176,17 +217,14 @@ CASES: list[Case] = [
         "RST_STREAM behind all of the content",
         response(
             "all of the content and RST_STREAM(NO_ERROR), but no END_STREAM",
-            lambda r: _half(r) + octets.data(r.stream, halves(r)[1]) + octets.reset(r.stream, 0),
+            lambda r: _all(r) + octets.reset(r.stream, 0),
         ),
         RESET,
     ),
     error(
         "9113/6.4/5",
         "RST_STREAM behind the head",
-        response(
-            "a head and RST_STREAM(INTERNAL_ERROR)",
-            lambda r: _half(r)[: -len(halves(r)[0]) - 9] + octets.reset(r.stream, 2),
-        ),
+        _reset_amid("It sends a head, RST_STREAM(INTERNAL_ERROR), and the content.", _head, 2),
         RESET,
     ),
     Case(
@@ -353,6 +391,12 @@ CASES: list[Case] = [
         Script("It closes the connection in the middle of an upload.", _lost_in_an_upload),
         "A connection that ends without a response is an error for the caller.",
         steps=POST_ERROR,
+    ),
+    fine(
+        "9113/8.1/29",
+        "connection closed behind the response",
+        Script("It closes the connection behind a whole response.", _closed_behind),
+        "A response that was whole stays whole when the connection ends.",
     ),
     fine(
         "9113/7/2",

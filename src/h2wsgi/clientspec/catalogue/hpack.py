@@ -61,12 +61,12 @@ def _second(c: Conversation) -> None:
     """Fields that the first response put into the table are all of the second one's."""
     c.greet()
     first = c.request()
-    c.reach()
     kept = STATUS + literal("content-type", "text/plain", kind=0x40)
     kept += literal("x-check", "right", kind=0x40)
     c.send(octets.head(first.stream, kept))
     c.content(first, first.content)
     second = c.request()
+    c.reach()
     c.send(octets.head(second.stream, STATUS + indexed(62) + indexed(63)))
     c.content(second, second.content)
 
@@ -76,8 +76,9 @@ def _no_table(c: Conversation) -> None:
     c.greet((Setting.HEADER_TABLE_SIZE, 0))
     c.respond(c.request())
     c.until(c.acknowledged, 2)
+    second = c.request()
     c.reach()
-    c.serve()
+    c.respond(second)
 
 
 def _uses_no_table(session: Session) -> str:

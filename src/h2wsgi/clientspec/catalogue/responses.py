@@ -61,6 +61,11 @@ def _length(change: int) -> Script:
     return response(f"a response whose Content-Length is {words}", make)
 
 
+def _two_lengths(r: Request) -> bytes:
+    lengths = [("content-length", str(len(r.content) + more)) for more in (0, 7)]
+    return headers(r.stream, (*OK, *lengths)) + data(r.stream, r.content, end=True)
+
+
 def _empty(status: str, *more: tuple[str, str]) -> Script:
     return _frames(f"a {status} without content", _status(status, *more, end=True))
 
@@ -98,6 +103,16 @@ CASES: list[Case] = [
         with_head("a :status of four digits", ((":status", "2000"), *OK[1:])),
         "A status has three digits.",
         ("refuses it", "takes it"),
+    ),
+    ends_stream(
+        "9113/5.4.2/1",
+        "a malformed head, and nothing behind it",
+        response(
+            "a malformed head, and leaves the stream open",
+            lambda r: headers(r.stream, (*OK, ("X-Upper", "1"))),
+        ),
+        "A stream error ends the stream, with RST_STREAM: nobody else does.",
+        PROTOCOL,
     ),
     # ------------------------------------------------------------------------ names and values
     _with("9113/8.2.1/1", "a name in upper case", ("X-Upper", "1")),
@@ -153,9 +168,7 @@ CASES: list[Case] = [
     error(
         "9110/8.6/1",
         "two lengths that differ",
-        with_head(
-            "two lengths that differ", (*OK, ("content-length", "5"), ("content-length", "7"))
-        ),
+        response("a response with two lengths, the first of them right", _two_lengths),
         "Two lengths that differ make a response invalid.",
     ),
     error(

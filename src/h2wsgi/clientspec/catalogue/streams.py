@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...codes import ErrorCode
 from .. import octets
 from ..case import Case, Level, Script, Step, Want
 from ..conversation import OK, REACTION, Conversation
 from ..octets import END_HEADERS, HEADERS, block, frame
-from ..scripts import amid
+from ..scripts import amid, response
 from .build import GET_WHOLE, ends_connection, optional
 
 PROTOCOL = ErrorCode.PROTOCOL_ERROR
@@ -19,7 +21,7 @@ EVEN = "A server opens even streams by PUSH_PROMISE alone."
 DISCARD = "What still comes on a stream that the client has reset is processed and discarded."
 
 
-def _behind(what: bytes | None, head: bool) -> Script:
+def _behind(thing: str, make: Callable[[int], bytes]) -> Script:
     """Send something on a stream that a whole response has closed, then serve on."""
 
     def play(c: Conversation) -> None:
@@ -27,12 +29,14 @@ def _behind(what: bytes | None, head: bool) -> Script:
         request = c.request()
         c.respond(request)
         c.reach()
-        extra = octets.headers(request.stream, OK) if head else what or b""
-        c.send(extra or octets.data(request.stream, b"more"))
+        c.send(make(request.stream))
         c.serve()
 
-    thing = "HEADERS" if head else "DATA"
     return Script(f"Behind a whole response it sends {thing} on its stream.", play)
+
+
+def _continuation(stream: int) -> bytes:
+    return frame(octets.CONTINUATION, stream, block(OK), END_HEADERS)
 
 
 def _late_frames(c: Conversation) -> None:
@@ -40,23 +44,23 @@ def _late_frames(c: Conversation) -> None:
     c.greet()
     request = c.request()
     c.respond(request)
-    c.reach()
     c.send(octets.window_update(request.stream, 100), octets.reset(request.stream, 0))
-    c.sleep(REACTION)
-    c.serve()
+    second = c.request()
+    c.reach()
+    c.respond(second)
 
 
 def _after_reset(c: Conversation) -> None:
     """Have the client reset a stream; go on sending on it, with its fields in the table."""
     c.greet()
     request = c.request()
-    c.reach()
     c.send(octets.headers(request.stream, (*OK, ("X-Upper", "case"))))
     c.until(lambda: any(f.type == octets.RST_STREAM for f in c.frames), REACTION)
     added = octets.literal("x-check", "kept", kind=0x40)
     c.send(octets.data(request.stream, b"x" * 1000))
     c.send(frame(HEADERS, request.stream, added, END_HEADERS | 1))
     second = c.request()
+    c.reach()
     head = block(OK) + octets.indexed(62)
     c.send(octets.head(second.stream, head))
     c.content(second, second.content)
@@ -126,19 +130,35 @@ CASES: list[Case] = [
         IS_IDLE,
         PROTOCOL,
     ),
-    optional(
-        "9113/5.1/5",
-        "DATA behind the end of a response",
-        _behind(None, False),
-        "The response was whole: what comes behind it does not change that.",
-        ("error", "takes the response"),
-    ),
-    optional(
-        "9113/5.1/6",
-        "HEADERS behind the end of a response",
-        _behind(None, True),
-        "The response was whole: what comes behind it does not change that.",
-        ("error", "takes the response"),
+    *[
+        optional(
+            f"9113/5.1/{number}",
+            f"{thing} behind the end of a response",
+            _behind(thing, make),
+            "The response was whole: what comes behind it does not change that.",
+            ("error", "takes the response"),
+        )
+        for number, thing, make in (
+            (5, "DATA", lambda stream: octets.data(stream, b"more")),
+            (6, "HEADERS", lambda stream: octets.headers(stream, OK)),
+            (9, "CONTINUATION", _continuation),
+        )
+    ],
+    ends_connection(
+        "9113/5.1/10",
+        "CONTINUATION on a stream that the server has reset",
+        response(
+            "half a response, RST_STREAM, CONTINUATION and the rest",
+            lambda r: (
+                octets.headers(r.stream, OK)
+                + octets.reset(r.stream, 8)
+                + _continuation(r.stream)
+                + octets.data(r.stream, r.content, end=True)
+            ),
+        ),
+        "CONTINUATION follows HEADERS without END_HEADERS, and nothing else.",
+        PROTOCOL,
+        ErrorCode.STREAM_CLOSED,
     ),
     Case(
         id="9113/5.1/7",

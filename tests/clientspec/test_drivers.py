@@ -1,0 +1,146 @@
+"""Drivers: those of the examples work, and whatever one does ends in bounded time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
+from h2wsgi.clientspec.certificates import Identities
+from h2wsgi.clientspec.drivers import Command, Driver, Order
+from h2wsgi.clientspec.judge import Verdict
+from h2wsgi.clientspec.run import Runner
+from support.clients import find
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "clientspec"
+AT_ONCE, HEAD, UPLOAD, RESET = "9113/5.1.2/1", "9110/9.3.2/1", "9113/6.9/6", "9113/6.4/12"
+DRIVERS = {
+    "httpx": [sys.executable, "httpx_driver.py"],
+    "niquests": [sys.executable, "niquests_driver.py"],
+    "curl": [sys.executable, "curl_driver.py"],
+    "node": ["node", "node_driver.mjs"],
+}
+
+
+@pytest.fixture(scope="module")
+def identities() -> Identities:
+    return Identities()
+
+
+@pytest.mark.client
+@pytest.mark.parametrize("name", DRIVERS)
+def test_the_drivers_of_the_examples_make_every_kind_of_request(
+    name: str, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, file = DRIVERS[name]
+    if name in ("curl", "node"):
+        find(name, package="nodejs" if name == "node" else "curl")
+    for variable in [v for v in os.environ if v.lower().endswith("_proxy")]:
+        monkeypatch.delenv(variable)
+    argv = [program, str(EXAMPLES / file)]
+    runner = Runner(lambda: Driver(argv, identities.ca), identities, jobs=2)
+    cases = chosen(CATALOGUE, (AT_ONCE, HEAD, UPLOAD, RESET))
+    cases = [case for case in cases if case.id in (AT_ONCE, HEAD, UPLOAD, RESET)]
+    results = list(runner.run(cases, runner.prove(cases)))
+    assert len(results) == 4
+    assert not [f"{r}\n{r.came}" for r in results if r.verdict is not Verdict.PASS]
+
+
+def driver(source: str, identities: Identities) -> Driver:
+    return Driver([sys.executable, "-c", f"import sys, json\n{source}"], identities.ca)
+
+
+ORDERS = [Order("get", "https://localhost:1/a"), Order("get", "https://localhost:1/b")]
+
+
+def test_a_driver_that_says_nothing_is_ended_and_started_anew(identities: Identities) -> None:
+    silent = driver("for line in sys.stdin: pass", identities)
+    for _ in range(2):
+        outcomes = silent.ask(ORDERS, 0.3)
+        assert [outcome.has_hung for outcome in outcomes] == [True, True]
+    silent.close()
+
+
+def test_a_driver_that_ends_is_an_error_of_the_client(identities: Identities) -> None:
+    ending = driver("sys.stdin.readline(); raise SystemExit(7)", identities)
+    outcomes = ending.ask(ORDERS, 10)
+    ending.close()
+    assert not any(outcome.has_hung for outcome in outcomes)
+    assert all(outcome.error.startswith("the driver ended") for outcome in outcomes)
+
+
+def test_answers_come_in_any_order_and_with_lines_that_are_none(identities: Identities) -> None:
+    source = (
+        "ids = [json.loads(sys.stdin.readline())['id'] for _ in range(2)]\n"
+        "print('starting up')\n"
+        "for id in reversed(ids): print(json.dumps({'id': id, 'status': id, 'length': 3}))\n"
+        "print('[1]', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    odd = driver(source, identities)
+    outcomes = odd.ask(ORDERS, 10)
+    odd.close()
+    assert [outcome.status for outcome in outcomes] == [1, 2]
+    assert outcomes[0].length == 3
+
+
+def test_a_driver_may_say_that_it_cannot(identities: Identities) -> None:
+    source = (
+        "for line in sys.stdin:\n"
+        "    print(json.dumps({'id': json.loads(line)['id'], 'cannot': 'no GET'}), flush=True)"
+    )
+    unable = driver(source, identities)
+    assert unable.ask(ORDERS, 10)[0].cannot == "the driver says: no GET"
+    unable.close()
+
+
+def test_a_command_that_hangs_is_killed_with_what_it_started(identities: Identities) -> None:
+    source = "import subprocess; subprocess.run(['sleep', '600'])"
+    command = Command([sys.executable, "-c", source, "{url}"], identities.ca)
+    (outcome,) = command.ask(ORDERS[:1], 0.5)
+    assert outcome.has_hung
+    assert outcome.error == "no end within 0.5 s"
+
+
+def test_what_a_command_prints_of_an_error_counts_as_one(identities: Identities) -> None:
+    argv = [sys.executable, "-c", "print('not processed: 1')", "{url}"]
+    (outcome,) = Command(argv, identities.ca, "not processed").ask(ORDERS[:1], 10)
+    assert outcome.error == "not processed"
+
+
+def test_the_memory_of_a_command_is_told(identities: Identities) -> None:
+    argv = [sys.executable, "-c", "bytearray(200_000_000)", "{url}"]
+    (outcome,) = Command(argv, identities.ca).ask(ORDERS[:1], 10)
+    assert outcome.peak is not None
+    assert outcome.peak > 200_000_000
+
+
+HOARDER = """
+import struct, sys
+sys.path.insert(0, {tests!r})
+from clientspec.strict_client import StrictClient
+from h2wsgi.clientspec.drivers import Order
+defects = ["takes CONTINUATION without end"] if "defect" in sys.argv else []
+client = StrictClient(sys.argv[2], defects)
+outcome = client.ask([Order("get", sys.argv[1])], 30)[0]
+client.close()
+sys.stdout.buffer.write(outcome.content or b"")
+sys.exit(outcome.error or 0)
+"""
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("none", "word"), ("defect", "fail")])
+def test_a_client_that_hoards_a_head_without_end_fails(
+    word: str, verdict: str, identities: Identities
+) -> None:
+    source = HOARDER.format(tests=str(Path(__file__).parent.parent))
+    argv = [sys.executable, "-c", source, "{url}", "{ca}", word]
+    runner = Runner(lambda: Command(argv, identities.ca), identities)
+    cases = [case for case in CATALOGUE if case.id == "9113/10.5/9"]
+    (result,) = runner.run(cases, runner.prove(cases))
+    assert result.verdict == verdict
+    if verdict == "fail":
+        assert "MiB of memory" in result.problems[0]
