@@ -158,21 +158,29 @@ def as_markdown(client: str, results: Iterable[Result]) -> str:
 
 
 def compare(reports: Sequence[dict[str, Any]]) -> str:
-    """Return a table of Markdown with a column for each report that ``as_json`` made."""
+    """Return a table of Markdown with a column for each report that ``as_json`` made.
+
+    Cases that every client passes are counted, and have no row.
+    """
     names = [_cell(str(report["client"])) for report in reports]
     by_id = [{case["id"]: case for case in report["cases"]} for report in reports]
     ids = list(dict.fromkeys(id_ for cases in by_id for id_ in cases))
     lines = [f"| case | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for id_ in ids:
-        found = [cases.get(id_) for cases in by_id]
-        title = next(case["title"] for case in found if case)
-        cells = [_verdict(case) for case in found]
-        lines.append(f"| {id_} {_cell(title)} | {' | '.join(cells)} |")
     for verdict in Verdict:
         counts = [
             str(sum(case["verdict"] == verdict for case in cases.values())) for cases in by_id
         ]
         lines.append(f"| {verdict} | {' | '.join(counts)} |")
+    passed_by_all = 0
+    for id_ in ids:
+        found = [cases.get(id_) for cases in by_id]
+        if all(case is not None and case["verdict"] == Verdict.PASS for case in found):
+            passed_by_all += 1
+            continue
+        title = next(case["title"] for case in found if case)
+        cells = [_verdict(case) for case in found]
+        lines.append(f"| {id_} {_cell(title)} | {' | '.join(cells)} |")
+    lines += ["", f"{passed_by_all} of {len(ids)} cases are passed by all."]
     return "\n".join(lines) + "\n"
 
 
@@ -182,7 +190,7 @@ def _verdict(case: dict[str, Any] | None) -> str:
     if case["verdict"] == Verdict.WORD:
         return _cell(str(case["word"]))
     if case["verdict"] == Verdict.FAIL:
-        return f"**fails** {case['level']}"
+        return f"✘ {case['level']}"
     return "✔" if case["verdict"] == Verdict.PASS else "-"
 
 

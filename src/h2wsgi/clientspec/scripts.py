@@ -86,7 +86,10 @@ def greeting(thing: str, what: bytes) -> Script:
         c.reach()
         c.is_greeted = True
         c.send(what)
-        c.serve()
+        for request in c.requests():
+            # Some clients are gone as soon as they have the response.
+            c.until(c.acknowledged, 2 * REACTION)
+            c.respond(request)
 
     return Script(f"Its connection begins with {thing}.", play)
 

@@ -445,7 +445,8 @@ CASES: list[Case] = [
             "WINDOW_UPDATE with the reserved bit set",
             frame(WINDOW_UPDATE, 0, struct.pack("!L", 2**31 | 100)),
         ),
-        "The reserved bit must be ignored.",
+        "A bit that is reserved has no meaning.",
+        level=Level.ROBUST,
     ),
     # --------------------------------------------------------------------- CONTINUATION (6.10)
     fine(

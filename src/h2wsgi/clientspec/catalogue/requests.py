@@ -30,6 +30,14 @@ def _well(c: Conversation) -> None:
     c.serve()
 
 
+def _well_when_acknowledged(c: Conversation) -> None:
+    c.greet()
+    c.reach()
+    for request in c.requests():
+        c.until(c.acknowledged, 2)
+        c.respond(request)
+
+
 WELL = Script("It answers well.", _well)
 Check = Callable[[list[tuple[str, str]], Session], str]
 
@@ -200,7 +208,7 @@ CASES: list[Case] = [
     fine(
         "9113/6.5.3/3",
         "the server's SETTINGS are acknowledged",
-        WELL,
+        Script("It answers well, once its SETTINGS are acknowledged.", _well_when_acknowledged),
         "SETTINGS are acknowledged as soon as possible.",
         that("SETTINGS are acknowledged", _acknowledged, waits=True),
     ),
