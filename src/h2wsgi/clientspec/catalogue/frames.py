@@ -393,6 +393,7 @@ CASES: list[Case] = [
         "an answer to no PING",
         amid("PING with ACK that nobody waits for", frame(PING, 0, bytes(8), ACK)),
         "An answer to a PING that was not sent does no harm.",
+        level=Level.ROBUST,
     ),
     fine(
         "9113/6.7/6",
