@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..tls.development import (
-    CA_NAMES,
     NAMES,
     cache_folder,
     ensure_development_certificate,
@@ -72,6 +71,6 @@ def _bad_leaf(kind: TLS) -> bytes:
     elif kind == "wrong-host":
         names = OTHER_NAMES
     else:
-        issuer = authority("h2wsgi unknown CA", CA_NAMES, begins, ends)
+        issuer = authority("h2wsgi unknown CA", NAMES, begins, ends)
     made = leaf(issuer, names, begins, ends)
     return made.certificate_pem() + made.key_pem()
