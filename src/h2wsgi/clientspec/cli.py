@@ -9,8 +9,10 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from .drivers import Caller, Command, Driver
 from .judge import Proof, Result, Verdict
 from .report import Terminal, as_json, as_junit, as_markdown, compare, wanted
 from .run import TIMEOUT, Runner
+from .serving import PageServer
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 HELP = """\
@@ -76,6 +79,9 @@ Examples:
 @click.option("--json", "json_file", metavar="FILE", help="write JSON, for --compare")
 @click.option("--markdown", metavar="FILE", help="write a table of Markdown")
 @click.option(
+    "--serve", "serves", is_flag=True, help="serve a page that plays the cases in a browser"
+)
+@click.option(
     "--compare",
     "compares",
     is_flag=True,
@@ -116,6 +122,8 @@ def _run(*, command: tuple[str, ...], only: tuple[str, ...], **options: Any) -> 
     if options["lists"]:
         click.echo("".join(_listed(cases)), nl=False)
         return 0
+    if options["serves"]:
+        return _serve(cases, **options)
     if not command:
         raise ConfigurationError(
             "No client is named.",
@@ -131,6 +139,22 @@ def _run(*, command: tuple[str, ...], only: tuple[str, ...], **options: Any) -> 
             "Put {url} where the URL goes, or say --driver.",
         )
     return _play(command, cases, **options)
+
+
+def _serve(cases: Sequence[Case], **options: Any) -> int:
+    """Serve the page until the user has had enough."""
+    identities = Identities()
+    terminal = Terminal(colour=_colour(), verbose=options["verbose"])
+    began = time.monotonic()
+
+    def tell(result: Result) -> None:
+        click.echo(terminal.result(result), nl=False)
+
+    with PageServer(cases, identities, tell) as server:
+        click.echo(f"Open {server.url} in a browser that trusts {identities.ca}. Ctrl-C to stop.")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return _ended(options["name"] or "browser", server.results, began, terminal, **options)
 
 
 def _listed(cases: Sequence[Case]) -> list[str]:
@@ -164,6 +188,13 @@ def _play(command: Sequence[str], cases: Sequence[Case], **options: Any) -> int:
         )
     results = _results(runner, cases, proof, verbose=options["verbose"])
     terminal = Terminal(colour=_colour(), verbose=False)
+    return _ended(name, results, began, terminal, **options)
+
+
+def _ended(
+    name: str, results: Sequence[Result], began: float, terminal: Terminal, **options: Any
+) -> int:
+    """Sum up and write the reports; return the exit code."""
     click.echo(terminal.summary(results, time.monotonic() - began), nl=False)
     _write(options["junit"], as_junit, name, results)
     _write(options["json_file"], as_json, name, results)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Self
 
 from ..tools.trace.text import TextForm
 from .case import Case, Do, Level, Script, Step, Want
@@ -107,26 +108,46 @@ class Runner:
         return self._play(case, caller, proof)[0]
 
     def _play(self, case: Case, caller: Caller, proof: Proof) -> tuple[Result, list[Outcome]]:
-        began = time.monotonic()
         outcomes: list[Outcome] = []
         seconds = self.timeout * (COSTLY if case.is_costly else 1)
-        with Session(case.script, self.identities, tls=case.tls) as session:
+        with Playing(case, self.identities) as playing:
             paths = iter(case.paths())
             for step in case.steps:
                 orders = [
-                    Order(step.do, session.url + path, step.size)
+                    Order(step.do, playing.session.url + path, step.size)
                     for _, path in (next(paths) for _ in range(step.times))
                 ]
                 outcomes += caller.ask(orders, seconds)
-            _settle(case, session)
             # Before the client is told to close its connections: that it does so says nothing.
-            result = judge(case, outcomes, session, proof)
+            result = playing.judged(outcomes, proof)
             caller.rest()
-        if session.failures:
-            word = f"the suite itself failed: {session.failures[0]!r}"
-            return Result(case=case, verdict=Verdict.NOT_REACHED, word=word), outcomes
-        taken = time.monotonic() - began
-        return replace(result, seconds=taken, frames=_frames(session)), outcomes
+        return result, outcomes
+
+
+class Playing:
+    """A case that is being played on a session of its own."""
+
+    def __init__(self, case: Case, identities: Identities) -> None:
+        self.case = case
+        self.session = Session(case.script, identities, tls=case.tls)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.session.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.end()
+
+    def judged(self, outcomes: list[Outcome], proof: Proof) -> Result:
+        """Return the verdict, once the wire has settled."""
+        _settle(self.case, self.session)
+        result = judge(self.case, outcomes, self.session, proof)
+        if self.session.failures:
+            word = f"the suite itself failed: {self.session.failures[0]!r}"
+            result = Result(case=self.case, verdict=Verdict.NOT_REACHED, word=word)
+        taken = time.monotonic() - self._began
+        return replace(result, seconds=taken, frames=_frames(self.session))
 
 
 def _settle(case: Case, session: Session) -> None:

@@ -13,7 +13,8 @@ from ..server import Session
 from .build import ends_connection, fine
 
 COMPRESSION = ErrorCode.COMPRESSION_ERROR
-STATUS, TYPE = indexed(8), literal("content-type", "text/plain")
+STATUS = indexed(8)
+TYPE = literal("content-type", "text/plain") + literal("access-control-allow-origin", "*")
 CHECK = {"check": "right"}
 BROKEN = "A field block that cannot be decoded is a connection error of type COMPRESSION_ERROR."
 DECODES = "Every representation of a field has to be understood."

@@ -37,7 +37,8 @@ def _head(*more: tuple[str, str], end: bool = False) -> Callable[[Request], byte
 
 
 def _status(status: str, *more: tuple[str, str], end: bool = False) -> Callable[[Request], bytes]:
-    return lambda r: headers(r.stream, ((":status", status), *more), end=end)
+    fields = ((":status", status), ("access-control-allow-origin", "*"), *more)
+    return lambda r: headers(r.stream, fields, end=end)
 
 
 def _content(r: Request) -> bytes:

@@ -1,0 +1,140 @@
+"""``--serve``: a page that has a browser play the cases with ``fetch``, and tells their verdicts.
+
+A thread for each connection. The page, too, is served by the suite's own server; each case has an
+origin of its own, whose responses have CORS fields. A bounded number of cases is open at once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from importlib import resources
+from urllib.parse import parse_qsl, urlsplit
+
+from . import octets
+from .case import Case, Script
+from .certificates import Identities
+from .conversation import Conversation, Request
+from .drivers import Outcome, short
+from .judge import Proof, Result, Verdict
+from .run import COSTLY, TIMEOUT, Playing, proof_case
+from .server import Session
+
+MAX_OPEN = 16
+"""Cases that are open at once; the oldest makes room for another."""
+WITHOUT_CORS = frozenset({"9113/4.3/1"})
+"""Cases whose good response a page may not read."""
+
+
+class PageServer:
+    """Serves the page until it is told to end; ``tell`` is called with each result."""
+
+    def __init__(
+        self, cases: Sequence[Case], identities: Identities, tell: Callable[[Result], None]
+    ) -> None:
+        self._cases = {case.id: case for case in cases if plays_in_a_browser(case)}
+        self._identities = identities
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._open: dict[str, Playing] = {}
+        self._proof = Proof()
+        self.results: list[Result] = []
+        self._page = resources.files(__package__).joinpath("page.html").read_bytes()
+        self._session = Session(Script("It serves the page.", self._converse), identities)
+        self.url = f"{self._session.url}/"
+
+    def __enter__(self) -> PageServer:
+        self._session.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.end()
+        with self._lock:
+            left, self._open = list(self._open.values()), {}
+        for playing in left:
+            playing.session.end()
+
+    def _converse(self, c: Conversation) -> None:
+        c.greet()
+        for request in c.requests():
+            kind, content = self._answer(request)
+            status = "200" if content else "404"
+            fields = [(":status", status), ("content-type", kind), ("cache-control", "no-store")]
+            c.send(octets.headers(request.stream, fields))
+            c.content(request, content)
+
+    def _answer(self, request: Request) -> tuple[str, bytes]:
+        url = urlsplit(request.path)
+        values = dict(parse_qsl(url.query))
+        if url.path == "/":
+            return "text/html; charset=utf-8", self._page
+        answer = {
+            "/cases": self._list,
+            "/open": self._opened,
+            "/judge": self._judged,
+            "/end": self._summary,
+        }.get(url.path)
+        if answer is None:
+            return "text/plain", b""
+        return "application/json", json.dumps(answer(values)).encode()
+
+    def _list(self, values: dict[str, str]) -> object:
+        return {"cases": [{"id": case.id, "title": case.title} for case in self._cases.values()]}
+
+    def _opened(self, values: dict[str, str]) -> object:
+        """Open the case that is named, or a good server for the proof."""
+        id_ = values.get("id", "")
+        case = self._cases.get(id_) or proof_case("get")
+        playing = Playing(case, self._identities)
+        playing.__enter__()
+        with self._lock:
+            oldest = self._open.pop(id_, None)
+            if oldest is None and len(self._open) >= MAX_OPEN:
+                oldest = self._open.pop(next(iter(self._open)))
+            self._open[id_] = playing
+        if oldest is not None:
+            oldest.session.end()
+        seconds = TIMEOUT * (COSTLY if case.is_costly else 1)
+        return {"url": playing.session.url + case.paths()[0][1], "seconds": seconds}
+
+    def _judged(self, values: dict[str, str]) -> object:
+        id_ = values.get("id", "")
+        with self._lock:
+            playing = self._open.pop(id_, None)
+        if playing is None:
+            return {"verdict": str(Verdict.NOT_REACHED), "said": "it was not opened"}
+        outcome = _outcome(values)
+        result = playing.judged([outcome], Proof(frozenset({"get"})) if not id_ else self._proof)
+        playing.session.end()
+        if not id_:
+            self._proof = Proof(frozenset({"get"} if result.verdict is Verdict.PASS else ()))
+        else:
+            with self._lock:
+                self.results.append(result)
+                self._tell(result)
+        said = "; ".join((*result.problems, result.word, *result.remarks))
+        return {"verdict": str(result.verdict), "said": said.strip("; ")}
+
+    def _summary(self, values: dict[str, str]) -> object:
+        failed = sum(result.verdict is Verdict.FAIL for result in self.results)
+        return {"summary": f"Done: {len(self.results)} cases, {failed} failed."}
+
+
+def plays_in_a_browser(case: Case) -> bool:
+    """Return whether a page can play a case: one GET, to an origin that it trusts."""
+    return not case.needs_driver and case.tls == "good" and case.id not in WITHOUT_CORS
+
+
+def _outcome(values: dict[str, str]) -> Outcome:
+    """Return what the page says, which may be anything."""
+    if "hung" in values:
+        return Outcome(error=f"no end within {short(values['hung'])} s", has_hung=True)
+    if "error" in values:
+        return Outcome(error=short(values["error"]) or "an error")
+    status, length = values.get("status", ""), values.get("length", "")
+    return Outcome(
+        status=int(status) if status.isdecimal() and len(status) < 10 else None,
+        length=int(length) if length.isdecimal() and len(length) < 10 else None,
+        digest=values.get("digest", ""),
+    )
