@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from h2wsgi.clientspec import cases
 from h2wsgi.clientspec.catalogue import CATALOGUE
 from h2wsgi.clientspec.cli import main
-from support.clients import find
+from support.clients import find, running
 
 CURL = ["-sS", "--http2", "--cacert", "{ca}", "{url}"]
 
@@ -47,7 +50,10 @@ def test_a_failure_says_what_was_wanted_and_what_came(
     client = tmp_path / "client.py"
     # It takes whatever comes before the connection ends, or the stream, for a response.
     client.write_text(CARELESS)
-    code = main(["-v", "--only", "9113/8.1/3", "--", sys.executable, str(client), "{url}"])
+    files = [str(tmp_path / name) for name in ("junit.xml", "report.json", "report.md")]
+    reports = ["--junit", files[0], "--json", files[1], "--markdown", files[2]]
+    only = ["--only", "9113/8.1/3", "--only", "9113/6.4/7", "--only", "9113/10.5.1/2"]
+    code = main(["-v", *only, *reports, "--", sys.executable, str(client), "{url}"])
     shown = capsys.readouterr().out
     assert code == 1
     assert "✘ 9113/8.1/3 connection closed in the middle of the content" in shown
@@ -55,6 +61,16 @@ def test_a_failure_says_what_was_wanted_and_what_came(
     assert "came:   it took a part for the whole response\n" in shown
     assert "recv HEADERS frame" in shown
     assert "1 failed a MUST:\n  9113/8.1/3" in shown
+    suite = ElementTree.parse(files[0]).getroot()
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "1")
+    assert suite[0].find("skipped") is not None
+    assert "recv HEADERS frame" in (suite[1].findtext("failure") or "")
+    assert main(["--compare", files[1]]) == 0
+    table = capsys.readouterr().out
+    assert "| 9113/8.1/3 connection closed in the middle of the content | ✘ MUST |" in table
+    assert "| 9113/6.4/7 RST_STREAM during an upload | - |" in table
+    assert "| 9113/10.5.1/2 fields of 40,000 octets | takes it |" in table
+    assert "it took a part for the whole response" in Path(files[2]).read_text("utf-8")
 
 
 CARELESS = """
@@ -99,6 +115,18 @@ def test_mistakes_end_in_a_sentence(
 ) -> None:
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_page_for_browsers_is_served_until_ctrl_c() -> None:
+    argv = [sys.executable, "-m", "h2wsgi.clientspec.cli", "--serve", "--only", "6.8"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with running(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"Open https://localhost:")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert b"0 cases in" in output
 
 
 def test_the_cases_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,11 +150,11 @@ def _serve(cases: Sequence[Case], **options: Any) -> int:
     def tell(result: Result) -> None:
         click.echo(terminal.result(result), nl=False)
 
-    with PageServer(cases, identities, tell) as server:
+    with PageServer(cases, identities, tell) as server, suppress(KeyboardInterrupt):
         click.echo(f"Open {server.url} in a browser that trusts {identities.ca}. Ctrl-C to stop.")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
-    return _ended(options["name"] or "browser", server.results, began, terminal, **options)
+        threading.Event().wait()
+    name = options.pop("name") or "browser"
+    return _ended(name, server.results, began, terminal, **options)
 
 
 def _listed(cases: Sequence[Case]) -> list[str]:
@@ -170,7 +170,7 @@ def _listed(cases: Sequence[Case]) -> list[str]:
 
 def _play(command: Sequence[str], cases: Sequence[Case], **options: Any) -> int:
     identities = Identities()
-    name = options["name"] or " ".join(command)
+    name = options.pop("name") or " ".join(command)
 
     def make() -> Caller:
         if options["driver"]:
@@ -244,3 +244,7 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"The file {path} is no report of h2wsgi-clientspec.", "Make one with --json."
         ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

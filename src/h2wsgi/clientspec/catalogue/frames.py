@@ -32,7 +32,7 @@ from ..octets import (
     padded,
 )
 from ..scripts import amid, before, response
-from .build import ends_connection, ends_stream, fine
+from .build import ends_connection, ends_stream, fine, optional
 
 PROTOCOL, SIZE, FLOW = (
     ErrorCode.PROTOCOL_ERROR,
@@ -596,12 +596,11 @@ CASES: list[Case] = [
         amid("ORIGIN", frame(octets.ORIGIN, 0, b"\0\x13https://other.test/")),
         "A client that does not know ORIGIN ignores it.",
     ),
-    fine(
+    optional(
         "9218/7.1/1",
         "PRIORITY_UPDATE",
-        amid("PRIORITY_UPDATE", frame(octets.PRIORITY_UPDATE, 1001, b"u=1")),
-        "A client that does not know PRIORITY_UPDATE ignores it.",
-        wire=(),
-        level=Level.MAY,
+        amid("PRIORITY_UPDATE", frame(octets.PRIORITY_UPDATE, 0, b"\0\0\0\1u=1")),
+        "A client that knows PRIORITY_UPDATE ends the connection; one that does not ignores it.",
+        ("ends the connection", "ignores it"),
     ),
 ]
