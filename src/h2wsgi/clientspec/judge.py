@@ -115,7 +115,8 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
         reasons = [c.reason for c in session.conversations if c.reason]
         reasons += [text for text in session.handshakes if text.startswith("failed")]
         if session.conversations:
-            reasons.append("it left before the case began")
+            errors = [f": {outcome.error}" for outcome in outcomes if outcome.error]
+            reasons.append("it left before the case began" + "".join(errors[-1:]))
         return reasons[0] if reasons else "it did not connect"
     return "" if session.handshakes else "it did not connect"
 
