@@ -244,3 +244,10 @@ def size_of(result: Any) -> int:
     if isinstance(result, tuple):
         return result[0]
     return sum(map(len, result)) if isinstance(result, list) else len(result)
+
+
+def test_a_size_that_is_no_integer_is_refused_however_the_content_came() -> None:
+    """As BytesIO does: whether all of it was there must not show."""
+    with pytest.raises(TypeError):
+        Input(b"content").read(7.0)  # type: ignore[arg-type]
+    assert Input(b"content").read(True) == b"c"

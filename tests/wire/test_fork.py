@@ -105,6 +105,17 @@ def terminate():
     return str(child.exitcode)
 
 
+def terminate_at_once():
+    codes = set()
+    for _ in range(20):
+        child = FORK.Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join()
+        codes.add(child.exitcode)
+    return str(codes)
+
+
 def pool():
     with FORK.Pool(2) as workers:
         return str(sum(workers.map(abs, range(-100, 0))))
@@ -219,6 +230,16 @@ def sys_exit():
     pid = os.fork()
     if pid == 0:
         sys.exit(7)
+    return str(ended(pid))
+
+
+def sys_exit_with_an_open_file():
+    pid = os.fork()
+    if pid == 0:
+        file = open(FOLDER / "left", "w")
+        file.write("what it holds")
+        environ["wsgi.errors"].write("half a line of a child")
+        sys.exit(9)
     return str(ended(pid))
 
 
@@ -472,6 +493,7 @@ def test_a_child_keeps_no_connection_open(forker: ServerProcess, tmp_path: Path)
     ("path", "answer"),
     [
         ("/terminate", b"-15"),
+        ("/terminate_at_once", b"{-15}"),
         ("/pool", b"5050"),
         ("/manager", b"2"),
         ("/executor", b"55"),
@@ -552,6 +574,7 @@ def test_children_that_log_in_a_flood_end_and_lose_nothing(forker: ServerProcess
     [
         ("/sys_exit", 7),
         ("/sys_exit_with_words", 1),
+        ("/sys_exit_with_an_open_file", 9),
         ("/raises", 1),
         ("/interrupted", 130),
         ("/os_exit", 9),
@@ -575,6 +598,9 @@ def test_a_child_that_leaves_the_view_ends_with_its_code(
         lines = shared.log.read_text().splitlines()
         (failure,) = [line for line in lines if "failed in a forked child" in line]
         assert "the child's own" in json.loads(failure)["traceback"]
+    if path == "/sys_exit_with_an_open_file":
+        assert (shared.folder / "left").read_text() == "what it holds"
+        assert "half a line of a child" in shared.log.read_text()
     if path == "/sys_exit_with_words":
         assert "the last words\n" in shared.log.read_text()
     assert_serves(shared)

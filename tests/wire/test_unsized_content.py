@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -352,6 +353,14 @@ def test_an_application_whose_attributes_raise_is_served(serve: Serve, connect: 
     """15: by the option."""
     peer = connect(serve(AnyAttribute(), unsized_content="buffer"))
     assert peer.response(post(peer, SMALL)).body == b"%d" % len(SMALL)
+
+
+def test_an_application_that_has_an_attribute_of_any_name_is_served(
+    serve: Serve, app, connect: Connect
+):
+    """15: by the option, as a mock says nothing of it."""
+    peer = connect(serve(Mock(side_effect=app), unsized_content="buffer"))
+    assert text(peer.response(post(peer, SMALL))) == f"{len(SMALL)} {len(SMALL)} []"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ NO_OPTIONS = frozenset({"H2WSGI_THREAD_GUARD"})
 """Variables of ours that are not options: see guards.py."""
 SERVICE_LINK = re.compile(
     r"H2WSGI_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
-    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?)",
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR|_START|_END)?)",
     re.ASCII,
 )
 """What Kubernetes tells of a service named h2wsgi, or h2wsgi-web; Docker of a linked container."""

@@ -149,6 +149,12 @@ class _Output:
         self.name = str(getattr(stream, "name", ""))
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self._descriptor = _descriptor_of(stream)
+        self.is_reopened = (
+            open_again is not None
+            and self._descriptor >= 0
+            and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        )
+        """Whether this is a file that can be opened anew, and no pipe or device."""
 
     def write(self, text: str) -> bool:
         """Write all of ``text``; return False if the output is gone or full."""
@@ -167,13 +173,6 @@ class _Output:
         if self._open_again is not None:
             self.close()
 
-    @property
-    def is_reopened(self) -> bool:
-        """Whether this is a file that can be opened anew, and no pipe or device."""
-        descriptor = self._descriptor
-        is_own = self._open_again is not None and descriptor >= 0
-        return is_own and stat.S_ISREG(os.fstat(descriptor).st_mode)
-
     def reopen(self, failed: Callable[[Exception], None]) -> None:
         """Go on in a new file of the same name."""
         if self._open_again is None or not self.is_reopened:
@@ -183,11 +182,14 @@ class _Output:
         except Exception as error:
             failed(error)
             return
-        self.close()
-        self._stream, self._descriptor = stream, _descriptor_of(stream)
+        before, self._stream = self._stream, stream
+        self._descriptor = _descriptor_of(stream)
+        if before is not None:
+            before.close()
 
     def close(self) -> None:
         """Close a stream that this output owns."""
+        self.is_reopened = False
         if self._open_again is not None and self._stream is not None:
             self._stream.close()
             self._stream, self._descriptor = None, -1

@@ -13,9 +13,11 @@ from before the fork. References are weak, as servers come and go.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
+import traceback
 import weakref
 from contextlib import suppress
 from typing import Any, NoReturn, Protocol
@@ -31,7 +33,19 @@ class Forkable(Protocol):
 _told: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 _forks = threading.RLock()
-"""Held while the process forks. Re-entrant, as a finalizer may fork inside."""
+"""Held while the process forks. Re-entrant, as a finalizer may fork inside.
+
+Looked up at each use, as eventlet replaces locks.
+"""
+_masks: list[set[int]] = []
+"""The signals that were blocked before each fork that is under way."""
+_HELD_BACK = {
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+}
+"""What waits while the process forks. Until the child has its own handlers, it would tell the
+parent of a signal that was for the child."""
 
 
 def tell_in_child(thing: Forkable) -> None:
@@ -72,18 +86,33 @@ def end_child(code: object = None) -> NoReturn:
     os._exit(status)
 
 
-def _after_fork_in_child() -> None:
+def _before_fork() -> None:
+    _forks.acquire()
+    _masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK))
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop())
     _forks.release()
-    for sock in list(_sockets):
-        # Detached, or the object would close a descriptor that is another's by then.
-        close_copy(sock.detach())
-    for thing in list(_told):
-        thing.forked()
+
+
+def _after_fork_in_child() -> None:
+    try:
+        for sock in list(_sockets):
+            # Detached, or the object would close a descriptor that is another's by then.
+            close_copy(sock.detach())
+        for thing in list(_told):
+            try:
+                thing.forked()
+            except Exception:  # the others are told all the same
+                traceback.print_exc()
+    finally:
+        _after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(
-        before=_forks.acquire,
-        after_in_parent=_forks.release,
+        before=_before_fork,
+        after_in_parent=_after_fork,
         after_in_child=_after_fork_in_child,
     )

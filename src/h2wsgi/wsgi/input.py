@@ -79,7 +79,7 @@ class Input(io.BufferedIOBase):
             self._ended
             and parts is NO_PARTS
             and not position
-            and (size is None or size < 0 or size >= len(data))
+            and (size is None or (type(size) is int and (size < 0 or size >= len(data))))
         ):
             # Most requests read all at once. On one line, see the top: nothing is called in it.
             self._buffer = NOTHING; return data  # fmt: skip  # noqa: E702

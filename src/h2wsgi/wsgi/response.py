@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ..errors import ApplicationError
 from ..seam.handover import ABORT, END, MORE, TRAILERS, Head, Kind
@@ -217,8 +217,8 @@ class Response:
         if type(iterable) is tuple:
             self.send_complete(iterable)
             return
-        if isinstance(iterable, FileWrapper):
-            self._send_file(iterable)
+        if issubclass(type(iterable), FileWrapper):  # which asks nothing of a proxy
+            self._send_file(cast(FileWrapper, iterable))
             return
         try:
             chunks = iter(iterable)

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NoReturn
@@ -173,14 +174,19 @@ class Runner:
 
         That nothing could be sent means that it has returned.
         """
+        code: object = 1
         if isinstance(error, SystemExit):
-            end_child(error.code)
-        if isinstance(error, KeyboardInterrupt):
-            end_child(128 + signal.SIGINT)
-        if _disconnect_in(error) is not None:
-            end_child()
-        self._log_exception("failed in a forked child", error, stream)
-        end_child(1)
+            code = error.code
+        elif isinstance(error, KeyboardInterrupt):
+            code = 128 + signal.SIGINT
+        elif _disconnect_in(error) is not None:
+            code = None
+        else:
+            self._log_exception("failed in a forked child", error, stream)
+        self._errors.flush()
+        # Or the files that only its frames have open would lose what they hold.
+        traceback.clear_frames(error.__traceback__)
+        end_child(code)
 
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
         error = error.with_traceback(_of_the_application(error.__traceback__))
