@@ -65,7 +65,7 @@ class Clocked:
         self.queue: set[int] = set()
         self.outflow = self.inflow = self
         self.withholds_credit = False
-        self.is_held_up = False
+        self.held_up = False
         self.taken = 0
         config = Config.build(**options)
         self.deadlines = Deadlines(self, config, clock.call_later, clock.now)
@@ -73,6 +73,13 @@ class Clocked:
 
     def content_taken(self) -> int:
         return self.taken
+
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self.streams)
+
+    def is_held_up(self, stream: Any) -> bool:
+        return self.held_up
 
     def is_waiting(self, stream: Any) -> bool:
         return stream.stream_id in self.queue
@@ -488,7 +495,7 @@ def test_a_client_that_takes_enough_on_the_whole_is_not_too_slow(clocked: Clocke
 
 
 def test_streams_that_wait_for_the_connection_share_what_it_takes(clocked: Clocked) -> None:
-    clocked.is_held_up = True
+    clocked.held_up = True
     clocked.taken = 0
     clocked.deadlines.settings_received()
     stream = clocked.open()

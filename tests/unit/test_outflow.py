@@ -58,6 +58,8 @@ class Wired:
 
     def __init__(self) -> None:
         self.unsent = 0
+        self.write_paused = False
+        self.windows = {0: 0}
         self.framed = b""
         handover = SimpleNamespace(released=lambda octets: None)
         anything = cast(Any, self)
@@ -66,7 +68,10 @@ class Wired:
         )
 
     def send_window(self, stream_id: int) -> int:
-        return 0
+        return min(self.windows[0], self.windows[stream_id])
+
+    def own_window(self, stream_id: int) -> int:
+        return self.windows[stream_id]
 
     def data_to_send(self) -> bytes:
         return self.framed
@@ -110,3 +115,22 @@ def test_content_behind_other_frames_counts_once() -> None:
     wired.send(other=500)
     wired.send(content=100)
     assert [wired.takes(100) for _ in range(6)] == [100] * 6
+
+
+@pytest.mark.parametrize(
+    ("connection", "own", "paused", "shares"),
+    [
+        (0, 1, False, True),
+        (0, 0, False, False),  # its own window holds it up, whatever others take
+        (1, 1, False, False),
+        (1, 0, True, True),
+    ],
+)
+def test_a_stream_shares_what_is_taken_if_it_waits_for_what_all_wait_for(
+    connection: int, own: int, paused: bool, shares: bool
+) -> None:
+    wired = Wired()
+    wired.windows = {0: connection, 1: own}
+    wired.write_paused = paused
+    stream = cast(Any, SimpleNamespace(stream_id=1))
+    assert wired.outflow.is_held_up(stream) is shares

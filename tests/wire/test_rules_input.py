@@ -681,6 +681,25 @@ def test_an_upload_that_is_answered_early_is_reset_where_it_does_not_end(
     assert 300_000 <= sent <= 300_000 + 262_144
 
 
+@pytest.mark.parametrize(
+    "options", [{"max_requests_per_connection": 1}, {"idle_timeout": 0.2}], ids=["number", "idle"]
+)
+def test_a_connection_that_is_to_end_waits_for_what_comes_behind_an_early_answer(
+    serve: Serve, connect: Connect, options
+):
+    """20: the client may look at its answer only when it has sent all."""
+    peer = connect(serve(early, **options))
+    stream_id = peer.request("POST", end_stream=False)
+    peer.wait_data(stream_id, len(EARLY))
+    for _ in range(10):
+        peer.read_available(0.1)
+        assert peer.ended is None
+        peer.data(stream_id, bytes(10_000))
+    peer.data(stream_id, b"", end_stream=True)
+    assert peer.wait_goaway().error_code == Code.NO_ERROR
+    assert peer.responses[stream_id].reset is None
+
+
 def test_a_client_that_waits_behind_an_early_answer_is_reset(serve: Serve, connect: Connect):
     """20: after a while, many of them too, each in its time; and none that has ended."""
     peer = connect(serve(early, discard_timeout=0.5))

@@ -180,7 +180,7 @@ class Closing:
         if self._retiring or self._protocol.state is not State.OPEN:
             return  # its end has begun, and has timers of its own
         self._retiring = True
-        if self._protocol.connection.streams:
+        if self._protocol.connection.is_in_use:
             self.set_timer(RETIRE_WAIT, self.drain)
             self._protocol.streams_changed = self._drain_behind_the_last
         else:
@@ -289,7 +289,7 @@ class Closing:
             return
         connection = protocol.connection
         connection.lose_incomplete("the client sends no more")
-        if not (connection.streams or protocol.unsent):
+        if not (connection.is_in_use or protocol.unsent):
             self.close()
             return
         if protocol.state is not State.FAILED and not self.final_goaway_sent:
@@ -300,7 +300,7 @@ class Closing:
         self._patient_until = time.monotonic() + FAILED_LINGER
         self._look_whether_gone(GONE_WAIT)
         connection.engine.ping(GONE_PING)
-        if not connection.streams:
+        if not connection.is_in_use:
             protocol.streams_changed(0)
         protocol.transmit()
 

@@ -97,7 +97,7 @@ class Connection(EngineHandler):
         )
         self.inflow = Inflow(self, self.engine, server, wire, self._held, self._sections)
         self.gathering = Gathering(self, self.engine, server, self.inflow, self.outflow)
-        self._leftovers = Leftovers(self.engine, config, wire.call_later)
+        self._leftovers = Leftovers(self.engine, config, wire.call_later, self._rest_ended)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
 
@@ -459,9 +459,17 @@ class Connection(EngineHandler):
         What still comes is discarded. RST_STREAM follows, unless the peer has ended the request
         by then.
         """
-        unread = stream.budgeted
+        self._leftovers.add(stream.stream_id, stream.budgeted)
         self.close(stream, "")
-        self._leftovers.add(stream.stream_id, unread)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a stream is open, or the rest of a request is still taken."""
+        return bool(self.streams or self._leftovers.rests)
+
+    def _rest_ended(self) -> None:
+        if not self.is_in_use:
+            self._wire.streams_changed(0)
 
     def holds_up(self, stream: Stream) -> Stream | None:
         """Return the stream that keeps ``stream`` waiting for the room of their connection.
@@ -514,7 +522,7 @@ class Connection(EngineHandler):
             self._forget_content(stream)
         if self._sections:
             self.forget_section(stream)
-        if not self.streams:
+        if not (self.streams or self._leftovers.rests):
             self._wire.streams_changed(0)
         if self._access_wanted is not None and self._access_wanted():
             self.client_log.access(stream, outcome)
@@ -533,6 +541,7 @@ class Connection(EngineHandler):
 
     def lose_incomplete(self, reason: str) -> None:
         """No more input will be read: end the streams whose request is not whole."""
+        self._leftovers.forget()
         lost = [stream for stream in self.streams.values() if not stream.request_ended]
         self._cancel_all(lost)
         for stream in lost:

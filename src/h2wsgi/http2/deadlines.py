@@ -194,7 +194,7 @@ class Deadlines:
 
     def _arm_for_rest(self, now: float) -> None:
         left = [max(left, 0.001) for _, left in self._clocks(now)]
-        if self.fields_since is not None or (self._connection and self._connection.streams):
+        if self.fields_since is not None or (self._connection and self._connection.is_in_use):
             left.append(self._interval)
         self._arm(min(left, default=0))
 
@@ -294,7 +294,7 @@ class Deadlines:
         elif rate and now - pace.since >= timeout:
             del self._writes[stream.stream_id]
             taken = stream.octets_sent - pace.octets
-            if outflow.is_held_up:  # then all streams share what is taken
+            if outflow.is_held_up(stream):  # then all streams share what is taken
                 taken = max(taken, outflow.content_taken() - pace.of_connection)
             if taken < rate * (now - pace.since):
                 self._handler.write_timed_out(stream, "min_rate")

@@ -33,35 +33,41 @@ class _Rest:
 
 
 class Leftovers:
-    """The rests of one connection's requests; ``call_later`` is its wire's."""
+    """The rests of one connection's requests.
 
-    __slots__ = ("_call_later", "_engine", "_looking", "_max_octets", "_rests", "_seconds")
+    ``call_later`` is its wire's; ``ended`` is called when nothing more of one is taken.
+    """
+
+    __slots__ = ("_call_later", "_ended", "_engine", "_looking", "_max_octets", "_seconds", "rests")
 
     def __init__(
         self,
         engine: Engine,
         config: Config,
         call_later: Callable[[float, Callable[[], None]], None],
+        ended: Callable[[], None],
     ) -> None:
         # immutable
         self._engine = engine
         self._call_later = call_later
+        self._ended = ended
         self._max_octets = config.max_discarded
         seconds = config.discard_timeout if config.max_discarded else 0
         self._seconds = max(seconds, RESET_DELAY)
         # loop thread only
-        self._rests: dict[int, _Rest] = {}
+        self.rests: dict[int, _Rest] = {}
+        """By the stream of the request."""
         self._looking = False
         """Whether a look is on its way."""
 
     def forget(self) -> None:
-        """The connection has ended: nothing comes any more."""
-        self._rests.clear()
+        """Nothing comes any more."""
+        self.rests.clear()
 
     def add(self, stream_id: int, uncredited: int) -> None:
         """Take no more of a request than may be; ``uncredited`` octets of it nobody will read."""
         rest = _Rest(self._max_octets, 0, time.monotonic() + self._seconds)
-        self._rests[stream_id] = rest
+        self.rests[stream_id] = rest
         if rest.left and uncredited:
             self._engine.credit(stream_id, uncredited)
         if not self._looking:
@@ -70,11 +76,12 @@ class Leftovers:
 
     def received(self, stream_id: int, octets: int, ended: bool, step: int) -> None:
         """More of it came, or the end; the window is opened by ``step`` octets at a time."""
-        rest = self._rests.get(stream_id)
+        rest = self.rests.get(stream_id)
         if rest is None:
             return
         if ended:
-            del self._rests[stream_id]
+            del self.rests[stream_id]
+            self._ended()
         elif rest.left > 0:
             rest.left -= octets
             rest.uncredited += octets
@@ -87,9 +94,10 @@ class Leftovers:
     def _look(self) -> None:
         """Reset those that have had their time, and go on looking while there are others."""
         now = time.monotonic()
-        for stream_id in [i for i, rest in self._rests.items() if rest.until <= now]:
-            del self._rests[stream_id]
+        for stream_id in [i for i, rest in self.rests.items() if rest.until <= now]:
+            del self.rests[stream_id]
             self._engine.reset_stream(stream_id, ErrorCode.NO_ERROR)
-        self._looking = bool(self._rests)
+            self._ended()
+        self._looking = bool(self.rests)
         if self._looking:
             self._call_later(RESET_DELAY, self._look)

@@ -177,10 +177,15 @@ class Outflow:
         self._octets_taken = taken
         return self._content_taken
 
-    @property
-    def is_held_up(self) -> bool:
-        """True while the connection's window or the socket is what every stream waits for."""
-        return self._wire.write_paused or self._engine.send_window(0) <= 0
+    def is_held_up(self, stream: Stream) -> bool:
+        """Return True while the stream waits for the socket, or for the connection's window alone.
+
+        Then it shares what is taken with the other streams.
+        """
+        if self._wire.write_paused:
+            return True
+        engine = self._engine
+        return engine.send_window(0) <= 0 and engine.own_window(stream.stream_id) > 0
 
     def ends(self, stream: Stream) -> bool:
         """Return True if the end of the stream's response waits to be sent."""

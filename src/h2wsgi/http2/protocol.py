@@ -312,7 +312,7 @@ class H2Protocol(asyncio.BufferedProtocol):
             self.call_soon(self.transmit)
         elif (
             self.state is not OPEN
-            and not self.connection.streams
+            and not self.connection.is_in_use
             and (self.state is State.FAILED or self.closing.final_goaway_sent)
             and self._stall is None
         ):

@@ -108,6 +108,10 @@ class FastEngine(FrameReceiver[_Stream]):
         window = self._send_initial + stream.send_credit
         return window if window < self._send_window else self._send_window
 
+    def own_window(self, stream_id: int) -> int:
+        stream = self._streams.open.get(stream_id)
+        return 0 if stream is None else self._send_initial + stream.send_credit
+
     def send_response(self, stream_id: int, head: Head, data: bytes) -> bool:
         """The octets around the stream's number are the same for each such response."""
         size = len(data)

@@ -125,6 +125,9 @@ class Engine(Protocol):
         May be negative (RFC 9113 section 6.9.2).
         """
 
+    def own_window(self, stream_id: int) -> int:
+        """Return what an open stream's own window has, whatever the connection's has."""
+
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         """Queue a field section: informational, final or trailing."""
 

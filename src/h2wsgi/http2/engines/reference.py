@@ -99,6 +99,10 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             self._h2.local_flow_control_window(stream_id) if stream_id in self._streams.open else 0
         )
 
+    def own_window(self, stream_id: int) -> int:
+        stream = self._h2.streams.get(stream_id)
+        return 0 if stream is None else int(stream.outbound_flow_control_window)
+
     def send_headers(self, stream_id: int, head: Head, end_stream: bool) -> None:
         if stream_id in self._streams.open:
             self._check_section(stream_id, head)
