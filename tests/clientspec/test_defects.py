@@ -18,7 +18,7 @@ BY_ID = {case.id: case for case in CATALOGUE}
 WORKING = Proof(frozenset({"get", "head", "post"}))
 TIMEOUT = 3.0
 """Seconds for a client that hangs, as some are meant to."""
-SIDE_BY_SIDE = 16
+SIDE_BY_SIDE = 24
 
 Results = dict[tuple[str, str], Result]
 

@@ -20,7 +20,7 @@ def identities() -> Identities:
 
 
 def test_a_strict_client_passes_every_case(identities: Identities) -> None:
-    runner = Runner(lambda: StrictClient(identities.ca), identities)
+    runner = Runner(lambda: StrictClient(identities.ca), identities, jobs=16)
     results = list(runner.run(CATALOGUE, runner.prove(CATALOGUE)))
     assert not [f"{r}\n{r.frames}" for r in results if r.verdict is Verdict.FAIL]
     assert not [str(r) for r in results if r.verdict is Verdict.NOT_REACHED]
