@@ -322,6 +322,13 @@ if os.environ["HOLD"] == "thread":
     threading.Thread(target=hold, name="the consumer").start()
 elif os.environ["HOLD"] == "process":
     multiprocessing.get_context("fork").Process(target=hold, name="the worker").start()
+elif os.environ["HOLD"] == "executor":
+    from concurrent.futures import ThreadPoolExecutor
+    pool = ThreadPoolExecutor(1, thread_name_prefix="the cook")
+    threading.Thread(target=lambda: pool.submit(hold), daemon=True).start()
+elif os.environ["HOLD"] == "atexit":
+    import atexit
+    atexit.register(hold)
 elif os.environ["HOLD"] == "daemons":
     threading.Thread(target=hold, daemon=True).start()
     multiprocessing.get_context("fork").Process(target=hold, daemon=True).start()
@@ -339,6 +346,8 @@ elif os.environ["HOLD"] == "daemons":
         ("thread", "no daemons (the consumer)", signal.SIGTERM),
         ("thread", "no daemons (the consumer)", signal.SIGINT),
         ("process", "the worker, pid ", signal.SIGQUIT),
+        ("executor", "threads of its executors (the cook_0)", signal.SIGTERM),
+        ("atexit", "given to atexit", signal.SIGTERM),
     ],
 )
 def test_what_holds_up_the_end_is_named_and_a_second_signal_ends_it(

@@ -1,7 +1,8 @@
 """The end of the process: what Python waits for behind the server, and how not to wait.
 
-Python ends only when every thread that is no daemon has ended, and every such child of
-multiprocessing. Both are the application's, and it may have forgotten them.
+Python ends only when every thread that is no daemon has ended, every thread of an executor, every
+such child of multiprocessing, and what the application has given to atexit. It may have forgotten
+all of them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ def name_what_is_waited_for(log: Log) -> None:
 
     def look() -> None:
         never.wait(PATIENCE)
-        if held := _held_by():
-            log.events.warning(
-                "the process cannot end before %s; a second signal ends it at once",
-                " and ".join(held),
-            )
+        held = _held_by() or ["what the application or a package has given to atexit"]
+        log.events.warning(
+            "the process cannot end before %s; a second signal ends it at once",
+            " and ".join(held),
+        )
 
     never = threading.Event()
     threading.Thread(target=look, name="h2wsgi-end", daemon=True).start()
@@ -47,15 +48,17 @@ def end_process(code: int) -> NoReturn:
 
 
 def _held_by() -> list[str]:
-    threads = [
-        thread.name
-        for thread in threading.enumerate()
-        if not thread.daemon and thread is not threading.main_thread()
-    ]
+    alive = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    threads = [thread.name for thread in alive if not thread.daemon]
+    # Those that are made in a view are daemons, as its thread is; they are waited for all the same.
+    executors = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", {})
+    working = [thread.name for thread in alive if thread.daemon and thread in executors]
     children = [f"{child.name}, pid {child.pid}" for child in _children() if not child.daemon]
     held = []
     if threads:
         held.append(f"threads of the application that are no daemons ({_listed(threads)})")
+    if working:
+        held.append(f"threads of its executors ({_listed(working)})")
     if children:
         held.append(f"its processes ({_listed(children)})")
     return held
