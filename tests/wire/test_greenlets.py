@@ -85,3 +85,33 @@ def test_uvloop_by_name_says_why_it_cannot_be_used(
     assert done.returncode == 2
     assert f"error: The event loop uvloop (--loop) cannot be used with {package}" in done.stderr
     assert "hint: Leave out --loop" in done.stderr
+
+
+FORKING = """
+import warnings
+warnings.simplefilter("ignore")
+import eventlet; eventlet.monkey_patch()
+import os
+
+def app(environ, start_response):
+    content = b"served"
+    if environ["PATH_INFO"] == "/fork":
+        child = os.fork()
+        if child:
+            content = b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [content]
+"""
+
+
+def test_a_child_of_an_application_that_eventlet_patches_has_nothing_of_the_server(
+    tmp_path: Path,
+) -> None:
+    """eventlet replaces locks that are there already, those of the server too."""
+    with ServerProcess(tmp_path, FORKING, "--h2c", measured=False) as process:
+        process.ready()
+        with process.connect(tls=False) as peer:
+            assert peer.get("/fork").body == b"0"
+            assert peer.get("/").body == b"served"
+        process.signal(signal.SIGTERM)
+        assert process.exit_code(PROMPT) == 0
