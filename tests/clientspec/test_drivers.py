@@ -134,8 +134,10 @@ sys.exit(outcome.error or 0)
 
 @pytest.mark.parametrize(("word", "verdict"), [("none", "word"), ("defect", "fail")])
 def test_a_client_that_hoards_a_head_without_end_fails(
-    word: str, verdict: str, identities: Identities
+    word: str, verdict: str, identities: Identities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
+        monkeypatch.delenv(name)  # it would be too slow to take as much in its time
     source = HOARDER.format(tests=str(Path(__file__).parent.parent))
     argv = [sys.executable, "-c", source, "{url}", "{ca}", word]
     # Time for it to take more than it may, however busy the machine is.

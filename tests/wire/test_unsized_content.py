@@ -22,6 +22,7 @@ import pytest
 
 import h2wsgi
 from conftest import Connect, Serve
+from h2wsgi.http2 import gathering
 from h2wsgi.seam import spool
 from h2wsgi.server.running import ServerThread
 from support.peer import TIMEOUT, Code, Peer, Response
@@ -530,11 +531,13 @@ def test_time_that_the_disk_takes_is_not_the_clients(
     """The loop goes on meanwhile, the client gets no more credit, and no clock runs for it."""
     disk = SlowDisk()
     monkeypatch.setattr(spool.tempfile, "TemporaryFile", disk)
+    # So that what needs a file fits into the first window: the next depends on the disk.
+    monkeypatch.setattr(gathering, "IN_MEMORY", 100_000)
     server = serve(app, unsized_content="buffer", read_timeout=0.3)
     peer = connect(server)
-    stream_id = post(peer, LARGE[:300_000], end=False)
+    stream_id = post(peer, LARGE[:150_000], end=False)
     assert disk.begun.wait(TIMEOUT)
-    taken = 300_000
+    taken = 150_000
     while (window := min(16_384, peer.send_window(stream_id))) > 0 and taken < len(LARGE):
         peer.data(stream_id, LARGE[taken : taken + window])
         taken += window
