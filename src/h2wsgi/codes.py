@@ -74,8 +74,10 @@ FLAG_PRIORITY = 0x20
 FRAME_LIMIT = 16_384
 """Octets of a frame's payload that everybody has to take, and that this server takes (section 4.2).
 
-Its SETTINGS_MAX_FRAME_SIZE, which it leaves at its default.
+Its SETTINGS_MAX_FRAME_SIZE, which it leaves at its default, and the least that there is.
 """
+LARGEST_FRAME_LIMIT = 2**24 - 1
+"""The most that SETTINGS_MAX_FRAME_SIZE may be, and that a frame's header can tell."""
 
 C = TypeVar("C", bound=IntEnum)
 

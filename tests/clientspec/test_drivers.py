@@ -14,6 +14,7 @@ from h2wsgi.clientspec.drivers import Command, Driver, Order
 from h2wsgi.clientspec.judge import Verdict
 from h2wsgi.clientspec.run import Runner
 from support.clients import find
+from support.process import coverages_variables
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "clientspec"
 AT_ONCE, HEAD, UPLOAD, RESET = "9113/5.1.2/1", "9110/9.3.2/1", "9113/6.9/6", "9113/6.4/12"
@@ -136,7 +137,7 @@ sys.exit(outcome.error or 0)
 def test_a_client_that_hoards_a_head_without_end_fails(
     word: str, verdict: str, identities: Identities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
+    for name in coverages_variables():
         monkeypatch.delenv(name)  # it would be too slow to take as much in its time
     source = HOARDER.format(tests=str(Path(__file__).parent.parent))
     argv = [sys.executable, "-c", source, "{url}", "{ca}", word]

@@ -16,6 +16,11 @@ START_PATIENCE = 30.0
 """Seconds a process gets to start, or to end after it was killed."""
 
 
+def coverages_variables() -> list[str]:
+    """Return the names of the variables that have coverage measure what this process starts."""
+    return [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]
+
+
 class ServerProcess:
     """``python -m h2wsgi web:app`` on ``source`` in ``folder``, running while its block does."""
 
@@ -33,7 +38,7 @@ class ServerProcess:
         """
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         if not measured:
-            for name in [name for name in environment if name.startswith("COVERAGE_PROCESS")]:
+            for name in coverages_variables():
                 del environment[name]
         (folder / "web.py").write_text(source)
         self.folder = folder

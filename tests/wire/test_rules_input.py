@@ -700,6 +700,15 @@ def test_a_connection_that_is_to_end_waits_for_what_comes_behind_an_early_answer
     assert peer.responses[stream_id].reset is None
 
 
+def test_a_connection_waits_no_longer_for_what_its_client_has_reset(serve: Serve, connect: Connect):
+    """20: nothing more of that request comes."""
+    peer = connect(serve(early, max_requests_per_connection=1, discard_timeout=60))
+    stream_id = peer.request("POST", end_stream=False)
+    peer.wait_data(stream_id, len(EARLY))
+    peer.rst_stream(stream_id)
+    assert peer.wait_goaway().error_code == Code.NO_ERROR
+
+
 def test_a_client_that_waits_behind_an_early_answer_is_reset(serve: Serve, connect: Connect):
     """20: after a while, many of them too, each in its time; and none that has ended."""
     peer = connect(serve(early, discard_timeout=0.5))

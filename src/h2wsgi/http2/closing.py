@@ -219,8 +219,7 @@ class Closing:
         if self._protocol.state in SILENT:
             self._protocol.abort()
             return
-        for stream in list(self._protocol.connection.streams.values()):
-            self._protocol.connection.reset(stream, ErrorCode.CANCEL, "the server stops")
+        self._protocol.connection.reset_all("the server stops")
         self._protocol.connection.outflow.transmit()
         self.close()
 
@@ -317,8 +316,7 @@ class Closing:
             look = functools.partial(self._look_whether_gone, 2 * next_look)
             self.set_timer(min(next_look, left), look)
         else:
-            for stream in list(protocol.connection.streams.values()):
-                protocol.connection.reset(stream, ErrorCode.CANCEL, "the client sends no more")
+            protocol.connection.reset_all("the client sends no more")
             protocol.transmit()
             self.linger()
 

@@ -97,7 +97,7 @@ class Connection(EngineHandler):
         )
         self.inflow = Inflow(self, self.engine, server, wire, self._held, self._sections)
         self.gathering = Gathering(self, self.engine, server, self.inflow, self.outflow)
-        self._leftovers = Leftovers(self.engine, config, wire.call_later, self._rest_ended)
+        self._leftovers = Leftovers(self.engine, config, wire.call_later, self._tell_if_idle)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
 
@@ -269,6 +269,7 @@ class Connection(EngineHandler):
             self.cancel(stream)
             who = "client" if by_peer else "server"
             self.give_up(stream, "" if stream.response_ended else f"reset by {who}: {name}")
+        self._leftovers.drop(stream_id)
         if not by_peer:
             # Before it has our SETTINGS, a client cannot know the limit of streams.
             if code == ErrorCode.REFUSED_STREAM and self._settings_acknowledged:
@@ -467,7 +468,7 @@ class Connection(EngineHandler):
         """Whether a stream is open, or the rest of a request is still taken."""
         return bool(self.streams or self._leftovers.rests)
 
-    def _rest_ended(self) -> None:
+    def _tell_if_idle(self) -> None:
         if not self.is_in_use:
             self._wire.streams_changed(0)
 
@@ -522,8 +523,8 @@ class Connection(EngineHandler):
             self._forget_content(stream)
         if self._sections:
             self.forget_section(stream)
-        if not (self.streams or self._leftovers.rests):
-            self._wire.streams_changed(0)
+        if not self.streams:
+            self._tell_if_idle()
         if self._access_wanted is not None and self._access_wanted():
             self.client_log.access(stream, outcome)
 
@@ -542,9 +543,15 @@ class Connection(EngineHandler):
     def lose_incomplete(self, reason: str) -> None:
         """No more input will be read: end the streams whose request is not whole."""
         self._leftovers.forget()
-        lost = [stream for stream in self.streams.values() if not stream.request_ended]
-        self._cancel_all(lost)
-        for stream in lost:
+        self._reset_all([s for s in self.streams.values() if not s.request_ended], reason)
+
+    def reset_all(self, reason: str) -> None:
+        """The time of all that is open is up."""
+        self._reset_all(list(self.streams.values()), reason)
+
+    def _reset_all(self, streams: list[Stream], reason: str) -> None:
+        self._cancel_all(streams)
+        for stream in streams:
             self.reset(stream, ErrorCode.CANCEL, reason)
 
     def _cancel_all(self, streams: list[Stream]) -> None:

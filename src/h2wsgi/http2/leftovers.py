@@ -80,8 +80,7 @@ class Leftovers:
         if rest is None:
             return
         if ended:
-            del self.rests[stream_id]
-            self._ended()
+            self.drop(stream_id)
         elif rest.left > 0:
             rest.left -= octets
             rest.uncredited += octets
@@ -91,13 +90,17 @@ class Leftovers:
                 self._engine.credit(stream_id, rest.uncredited)
                 rest.uncredited = 0
 
+    def drop(self, stream_id: int) -> None:
+        """Nothing more of a request comes, by its client's will or ours."""
+        if self.rests.pop(stream_id, None) is not None:
+            self._ended()
+
     def _look(self) -> None:
         """Reset those that have had their time, and go on looking while there are others."""
         now = time.monotonic()
         for stream_id in [i for i, rest in self.rests.items() if rest.until <= now]:
-            del self.rests[stream_id]
             self._engine.reset_stream(stream_id, ErrorCode.NO_ERROR)
-            self._ended()
+            self.drop(stream_id)
         self._looking = bool(self.rests)
         if self._looking:
             self._call_later(RESET_DELAY, self._look)

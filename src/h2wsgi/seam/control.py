@@ -13,19 +13,25 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from ..codes import ErrorCode, Setting, error_code, setting, setting_name
+from ..codes import (
+    FRAME_LIMIT,
+    LARGEST_FRAME_LIMIT,
+    ErrorCode,
+    Setting,
+    error_code,
+    setting,
+    setting_name,
+)
 from ..errors import ClientDisconnected
 
 MAX_STREAM_ID = 2**31 - 1
-MAX_PAYLOAD = 2**24 - 1
-"""Octets that the length of a frame can tell (RFC 9113 section 4.1)."""
 MAX_STALL = 3_600.0
 """Seconds."""
 
 _RANGES: dict[int, tuple[int, int]] = {
     Setting.MAX_CONCURRENT_STREAMS: (0, 2**32 - 1),
     Setting.INITIAL_WINDOW_SIZE: (0, 2**31 - 1),
-    Setting.MAX_FRAME_SIZE: (2**14, 2**24 - 1),
+    Setting.MAX_FRAME_SIZE: (FRAME_LIMIT, LARGEST_FRAME_LIMIT),
     Setting.MAX_HEADER_LIST_SIZE: (0, 2**32 - 1),
 }
 _FIXED = frozenset(
@@ -190,8 +196,8 @@ class StreamControl(abc.ABC):
             _check_number("type", type_, 0, 255)
             _check_number("flags", flags, 0, 255)
             _check_octets("payload", payload)
-            if len(payload) > MAX_PAYLOAD:
-                raise ValueError(f"payload has {len(payload)} octets, over {MAX_PAYLOAD}")
+            if len(payload) > LARGEST_FRAME_LIMIT:
+                raise ValueError(f"payload has {len(payload)} octets, over {LARGEST_FRAME_LIMIT}")
             where = self.id if stream_id is None else stream_id
             _check_number("stream_id", where, 0, MAX_STREAM_ID)
             checked.append((type_, flags, where, bytes(payload)))

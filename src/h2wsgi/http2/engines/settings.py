@@ -6,7 +6,7 @@ from struct import iter_unpack
 
 from hyperframe.frame import SettingsFrame
 
-from ...codes import ErrorCode, Setting
+from ...codes import FRAME_LIMIT, LARGEST_FRAME_LIMIT, ErrorCode, Setting
 from ...config.config import Config
 from ...errors import ConnectionFailed
 
@@ -15,7 +15,6 @@ MAX_WINDOW = 2**31 - 1
 MAX_ENTRIES = 32
 MAX_ENCODER_TABLE = 4_096
 """Octets of the peer's HPACK table that an encoder of ours uses at most."""
-SMALLEST_MAX_FRAME_SIZE, LARGEST_MAX_FRAME_SIZE = 2**14, 2**24 - 1
 
 _KNOWN = frozenset(Setting) - {Setting.NO_RFC7540_PRIORITIES}
 
@@ -63,7 +62,7 @@ def _check_entry(code: int, value: int) -> None:
         legal = value <= MAX_WINDOW
         error = ErrorCode.FLOW_CONTROL_ERROR
     elif code == Setting.MAX_FRAME_SIZE:
-        legal = SMALLEST_MAX_FRAME_SIZE <= value <= LARGEST_MAX_FRAME_SIZE
+        legal = FRAME_LIMIT <= value <= LARGEST_FRAME_LIMIT
     else:
         legal = True
     if not legal:

@@ -19,7 +19,9 @@ from ...codes import (
     FLAG_ACK,
     FLAG_END_HEADERS,
     FLAG_END_STREAM,
+    FRAME_LIMIT,
     HEADERS,
+    LARGEST_FRAME_LIMIT,
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
@@ -34,8 +36,6 @@ from .frames import NOT_HTTP2, ConnectionInfo, Direction, Frame, Section
 from .payloads import FrameCutter, NotFrames, Payload, RawFrame, read_payload
 from .windows import StreamTable
 
-SMALLEST_FRAME, LARGEST_FRAME = 2**14, 2**24 - 1
-"""Octets; what SETTINGS_MAX_FRAME_SIZE may be (RFC 9113 section 6.5.2)."""
 MAX_SHOWN = 60
 """Octets shown of what is not HTTP/2."""
 
@@ -260,5 +260,5 @@ class Tap:
         for setting in acknowledged:
             if setting.id == Setting.HEADER_TABLE_SIZE:
                 way.reader.max_table_size = setting.value
-            elif setting.id == Setting.MAX_FRAME_SIZE and setting.value <= LARGEST_FRAME:
-                way.cutter.max_frame_size = max(setting.value, SMALLEST_FRAME)
+            elif setting.id == Setting.MAX_FRAME_SIZE and setting.value <= LARGEST_FRAME_LIMIT:
+                way.cutter.max_frame_size = max(setting.value, FRAME_LIMIT)
