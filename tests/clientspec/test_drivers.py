@@ -119,6 +119,14 @@ def test_the_memory_of_a_command_is_told(identities: Identities) -> None:
     assert outcome.peak > 200_000_000
 
 
+def test_the_memory_of_this_process_is_not_a_commands(identities: Identities) -> None:
+    kept = bytearray(b"x") * 200_000_000
+    (outcome,) = Command([sys.executable, "-c", "", "{url}"], identities.ca).ask(ORDERS[:1], 10)
+    assert len(kept) == 200_000_000
+    assert outcome.peak is not None
+    assert 0 < outcome.peak < 100_000_000
+
+
 HOARDER = """
 import struct, sys
 sys.path.insert(0, {tests!r})

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -146,15 +147,23 @@ class Command:
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None, int]:
-    """Wait for a process; return its exit code, or None if it had to be killed, and its memory."""
+    """Wait for a process; return its exit code, or None if it had to be killed, and its memory.
+
+    The memory is what it was seen to have, or what the system tells of it and its children at its
+    end. That begins with the memory of the process that made it, this one, so it counts only beyond.
+    """
     deadline = time.monotonic() + seconds
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seen = 0
     is_late = False
     while True:
+        seen = _peak(process.pid) or seen
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             _kill(process.pid)  # What it has started, if anything is left.
-            return None if is_late else process.returncode, usage.ru_maxrss * 1024
+            told = usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
+            return None if is_late else process.returncode, max(seen, told)
         if time.monotonic() > deadline:
             is_late = True
             _kill(process.pid)
