@@ -132,7 +132,9 @@ def others(options: argparse.Namespace, python: Path) -> None:
         elif options.what == "flat":
             text = flat.measure(variants, place, client)
         else:
-            text = instructions.measure(variants, place, client)
+            text = instructions.measure(
+                chosen(options.loads, list(instructions.LOADS)), variants, place, client
+            )
     say(text)
     if whole(options):
         document.write(f"bench:{options.what}", text)

@@ -51,6 +51,15 @@ _REASONS = {
 class Connection(EngineHandler):
     """What the engine tells becomes streams; what applications hand over goes to the engine."""
 
+    # Beyond thirty fields a dict of an instance would be 1.5 KiB.
+    __slots__ = (
+        "_access_wanted", "_arrived", "_arrived_at", "_arrives_from", "_commands", "_facts",
+        "_gathers", "_handover", "_held", "_leftovers", "_limits", "_log", "_max_body",
+        "_max_requests", "_new_stream", "_queued", "_readers", "_sections", "_server",
+        "_settings_acknowledged", "_trailers", "_uncounted", "_wire", "client_log", "engine",
+        "gathering", "inflow", "meter", "outflow", "streams",
+    )  # fmt: skip
+
     def __init__(self, server: ServerContext, wire: Wire, facts: ConnectionFacts) -> None:
         config = server.config
         # immutable

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import abc
 import math
-from collections import deque
 from struct import pack
 from typing import Generic
 
@@ -47,7 +46,7 @@ class FrameReceiver(Engine, Generic[S]):
         self._max_field_section = config.max_field_section
         self._peer_section: float = math.inf
         """Octets of a field section above which the peer would rather not have it."""
-        self._unacknowledged: deque[dict[int, int]] = deque()
+        self._unacknowledged: list[dict[int, int]] = []
         """Our SETTINGS frames that the peer has not confirmed yet."""
         self._streams: StreamTable[S] = StreamTable()
         self._receivers = {
@@ -184,7 +183,7 @@ class FrameReceiver(Engine, Generic[S]):
         elif payload:
             raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
         else:
-            self._acknowledged(self._unacknowledged.popleft() if self._unacknowledged else {})
+            self._acknowledged(self._unacknowledged.pop(0) if self._unacknowledged else {})
 
     def change_settings(self, entries: dict[int, int]) -> None:
         self._unacknowledged.append(entries)
