@@ -29,7 +29,7 @@ from .interfaces import ServerContext
 DRAIN_WAIT = 0.25
 """Seconds to wait for the PING that shows the peer has seen the first GOAWAY."""
 RETIRE_WAIT = 5.0
-"""Seconds a connection that has to be replaced is given to be without a stream for once."""
+"""Seconds that a connection which has to be replaced has to be without a stream once."""
 LINGER = 0.25
 """Seconds to go on reading after the last octet was written, and after what still comes."""
 LONGEST_LINGER = 5.0
@@ -127,16 +127,16 @@ class Closing:
         # loop thread only
         self.final_goaway_sent = False
         self.still_sends = False
-        """Whether anything came since the lingering close began, or was looked at last."""
+        """Whether anything came since the last look, or since the lingering close began."""
         self._retiring = False
         self._in_the_way = False
         """Whether another connection waits for its end."""
         self._linger_until = 0.0
-        """The end of its patience with a client that still sends, by the monotonic clock."""
+        """When the patience with a client that still sends ends, by the monotonic clock."""
         self._left_to_send = 0
         """Octets that the transport held when it was looked at last, on the way out."""
         self._patient_until = 0.0
-        """How long a slow client has for them, by the monotonic clock."""
+        """Until when a slow client may take those octets, by the monotonic clock."""
         self._timer: asyncio.TimerHandle | None = None
         """The next step of the end, whichever that is."""
 
@@ -189,7 +189,7 @@ class Closing:
     def _drain_behind_the_last(self, open_streams: int) -> None:
         self._protocol.deadlines.streams_changed(open_streams)
         if open_streams == 0 and self._protocol.state is State.OPEN:
-            # Who closed the last stream is about to transmit: GOAWAY comes with the response.
+            # The caller is about to transmit, so GOAWAY leaves with the last response.
             self._protocol.state = State.DRAINING
             self.announce_end()
 
@@ -391,7 +391,7 @@ class Closing:
             self._timer.cancel()
 
     def set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called in place of whatever was to be the next step of the end."""
+        """Have ``callback`` called later, as the next step of the end, in place of any other."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._protocol.call_at(seconds, callback)

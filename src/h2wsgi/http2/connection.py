@@ -94,7 +94,7 @@ class Connection(EngineHandler):
         self._uncounted = 0
         """Octets of content in this slice's requests that the budget does not know of yet."""
         self._trailers: FieldList | None = None
-        """Those of the request that ends next."""
+        """The trailers of the request that ends next."""
         self._settings_acknowledged = False
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
@@ -142,7 +142,7 @@ class Connection(EngineHandler):
             self.client_log.limit_hit(error.limit, said)
         else:
             self.client_log.say_once(f"answered {status}", said)
-        # Nobody waits for the rest of one that is malformed: its reset is on its way.
+        # A malformed request is reset in a moment: nobody waits for its content.
         stream = self._open(stream_id, unserved_request(fields), malformed)
         self.answer(stream, status, f"{error}\n" if malformed else "")
         if malformed:
@@ -322,14 +322,14 @@ class Connection(EngineHandler):
     def flush(self) -> bool:
         """Take what the applications handed over, and send what may be sent as Outflow.transmit."""
         batch = self._handover.drain()
-        # Only then can a stream have more than one piece in it.
+        # Only a batch of several can hold more than one piece of a stream.
         outputs = joined(batch) if len(batch) > len(self.streams) else iter(batch)
         while (output := self.outflow.frame_whole(outputs)) is not None:
             self._take(output)
         return self.outflow.transmit()
 
     def _take(self, output: Output) -> None:
-        """Take what is not a whole response that may leave at once."""
+        """Take what is more than a whole response that may leave at once."""
         stream, kind, head, data, credit, command = output
         if command is not None:
             self._take_command(stream, command)
@@ -338,7 +338,7 @@ class Connection(EngineHandler):
             self._repair(stream)
             return
         if self.streams.get(stream.stream_id) is not stream:
-            return  # closed meanwhile; its octets were given up then
+            return  # the stream was closed meanwhile, and its octets given up
         if credit:
             self.inflow.credit_stream(stream, credit)
         if kind is FINISHED:
@@ -357,7 +357,7 @@ class Connection(EngineHandler):
             self.outflow.push_command(stream, command)
 
     def _repair(self, stream: Stream) -> None:
-        """Count anew what is unsent, and end a stream that nobody knows the state of."""
+        """Count anew what is unsent, and end a stream whose state is not known."""
         self._log.events.error("%s: %s: %s", self._facts.peer, stream.name, BROKEN_HERE)
         is_open = self.streams.get(stream.stream_id) is stream
         with self._handover.lock:
@@ -484,7 +484,7 @@ class Connection(EngineHandler):
     def holds_up(self, stream: Stream) -> Stream | None:
         """Return the stream that keeps ``stream`` waiting for the room of their connection.
 
-        Of several the one that would need longest to take what it holds, as it has done so far;
+        Of several, the one that would need longest, at its pace so far, to take what it holds;
         None if ``stream`` waits for its own client.
         """
         if stream.unsent or stream not in self._handover.ceiling_waiters:
@@ -555,7 +555,7 @@ class Connection(EngineHandler):
         self._reset_all([s for s in self.streams.values() if not s.request_ended], reason)
 
     def reset_all(self, reason: str) -> None:
-        """The time of all that is open is up."""
+        """The time for all open streams is up."""
         self._reset_all(list(self.streams.values()), reason)
 
     def _reset_all(self, streams: list[Stream], reason: str) -> None:
@@ -564,7 +564,7 @@ class Connection(EngineHandler):
             self.reset(stream, ErrorCode.CANCEL, reason)
 
     def _cancel_all(self, streams: list[Stream]) -> None:
-        # Before the first of them ends: its thread, woken, would take the next of those that wait.
+        # Before a stream ends: the thread that its end wakes would begin the next request.
         for stream in streams:
             self.cancel(stream)
 

@@ -28,7 +28,7 @@ IN_MEMORY = 262_144
 BATCH = 65_536
 """Octets that are worth being written."""
 STREAMING = (b"application/grpc", b"application/connect+")
-"""How the content types of RPCs begin whose client may wait for an answer in the middle."""
+"""The beginnings of content types of RPCs: a client may wait for an answer in their middle."""
 SLOW = (
     "it is waited for, as its length is not told; for a client that waits for an answer before it "
     "ends its content: --unsized-content stream"
@@ -140,7 +140,7 @@ class Gathering:
     # --------------------------------------------------------------------------- the file
 
     def _write_if_due(self, stream: Stream, gathered: Gathered) -> None:
-        """Have written what waits, if that is worth it, and nothing is being written."""
+        """Have what waits written, if that is worth it and no other write is under way."""
         if gathered.writing or not gathered.waiting:
             return
         if gathered.file is None:
@@ -163,10 +163,11 @@ class Gathering:
         else:
             gathered.writing, gathered.waiting = gathered.waiting, 0
             gathered.chunks = []
-            self._wait_no_more(stream)  # it may be waiting for credit that the disk holds back
+            # The client may be waiting for credit that a slow disk holds back.
+            self._wait_no_more(stream)
 
     def _wait_no_more(self, stream: Stream) -> None:
-        """It is not the client that keeps us waiting, for now."""
+        """Stop the clock: for now it is not the client that keeps us waiting."""
         if (since := stream.reading_since) is not None:
             stream.reading_since = None
             stream.waited_for_content += time.monotonic() - since

@@ -23,7 +23,7 @@ from .send_queue import SendQueue
 BATCH = 131_072
 """Octets gathered for one write to the transport."""
 LARGEST_BATCH = 524_288
-"""The same once the socket has taken all of several writes.
+"""Octets of one write once the socket has taken several in a row at once.
 
 A download of 10 MiB takes a fifth less CPU time then, most of it the kernel's. But a client that
 stops reading leaves a batch in the transport, where no budget counts it, and TLS keeps a buffer as
@@ -87,9 +87,9 @@ class Outflow:
         self._octets_written = 0
         """Octets of frames given to the transport so far."""
         self._content_written = 0
-        """Those of them that are content of responses."""
+        """How many of those octets were content of responses."""
         self._octets_taken = self._content_taken = 0
-        """How many of each the transport had sent at the last look."""
+        """The octets of frames, and of content, that the transport had sent at the last look."""
 
     def push(self, stream: Stream, head: Head | None, data: bytes, kind: Kind) -> None:
         """Queue output that an application handed over."""
@@ -168,8 +168,8 @@ class Outflow:
     def content_taken(self) -> int:
         """Return the octets of content that the transport has sent so far.
 
-        Of other frames none count: whoever takes nothing but answers to PING takes nothing. Where
-        something else lies between content in the transport, content is taken to be the first.
+        Other frames do not count, as a client that takes only answers to PING takes nothing. Of
+        what the transport still holds, content is taken to be sent first.
         """
         taken = self._octets_written - self._wire.unsent
         outstanding = self._content_written - self._content_taken
@@ -202,7 +202,7 @@ class Outflow:
 
     def transmit(self) -> bool:
         """Write what windows and transport allow; True if there is more to do in another turn."""
-        if not self._queue.pending:  # most often, as whole responses are not queued
+        if not self._queue.pending:  # The usual case: whole responses are not queued.
             self.write()
             return False
         for _ in range(BATCHES_PER_TURN):
