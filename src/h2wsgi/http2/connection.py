@@ -126,6 +126,8 @@ class Connection(EngineHandler):
             self._arrived.append(stream)
         else:
             self.gathering.begin(stream)
+        if request.priority is not None:
+            self.outflow.prioritize(stream_id, request.priority, first=True)
         if request.large:
             self._sections[stream_id] = request.large
             self.inflow.count(request.large, (stream,))
@@ -310,6 +312,9 @@ class Connection(EngineHandler):
     def ping_acknowledged(self, payload: bytes) -> None:
         if not self._commands.ping_acknowledged(payload):
             self._wire.closing.ping_acknowledged(payload)
+
+    def priority_updated(self, stream_id: int, value: bytes) -> None:
+        self.outflow.prioritize(stream_id, value, first=False)
 
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         if code:

@@ -90,6 +90,7 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
     content_length = None
     host = None
     expects_continue = False
+    priority = None
     for name, value in regular:
         if name == b"content-length":
             content_length = _content_length(value, content_length)
@@ -97,6 +98,8 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
             host = value
         elif name == b"expect":
             expects_continue = value.lower() == b"100-continue"
+        elif name == b"priority":
+            priority = value if priority is None else priority + b", " + value
     if end_stream and content_length:
         raise MalformedRequest(f"content-length is {content_length}, but there is no content")
     authority = _authority(pseudo.get(b":authority"), host, pseudo.get(b":scheme", b""))
@@ -114,6 +117,7 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
         content_length,
         # Nothing to continue with where there is no content.
         expects_continue and not end_stream,
+        priority,
     )
 
 

@@ -121,6 +121,9 @@ class Wire(Protocol):
     def write(self, data: bytes) -> None:
         """Send octets."""
 
+    def keep_unsent_low(self) -> None:
+        """Have little lie below us that is not on its way: what comes later may be urgent."""
+
     @property
     def unsent(self) -> int:
         """Octets written that the transport could not send yet."""

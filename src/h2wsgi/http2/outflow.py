@@ -18,6 +18,7 @@ from ..seam.stream import Stream
 from .engines.interface import Engine
 from .frame_meter import FrameMeter
 from .interfaces import Wire
+from .priorities import PriorityTurns, read_signal
 from .send_queue import SendQueue
 
 BATCH = 131_072
@@ -29,6 +30,8 @@ A download of 10 MiB takes a fifth less CPU time then, most of it the kernel's. 
 stops reading leaves a batch in the transport, where no budget counts it, and TLS keeps a buffer as
 large as the largest write.
 """
+PRIORITIZED_BATCH = 32_768
+"""Octets of one write to a slow client that has priorities: what is written cannot be overtaken."""
 BATCHES_PER_TURN = 2
 """Writes in a row before other connections get their turn."""
 SMALL_PIECE = 4_096
@@ -83,7 +86,9 @@ class Outflow:
         self._written: dict[Stream, int] = {}
         """Octets given to the engine since the last write to the transport."""
         self._gathered = 0
-        self._batch = BATCH
+        self._batch = self._least_batch = BATCH
+        self._turns: PriorityTurns | None = None
+        """Set once anybody has said which response is to go first."""
         self._octets_written = 0
         """Octets of frames given to the transport so far."""
         self._content_written = 0
@@ -96,6 +101,10 @@ class Outflow:
         if data:
             self._budget.add(len(data))
             stream.queued += len(data)
+        if head is not None and head.priority is not None:
+            signal = read_signal(head.priority)
+            if signal is not None:
+                self._prioritized().answered(stream.stream_id, signal)
         self._begin_to_wait(stream)
         self._queue.push(stream.stream_id, head, data, kind)
 
@@ -141,6 +150,22 @@ class Outflow:
         """Have a command run behind what its stream has to send."""
         self._begin_to_wait(stream)
         self._queue.push_command(stream.stream_id, command)
+
+    def prioritize(self, stream_id: int, value: bytes, *, first: bool) -> None:
+        """The client says how urgent a response is: in its request if ``first``."""
+        if (signal := read_signal(value)) is not None:
+            self._prioritized().asked(stream_id, signal, first=first)
+
+    def _prioritized(self) -> PriorityTurns:
+        if self._turns is None:
+            self._turns = PriorityTurns(self._may_be_answered)
+            self._queue.take_turns_by(self._turns)
+            self._batch = self._least_batch = PRIORITIZED_BATCH
+            self._wire.keep_unsent_low()
+        return self._turns
+
+    def _may_be_answered(self, stream_id: int) -> bool:
+        return stream_id in self._streams or stream_id > self._engine.last_stream_id
 
     def _begin_to_wait(self, stream: Stream) -> None:
         """Note since when a stream waits for its client, if nothing of it is queued yet."""
@@ -276,9 +301,9 @@ class Outflow:
         if data:
             self._octets_written += len(data)
             self._wire.write(data)
-            if len(data) >= BATCH:
+            if len(data) >= self._least_batch:
                 taken = not self._wire.unsent
-                self._batch = min(2 * self._batch, LARGEST_BATCH) if taken else BATCH
+                self._batch = min(2 * self._batch, LARGEST_BATCH) if taken else self._least_batch
         if self.whole_unwritten:
             octets, self.whole_unwritten = self.whole_unwritten, 0
             self._content_written += octets

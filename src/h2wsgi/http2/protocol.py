@@ -8,9 +8,11 @@ a connection ends is in closing.py. Loop thread only, except where a name ends i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import random
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -30,6 +32,8 @@ from .timeouts import Timeouts
 
 WRITE_HIGH_WATER = 65_536
 """Octets the transport may buffer before it pauses us."""
+UNSENT_LOW = 16_384
+"""The same, and of the kernel beyond what is on its way, for clients that have priorities."""
 UNREAD_REPLIES = 1_048_576
 """Octets of output, answers to PING and SETTINGS included, behind which we stop reading too."""
 AGE_JITTER = 0.1
@@ -263,6 +267,13 @@ class H2Protocol(asyncio.BufferedProtocol):
             self._stalled += data
         elif self.state not in SILENT:
             self.transport.write(data)
+
+    def keep_unsent_low(self) -> None:
+        self.transport.set_write_buffer_limits(high=UNSENT_LOW)
+        connection = self.transport.get_extra_info("socket")
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError, AttributeError):  # the peer is gone; no such option
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW)
 
     @property
     def unsent(self) -> int:

@@ -26,6 +26,8 @@ class RequestFields:
     """Names in lower case, values as sent, in the order sent, pseudo-fields left out."""
     content_length: int | None
     expects_continue: bool
+    priority: bytes | None = None
+    """The value of the ``priority`` field (RFC 9218), if there is one."""
     like: RequestFields | None = field(default=None, repr=False, compare=False)
     """An earlier request that differs in its path alone."""
     environ: dict[str, Any] | None = field(default=None, repr=False, compare=False)
@@ -45,6 +47,7 @@ class RequestFields:
             self.fields,
             self.content_length,
             self.expects_continue,
+            self.priority,
             self,
         )
 

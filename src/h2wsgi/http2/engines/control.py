@@ -19,6 +19,7 @@ from ...codes import (
     HEADERS,
     PING,
     PRIORITY,
+    PRIORITY_UPDATE,
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
@@ -56,6 +57,7 @@ class FrameReceiver(Engine, Generic[S]):
             PUSH_PROMISE: self._receive_push_promise,
             PING: self._receive_ping,
             GOAWAY: self._receive_goaway,
+            PRIORITY_UPDATE: self._receive_priority_update,
             WINDOW_UPDATE: self._receive_window_update,
         }
 
@@ -156,6 +158,19 @@ class FrameReceiver(Engine, Generic[S]):
                 self._depends_on_itself(stream_id)
         elif stream_id in self._streams.open:
             self._stream_error(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
+
+    def _receive_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        """RFC 9218 section 7.1. Of a stream that is closed, or that we ignore, it means nothing."""
+        if stream_id:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
+        if len(payload) < 4:
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY_UPDATE names no stream")
+        prioritized = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
+        if prioritized % 2 == 0:
+            reason = f"PRIORITY_UPDATE of stream {prioritized}, which no client can open"
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, reason)
+        if prioritized in self._streams.open or self._streams.is_idle(prioritized):
+            self._handler.priority_updated(prioritized, payload[4:])
 
     def _depends_on_itself(self, stream_id: int) -> None:
         """An error of the stream (RFC 7540 section 5.3.1), which h2spec wants to see to this day.
