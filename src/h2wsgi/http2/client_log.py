@@ -46,6 +46,10 @@ class ClientLog:
     def access(self, stream: Stream, outcome: str) -> None:
         """Log a request that has ended."""
         request = stream.request
+        facts = self._facts
+        remote, proxy = facts.peer, facts.proxy
+        if facts.forwarded is not None and (told := facts.forwarded.read(request.fields).peer):
+            remote, proxy = told, proxy or remote
         self._log.access(
             AccessRecord(
                 method=request.method,
@@ -55,7 +59,8 @@ class ClientLog:
                 stream_id=stream.stream_id,
                 seconds=time.monotonic() - stream.started_at,
                 octets=stream.octets_sent,
-                remote=self._facts.peer,
+                remote=remote,
                 outcome=outcome,
+                proxy=proxy,
             )
         )

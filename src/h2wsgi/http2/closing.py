@@ -327,6 +327,10 @@ class Closing:
 
     def refuse(self, octets: bytes, advice: str) -> None:
         """Answer a client that does not speak HTTP/2 here."""
+        if refusal.is_proxy_header(octets):
+            self._server.log_refusal(self._protocol.facts, refusal.UNEXPECTED_PROXY_HEADER)
+            self.linger()  # a proxy has no use for an answer
+            return
         self._server.log_refusal(self._protocol.facts, advice)
         if answer := refusal.refusal(octets, advice):
             self._protocol.write(answer)
