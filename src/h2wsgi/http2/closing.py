@@ -119,8 +119,8 @@ class Closing:
     """How one connection ends."""
 
     __slots__ = (
-        "_drain_answered", "_in_the_way", "_left_to_send", "_linger_until", "_patient_until", "_protocol", "_retiring",
-        "_server", "_timer", "final_goaway_sent", "still_sends",
+        "_drain_answered", "_in_the_way", "_left_to_send", "_linger_until", "_patient_until",
+        "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent", "still_sends",
     )  # fmt: skip
 
     def __init__(self, protocol: Closable, server: ServerContext) -> None:
