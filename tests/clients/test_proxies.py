@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -26,6 +27,7 @@ from support.proxies import (
     certify,
     haproxy_with_headers,
 )
+from support.settled import eventually
 
 pytestmark = pytest.mark.client
 
@@ -133,9 +135,17 @@ def test_nothing_that_a_client_says_of_itself_is_believed(proxy: Proxy) -> None:
 
 
 def test_the_log_has_the_client_and_the_proxy(proxy: Proxy, backends: Backends) -> None:
-    proxy.ask(f"/logged-by-{proxy.name}")
-    lines = [line for server in backends.running for line in server.lines()]
-    (line,) = [line for line in lines if line.get("path") == f"/logged-by-{proxy.name}"]
+    path = f"/logged-by-{proxy.name}"
+    proxy.ask(path)
+    found: list[dict[str, Any]] = []
+
+    def is_logged() -> bool:
+        lines = (line for server in backends.running for line in server.lines())
+        found.extend(line for line in lines if line.get("path") == path)
+        return bool(found)
+
+    eventually(is_logged, "a line in the access log")
+    (line,) = found
     assert line["remote"] == CLIENT
     assert line["proxy"].startswith("127.0.0.1:")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -224,6 +225,38 @@ def test_a_header_may_come_by_single_octets(pair: Pair) -> None:
         found = reader.read(ours)
     assert found == ProxyHeader(*TEXT)
     assert left_on(ours) == b""
+
+
+HEADERS = st.one_of(
+    st.sampled_from(
+        [V1, V1_OF_IPV6, b"PROXY UNKNOWN\r\n", version_2(b"", command=LOCAL, family=0)]
+    ),
+    st.lists(st.binary(max_size=30), max_size=4).map(
+        lambda values: version_2(
+            proxying.addresses() + b"".join(extension(0xE0, value) for value in values)
+        )
+    ),
+)
+
+
+@given(HEADERS, st.binary(max_size=40), st.lists(st.integers(1, 300), max_size=6))
+def test_however_it_comes_the_header_is_taken_and_nothing_behind_it(
+    header: bytes, behind: bytes, cuts: list[int]
+) -> None:
+    theirs, ours = socket.socketpair()
+    ours.setblocking(False)
+    octets = header + behind
+    places = sorted({cut for cut in cuts if cut < len(octets)})
+    reader = HeaderReader()
+    found: ProxyHeader | Came = Came.PART
+    with theirs, ours:
+        for start, end in pairwise([0, *places, len(octets)]):
+            theirs.sendall(octets[start:end])
+            if found is Came.PART:
+                found = reader.read(ours)
+                assert (found is Came.PART) == (end < len(header))
+        assert found == parse(header)
+        assert left_on(ours) == behind
 
 
 @pytest.mark.parametrize(

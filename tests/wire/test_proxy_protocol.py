@@ -10,6 +10,7 @@ import ssl
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +145,17 @@ def test_a_client_behind_a_proxy_is_believed_itself_only_if_it_is_named(serve: S
         server = start(serve, forwarded_allow_ips=names)
         with peer_behind(server, V1, secure=False) as peer:
             assert json.loads(peer.get(fields=forwarded).body)["REMOTE_ADDR"] == address
+
+
+def test_a_proxy_on_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
+    path = str(tmp_path / "h2wsgi.sock")
+    options = {"forwarded_allow_ips": "unix:", "proxy_protocol": "required"}
+    serve(app, h2c=True, bind=f"unix:{path}", **options)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        sock.sendall(V1)
+        seen = json.loads(Peer(sock).get().body)
+    assert (seen["REMOTE_ADDR"], seen["SERVER_PORT"]) == (CLIENT, "443")
 
 
 def test_the_access_log_names_client_and_proxy(serve: Serve) -> None:
