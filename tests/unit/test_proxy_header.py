@@ -103,8 +103,10 @@ def test_version_2() -> None:
     assert parse(version_2(six, family=TCP6)) == expected
     assert parse(version_2(bytes(216), family=UNIX)) == ProxyHeader(("", ""))
     # The proxy's own connection, as of a health check, and one of which it knows nothing.
-    assert parse(version_2(command=LOCAL)) == ProxyHeader()
-    assert parse(version_2(b"whatever it says", command=LOCAL, family=0)) == ProxyHeader()
+    assert parse(version_2(command=LOCAL)) == ProxyHeader(is_local=True)
+    whatever = version_2(b"whatever it says", command=LOCAL, family=0)
+    assert parse(whatever) == ProxyHeader(is_local=True)
+    assert parse(version_2(b"", family=0)) == ProxyHeader()
     assert parse(version_2(extension(0x02, b"a.example"), family=0)).server_name == "a.example"
 
 

@@ -147,6 +147,19 @@ def test_a_client_behind_a_proxy_is_believed_itself_only_if_it_is_named(serve: S
             assert json.loads(peer.get(fields=forwarded).body)["REMOTE_ADDR"] == address
 
 
+def test_of_a_client_that_the_proxy_does_not_know_nothing_is_believed(serve: Serve) -> None:
+    """The socket's address is the proxy's, which is believed; the requests are not."""
+    server = start(serve)
+    forged = [("x-forwarded-for", "6.6.6.6")]
+    for header, address in (
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+        (version_2(b"", family=0), "127.0.0.1"),
+        (version_2(b"", command=LOCAL, family=0), "6.6.6.6"),
+    ):
+        with peer_behind(server, header, secure=False) as peer:
+            assert json.loads(peer.get(fields=forged).body)["REMOTE_ADDR"] == address
+
+
 def test_a_proxy_on_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
     path = str(tmp_path / "h2wsgi.sock")
     options = {"forwarded_allow_ips": "unix:", "proxy_protocol": "required"}

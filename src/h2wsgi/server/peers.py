@@ -62,6 +62,8 @@ def connection_facts(
     facts = _facts_of_socket(transport, listener)
     if header is not None:
         _apply(header, facts)
+        if header.source is None and not header.is_local:
+            return facts  # the address is the proxy's, but what is said is somebody else's
     if trusted and trusted.include(facts.remote_address):
         facts.forwarded = ForwardedReader(trusted)
     return facts

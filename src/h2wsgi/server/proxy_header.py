@@ -73,6 +73,8 @@ class ProxyHeader:
     """mod_ssl's names to values of the client's TLS, empty for none, or None if nobody told."""
     told: dict[str, str] = field(default_factory=dict)
     """``authority``, ``alpn`` and ``unique_id``, as far as they came: octets as latin-1."""
+    is_local: bool = False
+    """Whether nobody is passed on: the proxy speaks for itself, as in a health check."""
 
     @property
     def server_name(self) -> str:
@@ -180,7 +182,7 @@ def _internet(six: bool, address: str, port: int) -> tuple[str, str] | None:
 def _parse_v2(octets: bytes) -> ProxyHeader:
     family = octets[13]
     if octets[12] == LOCAL:
-        return ProxyHeader()  # the proxy speaks for itself, whatever else it says
+        return ProxyHeader(is_local=True)  # whatever else it says
     if family == UNSPECIFIED:
         header, position = ProxyHeader(), FIXED_V2
     elif family == UNIX_STREAM:
