@@ -17,13 +17,14 @@ from .interfaces import ServerContext
 class ClientLog:
     """Tells the log of one connection's client: each kind of event once, each request."""
 
-    __slots__ = ("_facts", "_log", "_said", "_server")
+    __slots__ = ("_facts", "_log", "_peer", "_said", "_server")
 
     def __init__(self, server: ServerContext, facts: ConnectionFacts) -> None:
         # immutable
         self._server = server
         self._log = server.log
         self._facts = facts
+        self._peer = facts.peer
         # loop thread only
         self._said: set[str] = set()
 
@@ -41,11 +42,15 @@ class ClientLog:
         if kind in self._said:
             level = logging.DEBUG
         self._said.add(kind)
-        self._log.events.log(level, "%s: %s", self._facts.peer, text)
+        self._log.events.log(level, "%s: %s", self._peer, text)
 
     def access(self, stream: Stream, outcome: str) -> None:
         """Log a request that has ended."""
         request = stream.request
+        remote, proxy = self._peer, self._facts.proxy
+        forwarded = self._facts.forwarded
+        if forwarded is not None and (told := forwarded.read(request.fields).peer):
+            remote, proxy = told, proxy or remote
         self._log.access(
             AccessRecord(
                 method=request.method,
@@ -55,7 +60,8 @@ class ClientLog:
                 stream_id=stream.stream_id,
                 seconds=time.monotonic() - stream.started_at,
                 octets=stream.octets_sent,
-                remote=self._facts.peer,
+                remote=remote,
                 outcome=outcome,
+                proxy=proxy,
             )
         )

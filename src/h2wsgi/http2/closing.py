@@ -26,6 +26,9 @@ from .connection import Connection
 from .deadlines import Deadlines
 from .interfaces import ServerContext
 
+OVERTAKEN_WAIT = 0.05
+"""Seconds that requests get which the answer to the PING has overtaken: Go's client writes it from
+another goroutine, and repeats no request with content that a GOAWAY rules out."""
 DRAIN_WAIT = 0.25
 """Seconds to wait for the PING that shows the peer has seen the first GOAWAY."""
 RETIRE_WAIT = 5.0
@@ -116,8 +119,8 @@ class Closing:
     """How one connection ends."""
 
     __slots__ = (
-        "_in_the_way", "_left_to_send", "_linger_until", "_patient_until", "_protocol", "_retiring",
-        "_server", "_timer", "final_goaway_sent", "still_sends",
+        "_drain_answered", "_in_the_way", "_left_to_send", "_linger_until", "_patient_until",
+        "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent", "still_sends",
     )  # fmt: skip
 
     def __init__(self, protocol: Closable, server: ServerContext) -> None:
@@ -129,6 +132,7 @@ class Closing:
         self.still_sends = False
         """Whether anything came since the last look, or since the lingering close began."""
         self._retiring = False
+        self._drain_answered = False
         self._in_the_way = False
         """Whether another connection waits for its end."""
         self._linger_until = 0.0
@@ -195,8 +199,10 @@ class Closing:
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """The peer answered a PING."""
-        if payload == DRAIN_PING:
-            self._send_final_goaway()
+        is_awaited = self._protocol.state is State.DRAINING and not self.final_goaway_sent
+        if payload == DRAIN_PING and is_awaited and not self._drain_answered:
+            self._drain_answered = True
+            self.set_timer(OVERTAKEN_WAIT, self._send_final_goaway)
 
     def _send_final_goaway(self) -> None:
         if self.final_goaway_sent or self._protocol.state is not State.DRAINING:
@@ -327,6 +333,10 @@ class Closing:
 
     def refuse(self, octets: bytes, advice: str) -> None:
         """Answer a client that does not speak HTTP/2 here."""
+        if refusal.is_proxy_header(octets):
+            self._server.log_refusal(self._protocol.facts, refusal.UNEXPECTED_PROXY_HEADER)
+            self.linger()  # a proxy has no use for an answer
+            return
         self._server.log_refusal(self._protocol.facts, advice)
         if answer := refusal.refusal(octets, advice):
             self._protocol.write(answer)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from ..errors import MalformedRequest, UnacceptableRequest
+from ..seam import forwarded
 from ..seam.request import RequestFields
 
 FieldList = list[tuple[bytes, bytes]]
@@ -127,7 +128,9 @@ def unserved_request(fields: FieldList) -> RequestFields:
     method = known.get(b":method", b"")[:LONGEST_SHOWN].decode("latin-1")
     # CONNECT has a target, but no path.
     path = known.get(b":path", known.get(b":authority", b""))[:LARGE_SECTION]
-    return RequestFields(method, b"", None, path, (), None, expects_continue=False)
+    # Who its client is may be said by its proxy, whatever else is wrong with it.
+    told = tuple(f for f in fields if f[0] in forwarded.NAMES and len(f[1]) < LARGE_SECTION)
+    return RequestFields(method, b"", None, path, told, None, expects_continue=False)
 
 
 def check_trailers(fields: FieldList) -> FieldList:

@@ -63,6 +63,7 @@ class AccessRecord(NamedTuple):
 
     ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
     ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
+    ``remote`` is the client, ``proxy`` who told of it if that was somebody else.
     """
 
     method: str
@@ -74,6 +75,7 @@ class AccessRecord(NamedTuple):
     octets: int
     remote: str
     outcome: str = ""
+    proxy: str = ""
 
 
 def printable(text: str) -> str:
@@ -369,7 +371,7 @@ def access_json(record: AccessRecord) -> str:
 
 
 def _access_fields(record: AccessRecord) -> dict[str, Any]:
-    return {
+    fields = {
         "method": cut(record.method, MAX_METHOD),
         "path": record.path,
         "status": record.status,
@@ -380,6 +382,7 @@ def _access_fields(record: AccessRecord) -> dict[str, Any]:
         "remote": record.remote,
         "outcome": record.outcome or "complete",
     }
+    return fields | {"proxy": record.proxy} if record.proxy else fields
 
 
 def _json_line(fields: dict[str, Any]) -> str:

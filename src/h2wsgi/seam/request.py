@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.addresses import joined
+from .forwarded import ForwardedReader
+
 
 @dataclass(slots=True)
 class RequestFields:
@@ -74,11 +77,19 @@ class ConnectionFacts:
     """``ConnectionRecord.id``, if somebody watches the connection."""
     shared: dict[Any, Any] = field(default_factory=dict, repr=False)
     """The application's own; see StreamControl."""
+    forwarded: ForwardedReader | None = field(default=None, repr=False)
+    """What the peer says of its clients, if it is one that is believed."""
+    proxy: str = ""
+    """Who sent the PROXY header that told the remote address, as ``peer``; empty without one."""
+    proxied: dict[str, str] = field(default_factory=dict)
+    """What that header told besides, as environ's ``h2wsgi.proxy`` has it."""
 
     @property
     def peer(self) -> str:
         """The peer as a log line names it."""
-        if not self.remote_address:
-            return "unix socket"
-        host = f"[{self.remote_address}]" if ":" in self.remote_address else self.remote_address
-        return f"{host}:{self.remote_port}"
+        return peer_name(self.remote_address, self.remote_port)
+
+
+def peer_name(address: str, port: str) -> str:
+    """Return a peer as a log line names it; ``address`` is empty on a Unix socket."""
+    return joined(address, port) if address else "unix socket"

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..config.config import Config
+from ..config.trusted_peers import UNIX_PEER, TrustedPeers
 from ..http2 import refusal
 from ..http2.closing import State
 from ..http2.interfaces import ServerContext
@@ -29,8 +30,10 @@ from ..http2.protocol import H2Protocol
 from ..log.logs import Log
 from ..process import forking
 from ..seam.guards import loop_thread
+from ..seam.request import peer_name
 from .listeners import Listener
 from .peers import connection_facts
+from .proxy_header import SHOWN, BadHeader, Came, HeaderReader, ProxyHeader, shown
 
 ACCEPTS_PER_TURN = 64
 NO_DESCRIPTORS_WAIT = 0.5
@@ -47,6 +50,10 @@ HANDSHAKE_GRACE = 1.0
 TLS_SHUTDOWN_TIMEOUT = 1.0
 NEVER = 10.0 * 365 * 86_400
 """Seconds; the loops have no word for it here."""
+NOT_ALLOWED = (
+    "closed, as a PROXY header is required (--proxy-protocol), and taken from peers of "
+    "--forwarded-allow-ips alone"
+)
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -59,6 +66,11 @@ class _Handshake:
     timer: asyncio.TimerHandle
     since: float
     """When it was accepted, by the monotonic clock."""
+    begins: str = "TLS handshake"
+    """What is waited for."""
+    header: ProxyHeader | None = None
+    read: bytes = b""
+    """What was taken off the socket to look for a PROXY header, and is the protocol's."""
     task: asyncio.Task[None] | None = None
     made: bool = False
     """True once a protocol has the connection and tells when it ends."""
@@ -84,6 +96,7 @@ class Acceptor:
         self._protocols = protocols
         """Those of the connections that are open."""
         self._loop = asyncio.get_running_loop()
+        self._trusted = TrustedPeers.of(self._config.forwarded_allow_ips)
         self._handshake_timeout = self._config.handshake_timeout or NEVER
         self._pending: dict[int, _Handshake] = {}
         self._connections = 0
@@ -231,10 +244,52 @@ class Acceptor:
         timer = self._loop.call_later(self._handshake_timeout, self._time_out, sock)
         handshake = _Handshake(sock, peer, timer, time.monotonic())
         self._pending[id(sock)] = handshake
-        if listener.tls:
-            self._loop.add_reader(sock, self._first_octet, listener, handshake)
+        if self._config.proxy_protocol == "off":
+            self._greet(listener, handshake)
+        elif self._trusted.include(str(address[0]) if isinstance(address, tuple) else UNIX_PEER):
+            handshake.begins = "PROXY header"
+            self._loop.add_reader(sock, self._read_header, listener, handshake, HeaderReader())
+        elif self._config.proxy_protocol == "optional":
+            self._greet(listener, handshake)
         else:
+            self._log.events.info("%s: %s", handshake.peer, NOT_ALLOWED)
+            self._give_up(handshake)
+
+    def _read_header(self, listener: Listener, handshake: _Handshake, reader: HeaderReader) -> None:
+        """Take a PROXY header off the socket, before anybody else reads from it."""
+        try:
+            found = reader.read(handshake.sock)
+            if found is Came.OTHER and self._config.proxy_protocol == "required":
+                octets = reader.taken + handshake.sock.recv(SHOWN + 1)
+                raise BadHeader(f"{shown(octets)} without a PROXY header")
+        except BadHeader as error:
+            self._log.events.warning(
+                "%s: closed, as what came is %s (--proxy-protocol)", handshake.peer, error
+            )
+            self._give_up(handshake)
+            return
+        except OSError as error:  # as of who looks whether somebody listens
+            self._log.events.debug("%s: no PROXY header: %s", handshake.peer, error)
+            self._give_up(handshake)
+            return
+        if found is Came.PART:
+            return
+        self._loop.remove_reader(handshake.sock)
+        if isinstance(found, ProxyHeader):
+            handshake.header = found
+            handshake.peer = peer_name(*found.source) if found.source else handshake.peer
+        else:
+            handshake.read = bytes(reader.taken)
+        handshake.begins = "TLS handshake"
+        self._greet(listener, handshake)
+
+    def _greet(self, listener: Listener, handshake: _Handshake) -> None:
+        if not listener.tls:
             self._connect(listener, handshake, tls=None, advice="")
+        elif handshake.read:
+            self._connect(listener, handshake, tls=None, advice=refusal.NEEDS_TLS)
+        else:
+            self._loop.add_reader(handshake.sock, self._first_octet, listener, handshake)
 
     def _first_octet(self, listener: Listener, handshake: _Handshake) -> None:
         """Look whether TLS begins, so that plain HTTP on the TLS port gets an answer."""
@@ -270,7 +325,9 @@ class Acceptor:
         def make() -> H2Protocol:
             return self._protocol(
                 self._server,
-                lambda transport: connection_facts(transport, listener),
+                lambda transport: connection_facts(
+                    transport, listener, self._trusted, handshake.header
+                ),
                 advice=advice,
                 made=lambda protocol: self._made(handshake, protocol),
             )
@@ -289,6 +346,8 @@ class Acceptor:
         handshake.timer.cancel()
         self._pending.pop(id(handshake.sock), None)
         self._opened(protocol)
+        if handshake.read:
+            protocol.receive(handshake.read)  # before what the transport reads
         if self._closed:
             protocol.closing.drain()
 
@@ -310,7 +369,7 @@ class Acceptor:
         handshake = self._pending.get(id(sock))
         if handshake is not None:
             self._server.limit_hit("handshake_timeout")
-            self._log.events.info("%s: the TLS handshake took too long", handshake.peer)
+            self._log.events.info("%s: the %s took too long", handshake.peer, handshake.begins)
             self._give_up(handshake)
 
     def _give_up(self, handshake: _Handshake) -> None:

@@ -7,9 +7,13 @@ import ssl
 from collections import Counter
 from typing import Any, Protocol
 
+from ..config.trusted_peers import TrustedPeers
+from ..seam.forwarded import ForwardedReader
 from ..seam.request import ConnectionFacts
 from .listeners import Listener
+from .proxy_header import ProxyHeader
 
+NOBODY = TrustedPeers()
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
 # OpenSSL's long names, which ssl gives -> its short names, which RFC 2253 asks for.
@@ -44,8 +48,40 @@ class Transport(Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
 
 
-def connection_facts(transport: Transport, listener: Listener) -> ConnectionFacts:
-    """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on)."""
+def connection_facts(
+    transport: Transport,
+    listener: Listener,
+    trusted: TrustedPeers = NOBODY,
+    header: ProxyHeader | None = None,
+) -> ConnectionFacts:
+    """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on).
+
+    ``header`` is the PROXY header that came, ``trusted`` who is believed what it says of its client
+    in a request.
+    """
+    facts = _facts_of_socket(transport, listener)
+    if header is not None:
+        _apply(header, facts)
+        if header.source is None and not header.is_local:
+            return facts  # the address is the proxy's, but what is said is somebody else's
+    if trusted and trusted.include(facts.remote_address):
+        facts.forwarded = ForwardedReader(trusted)
+    return facts
+
+
+def _apply(header: ProxyHeader, facts: ConnectionFacts) -> None:
+    """Describe the connection that a proxy passes on, in place of the proxy's own."""
+    facts.proxy, facts.proxied = facts.peer, header.told
+    if header.source is not None:
+        facts.remote_address, facts.remote_port = header.source
+    facts.server_name = header.server_name or facts.server_name
+    facts.server_port = header.destination[1] or facts.server_port
+    if header.tls is not None:
+        facts.tls = header.tls
+        facts.scheme = "https" if header.tls else "http"
+
+
+def _facts_of_socket(transport: Transport, listener: Listener) -> ConnectionFacts:
     local = transport.get_extra_info("sockname")
     remote = transport.get_extra_info("peername")
     tls = transport.get_extra_info("ssl_object")

@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from ..config.addresses import joined
+from ..seam.forwarded import DEFAULT_PORTS, Forwarded, split_host
 from ..seam.request import ConnectionFacts, RequestFields
 
 # Names that environ carries in another place, or must not carry at all: content-type and
@@ -53,6 +55,8 @@ def connection_template(
         "h2wsgi.trailers": _no_trailers,
     }
     template.update(facts.tls)
+    if facts.proxy:
+        template["h2wsgi.proxy"] = facts.proxied
     return template
 
 
@@ -68,8 +72,8 @@ def _script_name(root_path: str) -> str:
     return "/" + prefix.encode("utf-8", "surrogateescape").decode("latin-1") if prefix else ""
 
 
-def build_environ(request: RequestFields, template: dict[str, Any]) -> dict[str, Any]:
-    """Return a fresh environ: ``template`` plus this request's own entries.
+def build_environ(request: RequestFields, connection: ConnectionFacts) -> dict[str, Any]:
+    """Return a fresh environ: the connection's template plus this request's own entries.
 
     What does not depend on the path is kept at the request, as the next one may be like it. Two
     threads may both make it then: equal, so it does not matter whose stays.
@@ -79,7 +83,7 @@ def build_environ(request: RequestFields, template: dict[str, Any]) -> dict[str,
         like = request.like or request
         known = like.environ
         if known is None:
-            known = like.environ = _known_part(like, template)
+            known = like.environ = _known_part(like, connection)
         if like is not request:
             known = known.copy()
             _set_path(known, request.path)
@@ -89,16 +93,43 @@ def build_environ(request: RequestFields, template: dict[str, Any]) -> dict[str,
     return known.copy()
 
 
-def _known_part(request: RequestFields, template: dict[str, Any]) -> dict[str, Any]:
-    environ = template.copy()
+def _known_part(request: RequestFields, connection: ConnectionFacts) -> dict[str, Any]:
+    assert connection.environ_template is not None
+    environ = connection.environ_template.copy()
     environ["REQUEST_METHOD"] = request.method
-    _set_path(environ, request.path)
     if request.content_length is not None:
         environ["CONTENT_LENGTH"] = str(request.content_length)
     if request.authority is not None:
         environ["HTTP_HOST"] = request.authority.decode("latin-1")
     _add_fields(environ, request.fields)
+    if connection.forwarded is not None:
+        _set_forwarded(environ, connection.forwarded.read(request.fields))
+    _set_path(environ, request.path)
     return environ
+
+
+def _set_forwarded(environ: dict[str, Any], told: Forwarded) -> None:
+    """Describe the client in place of its proxy, as far as that told."""
+    if told.address is not None:
+        environ["REMOTE_ADDR"] = told.address
+        environ["REMOTE_PORT"] = told.port or ""
+    if told.scheme is not None:
+        environ["wsgi.url_scheme"] = told.scheme
+        environ.pop("HTTPS", None)
+        if told.scheme == "https":
+            environ["HTTPS"] = "on"
+    if told.prefix is not None:
+        environ["SCRIPT_NAME"] = told.prefix
+    if told.scheme is None and told.host is None and told.server_port is None:
+        return
+    name, port = split_host(told.host or environ.get("HTTP_HOST", ""))
+    default = DEFAULT_PORTS[environ["wsgi.url_scheme"]]
+    port = told.server_port or port or default
+    environ["SERVER_PORT"] = port
+    if told.host is not None:
+        environ["SERVER_NAME"] = name
+    if told.host is not None or (told.server_port is not None and name):
+        environ["HTTP_HOST"] = joined(name, "" if port == default else port)
 
 
 def _set_path(environ: dict[str, Any], target: bytes) -> None:

@@ -21,6 +21,7 @@ from ..log.logs import ErrorStream, Log
 from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
+from ..seam.request import ConnectionFacts
 from ..seam.stream import ClientWait, Stream
 from .environ import build_environ, connection_template
 from .head import HeadMemory
@@ -89,8 +90,10 @@ class Runner:
             if (known := request.environ) is not None:
                 environ = known.copy()  # as build_environ does, for most requests
             else:
-                template = stream.connection.environ_template or self._make_template(stream)
-                environ = build_environ(request, template)
+                connection = stream.connection
+                if connection.environ_template is None:
+                    self._make_template(connection)
+                environ = build_environ(request, connection)
             environ["wsgi.input"] = (
                 _content(stream, environ, content) if stream.has_content else EmptyInput()
             )
@@ -117,20 +120,18 @@ class Runner:
                 self._errors.flush()
                 self._log_notes(stream, response.notes())
 
-    def _make_template(self, stream: Stream) -> dict[str, Any]:
+    def _make_template(self, connection: ConnectionFacts) -> None:
         """Make what the environs of a connection share, and keep it there."""
         template = connection_template(
-            stream.connection,
+            connection,
             root_path=self._root_path,
             multithread=self._multithread,
             errors=self._errors,
             file_wrapper=FileWrapper,
         )
         if self._record is not None:
-            number = stream.connection.number
-            template["h2wsgi.record"] = functools.partial(self._record, number)
-        stream.connection.environ_template = template
-        return template
+            template["h2wsgi.record"] = functools.partial(self._record, connection.number)
+        connection.environ_template = template
 
     @kernel
     def _close(self, response: Response, stream: Stream) -> None:
