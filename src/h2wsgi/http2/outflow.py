@@ -140,7 +140,7 @@ class Outflow:
                 handler.close(stream, "")  # as response_ended does, a call (0.06 us) sooner
             else:
                 handler.response_ended(stream)
-            if self._gathered >= BATCH:
+            if self._gathered >= self._least_batch:
                 self.write()
                 if self._wire.write_paused:
                     return next(outputs, None)
