@@ -244,6 +244,17 @@ def test_resets_goaways_and_problems_are_troubles(wire: Tapped) -> None:
     assert stream.closed_at is not None
 
 
+def test_an_end_without_an_error_is_no_trouble(wire: Tapped) -> None:
+    wire.received(frame(HEADERS, END_HEADERS, 1, GET))
+    wire.sent(frame(HEADERS, WHOLE, 1, b"\x88"), frame(RST_STREAM, 0, 1, bytes(4)))
+    wire.received(frame(GOAWAY, 0, 0, bytes(8)))
+    changes = wire.ledger.since(0)
+    assert changes.troubles == []
+    assert changes.totals.resets == 1
+    wire.received(frame(HEADERS, WHOLE, 3, GET[:-3] + b"\xbe"), frame(RST_STREAM, 0, 3, bytes(4)))
+    assert [t.text for t in wire.ledger.since(0).troubles] == ["NO_ERROR, from the client"]
+
+
 def test_responses_of_5xx_are_troubles_that_quote_a_part_of_the_request(wire: Tapped) -> None:
     long = encode([(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/" + b"p" * 900)])
     for stream_id, block, status in ((1, GET, b"503"), (3, GET, b"404"), (5, long, b"500")):

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+from ...codes import ErrorCode
 from ...process.forking import tell_in_child
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame, Section
 from ..tap.names import code_name
@@ -119,7 +120,9 @@ class Ledger:
             self._settle_windows(connection, frame)
             while self._weight > MAX_WEIGHT and self._light:
                 self._drop_frames()
-            if frame.problems or frame.error_code is not None:
+            if frame.error_code is not None and frame.last_stream_id is None:
+                self._resets += 1
+            if frame.problems or _tells_of_error(frame, stream):
                 self._note_trouble(frame)
 
     def closed(self, connection: ConnectionInfo, reason: str, at: float) -> None:
@@ -183,7 +186,6 @@ class Ledger:
             kind, text = "goaway", f"GOAWAY from {who}: {code_name(frame.error_code)}"
             text += f", last stream {frame.last_stream_id}" + (f": {debug}" if debug else "")
         else:
-            self._resets += 1
             kind, text = "reset", f"{code_name(frame.error_code)}, from {who}"
         self._note(kind, text, frame.time, frame.connection, frame.stream_id)
 
@@ -274,3 +276,11 @@ class Ledger:
         weight = seen.weight
         self._weight += weight - seen.counted
         seen.counted = weight
+
+
+def _tells_of_error(frame: Frame, stream: SeenStream | None) -> bool:
+    """Return whether it is a RST_STREAM or GOAWAY for a reason that somebody should look at."""
+    if frame.error_code != ErrorCode.NO_ERROR:
+        return frame.error_code is not None
+    # A graceful end, or "send no more" behind a response that counts (RFC 9113 sections 6.8, 8.1).
+    return frame.last_stream_id is None and (stream is None or stream.ended_at is None)
