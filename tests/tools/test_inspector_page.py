@@ -257,7 +257,7 @@ IN_ORDER = [
 """Where Tab goes: the identifiers of what it reaches, or of what that is in."""
 
 
-@pytest.mark.parametrize("width", [600, 1280])
+@pytest.mark.parametrize("width", [600, 1600])
 def test_tab_reaches_every_control_in_order_and_shows_where_it_is(
     page: Browser, server: Any, connect: Any, width: int
 ) -> None:
@@ -407,6 +407,7 @@ def test_everything_shown_has_the_contrast_of_level_aa(
     page: Browser, server: Any, connect: Any, scheme: str
 ) -> None:
     page.prefer(scheme)
+    page.size(1600, 800)
     assert contrast.too_little(pairs_of_the_palette(page)) == []
     cause_trouble(server, connect)
     page.wait("document.getElementById('trouble-count').textContent === '6'")
