@@ -84,6 +84,12 @@ def waits(tap: Tap, number: int) -> None:
     tap.sent(frame(DATA, 0, stream_id, b"x"))
 
 
+def failures(tap: Tap, number: int) -> None:
+    """Responses of 5xx to requests that are long to quote."""
+    long_paths(tap, number)
+    tap.sent(frame(HEADERS, WHOLE, 2 * number + 1, encode([(b":status", b"503")])))
+
+
 def all_at_once(tap: Tap, number: int) -> None:
     debug_data(tap, number)
     long_values(tap, number)
@@ -97,6 +103,7 @@ KINDS: list[tuple[Sends, int]] = [
     (wrong_frames, 150),
     (tiny_data, 300),
     (waits, 300),
+    (failures, 60),
     (all_at_once, 120),
 ]
 """What a client sends, and how many of it on each connection."""
