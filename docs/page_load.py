@@ -49,7 +49,7 @@ def panel(title: str, times: Times, top: int, scale: float) -> list[str]:
         sorted(times.items(), key=lambda item: (item[0] not in COLOURS, item[1][0]))
     ):
         colour = COLOURS.get(path, IMAGE_COLOUR)
-        y = top + row * ROW + (14 if path not in COLOURS else row * 8)
+        y = top + row * 13 if path in COLOURS else top + len(COLOURS) * 13 + 6 + (row - 3) * ROW
         if path in COLOURS:
             parts.append(f'<text x="0" y="{y + 7}" fill="{colour}">{path[1:]}</text>')
         elif row == len(COLOURS):
@@ -71,7 +71,7 @@ def draw(without: Times, with_them: Times) -> str:
         for t in (without, with_them)
     )
     scale = (WIDTH - LEFT - 10) / longest
-    height = (len(without) + 3) * ROW + 60
+    height = len(COLOURS) * 13 + len(without) * ROW + 50
     parts = panel("without priorities", without, TOP, scale)
     parts += panel("with priorities", with_them, TOP + height, scale)
     bottom = TOP + 2 * height
@@ -101,7 +101,7 @@ def main() -> None:
         first = min(asked for asked, _, _ in times.values())
         ends = {path: round(times[path][2] - first) for path in COLOURS}
         last = round(max(ended for _, _, ended in times.values()) - first)
-        print(f"{title} priorities: {ends}, all {last} ms")
+        sys.stdout.write(f"{title} priorities: {ends}, all {last} ms\n")
     DOCS.joinpath("page-load.svg").write_text(draw(without, with_them), "utf-8")
 
 

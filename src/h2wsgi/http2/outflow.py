@@ -31,7 +31,7 @@ stops reading leaves a batch in the transport, where no budget counts it, and TL
 large as the largest write.
 """
 PRIORITIZED_BATCH = 32_768
-"""Octets of one write to a slow client that has priorities: what is written cannot be overtaken."""
+"""The same where several responses have priorities: nothing overtakes what was written."""
 BATCHES_PER_TURN = 2
 """Writes in a row before other connections get their turn."""
 SMALL_PIECE = 4_096
@@ -302,7 +302,9 @@ class Outflow:
             self._octets_written += len(data)
             self._wire.write(data)
             if len(data) >= self._least_batch:
-                taken = not self._wire.unsent
+                # Of several streams with priorities the next to come may be the most urgent.
+                alone = self._turns is None or len(self._queue.pending) == 1
+                taken = alone and not self._wire.unsent
                 self._batch = min(2 * self._batch, LARGEST_BATCH) if taken else self._least_batch
         if self.whole_unwritten:
             octets, self.whole_unwritten = self.whole_unwritten, 0
