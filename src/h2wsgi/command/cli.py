@@ -24,7 +24,7 @@ from click.core import ParameterSource
 from ..config.config import GROUPS, Config, option_types
 from ..config.options import accepted, default_hint, default_text, meant, option_name
 from ..errors import ConfigurationError
-from .report import USER_ERROR, report
+from .report import USER_ERROR, report, warn
 from .sources import Settings, as_toml, gather
 
 if TYPE_CHECKING:
@@ -342,7 +342,8 @@ def serve(settings: Settings) -> int:
 
 def check_settings(settings: Settings) -> int:
     """Load everything that serving needs and say that all is well."""
-    from ..log.logs import check_file, printable
+    from ..log.logs import check_file
+    from ..log.text import printable
     from ..server.banner import certificate_lines
     from ..server.listeners import open_listeners
     from ..server.running import load_application, loop_factory
@@ -377,7 +378,7 @@ def check_settings(settings: Settings) -> int:
         click.echo(printable(line))
     warning = certificate.warning() if certificate is not None else ""
     if warning:
-        click.echo(f"h2wsgi: warning: {printable(warning)}", err=True)
+        warn(warning)
     click.echo("Usable, with 1 warning." if warning else "All is well.")
     return 0
 

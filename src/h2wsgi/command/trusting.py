@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from ..errors import ConfigurationError
-from ..log.logs import printable
+from ..log.text import printable
 from ..tls.development import (
     cache_folder,
     ensure_development_certificate,
