@@ -18,7 +18,7 @@ from h2wsgi.config.config import Config
 from h2wsgi.server.banner import certificate_lines
 from h2wsgi.tls import trust
 from h2wsgi.tls.context import resolve
-from h2wsgi.tls.development import ensure_development_certificate
+from h2wsgi.tls.development import ensure_development_certificate, is_trust_halfway
 from support.clients import find
 from support.machine import Machine
 
@@ -157,6 +157,32 @@ def test_a_folder_that_cannot_be_written_is_told_with_the_command(machine, monke
     assert "install: Permission denied" in errors
     assert "certutil: Permission denied" in errors
     assert not machine.bundle.exists()
+
+
+def test_without_standard_input_nobody_is_asked(machine, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["--trust"]) == 2
+    assert "Nobody answered" in capsys.readouterr().err
+    assert not list(machine.folder.iterdir())
+
+
+def test_what_was_refused_at_once_leaves_nothing_to_be_finished(machine, monkeypatch):
+    tools = machine.home / "tools"
+    tools.mkdir()
+    (tools / "install").write_text("#!/bin/sh\nexit 1\n")
+    (tools / "install").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        assert main(["--trust", "--yes"]) == 2
+        assert not is_trust_halfway()
+    machine.write_update(before="exit 1")
+    assert main(["--trust", "--yes"]) == 2
+    assert is_trust_halfway()
+    with monkeypatch.context() as patch:  # somebody who cannot finish it does not forget it
+        patch.setattr(os, "geteuid", lambda: 1234567)
+        patch.setattr(trust.shutil, "which", _without_sudo(trust.shutil.which))
+        assert main(["--trust", "--yes"]) == 2
+        assert is_trust_halfway()
 
 
 @pytest.mark.parametrize("sudo", ["exec", "refuse", "none"])

@@ -113,33 +113,36 @@ def _agreed() -> bool:
     Raises:
         ConfigurationError: nobody answers.
     """
-    try:
-        return click.confirm("Run these commands?")
-    except click.Abort:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise ConfigurationError(
-                "Nobody answered whether to run these commands, so nothing was changed.",
-                "Add --yes to have them run without being asked.",
-            ) from None
-        raise
+    if sys.stdin is not None:
+        try:
+            return click.confirm("Run these commands?")
+        except click.Abort:
+            if sys.stdin.isatty():  # Ctrl-C, or Ctrl-D
+                raise
+    raise ConfigurationError(
+        "Nobody answered whether to run these commands, so nothing was changed.",
+        "Add --yes to have them run without being asked.",
+    )
 
 
 def _carry_out(planned: list[Change], shown: list[Change]) -> list[Change]:
     """Run the commands of each change; return the changes that failed, with what went wrong."""
     agreed = {command for change in shown for command in change.commands}
-    note_trust(trusted=None)
-    failed, is_halfway = [], False
+    is_halfway = is_trust_halfway()
+    note_trust(trusted=None)  # in case that this is interrupted
+    failed = []
     for change in planned:
         problem = change.problem
         if not problem and not set(change.commands) <= agreed:
             problem = "It has changed since you were asked."
-        elif not problem:
-            problem = next(filter(None, map(_run, change.commands)), "")
-            is_halfway = is_halfway or bool(problem)
+        for number, command in enumerate(() if problem else change.commands):
+            if problem := _run(command):
+                is_halfway = is_halfway or number > 0
+                break
         if problem:
             hint = change.hint or "To try it yourself:"
             failed.append(change._replace(problem=problem, hint=hint))
-    if not is_halfway:
+    if not (failed and is_halfway):
         note_trust(trusted=False)
     return failed
 

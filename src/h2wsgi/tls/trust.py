@@ -284,7 +284,7 @@ def _of_database(
         return None
     commands: list[Command] = []
     if is_new:
-        commands += [("mkdir", "-p", str(folder)), (*tool, "-N", "--empty-password")]
+        commands += [("mkdir", "-p", "-m", "700", str(folder)), (*tool, "-N", "--empty-password")]
     add = () if ca is None else (*tool, "-A", "-t", SERVER_TRUST, "-n", name, "-i", str(ca))
     if not stores.certutil:
         commands += [add] if add else []
