@@ -25,9 +25,11 @@ from pathlib import Path
 from h2wsgi.command.cli import main
 from h2wsgi.tls import trust
 trust.SYSTEM_STORES = (trust.SystemStore(Path(sys.argv[1]), ".crt", (sys.argv[2],), ("--fresh",)),)
+trust.os.geteuid = lambda: 0
+trust._refuse_another_user = lambda home: None
 sys.exit(main(sys.argv[3:]))
 """
-"""The command, with a system store that is a folder."""
+"""The command, as root, with a system store that is a folder."""
 
 
 class Machine:
@@ -50,12 +52,14 @@ class Machine:
         self.update.chmod(0o755)
 
     def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have this process be on this machine."""
+        """Have this process be root's on this machine, whoever runs the tests."""
         for name in ("SUDO_USER", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(self.home))
         store = SystemStore(self.folder, ".crt", (str(self.update),), ("--fresh",))
         monkeypatch.setattr(trust, "SYSTEM_STORES", (store,))
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(trust, "_refuse_another_user", lambda home: None)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command in a process of its own."""

@@ -114,31 +114,37 @@ def test_who_is_not_root_needs_sudo(machine, ca, monkeypatch, sudo):
     assert f"h2wsgi-{1234567}-" in change.commands[0][-1]
 
 
-@pytest.mark.parametrize("name", ["alice", "root"])
-def test_who_became_root_by_sudo_is_told_to_be_themselves(machine, monkeypatch, name):
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setenv("SUDO_USER", name)
-    machine.home.rename(machine.home.with_name("away"))  # so that it is nobody's
-    if name == "root":
-        find_stores()
-        return
-    with pytest.raises(CertificateError, match="You are root, by way of alice") as caught:
-        find_stores()
-    assert "without sudo" in caught.value.hint
-
-
-def test_root_in_the_home_of_somebody_else_is_told_so(machine, monkeypatch):
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setenv("HOME", str(machine.home))
+@pytest.mark.parametrize(
+    ("user", "caller", "owner", "said"),
+    [
+        (0, "", 0, ""),
+        (0, "root", 0, ""),
+        (0, "", None, ""),
+        (0, "alice", 0, "You are root, by way of alice"),
+        (0, "alice", 1000, "You are root, by way of alice"),
+        (0, "", 1000, "You are root, by way of another user"),
+        (1000, "alice", 1000, ""),
+    ],
+)
+def test_root_by_way_of_somebody_else_is_told_so(monkeypatch, tmp_path, user, caller, owner, said):
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setenv("SUDO_USER", caller)
+    home = tmp_path / "home"
+    if owner is not None:
+        home.mkdir()
     real = Path.stat
 
-    def owned_by_another(path: Path, **options: bool) -> os.stat_result:
+    def owned(path: Path, **options: bool) -> os.stat_result:
         found = real(path, **options)
-        return os.stat_result((*found[:4], 1000, *found[5:10])) if path == machine.home else found
+        return os.stat_result((*found[:4], owner, *found[5:10])) if path == home else found
 
-    monkeypatch.setattr(Path, "stat", owned_by_another)
-    with pytest.raises(CertificateError, match="by way of another user"):
-        find_stores()
+    monkeypatch.setattr(Path, "stat", owned)
+    if not said:
+        trust._refuse_another_user(home)
+        return
+    with pytest.raises(CertificateError, match=said) as caught:
+        trust._refuse_another_user(home)
+    assert "without sudo" in caught.value.hint
 
 
 def test_without_a_home_there_are_no_databases(machine, monkeypatch):

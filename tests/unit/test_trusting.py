@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.client,
 ]
 WAIT = 30.0
+REFUSE = trust._refuse_another_user
+"""As it is; on a machine that is a folder nobody is refused."""
 
 
 @pytest.fixture
@@ -157,6 +159,15 @@ def test_a_folder_that_cannot_be_written_is_told_with_the_command(machine, monke
     assert "install: Permission denied" in errors
     assert "certutil: Permission denied" in errors
     assert not machine.bundle.exists()
+
+
+def test_root_by_way_of_somebody_else_changes_nothing(machine, monkeypatch, capsys):
+    monkeypatch.setenv("SUDO_USER", "alice")
+    monkeypatch.setattr(trust, "_refuse_another_user", REFUSE)
+    for flag in ("--trust", "--untrust"):
+        assert main([flag, "--yes"]) == 2
+        assert "by way of alice" in capsys.readouterr().err
+    assert not machine.cache.exists()
 
 
 def test_without_standard_input_nobody_is_asked(machine, monkeypatch, capsys):
