@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
@@ -375,11 +376,12 @@ def test_connections_are_bounded_and_closed_ones_go_first(monkeypatch: pytest.Mo
     monkeypatch.setattr(ledger, "MAX_CONNECTIONS", 2)
     wire = Tapped().attach()
     others = [wire.taps.observe() for _ in range(3)]
-    others[0].opened(FACTS_OF_ANOTHER, "h2")
+    second, third, fourth = (dataclasses.replace(FACTS_OF_ANOTHER, number=n) for n in (2, 3, 4))
+    others[0].opened(second, "h2")
     others[0].closed("the client hung up")
-    others[1].opened(FACTS_OF_ANOTHER, "h2")
+    others[1].opened(third, "h2")
     assert [c.info.id for c in wire.ledger.since(0).connections] == [1, 3]
-    others[2].opened(FACTS_OF_ANOTHER, "h2")
+    others[2].opened(fourth, "h2")
     assert [c.info.id for c in wire.ledger.since(0).connections] == [3, 4]
     wire.received(frame(HEADERS, WHOLE, 1, GET))  # of one that is not kept
     assert streams_of(wire.ledger) == []

@@ -5,6 +5,7 @@ At a part of its size, each kind of frames that could be heavier than it is take
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import tracemalloc
 from collections.abc import Callable
@@ -123,9 +124,9 @@ def octets_kept(sends: Sends, count: int) -> int:
     gc.collect()
     tracemalloc.start()
     try:
-        for _ in range(ledger.MAX_CONNECTIONS + 4):
+        for connection in range(ledger.MAX_CONNECTIONS + 4):
             tap = taps.observe()
-            tap.opened(FACTS, "h2")
+            tap.opened(dataclasses.replace(FACTS, number=connection + 1), "h2")
             tap.received(PREFACE)
             for number in range(count):
                 sends(tap, number)

@@ -63,5 +63,6 @@ class ClientLog:
                 remote=remote,
                 outcome=outcome,
                 proxy=proxy,
+                connection=self._facts.number,
             )
         )

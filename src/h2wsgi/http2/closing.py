@@ -275,7 +275,10 @@ class Closing:
             self._server.limit_hit(limit)
             reason += f" (--{limit.replace('_', '-')})"
         self._server.log.events.info(
-            "%s: connection failed with %s: %s", self._protocol.facts.peer, code_name(code), reason
+            "%s: connection ended by GOAWAY(%s): %s",
+            self._protocol.facts.peer,
+            code_name(code),
+            reason,
         )
 
     # ------------------------------------------------------------------ the peer's own end

@@ -271,7 +271,7 @@ class Connection(EngineHandler):
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
         name = code_name(code)
         if not by_peer:
-            said = f"stream {stream_id} reset with {name}: {reason}"
+            said = f"stream {stream_id} ended by RST_STREAM({name}): {reason}"
             if code == ErrorCode.REFUSED_STREAM:
                 self.client_log.limit_hit("max_streams", said)
             else:
@@ -318,7 +318,7 @@ class Connection(EngineHandler):
 
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         if code:
-            said = f"the client is going away: {code_name(code)} {debug[:200]!r}"
+            said = f"the client sent GOAWAY({code_name(code)}) {debug[:200]!r}"
             self.client_log.say_once("going away", said)
 
     # -------------------------------------------------------------------------- output

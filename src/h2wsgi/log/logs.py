@@ -16,7 +16,6 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 import threading
 import time
@@ -28,17 +27,12 @@ from typing import Any, NamedTuple
 
 from ..config.config import Config
 from ..errors import ConfigurationError
+from .terminal import terminal_form
+from .text import MAX_METHOD, cut, printable, shown, time_of_day
 from .writer import LogWriter
 
-# C0, DEL and C1; marks that reorder text; line separators; surrogates; what nobody can see.
-UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
-    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
 MAX_SHOWN = 2048
 """Characters of a path in a text line; a JSON line has the whole path."""
-MAX_METHOD = 32
-"""Characters of a method. The longest that is registered has 17."""
 MAX_LINE = 65_536
 """Characters of any line of the application's, before what is unsafe in it is escaped."""
 MAX_TRACEBACK = 65_536
@@ -48,8 +42,6 @@ BELOW = " " * 4
 whoever gets a newline into a message, or an exception's text, makes no line of the log."""
 MAX_UNFINISHED = 65_536
 """Characters that wsgi.errors keeps of a line that does not end."""
-UTC_OFFSET = time.localtime().tm_gmtoff
-"""Seconds. Read once, as applications change the process's time zone (Django always does)."""
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -63,7 +55,8 @@ class AccessRecord(NamedTuple):
 
     ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
     ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
-    ``remote`` is the client, ``proxy`` who told of it if that was somebody else.
+    ``remote`` is the client, ``proxy`` who told of it if that was somebody else; ``connection`` is
+    the connection's number.
     """
 
     method: str
@@ -76,30 +69,7 @@ class AccessRecord(NamedTuple):
     remote: str
     outcome: str = ""
     proxy: str = ""
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with what steers terminals or feigns lines as ``\\xNN``, ``\\uNNNN``."""
-    if text.isascii() and text.isprintable():
-        return text
-    return UNSAFE.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code > 0xFFFF:
-        return f"\\U{code:08x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def cut(text: str, most: int) -> str:
-    """Return no more than ``most`` characters of ``text``, and dots for the rest."""
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
-def shown(text: str, most: int) -> str:
-    """Return text of somebody else's as a line may hold it: cut and printable."""
-    return printable(cut(text, most))
+    connection: int = 0
 
 
 def to_standard_error(text: str) -> None:
@@ -183,7 +153,9 @@ def command_log(config: Config) -> Log:
     as_json = config.log_format == "json"
     errors = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
     level = LEVELS[config.log_level]
-    events = _CommandLogger(level, errors, event_json if as_json else event_text)
+    terminal = None if as_json else terminal_form(sys.stderr)
+    text = event_text if terminal is None else terminal.event(event_text)
+    events = _CommandLogger(level, errors, event_json if as_json else text)
     make_text = errors_json if as_json else errors_text
 
     def application_text(text: str) -> None:
@@ -199,6 +171,9 @@ def command_log(config: Config) -> Log:
     make_line = access_json if as_json else access_text
     if not as_json and config.access_log_file not in ("", "-"):
         make_line = access_file_text
+    elif not as_json:
+        terminal = terminal_form(sys.stdout if config.access_log_file else sys.stderr)
+        make_line = access_text if terminal is None else terminal.access
 
     def access(record: AccessRecord) -> None:
         accesses.write(make_line(record))
@@ -314,7 +289,7 @@ def event_text(record: logging.LogRecord) -> str:
 def _lines(at: float, first: str, rest: list[str]) -> str:
     """Return a line with its time of day before it, and text that others have chosen below."""
     below = "".join(f"{BELOW}{shown(line, MAX_LINE)}\n" if line else "\n" for line in rest)
-    return f"{_time_of_day(int(at))}  {first}\n{below}"
+    return f"{time_of_day(int(at))}  {first}\n{below}"
 
 
 def event_json(record: logging.LogRecord) -> str:
@@ -345,7 +320,7 @@ def errors_json(text: str) -> str:
 
 def access_text(record: AccessRecord) -> str:
     """Return a request as a line for people, the time of day first."""
-    return f"{_time_of_day(int(time.time()))}  {describe_request(record)}\n"
+    return f"{time_of_day(int(time.time()))}  {describe_request(record)}\n"
 
 
 def access_file_text(record: AccessRecord) -> str:
@@ -392,7 +367,7 @@ def _json_line(fields: dict[str, Any]) -> str:
 
 def dropped_text(count: int) -> str:
     """Return the line that says how many lines are missing."""
-    return f"{_time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
+    return f"{time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
 
 
 def dropped_json(count: int) -> str:
@@ -403,11 +378,6 @@ def dropped_json(count: int) -> str:
 
 def _dropped(count: int) -> str:
     return f"{count} log lines were dropped, as nobody took them."
-
-
-@functools.lru_cache(maxsize=2)
-def _time_of_day(second: int) -> str:
-    return time.strftime("%H:%M:%S", time.gmtime(second + UTC_OFFSET))
 
 
 def _iso(seconds: float) -> str:

@@ -74,7 +74,7 @@ class ConnectionFacts:
     environ_template: dict[str, Any] | None = field(default=None, repr=False)
     """Where the application side keeps the part of environ that is the same for all requests."""
     number: int = 0
-    """``ConnectionRecord.id``, if somebody watches the connection."""
+    """1 for a server's first connection; ``ConnectionRecord.id`` for those who observe it."""
     shared: dict[Any, Any] = field(default_factory=dict, repr=False)
     """The application's own; see StreamControl."""
     forwarded: ForwardedReader | None = field(default=None, repr=False)

@@ -49,7 +49,8 @@ from ..errors import (
     StreamBroken,
     StreamGivenUp,
 )
-from ..log.logs import MAX_METHOD, MAX_SHOWN, shown
+from ..log.logs import MAX_SHOWN
+from ..log.text import MAX_METHOD, shown
 from . import guards
 from .control import Command, StreamControl
 from .guards import application_thread, loop_thread

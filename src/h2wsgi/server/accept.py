@@ -14,12 +14,12 @@ import asyncio
 import contextlib
 import errno
 import functools
+import itertools
 import socket
 import ssl
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from itertools import islice
 
 from ..config.config import Config
 from ..config.trusted_peers import UNIX_PEER, TrustedPeers
@@ -100,6 +100,8 @@ class Acceptor:
         self._handshake_timeout = self._config.handshake_timeout or NEVER
         self._pending: dict[int, _Handshake] = {}
         self._connections = 0
+        self._numbers = itertools.count(1)
+        """What connections are called in the log and by those who observe them."""
         self._leaving: set[H2Protocol] = set()
         """Those that were to make room for others, and are not closed yet."""
         self._next_look: asyncio.TimerHandle | None = None
@@ -203,7 +205,8 @@ class Acceptor:
             if protocol.state is State.OPEN and (since := protocol.deadlines.idle_since) is not None
         ]
         # In the order in which they were accepted.
-        idle += [(False, first.since, first) for first in islice(self._pending.values(), 1)]
+        handshakes = itertools.islice(self._pending.values(), 1)
+        idle += [(False, first.since, first) for first in handshakes]
         before = time.monotonic() - IDLE_ENOUGH
         idle = [each for each in idle if each[1] <= before]
         return min(idle, key=lambda each: each[:2], default=(False, 0.0, None))[2]
@@ -326,7 +329,11 @@ class Acceptor:
             return self._protocol(
                 self._server,
                 lambda transport: connection_facts(
-                    transport, listener, self._trusted, handshake.header
+                    transport,
+                    listener,
+                    self._trusted,
+                    handshake.header,
+                    number=next(self._numbers),
                 ),
                 advice=advice,
                 made=lambda protocol: self._made(handshake, protocol),

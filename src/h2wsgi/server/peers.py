@@ -53,13 +53,15 @@ def connection_facts(
     listener: Listener,
     trusted: TrustedPeers = NOBODY,
     header: ProxyHeader | None = None,
+    *,
+    number: int = 0,
 ) -> ConnectionFacts:
     """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on).
 
     ``header`` is the PROXY header that came, ``trusted`` who is believed what it says of its client
-    in a request.
+    in a request, ``number`` what the connection is called.
     """
-    facts = _facts_of_socket(transport, listener)
+    facts = _facts_of_socket(transport, listener, number)
     if header is not None:
         _apply(header, facts)
         if header.source is None and not header.is_local:
@@ -81,7 +83,7 @@ def _apply(header: ProxyHeader, facts: ConnectionFacts) -> None:
         facts.scheme = "https" if header.tls else "http"
 
 
-def _facts_of_socket(transport: Transport, listener: Listener) -> ConnectionFacts:
+def _facts_of_socket(transport: Transport, listener: Listener, number: int) -> ConnectionFacts:
     local = transport.get_extra_info("sockname")
     remote = transport.get_extra_info("peername")
     tls = transport.get_extra_info("ssl_object")
@@ -94,7 +96,9 @@ def _facts_of_socket(transport: Transport, listener: Listener) -> ConnectionFact
     address, remote_port = "", ""
     if isinstance(remote, tuple):
         address, remote_port = str(remote[0]), str(remote[1])
-    return ConnectionFacts(scheme, name, port, address, remote_port, tls_variables(tls))
+    return ConnectionFacts(
+        scheme, name, port, address, remote_port, tls_variables(tls), number=number
+    )
 
 
 def tls_variables(tls: ssl.SSLObject | None) -> dict[str, str]:

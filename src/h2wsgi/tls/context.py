@@ -52,7 +52,7 @@ class TLSIdentity:
 
     ``ca_path`` is the file that clients have to trust, if one is known. ``development`` says that
     the certificate is the one of :mod:`h2wsgi.tls.development`, ``made`` that it was made just now,
-    ``replaced`` why its CA is a new one.
+    ``replaced`` why its CA is a new one, ``trusted`` that ``h2wsgi --trust`` was called for it.
     """
 
     context: ssl.SSLContext
@@ -62,13 +62,14 @@ class TLSIdentity:
     development: bool = False
     made: bool = False
     replaced: str = ""
+    trusted: bool = False
 
     def warning(self) -> str:
         """Return why clients will refuse the certificate, as a sentence; empty if they will not."""
         if self.replaced:
             return (
                 f"The development CA {self.ca_path} is new, as {self.replaced}: have your clients "
-                "trust it, and forget the old one."
+                "trust it, and forget the old one (h2wsgi --trust does both)."
             )
         if self.facts is None or not self.facts.expired:
             return ""
@@ -126,8 +127,16 @@ def _identity(
     facts = describe(cert)
     if development is None:
         return TLSIdentity(context, cert, _find_ca(cert, facts), facts)
-    made, replaced = development.made, development.replaced
-    return TLSIdentity(context, cert, development.ca, facts, True, made, replaced)
+    return TLSIdentity(
+        context,
+        cert,
+        development.ca,
+        facts,
+        development=True,
+        made=development.made,
+        replaced=development.replaced,
+        trusted=development.trusted,
+    )
 
 
 def settle_key_log() -> None:

@@ -1,0 +1,47 @@
+"""Text of others as a line of a log may hold it, and what else lines are made of. Pure."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+
+# C0, DEL and C1; marks that reorder text; line separators; surrogates; what nobody can see.
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+MAX_METHOD = 32
+"""Characters of a method. The longest that is registered has 17."""
+UTC_OFFSET = time.localtime().tm_gmtoff
+"""Seconds. Read once, as applications change the process's time zone (Django always does)."""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with what steers terminals or feigns lines as ``\\xNN``, ``\\uNNNN``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def cut(text: str, most: int) -> str:
+    """Return no more than ``most`` characters of ``text``, and dots for the rest."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shown(text: str, most: int) -> str:
+    """Return text of somebody else's as a line may hold it: cut and printable."""
+    return printable(cut(text, most))
+
+
+@functools.lru_cache(maxsize=2)
+def time_of_day(second: int) -> str:
+    """Return the local time of day of a second since the epoch."""
+    return time.strftime("%H:%M:%S", time.gmtime(second + UTC_OFFSET))
