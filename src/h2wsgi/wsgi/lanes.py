@@ -163,8 +163,9 @@ class Lanes(Generic[Job]):
         """A thread runs nothing of the lane any more."""
         self.running.discard(thread)
         lane.running.discard(thread)
-        self.away.discard(thread)
-        lane.away.discard(thread)
+        if self.away:
+            self.away.discard(thread)
+            lane.away.discard(thread)
         if lane.waiting:
             self.enter(lane)
 
