@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import resource
 import signal
 import sys
@@ -39,6 +40,8 @@ PATIENCE = 60.0
 """Seconds for one run of h2load at most."""
 WORDS = ("compare", "memory", "flat", "instructions", "bytecodes", "report")
 RESULTS = ROOT / "bench" / "results.json"
+CHOSEN = "BENCH_PYTHON"
+"""Set where this is the interpreter that ``--python`` has chosen."""
 
 
 def say(text: str) -> None:
@@ -56,6 +59,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--loads", help="some of: " + ",".join(load.name for load in LOADS))
     add("--servers", help="some of: " + ",".join(variant.name for variant in VARIANTS))
     add("--json", type=Path, help=f"file for the figures (whole runs: bench/{RESULTS.name})")
+    add("--python", help="the interpreter for all servers (default: the one that runs this)")
     add("--write", action="store_true", help="bytecodes: keep them in bench/bytecodes.json")
     add("--source", type=Path, default=ROOT / "src", help="the folder that has h2wsgi in it")
     return parser.parse_args(arguments)
@@ -154,6 +158,9 @@ def others(options: argparse.Namespace, python: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     options = parse(arguments)
+    if options.python and not os.environ.get(CHOSEN):
+        os.environ[CHOSEN] = options.python
+        os.execvp(options.python, [options.python, "-m", "bench", *arguments])
     # As with Ctrl-C, end the server that runs.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if options.what == "report":
