@@ -198,7 +198,7 @@ class Server(ServerContext):
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         deadline = time.monotonic() + CLOSE_GRACE
-        while self.spool.files and not self._pool.busy and time.monotonic() < deadline:
+        while self.spool.contents and not self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
         self.mailbox.close()
