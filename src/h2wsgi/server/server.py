@@ -29,7 +29,7 @@ from ..seam.handover import Handover
 from ..seam.mailbox import Mailbox
 from ..seam.request import ConnectionFacts
 from ..seam.spool import Spool
-from ..seam.stream import Stream
+from ..seam.stream import Stream, Waited
 from ..tls.context import resolve
 from ..wsgi.runner import Runner, WSGIApplication
 from ..wsgi.stuck_threads import Overtime
@@ -47,14 +47,41 @@ if TYPE_CHECKING:
 SLOW_CLIENT = 1.0
 """Seconds that a client must have kept its application waiting, all in all, beyond those that its
 content takes at a low pace, to be given up for another ..."""
+GREEDY_CLIENT = 0.5
+"""... seconds at whatever pace, of a connection that keeps several threads waiting, to be given up
+for one that has none, where no other is slower ..."""
 BUSY_CLIENT = 10.0
-"""... and seconds at whatever pace, where no other is slower."""
+"""... and seconds at whatever pace, whoever it is given up for."""
 CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
 READ_BUFFER = 262_144
 """Octets to read at once: as much as the loops' own TLS buffers hold."""
 POLL = 0.01
 """Seconds between looks at the pool while a stopping server waits for applications."""
+
+
+Wait = tuple[H2Protocol, Stream, Waited]
+"""A thread that waits on its client, and how long that client has been waited for."""
+
+
+def _greedy(waits: list[Wait], held: Counter[H2Protocol], count: int) -> list[Wait]:
+    """Return who may go for so many connections without a thread: of those who keep most waiting.
+
+    Each connection keeps one of those that wait.
+    """
+    left = Counter(held)
+    found = []
+    for wait in sorted(waits, key=lambda wait: wait[2].seconds, reverse=True):
+        found.append((left[wait[0]], wait))
+        left[wait[0]] -= 1
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [wait for n, wait in found[:count] if n > 1 and wait[2].seconds >= GREEDY_CLIENT]
+
+
+def _busy(waits: list[Wait], held: Counter[H2Protocol]) -> list[Wait]:
+    """Return the one who has been waited for longest, if it is long enough."""
+    longest = max(waits, key=lambda wait: wait[2].seconds * held[wait[0]])
+    return [longest] if longest[2].seconds >= BUSY_CLIENT else []
 
 
 class Server(ServerContext):
@@ -345,18 +372,15 @@ class Server(ServerContext):
             return
         # Who holds most threads for longest goes, one for each connection that waits for its first.
         waits.sort(key=lambda wait: wait[2].idle * held[wait[0]], reverse=True)
-        if waits[0][2].idle < SLOW_CLIENT:
-            # Nobody sends or takes too little.
-            waits = [max(waits, key=lambda wait: wait[2].seconds * held[wait[0]])]
-            if waits[0][2].seconds < BUSY_CLIENT:
-                return
-        for protocol, stream, waited in waits[: max(1, self._pool.fresh_waiting)]:
-            if waited.idle >= SLOW_CLIENT or waited.seconds >= BUSY_CLIENT:
-                all_ = f"and all {self.config.max_threads} are taken"
-                why = f"its client kept a thread waiting for {waited.seconds:.0f} s, {all_}"
-                protocol.give_up_slow(
-                    protocol.connection.holds_up(stream) or stream, "max_threads", why
-                )
+        fresh = self._pool.fresh_waiting
+        slow = [wait for wait in waits[: max(1, fresh)] if wait[2].idle >= SLOW_CLIENT]
+        # Or nobody sends or takes too little.
+        for protocol, stream, waited in slow or _greedy(waits, held, fresh) or _busy(waits, held):
+            all_ = f"and all {self.config.max_threads} are taken"
+            why = f"its client kept a thread waiting for {waited.seconds:.0f} s, {all_}"
+            protocol.give_up_slow(
+                protocol.connection.holds_up(stream) or stream, "max_threads", why
+            )
 
     def limit_hit(self, option: str) -> None:
         self.limits_hit[option] += 1
