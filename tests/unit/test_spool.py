@@ -30,7 +30,7 @@ class Files:
         self.contents: list[Spooled] = []
 
     def begin(self) -> Spooled:
-        content = self.spool.begin(self.told.release)
+        content = self.spool.keep(self.told.release)
         self.contents.append(content)
         return content
 

@@ -148,6 +148,108 @@ def test_a_closed_window_stops_gracefully(tmp_path: Path, how: str) -> None:
             os.close(terminal)
 
 
+# -------------------------------------------------------------- while the application is imported
+
+SLOW = (
+    """
+import pathlib, time
+
+FOLDER = pathlib.Path(__file__).parent
+
+def wait():
+    (FOLDER / "importing").touch()
+    while not (FOLDER / "imported").exists():
+        time.sleep(0.01)
+
+try:
+    wait()
+except Exception as error:
+    pass
+"""
+    + HELLO
+)
+SWALLOWING = SLOW.replace("except Exception as error:\n    pass", "except:\n    wait()")
+assert SWALLOWING != SLOW
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_a_stop_while_the_application_is_imported_is_prompt(tmp_path: Path, number: int) -> None:
+    with start(tmp_path, SLOW) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        server.signal(number)
+        expected = 128 + number if number == signal.SIGINT else 0
+        assert server.exit_code(PATIENCE) == expected
+        said = f"h2wsgi: {signal.Signals(number).name}: stopped before anything was served\n"
+        assert server.log.read_text() == ("\n" if number == signal.SIGINT else said)
+
+
+def test_a_stop_that_the_applications_import_swallows_is_not_forgotten(tmp_path: Path) -> None:
+    with start(tmp_path, SWALLOWING) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        (tmp_path / "importing").unlink()
+        server.signal(signal.SIGTERM)
+        eventually((tmp_path / "importing").exists, "the import to go on")
+        (tmp_path / "imported").touch()
+        assert server.exit_code(PATIENCE) == 0
+        assert "ready" not in server.log.read_text()
+
+
+def test_a_second_signal_ends_an_import_that_swallows_the_first(tmp_path: Path) -> None:
+    with start(tmp_path, SWALLOWING) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        (tmp_path / "importing").unlink()
+        server.signal(signal.SIGTERM)
+        eventually((tmp_path / "importing").exists, "the import to go on")
+        server.signal(signal.SIGQUIT)
+        assert server.exit_code(PATIENCE) == 128 + signal.SIGQUIT
+        assert "SIGQUIT again: ending at once" in server.log.read_text()
+
+
+def test_other_signals_wait_until_the_application_is_imported(tmp_path: Path) -> None:
+    with start(tmp_path, SLOW) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            server.signal(number)
+        (tmp_path / "imported").touch()
+        get(server)
+        for text in ("SIGHUP: no log", "SIGUSR1: no log", "SIGUSR2: nothing"):
+            said(server, text)
+
+
+def check(folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "web.py").write_text(SLOW)
+    return subprocess.Popen(
+        [sys.executable, "-m", "h2wsgi", "web:app", "--check", "--app-dir", str(folder)]
+        + ["--h2c", "--bind=127.0.0.1:0"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_check_that_is_stopped_says_nothing_of_being_well(tmp_path: Path, number: int) -> None:
+    process = check(tmp_path)
+    eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    name = signal.Signals(number).name.encode()
+    assert (process.returncode, out) == (128 + number, b"")
+    assert err == b"h2wsgi: " + name + b": not all was checked\n"
+
+
+def test_a_check_goes_on_at_other_signals(tmp_path: Path) -> None:
+    process = check(tmp_path)
+    eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        process.send_signal(number)
+    (tmp_path / "imported").touch()
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert b"All is well." in out
+
+
 # -------------------------------------------------------------------------- to open logs anew
 
 
@@ -287,6 +389,10 @@ def test_serve_puts_back_what_it_found(tmp_path: Path) -> None:
         "signal.signal(signal.SIGTERM, mine)\n"
         "def app(environ, start_response): ...\n"
         "h2wsgi.serve(app, bind='localhost:0', loop=sys.argv[1])\n"
+        "try:\n"
+        "    h2wsgi.serve('no_such_module:app')\n"
+        "except h2wsgi.ConfigurationError:\n"
+        "    pass\n"
         "assert signal.getsignal(signal.SIGTERM) is mine\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "for name in ('SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'):\n"

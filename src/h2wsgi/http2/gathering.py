@@ -154,7 +154,7 @@ class Gathering:
     def _write(self, stream: Stream, gathered: Gathered) -> None:
         try:
             if gathered.spooled is None:
-                gathered.spooled = self._server.spool.begin(stream.content_written)
+                gathered.spooled = self._server.spool.keep(stream.content_written)
             gathered.spooled.write(gathered.chunks, gathered.waiting)
         except SpoolFull as error:
             said = f"the content of stream {stream.stream_id} is refused, {error}"

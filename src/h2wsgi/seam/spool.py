@@ -279,7 +279,7 @@ class Spool:
             blocks.close()
 
     @loop_thread
-    def begin(self, written: Callable[[], None]) -> Spooled:
+    def keep(self, written: Callable[[], None]) -> Spooled:
         """Return what is to hold a new content; see Spooled.
 
         Raises:
