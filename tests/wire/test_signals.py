@@ -428,6 +428,11 @@ if os.environ["HOLD"] == "thread":
     threading.Thread(target=hold, name="the consumer").start()
 elif os.environ["HOLD"] == "process":
     multiprocessing.get_context("fork").Process(target=hold, name="the worker").start()
+elif os.environ["HOLD"] == "pool":
+    from concurrent.futures import ProcessPoolExecutor
+    pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"))
+    pool.submit(hold)
+    pool.submit(hold)
 elif os.environ["HOLD"] == "executor":
     from concurrent.futures import ThreadPoolExecutor
     pool = ThreadPoolExecutor(1, thread_name_prefix="the cook")
@@ -452,6 +457,7 @@ elif os.environ["HOLD"] == "daemons":
         ("thread", "no daemons (the consumer)", signal.SIGTERM),
         ("thread", "no daemons (the consumer)", signal.SIGINT),
         ("process", "the worker, pid ", signal.SIGQUIT),
+        ("pool", "its processes (ForkProcess-", signal.SIGTERM),
         ("executor", "threads of its executors (the cook_0)", signal.SIGTERM),
         ("atexit", "given to atexit", signal.SIGTERM),
     ],
@@ -475,8 +481,15 @@ def test_what_holds_up_the_end_is_named_and_a_second_signal_ends_it(
         eventually(ends, "the signal to count")
         assert server.exit_code(PATIENCE) == 128 + second
         assert f"{signal.Signals(second).name} again: ending at once" in messages(server)
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
+        assert len(children) == {"process": 1, "pool": 2}.get(what, 0)
+        eventually(lambda: not any(map(is_alive, children)), "its processes to end with it")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def children_of(pid: int) -> list[int]:
