@@ -485,13 +485,6 @@ def test_what_holds_up_the_end_is_named_and_a_second_signal_ends_it(
         eventually(lambda: not any(map(is_alive, children)), "its processes to end with it")
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def children_of(pid: int) -> list[int]:
     return [int(word) for task in Path(f"/proc/{pid}/task").iterdir()
             for word in (task / "children").read_text().split()]  # fmt: skip
