@@ -82,6 +82,8 @@ def end_child(code: object = None) -> NoReturn:
     """
     if threading.get_ident() != _child_thread:
         raise SystemExit
+    if code is None and isinstance(error := sys.exception(), SystemExit):
+        code = error.code  # on its way out, through a finally that leads here
     if code is None or isinstance(code, int):
         status = (code or 0) & 0xFF
     else:
