@@ -13,6 +13,7 @@ import os
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import h2wsgi
 from conftest import Connect, Serve
 from h2wsgi.http2 import gathering
 from h2wsgi.seam import spool
+from h2wsgi.server import server as server_module
 from h2wsgi.server.running import ServerThread
 from support.peer import TIMEOUT, Code, Peer, Response
 from support.settled import eventually
@@ -440,6 +442,38 @@ def test_content_over_what_the_files_may_hold_is_a_503(serve: Serve, app, connec
     assert text(peer.response(first)) == f"{len(LARGE)} {len(LARGE)} []"
     assert_nothing_is_left(server)
     assert text(peer.response(post(peer, LARGE))) == f"{len(LARGE)} {len(LARGE)} []"
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_who_fills_the_disk_and_brings_little_goes_for_others(
+    serve: Serve, app, connect: Connect, monkeypatch, caplog, judged
+):
+    """Whoever holds most for longest first; and nobody who brings what a slow line can."""
+    monkeypatch.setattr(server_module, "SLOW_CONTENT", 0.3 if judged else 1e9)
+    monkeypatch.setattr(server_module, "DISK_LOOK", 0.0)
+    server = serve(app, unsized_content="buffer", max_unsized_total=2_000_000)
+    holding = connect(server)
+    small = post(holding, LARGE[:300_000], end=False)
+    large = post(holding, LARGE, end=False)
+    eventually(lambda: server.server.spool.used > 1_200_000, "content to be written")
+    time.sleep(0.4)
+    honest = connect(server)
+    stream_id = post(honest, LARGE[:400_000], end=False)  # the first look finds who is slow
+    honest.roundtrip()
+    honest.upload(stream_id, LARGE[400_000:], end_stream=False)
+    if not judged:
+        assert honest.response(stream_id).status == 503
+        return
+    honest.data(stream_id, b"", end_stream=True)
+    assert text(honest.response(stream_id)) == f"{len(LARGE)} {len(LARGE)} []"
+    assert holding.response(large).status == 503
+    assert seen(holding, small).status == 0
+    holding.data(small, b"", end_stream=True)
+    assert text(holding.response(small)) == "300000 300000 []"
+    given_up = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(given_up) == 1
+    assert "comes slowly, and others need the room of it (--max-unsized-total)" in given_up[0]
+    assert_nothing_is_left(server)
 
 
 def test_more_contents_than_a_process_may_have_files_are_kept(serve: Serve, app, connect: Connect):

@@ -10,12 +10,13 @@ reading run meanwhile. Loop thread only.
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Protocol
 
 from ..seam.handover import MORE
 from ..seam.request import RequestFields
-from ..seam.spool import Gathered, SpoolFull
+from ..seam.spool import Gathered, Spooled, SpoolFull
 from ..seam.stream import CONTINUE, SMALL_CHUNK, Stream
 from .client_log import ClientLog
 from .engines.interface import Engine
@@ -155,7 +156,8 @@ class Gathering:
         try:
             if gathered.spooled is None:
                 gathered.spooled = self._server.spool.keep(stream.content_written)
-            gathered.spooled.write(gathered.chunks, gathered.waiting)
+                gathered.written_at = time.monotonic()
+            self._hand_over(stream, gathered, gathered.spooled)
         except SpoolFull as error:
             said = f"the content of stream {stream.stream_id} is refused, {error}"
             self._connection.client_log.limit_hit("max_unsized_total", said)
@@ -167,6 +169,22 @@ class Gathering:
             gathered.chunks = []
             # The client may be waiting for credit that a slow disk holds back.
             self._wait_no_more(stream)
+
+    def _hand_over(self, stream: Stream, gathered: Gathered, spooled: Spooled) -> None:
+        while True:
+            try:
+                spooled.write(gathered.chunks, gathered.waiting)
+                return
+            except SpoolFull:
+                if not self._server.make_disk_room(stream):
+                    raise
+
+    def make_room(self, stream: Stream, gathered: Gathered, spooled: Spooled) -> None:
+        """Refuse a request whose content comes slowly, as others need what it holds of the disk."""
+        said = f"gave up {stream.name}: its content comes slowly, and others need the room of it"
+        self._connection.client_log.limit_hit("max_unsized_total", said, logging.WARNING)
+        self._refuse(stream, 503)
+        self._server.spool.uncount(spooled)
 
     def _wait_no_more(self, stream: Stream) -> None:
         """Stop the clock: for now it is not the client that keeps us waiting."""
@@ -185,8 +203,9 @@ class Gathering:
         stream.budgeted -= gathered.writing
         self._inflow.budget.release(gathered.writing)
         gathered.writing = 0
+        gathered.written_at = time.monotonic()
         if not stream.request_ended:
-            stream.reading_since = stream.received_at = time.monotonic()
+            stream.reading_since = stream.received_at = gathered.written_at
         self._write_if_due(stream, gathered)
         if stream.gathered is gathered:
             self._return_credit(stream)

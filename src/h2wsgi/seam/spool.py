@@ -41,7 +41,16 @@ class Gathered:
     The loop's thread gathers it, see http2/gathering.py; the application's finds it whole.
     """
 
-    __slots__ = ("chunks", "octets", "spooled", "started", "uncredited", "waiting", "writing")
+    __slots__ = (
+        "chunks",
+        "octets",
+        "spooled",
+        "started",
+        "uncredited",
+        "waiting",
+        "writing",
+        "written_at",
+    )
 
     def __init__(self) -> None:
         self.octets = 0
@@ -58,6 +67,8 @@ class Gathered:
         """Octets for which the stream's window was not opened again."""
         self.started = False
         """Whether it is whole, and its request waits for a thread or has one."""
+        self.written_at = 0.0
+        """When some of it was last written to the file, by the monotonic clock."""
 
 
 class Blocks:
@@ -92,8 +103,8 @@ class Blocks:
         for number in numbers:
             self._taken[number] = 0
             self._none_free_below = min(self._none_free_below, number)
-        length = len(self._taken.rstrip(b"\0"))
-        if length < len(self._taken):
+        if self._taken and not self._taken[-1]:
+            length = len(self._taken.rstrip(b"\0"))
             del self._taken[length:]
             with contextlib.suppress(OSError):  # it only stays as long as it is
                 self._file.truncate(length * BLOCK)
@@ -264,6 +275,8 @@ class Spool:
         """Weak, as something may strike before anybody has a new one to give back."""
         self._thread: threading.Thread | None = None
         """The one that is there, or is about to be."""
+        self.used = 0
+        """Octets of the blocks that are taken, or about to be."""
         forking.tell_in_child(self)
 
     def forked(self) -> None:
@@ -271,6 +284,7 @@ class Spool:
         self._lock = threading.Lock()
         self._jobs = queue.SimpleQueue()
         self._thread = None
+        self.used = 0
         contents, self._open = self._open, weakref.WeakSet()
         for content in list(contents):
             content.forked()
@@ -300,11 +314,6 @@ class Spool:
         return content
 
     @property
-    def used(self) -> int:
-        """Octets of the blocks that are taken, or about to be."""
-        return sum(content.reserved for content in list(self._open))
-
-    @property
     def contents(self) -> int:
         """How many requests have something there."""
         return len(self._open)
@@ -317,10 +326,17 @@ class Spool:
         """
         reserved = -(-octets // BLOCK) * BLOCK
         with self._lock:
-            used = self.used
-            if self._limit and used - content.reserved + reserved > self._limit:
-                raise SpoolFull(f"temporary files hold {used} octets")
-            content.reserved = reserved
+            used = self.used - content.reserved + reserved
+            if self._limit and used > self._limit:
+                raise SpoolFull(f"temporary files hold {self.used} octets")
+            self.used, content.reserved = used, reserved
+
+    @loop_thread
+    def uncount(self, content: Spooled) -> None:
+        """Count a content no more that was released: its blocks are free before the next write."""
+        with self._lock:
+            self.used -= content.reserved
+            content.reserved = 0
 
     def blocks(self) -> Blocks:
         """Return the file, opened if need be. The spool's thread."""
@@ -340,6 +356,7 @@ class Spool:
     def _forget(self, content: Spooled) -> None:
         with self._lock:
             self._open.discard(content)
+            self.used -= content.reserved
             content.reserved = 0
 
     def look_at(self, content: Spooled) -> None:

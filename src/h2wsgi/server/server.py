@@ -52,6 +52,11 @@ GREEDY_CLIENT = 0.5
 for one that has none, where no other is slower ..."""
 BUSY_CLIENT = 10.0
 """... and seconds at whatever pace, whoever it is given up for."""
+SLOW_CONTENT = 10.0
+"""Seconds for the next 64 KiB of content without a length, whose request may have to go then for
+others, while the disk for all of them is full."""
+DISK_LOOK = 0.25
+"""Seconds between looks for one of these while there is none."""
 CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
 READ_BUFFER = 262_144
@@ -144,6 +149,8 @@ class Server(ServerContext):
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
         self._refusals_logged: set[str] = set()
+        self._look_for_disk_at = 0.0
+        """When it is worth looking again who holds disk and brings little."""
         self.limits_hit: Counter[str] = Counter()
         """How often a client went over the limit of an option, by the option's name."""
 
@@ -391,6 +398,31 @@ class Server(ServerContext):
             protocol.connection.inflow.return_credit()
         for protocol in list(self._protocols):
             protocol.connection.inflow.refuse_unstarted()
+
+    @loop_thread
+    def make_disk_room(self, asking: Stream) -> bool:
+        """Refuse one whose content comes slowly, for ``asking``; False if there is none."""
+        now = time.monotonic()
+        if now < self._look_for_disk_at:
+            return False
+        found = [
+            (gathered.spooled.reserved * (now - gathered.written_at), protocol, stream)
+            for protocol in self._protocols
+            if not protocol.connection.inflow.withholds_credit
+            for stream in protocol.connection.streams.values()
+            if (gathered := stream.gathered) is not None
+            and gathered.spooled is not None
+            and now - gathered.written_at >= SLOW_CONTENT
+            and not (stream.request_ended or gathered.writing or stream is asking)
+        ]
+        if not found:
+            self._look_for_disk_at = now + DISK_LOOK
+            return False
+        _, protocol, stream = max(found, key=lambda each: each[0])
+        if (gathered := stream.gathered) is not None and gathered.spooled is not None:
+            protocol.connection.gathering.make_room(stream, gathered, gathered.spooled)
+        protocol.call_soon(protocol.transmit)  # not here, which may be another connection's turn
+        return True
 
     def _input_relieved(self) -> None:
         for protocol in list(self._protocols):
