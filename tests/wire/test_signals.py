@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.process import START_PATIENCE, ServerProcess
+from support.process import START_PATIENCE, ServerProcess, coverages_variables
 from support.settled import PATIENCE, eventually
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has none")
@@ -214,6 +214,27 @@ def test_other_signals_wait_until_the_application_is_imported(tmp_path: Path) ->
         get(server)
         for text in ("SIGHUP: no log", "SIGUSR1: no log", "SIGUSR2: nothing"):
             said(server, text)
+
+
+def test_serve_returns_if_it_is_stopped_while_it_imports(tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(SLOW)
+    program = (
+        "import signal, h2wsgi\n"
+        "print(h2wsgi.serve('web:app', bind='localhost:0', h2c=True))\n"
+        "print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in coverages_variables():  # whose handler of SIGTERM would be found
+        del environment[name]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+    )
+    eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=PATIENCE)[0] == b"0\nTrue\n"
 
 
 def check(folder: Path) -> subprocess.Popen[bytes]:
