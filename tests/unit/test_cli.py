@@ -20,6 +20,7 @@ import pytest
 import h2wsgi
 from h2wsgi.command.cli import main
 from h2wsgi.server import running
+from h2wsgi.server.signals import Signals
 from h2wsgi.tls.development import make_certificates
 from support.clients import find
 from support.peer import Peer
@@ -138,8 +139,11 @@ def test_help_and_version_import_nothing_that_is_slow():
 def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def run(app: Any, config: Any, *, target: str, ignored: Any, ends: bool) -> int:
+    def run(
+        app: Any, config: Any, *, signals: Signals, target: str, ignored: Any, ends: bool
+    ) -> int:
         assert ends
+        signals.restore()
         seen.update(app=app, config=config, target=target)
         return 7
 

@@ -28,6 +28,7 @@ from .report import USER_ERROR, report, warn
 from .sources import Settings, as_toml, gather
 
 if TYPE_CHECKING:
+    from ..server.signals import Signals
     from ..tls.development import Kind
 
 OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EPIPE)
@@ -328,20 +329,42 @@ def _given() -> dict[str, Any]:
 def serve(settings: Settings) -> int:
     """Serve until the server is told to stop; return its exit code."""
     # Imported before the application's folder is importable, which may have a module of that name.
-    from ..server import running
+    from ..server.signals import Signals, Stopped
 
-    application = running.load_application(settings.target, settings.config)
-    return running.run(
-        application,
-        settings.config,
-        target=settings.target,
-        ignored=settings.ignored,
-        ends=True,
-    )
+    signals = Signals()
+    try:
+        from ..server import running
+
+        application = running.load_application(settings.target, settings.config)
+        return running.run(
+            application,
+            settings.config,
+            signals=signals,
+            target=settings.target,
+            ignored=settings.ignored,
+            ends=True,
+        )
+    except BaseException as error:
+        signals.restore()
+        if not isinstance(error, Stopped):
+            raise
+        click.echo(f"h2wsgi: {error}", err=True)
+        return 0
 
 
 def check_settings(settings: Settings) -> int:
     """Load everything that serving needs and say that all is well."""
+    from ..server.signals import Signals, Stopped
+
+    with Signals() as signals:
+        try:
+            return _check(settings, signals)
+        except Stopped as stopped:
+            click.echo(f"h2wsgi: {stopped.name}: not all was checked", err=True)
+            return 128 + stopped.number
+
+
+def _check(settings: Settings, signals: Signals) -> int:
     from ..log.logs import check_file
     from ..log.text import printable
     from ..server.banner import certificate_lines
@@ -367,6 +390,7 @@ def check_settings(settings: Settings) -> int:
         for listener in open_listeners(addresses, tls=is_tls):
             listener.close()
     application = load_application(settings.target, config)
+    signals.stop_if_asked()
     loop_factory(config.loop)
     lines = [
         f"{settings.target} is a WSGI application ({type(application).__name__}).",

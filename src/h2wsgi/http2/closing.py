@@ -164,7 +164,12 @@ class Closing:
     def make_room(self) -> None:
         """Shut down gracefully, for another connection: with little patience at the very end."""
         self._in_the_way = True
-        self.drain()
+        if self._protocol.state is State.LINGERING:
+            until = time.monotonic() + IN_THE_WAY
+            self._linger_until = min(self._linger_until, until)
+            self._patient_until = min(self._patient_until, until)
+        else:
+            self.drain()
 
     def announce_end(self) -> None:
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
@@ -298,6 +303,9 @@ class Closing:
         connection = protocol.connection
         connection.lose_incomplete("the client sends no more")
         if not (connection.is_in_use or protocol.unsent):
+            if protocol.state in READING and protocol.started and not self.final_goaway_sent:
+                self._go_away_behind_the_last(0)
+                protocol.write(connection.engine.data_to_send())
             self.close()
             return
         if protocol.state is not State.FAILED and not self.final_goaway_sent:
@@ -396,7 +404,7 @@ class Closing:
         self._protocol.connection.lose("the connection is closing")
         self._protocol.transport.close()
         # close() waits for a peer that does not read; this does not.
-        self.set_timer(ABORT_AFTER, self._protocol.abort)
+        self.set_timer(LINGER if self._in_the_way else ABORT_AFTER, self._protocol.abort)
 
     def cancel(self) -> None:
         """The transport is gone: nothing is left to do."""

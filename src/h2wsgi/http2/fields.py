@@ -36,7 +36,7 @@ _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
-_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+_DEFAULT_PORTS = {b"http": b"80", b"https": b"443"}
 _UNIQUE = frozenset({b"host", b"content-type"})
 
 
@@ -202,7 +202,8 @@ def _authority(authority: bytes | None, host: bytes | None, scheme: bytes) -> by
 def _normal(authority: bytes, scheme: bytes) -> bytes:
     """Return an authority without the port that its scheme implies (RFC 3986 section 6.2.3)."""
     authority = authority.lower()
-    return authority.removesuffix(_DEFAULT_PORTS.get(scheme.lower(), b"")).removesuffix(b":")
+    host, colon, port = authority.rpartition(b":")
+    return host if colon and port in (b"", _DEFAULT_PORTS.get(scheme.lower())) else authority
 
 
 def _scheme(pseudo: dict[bytes, bytes]) -> bytes:

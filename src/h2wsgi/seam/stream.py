@@ -534,8 +534,8 @@ class Stream(StreamControl):
     def _leave_content(self) -> None:
         """Read no further, and let the loop know that nobody does, unless all was read."""
         handover = self._handover
-        if (gathered := self.gathered) is not None and gathered.file:
-            gathered.file.release()
+        if (gathered := self.gathered) is not None and gathered.spooled:
+            gathered.spooled.release()
         if self._input_ended and not (self._chunks or self._credit_due):
             return
         output: Output = (self, FINISHED, None, b"", 0, None)

@@ -18,7 +18,7 @@ import itertools
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from ..config.config import Config
@@ -85,7 +85,7 @@ class Acceptor:
         listeners: list[Listener],
         tls: ssl.SSLContext | None,
         opened: Callable[[H2Protocol], None],
-        protocols: Collection[H2Protocol],
+        protocols: Set[H2Protocol],
     ) -> None:
         self._server = server
         self._config: Config = server.config
@@ -197,19 +197,22 @@ class Acceptor:
     def _idle_longest(self) -> H2Protocol | _Handshake | None:
         """Return who has had no stream for longest, one in its handshake included.
 
-        Those that have not taken their last response come behind the others.
+        Those that are about to close come first, those that have not taken their last response
+        behind the others, and at the very end those that failed and answer something yet.
         """
-        idle: list[tuple[bool, float, H2Protocol | _Handshake]] = [
-            (protocol.unsent > 0, since, protocol)
-            for protocol in self._protocols
-            if protocol.state is State.OPEN and (since := protocol.deadlines.idle_since) is not None
-        ]
+        idle: list[tuple[int, float, H2Protocol | _Handshake]] = []
+        for protocol in self._protocols - self._leaving:
+            if protocol.state is State.OPEN:
+                if (since := protocol.deadlines.idle_since) is not None:
+                    idle.append((int(protocol.unsent > 0), since, protocol))
+            elif protocol.state in (State.FAILED, State.LINGERING):
+                idle.append((2 if protocol.state is State.FAILED else 0, 0.0, protocol))
         # In the order in which they were accepted.
         handshakes = itertools.islice(self._pending.values(), 1)
-        idle += [(False, first.since, first) for first in handshakes]
+        idle += [(0, first.since, first) for first in handshakes]
         before = time.monotonic() - IDLE_ENOUGH
         idle = [each for each in idle if each[1] <= before]
-        return min(idle, key=lambda each: each[:2], default=(False, 0.0, None))[2]
+        return min(idle, key=lambda each: each[:2], default=(0, 0.0, None))[2]
 
     def _have_leave(self, idle: H2Protocol | _Handshake) -> None:
         if isinstance(idle, _Handshake):

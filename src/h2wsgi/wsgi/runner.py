@@ -213,8 +213,8 @@ def _content(stream: Stream, environ: dict[str, Any], content: bytes | None) -> 
     if (gathered := stream.gathered) is not None:
         environ["CONTENT_LENGTH"] = str(gathered.octets)
         environ["h2wsgi.trailers"] = stream.request_trailers
-        if gathered.file is not None:
-            return Input(b"", gathered.file)
+        if gathered.spooled is not None:
+            return Input(b"", gathered.spooled)
     elif content is None:
         content = stream.take_whole()
         environ["h2wsgi.trailers"] = stream.request_trailers

@@ -280,6 +280,8 @@ class ThreadPool(Generic[Job]):
         """
         self._lock = threading.RLock()
         self._torn = self._in_child = True
+        for worker in self._workers:
+            worker.ends = True  # see end_child
         return [job for worker in self._workers if (job := worker.job) is not None]
 
     # ------------------------------------------------------------------- under the lock
@@ -385,6 +387,9 @@ class ThreadPool(Generic[Job]):
                 self._serve(worker)
             except BaseException as error:
                 worker.error = error
+        if self._in_child:
+            # A greenlet, see end_child. The child knows nothing of it, and ending would raise.
+            queue.SimpleQueue[None]().get()
 
     @guards.outermost
     def _serve(self, worker: Worker[Job]) -> None:
