@@ -30,6 +30,8 @@ MAX_LINE = 2**20
 """Octets of a driver's line."""
 MAX_SAID = 200
 """Characters shown of what a client says."""
+TURN = 0.05
+"""Seconds between two looks at whether a driver is to end at once."""
 CLOSE_PATIENCE = 2.0
 """Seconds that a driver gets to close its connections."""
 
@@ -89,6 +91,9 @@ class Caller(Protocol):
     def rest(self) -> None:
         """Have the client's connections closed: the case is over."""
 
+    def abort(self) -> None:
+        """End the client at once: whoever waits for it gets an answer. From any thread."""
+
     def close(self) -> None:
         """The client is not needed any more."""
 
@@ -99,9 +104,10 @@ def hung(seconds: float, peak: int | None = None) -> Outcome:
 
 
 def short(text: str) -> str:
-    """Return the end of what a client said, on one line."""
+    """Return beginning and end of what a client said, on one line."""
     line = " ".join(text.split())
-    return line if len(line) <= MAX_SAID else f"...{line[-MAX_SAID:]}"
+    half = MAX_SAID // 2
+    return line if len(line) <= MAX_SAID else f"{line[:half]} ... {line[-half:]}"
 
 
 class Command:
@@ -113,6 +119,7 @@ class Command:
         self._argv = argv
         self._ca = ca
         self._error_text = re.compile(error_text) if error_text else None
+        self._is_aborted = threading.Event()
 
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
         """See Caller."""
@@ -121,6 +128,10 @@ class Command:
 
     def rest(self) -> None:
         """See Caller: each process ends by itself."""
+
+    def abort(self) -> None:
+        """See Caller."""
+        self._is_aborted.set()
 
     def close(self) -> None:
         """See Caller."""
@@ -131,7 +142,7 @@ class Command:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
-            code, peak = _wait(process, seconds)
+            code, peak = _wait(process, seconds, self._is_aborted)
             out.seek(0)
             err.seek(0)
             content, said = out.read(MAX_OUTPUT), err.read(MAX_OUTPUT).decode("utf-8", "replace")
@@ -146,7 +157,9 @@ class Command:
         return Outcome(error=error, content=content, peak=peak)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None, int]:
+def _wait(
+    process: subprocess.Popen[bytes], seconds: float, is_aborted: threading.Event
+) -> tuple[int | None, int]:
     """Wait for a process; return its exit code, or None if it had to be killed, and its memory.
 
     The memory is what it was seen to have, or what the system tells of it and its children at its
@@ -156,18 +169,20 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None,
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seen = 0
     is_late = False
-    while True:
-        seen = _peak(process.pid) or seen
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            _kill(process.pid)  # What it has started, if anything is left.
-            told = usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
-            return None if is_late else process.returncode, max(seen, told)
-        if time.monotonic() > deadline:
-            is_late = True
-            _kill(process.pid)
-        time.sleep(0.01)
+    try:
+        while True:
+            seen = _peak(process.pid) or seen
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                told = usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
+                return None if is_late else process.returncode, max(seen, told)
+            if time.monotonic() > deadline or is_aborted.is_set():
+                is_late = True
+                _kill(process.pid)
+            time.sleep(0.01)
+    finally:
+        _kill(process.pid)  # What it has started, if anything is left; all of it on Ctrl-C.
 
 
 def _kill(group: int) -> None:
@@ -190,6 +205,7 @@ class Driver:
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
         self._number = 0
+        self._is_aborted = threading.Event()
 
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
         """See Caller."""
@@ -206,7 +222,7 @@ class Driver:
         peak = _peak(process.pid)
         if answers.keys() >= set(wanted):
             return [_outcome(answers[number], peak) for number in wanted]
-        is_late = time.monotonic() >= deadline
+        is_late = time.monotonic() >= deadline or self._is_aborted.is_set()
         self._stop(patience=0 if is_late else CLOSE_PATIENCE)
         code = None if is_late else process.returncode
         gone = Outcome(error=f"the driver ended with exit code {code}", peak=peak)
@@ -224,6 +240,10 @@ class Driver:
             if line.get("id") == self._number:
                 return
         self._stop()
+
+    def abort(self) -> None:
+        """See Caller."""
+        self._is_aborted.set()
 
     def close(self) -> None:
         """See Caller."""
@@ -260,8 +280,11 @@ class Driver:
                     if isinstance(answer, dict):
                         return answer
                 continue
-            left = max(deadline - time.monotonic(), 0)
-            readable, _, _ = select.select([self._process.stdout], [], [], left)
+            readable: list[Any] = []
+            while not readable and (left := deadline - time.monotonic()) > 0:
+                if self._is_aborted.is_set():
+                    return None
+                readable, _, _ = select.select([self._process.stdout], [], [], min(left, TURN))
             came = os.read(self._process.stdout.fileno(), 2**16) if readable else b""
             if not came or len(self._left) > MAX_LINE:
                 return None
@@ -332,6 +355,9 @@ class Function:
 
     def rest(self) -> None:
         """See Caller."""
+
+    def abort(self) -> None:
+        """See Caller: nothing can be done with a function that does not return."""
 
     def close(self) -> None:
         """See Caller."""

@@ -6,6 +6,7 @@ Nothing that a client says reaches a terminal unescaped.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -35,9 +36,11 @@ FORMAT = 1
 class Terminal:
     """Makes the lines of a report as its results come."""
 
-    def __init__(self, *, colour: bool, verbose: bool) -> None:
+    def __init__(self, *, colour: bool, verbose: bool, width: int = 0) -> None:
         self._colour = colour
         self._verbose = verbose
+        self._width = width
+        """Columns that sentences are wrapped to; 0 for as many as they take."""
         self._group = ""
 
     def result(self, result: Result) -> str:
@@ -54,7 +57,7 @@ class Terminal:
         if result.problems:
             lines += self._problems(result)
         for remark in result.remarks:
-            lines.append(f"        {self._in(_YELLOW, 'SHOULD')} {printable(remark)}")
+            lines += self._wrapped("SHOULD", printable(remark), _YELLOW)
         if self._verbose and result.frames:
             shown = result.frames.splitlines()
             lines += [f"        {self._in(_DIM, line)}" for line in shown]
@@ -62,19 +65,38 @@ class Terminal:
 
     def _problems(self, result: Result) -> Iterator[str]:
         case = result.case
-        yield f"        {case.script.words}"
-        yield f"        wanted: {'; '.join(wanted(case))}"
+        yield from self._wrapped("", case.script.words)
+        yield from self._wrapped("wanted:", "; ".join(wanted(case)))
         for problem in result.problems:
-            yield f"        came:   {self._in(_COLOURS[Verdict.FAIL], printable(problem))}"
-        yield f"        {case.advice} RFC {case.rfc}, section {case.section}."
+            yield from self._wrapped("came:  ", printable(problem), _COLOURS[Verdict.FAIL])
+        yield from self._wrapped("", f"{case.advice} RFC {case.rfc}, section {case.section}.")
 
-    def summary(self, results: Sequence[Result], seconds: float) -> str:
-        """Return the lines at the end."""
+    def _wrapped(self, word: str, text: str, colour: str = "") -> list[str]:
+        """Return the lines of a sentence behind a word."""
+        first = " " * 8 + (f"{word} " if word else "")
+        shown = wrapped(text, first, self._width)
+        return [line[: len(first)] + self._in(colour, line[len(first) :]) for line in shown]
+
+    def by_hand(self, case: Case, findings: Sequence[str], frames: str) -> str:
+        """Return the lines about a connection of a client that somebody drives by hand."""
+        lines = ["", f"  {self._in(_DIM, case.id)} {case.title}"]
+        lines += self._wrapped("", case.script.words)
+        lines += self._wrapped("wanted:", "; ".join(wanted(case)))
+        for finding in findings or ["as wanted, as far as the wire tells"]:
+            colour = _COLOURS[Verdict.FAIL if findings else Verdict.PASS]
+            lines += self._wrapped("came:  ", printable(finding), colour)
+        lines += [f"        {self._in(_DIM, line)}" for line in frames.splitlines()]
+        return "\n".join(lines) + "\n"
+
+    def summary(self, results: Sequence[Result], seconds: float, planned: int) -> str:
+        """Return the lines at the end, of the cases that were played of those ``planned``."""
         count = Counter(result.verdict for result in results)
         musts = [result for result in results if result.fails_must]
         shoulds = sum(result.fails_should for result in results)
-        lines = [
-            "",
+        lines = [""]
+        if len(results) < planned:
+            lines.append(f"Stopped with {planned - len(results)} of {planned} cases not played.")
+        lines += [
             f"{len(results)} cases in {seconds:.1f} s: {count[Verdict.PASS]} passed, "
             f"{count[Verdict.FAIL]} failed, {count[Verdict.WORD]} with a word, "
             f"{count[Verdict.NOT_REACHED]} not reached.",
@@ -87,7 +109,16 @@ class Terminal:
         return "\n".join(lines) + "\n"
 
     def _in(self, colour: str, text: str) -> str:
-        return f"{colour}{text}{_RESET}" if self._colour else text
+        return f"{colour}{text}{_RESET}" if self._colour and colour else text
+
+
+def wrapped(text: str, first: str, width: int) -> list[str]:
+    """Return text in lines of at most ``width`` columns (0: one line), ``first`` before it."""
+    later = " " * len(first)
+    width = max(width, len(first) + 20) if width else len(first) + len(text) + 1
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+    )
 
 
 def wanted(case: Case) -> list[str]:
@@ -118,10 +149,12 @@ def as_json(client: str, results: Iterable[Result]) -> str:
 def as_junit(client: str, results: Sequence[Result]) -> str:
     """Return results as JUnit's XML."""
     count = Counter(result.verdict for result in results)
+    seconds = sum(result.seconds for result in results)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<testsuite name={quoteattr(_xml(client))} tests="{len(results)}" '
-        f'failures="{count[Verdict.FAIL]}" skipped="{count[Verdict.NOT_REACHED]}" errors="0">',
+        f'failures="{count[Verdict.FAIL]}" skipped="{count[Verdict.NOT_REACHED]}" errors="0" '
+        f'time="{seconds:.3f}">',
     ]
     for result in results:
         case = result.case

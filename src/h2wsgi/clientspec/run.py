@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
@@ -69,13 +69,13 @@ class Runner:
                 if result.verdict is Verdict.PASS:
                     proof.taken |= {do}
                     proof.peak = max((proof.peak or 0, *(o.peak or 0 for o in outcomes)))
-                elif do == "get":
-                    proof.reason = result.problems[0] if result.problems else result.word
+                else:
+                    proof.reasons[do] = result.problems[0] if result.problems else result.word
         finally:
             caller.close()
         return proof
 
-    def run(self, cases: Sequence[Case], proof: Proof) -> Iterator[Result]:
+    def run(self, cases: Sequence[Case], proof: Proof) -> Generator[Result, None, None]:
         """Yield a result for each case, in the order of the cases, as they are done."""
         callers: queue.SimpleQueue[Caller] = queue.SimpleQueue()
         jobs = max(1, min(self.jobs, len(cases)))
@@ -93,6 +93,10 @@ class Runner:
         pool = ThreadPoolExecutor(jobs, "clientspec")
         try:
             yield from pool.map(one, cases)
+        except BaseException:
+            for caller in made:  # Nobody waits for clients once the user has had enough.
+                caller.abort()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
             for caller in made:
@@ -127,9 +131,11 @@ class Runner:
 class Playing:
     """A case that is being played on a session of its own."""
 
-    def __init__(self, case: Case, identities: Identities) -> None:
+    def __init__(
+        self, case: Case, identities: Identities, ended: Callable[[], None] = lambda: None
+    ) -> None:
         self.case = case
-        self.session = Session(case.script, identities, tls=case.tls)
+        self.session = Session(case.script, identities, tls=case.tls, ended=ended)
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -147,7 +153,7 @@ class Playing:
             word = f"the suite itself failed: {self.session.failures[0]!r}"
             result = Result(case=self.case, verdict=Verdict.NOT_REACHED, word=word)
         taken = time.monotonic() - self._began
-        return replace(result, seconds=taken, frames=_frames(self.session))
+        return replace(result, seconds=taken, frames=frames_of(self.session))
 
 
 def _settle(case: Case, session: Session) -> None:
@@ -162,7 +168,7 @@ def _settle(case: Case, session: Session) -> None:
         time.sleep(0.01)
 
 
-def _frames(session: Session) -> str:
+def frames_of(session: Session) -> str:
     """Return what went over each connection, as text."""
     text = []
     for conversation in session.conversations:

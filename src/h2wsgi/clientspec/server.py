@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -29,8 +30,17 @@ END_PATIENCE = 15.0
 class Session:
     """Plays a script on a port of its own."""
 
-    def __init__(self, script: Script, identities: Identities, *, tls: TLS = "good") -> None:
+    def __init__(
+        self,
+        script: Script,
+        identities: Identities,
+        *,
+        tls: TLS = "good",
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self._script = script
+        self._ended = ended
+        """Called when a connection has ended, on its thread."""
         self._context = identities.context(tls)
         self.tls = tls
         self.is_over = False
@@ -95,6 +105,12 @@ class Session:
     def _converse(self, sock: socket.socket, peer: tuple[str, int], number: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(HANDSHAKE)
+        try:
+            self._serve(sock, peer, number)
+        finally:
+            self._ended()
+
+    def _serve(self, sock: socket.socket, peer: tuple[str, int], number: int) -> None:
         with sock:
             if self.tls == "none":
                 self.handshakes[number - 1] = "closed"
