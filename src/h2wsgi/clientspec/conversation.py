@@ -83,6 +83,12 @@ class Request:
         return self.field(":path")
 
     @property
+    def number(self) -> int:
+        """Which of the requests of a case it is, from 1 on."""
+        number = self.path.partition("?")[2].partition("/")[0]
+        return int(number) if number.isdecimal() else 1
+
+    @property
     def content(self) -> bytes:
         """Of the good response to it."""
         return content_of(self.path)
@@ -241,6 +247,11 @@ class Conversation:
     def max_frame_size(self) -> int:
         """Octets of the largest payload that the client takes."""
         return self.settings.get(Setting.MAX_FRAME_SIZE, octets.SMALLEST_FRAME)
+
+    @property
+    def connection_window(self) -> int:
+        """Octets of DATA that may be sent on the connection now."""
+        return self._window
 
     def window(self, stream: int) -> int:
         """Return how many octets of DATA may be sent on a stream now."""

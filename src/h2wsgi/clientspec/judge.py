@@ -79,6 +79,8 @@ def judge(case: Case, outcomes: list[Outcome], session: Session, proof: Proof) -
     if not problems and case.is_optional:
         verdict = Verdict.WORD
         word = case.words[0 if any(outcome.error for outcome in outcomes) else 1]
+        if any(outcome.has_hung for outcome in outcomes):
+            word = case.hangs
     return Result(
         case=case,
         verdict=verdict,
@@ -154,15 +156,16 @@ def _wire(case: Case, session: Session) -> tuple[list[str], list[str]]:
 def _caller(case: Case, step: Step, outcome: Outcome, path: str, proof: Proof) -> str:
     content = content_of(path)
     if outcome.has_hung:
-        return outcome.error
+        return "" if case.hangs else outcome.error
     if case.is_costly and outcome.peak and proof.peak and outcome.peak - proof.peak > MEMORY:
         return f"it took {(outcome.peak - proof.peak) // 2**20} MiB of memory for it"
     is_whole = not outcome.error and outcome.is_whole(content)
     if step.do == "head":
         is_whole = not outcome.error and outcome.is_empty(content)
     if outcome.error:
-        return "" if step.want in (Want.ERROR, Want.EITHER) else f"it says: {outcome.error}"
-    if step.want is Want.EMPTY:
+        may_fail = step.want in (Want.ERROR, Want.EITHER, Want.EMPTY_OR_ERROR)
+        return "" if may_fail else f"it says: {outcome.error}"
+    if step.want in (Want.EMPTY, Want.EMPTY_OR_ERROR):
         return "" if outcome.is_empty(content) else "it took content that is none"
     if step.want is Want.ERROR:
         return "it took the response" if is_whole else _not_whole(outcome, content)
@@ -173,8 +176,9 @@ def _caller(case: Case, step: Step, outcome: Outcome, path: str, proof: Proof) -
     if not case.is_optional and outcome.status not in (None, int(case.fields.get("status", 200))):
         return f"it says that the status is {outcome.status}"
     for name, wanted in case.fields.items():
-        if outcome.fields and outcome.fields.get(name, wanted) != wanted:
-            return f"it says that {name} is {outcome.fields[name]!r}, not {wanted!r}"
+        told = (outcome.fields or {}).get(name, wanted)
+        if told not in (wanted, wanted.encode("latin-1").decode("utf-8", "replace")):
+            return f"it says that {name} is {told!r}, not {wanted!r}"
     return ""
 
 
