@@ -60,7 +60,7 @@ def test_what_makes_no_sense_is_answered(identities: Identities) -> None:
         assert "was not opened" in ask(client, f"{server.url}judge?id=x&status=x&length=-1")
         assert ask(client, f"{server.url}nothing") == "404"
         for number in range(MAX_OPEN + 3):
-            assert "https://localhost" in ask(client, f"{server.url}open?id=x{number}")
+            assert ".case.localhost" in ask(client, f"{server.url}open?id=x{number}")
         client.close()
 
 

@@ -32,6 +32,8 @@ MAX_SAID = 200
 """Characters shown of what a client says."""
 TURN = 0.05
 """Seconds between two looks at whether a driver is to end at once."""
+START_PATIENCE = 30.0
+"""Seconds that a driver gets to start, before it is told anything that counts."""
 CLOSE_PATIENCE = 2.0
 """Seconds that a driver gets to close its connections."""
 
@@ -45,6 +47,8 @@ class Order:
     do: Do
     url: str
     size: int = 0
+    next: str = ""
+    """URLs of the GETs that follow, one after the other, with blanks in between; if that is all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,14 +198,15 @@ class Driver:
     """A process that takes orders as JSON, one a line, and answers each with a line.
 
     See docs/clientspec.md for the protocol. The process is started when it is needed, and anew
-    after it did not answer.
+    after it did not answer; it is told to close first, so that its start takes from no request.
     """
 
     keeps_connections = True
 
-    def __init__(self, argv: Sequence[str], ca: str) -> None:
+    def __init__(self, argv: Sequence[str], ca: str, patience: float = START_PATIENCE) -> None:
         self._argv = [word.replace("{ca}", ca) for word in argv]
         self._ca = ca
+        self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
         self._number = 0
@@ -213,7 +218,8 @@ class Driver:
         first = self._number + 1
         for order in orders:
             self._number += 1
-            self._tell(do=order.do, url=order.url, ca=self._ca, size=order.size)
+            more = {"next": order.next} if order.next else {}
+            self._tell(do=order.do, url=order.url, ca=self._ca, size=order.size, **more)
         answers: dict[int, dict[str, Any]] = {}
         deadline = time.monotonic() + seconds
         wanted = range(first, first + len(orders))
@@ -233,13 +239,18 @@ class Driver:
         """See Caller."""
         if self._process is None:
             return
+        if not self._has_closed(CLOSE_PATIENCE):
+            self._stop()
+
+    def _has_closed(self, seconds: float) -> bool:
+        """Tell the driver to close all connections; return whether it says that it has."""
         self._number += 1
         self._tell(do="close")
-        deadline = time.monotonic() + CLOSE_PATIENCE
+        deadline = time.monotonic() + seconds
         while (line := self._line(deadline)) is not None:
             if line.get("id") == self._number:
-                return
-        self._stop()
+                return True
+        return False
 
     def abort(self) -> None:
         """See Caller."""
@@ -258,6 +269,7 @@ class Driver:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            self._has_closed(self._patience)
         return self._process
 
     def _tell(self, **order: Any) -> None:

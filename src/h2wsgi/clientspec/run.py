@@ -119,13 +119,15 @@ class Runner:
         outcomes: list[Outcome] = []
         seconds = self.timeout * (COSTLY if case.is_costly else 1)
         with Playing(case, self.identities) as playing:
-            paths = iter(case.paths())
+            orders = [
+                Order(step.do, playing.session.url + path, step.size) for step, path in case.paths()
+            ]
+            if all(step.do == "get" and step.times == 1 for step in case.steps):
+                urls = [order.url for order in orders]
+                orders = [replace(o, next=" ".join(urls[n:])) for n, o in enumerate(orders, 1)]
             for step in case.steps:
-                orders = [
-                    Order(step.do, playing.session.url + path, step.size)
-                    for _, path in (next(paths) for _ in range(step.times))
-                ]
-                outcomes += caller.ask(orders, seconds)
+                now, orders = orders[: step.times], orders[step.times :]
+                outcomes += caller.ask(now, seconds)
             # Before the client is told to close its connections: that it does so says nothing.
             result = playing.judged(outcomes, proof)
             caller.rest()
@@ -136,10 +138,15 @@ class Playing:
     """A case that is being played on a session of its own."""
 
     def __init__(
-        self, case: Case, identities: Identities, ended: Callable[[], None] = lambda: None
+        self,
+        case: Case,
+        identities: Identities,
+        *,
+        host: str = "localhost",
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.case = case
-        self.session = Session(case.script, identities, tls=case.tls, ended=ended)
+        self.session = Session(case.script, identities, tls=case.tls, host=host, ended=ended)
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:

@@ -36,6 +36,7 @@ class Session:
         identities: Identities,
         *,
         tls: TLS = "good",
+        host: str = "localhost",
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._script = script
@@ -43,6 +44,7 @@ class Session:
         """Called when a connection has ended, on its thread."""
         self._context = identities.context(tls)
         self.tls = tls
+        self.host = host
         self.is_over = False
         self.conversations: list[Conversation] = []
         self.handshakes: list[str] = []
@@ -58,7 +60,7 @@ class Session:
     @property
     def url(self) -> str:
         """The origin of the session."""
-        return f"https://localhost:{self.port}"
+        return f"https://{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         for listener in self._listeners:

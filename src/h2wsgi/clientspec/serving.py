@@ -9,6 +9,7 @@ origin of its own, whose responses have CORS fields. A bounded number of cases i
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from . import octets
 from .case import Case, Script
-from .certificates import Identities
+from .certificates import CASES_HOST, Identities
 from .conversation import Conversation, Request
 from .drivers import Outcome, short
 from .judge import Proof, Result, Verdict
@@ -50,6 +51,7 @@ class PageServer:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._open: dict[str, Playing] = {}
+        self._numbers = itertools.count(1)
         self._proof = Proof()
         self.results: list[Result] = []
         self._page = resources.files(__package__).joinpath("page.html").read_bytes()
@@ -100,7 +102,8 @@ class PageServer:
         """Open the case that is named, or a good server for the proof."""
         id_ = values.get("id", "")
         case = self._cases.get(id_) or proof_case("get")
-        playing = self._play(id_, Playing(case, self._identities))
+        host = f"{next(self._numbers)}.{CASES_HOST}"
+        playing = self._play(id_, Playing(case, self._identities, host=host))
         seconds = self._timeout * (COSTLY if case.is_costly else 1)
         return {"url": playing.session.url + case.paths()[0][1], "seconds": seconds}
 
@@ -116,7 +119,7 @@ class PageServer:
             with self._lock:
                 self._tell_by_hand(case, said, frames_of(playing.session))
 
-        playing = Playing(case, self._identities, ended)
+        playing = Playing(case, self._identities, ended=ended)
         self._play(BY_HAND + id_, playing)
         return f"{playing.session.url}{case.paths()[0][1]}\n".encode()
 

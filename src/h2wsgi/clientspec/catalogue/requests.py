@@ -72,7 +72,7 @@ def _first(fields: list[tuple[str, str]], session: Session) -> str:
 
 
 def _authority(fields: list[tuple[str, str]], session: Session) -> str:
-    wanted = f"localhost:{session.port}"
+    wanted = f"{session.host}:{session.port}"
     got = dict(fields).get(":authority")
     return "" if got == wanted else f":authority is {got!r}, not {wanted!r}"
 
