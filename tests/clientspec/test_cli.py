@@ -15,7 +15,8 @@ import pytest
 from h2wsgi.clientspec import cases
 from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
 from h2wsgi.clientspec.cli import main
-from h2wsgi.clientspec.report import wrapped
+from h2wsgi.clientspec.judge import Result, Verdict
+from h2wsgi.clientspec.report import Terminal, as_json, as_junit, as_markdown, wrapped
 from h2wsgi.errors import ConfigurationError
 from support.clients import find, running
 
@@ -152,6 +153,19 @@ def test_a_run_that_is_stopped_ends_its_clients_and_tells_what_it_knows(
     assert process.returncode == 130
     assert b"Stopped with 1 of 2 cases not played." in output
     assert [case["id"] for case in json.loads(report.read_text("utf-8"))["cases"]] == ["9113/8.1/1"]
+
+
+def test_what_a_client_says_breaks_no_report() -> None:
+    said = "it | said \x1b[31m \ud800 \ufffe <x> & ]]>\r\n"
+    result = Result(case=CATALOGUE[0], verdict=Verdict.FAIL, problems=(said,), came=said)
+    suite = ElementTree.fromstring(as_junit(said, [result]).encode())
+    assert "<x> & ]]>" in (suite[0].findtext("failure") or "")
+    assert json.loads(as_json(said, [result]).encode())["cases"][0]["problems"] == [said]
+    lines = as_markdown(said, [result]).encode().splitlines()
+    assert len(lines) == 5
+    shown = Terminal(colour=False, verbose=True).result(result)
+    assert "\x1b" not in shown
+    shown.encode()
 
 
 def test_sentences_are_wrapped_to_the_terminal() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from clientspec.strict_client import StrictClient
-from h2wsgi.clientspec.catalogue import CATALOGUE
+from h2wsgi.clientspec.case import Script
+from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
 from h2wsgi.clientspec.certificates import Identities
-from h2wsgi.clientspec.drivers import Order, Outcome
+from h2wsgi.clientspec.conversation import Conversation
+from h2wsgi.clientspec.drivers import Command, Order, Outcome
 from h2wsgi.clientspec.judge import Proof, Verdict
 from h2wsgi.clientspec.run import Runner
 
@@ -62,6 +68,55 @@ def test_a_client_that_stops_working_behind_the_proof_passes_nothing(
     proof = Proof(frozenset({"get", "head", "post"}))
     verdicts = {result.verdict for result in runner.run(CATALOGUE, proof)}
     assert verdicts == {Verdict.NOT_REACHED}
+
+
+def test_what_a_client_has_sent_is_judged_however_late_it_is_read(identities: Identities) -> None:
+    def play(c: Conversation) -> None:
+        c.greet()
+        c.reach()
+        c.respond(c.request())
+        time.sleep(0.5)
+
+    (frames,) = chosen(CATALOGUE, ["9113/4/1"])
+    case = replace(frames, script=Script("It is slow to read.", play))
+    client = StrictClient(identities.ca, ["sends an increment of 0"])
+    result = Runner(lambda: client, identities).one(case, client, Proof(frozenset({"get"})))
+    client.close()
+    assert result.verdict is Verdict.FAIL
+
+
+def test_a_client_that_asks_for_something_else_has_not_reached_a_case(
+    identities: Identities,
+) -> None:
+    (large,) = chosen(CATALOGUE, ["9113/5.2/1"])
+    client = StrictClient(identities.ca, ["drops the query"])
+    result = Runner(lambda: client, identities).one(large, client, Proof(frozenset({"get"})))
+    client.close()
+    assert result.verdict is Verdict.NOT_REACHED
+    assert result.word.startswith("it asked for '/9113/5.2/1', not '/9113/5.2/1?1/")
+
+
+@pytest.mark.parametrize(("id_", "word"), [("9110/15/2", "waits on"), ("9113/3.4/9", "waits on")])
+def test_to_wait_on_is_a_word_where_nothing_comes(
+    id_: str, word: str, identities: Identities
+) -> None:
+    (case,) = chosen(CATALOGUE, [id_])
+    argv = [sys.executable, "-c", WAITING.format(tests=TESTS), "{url}", "{ca}"]
+    caller = Command(argv, identities.ca)
+    result = Runner(lambda: caller, identities, timeout=3).one(
+        case, caller, Proof(frozenset({"get"}))
+    )
+    assert (result.verdict, result.word) == (Verdict.WORD, word)
+
+
+TESTS = str(Path(__file__).parent.parent)
+WAITING = """
+import sys
+sys.path.insert(0, {tests!r})
+from clientspec.strict_client import StrictClient
+from h2wsgi.clientspec.drivers import Order
+StrictClient(sys.argv[2]).ask([Order("get", sys.argv[1])], 600)
+"""
 
 
 def test_the_identifiers_of_cases_are_unique() -> None:

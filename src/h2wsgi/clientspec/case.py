@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LINES = 20
 """Lines of the content that every good response has."""
+LONG = 100_000
+"""Lines of content that take their time."""
 
 
 class Level(StrEnum):
@@ -109,6 +111,11 @@ class Case:
     def path(self) -> str:
         """The path of the case's URL."""
         return f"/{self.id}"
+
+    @property
+    def patience(self) -> int:
+        """How many times as long as usual a client gets: more where a great deal comes."""
+        return 3 if self.is_costly or self.lines > LONG else 1
 
     @property
     def is_optional(self) -> bool:

@@ -129,6 +129,8 @@ class Conversation:
         self.ended = ""
         """How the client ended the connection; empty as long as it is there."""
         self.ended_at = 0.0
+        self.idle_since = 0.0
+        """When all that had come by then was read, the last time."""
         self.is_starved = False
         """Whether the client gave no credit for content that it had got."""
         self._tap.opened(_facts(sock, peer, session.port, number), sock.selected_alpn_protocol())
@@ -138,8 +140,10 @@ class Conversation:
     def pump(self, seconds: float) -> None:
         """Read what comes within ``seconds``, once."""
         if not self._sock.pending():
+            began = time.monotonic()
             readable, _, _ = select.select([self._sock], [], [], max(seconds, 0))
             if not readable:
+                self.idle_since = began
                 return
         try:
             came = self._sock.recv(READ)

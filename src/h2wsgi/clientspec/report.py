@@ -6,6 +6,7 @@ Nothing that a client says reaches a terminal unescaped.
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ _COLOURS = {
 _RESET, _BOLD, _DIM, _YELLOW = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[33m"
 FORMAT = 1
 """The version of the JSON."""
+NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Terminal:
@@ -175,7 +177,7 @@ def as_junit(client: str, results: Sequence[Result]) -> str:
 
 def _xml(text: str) -> str:
     """Return text without the characters that XML cannot hold."""
-    return "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in text)
+    return NOT_IN_XML.sub("\ufffd", text)
 
 
 def as_markdown(client: str, results: Iterable[Result]) -> str:

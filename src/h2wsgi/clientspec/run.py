@@ -19,10 +19,10 @@ from .server import Session
 
 TIMEOUT = 10.0
 """Seconds that a client gets for a step."""
-COSTLY = 3
-"""How much more it gets where a great deal comes."""
 SETTLE = 1.0
 """Seconds that the wire gets, once the caller knows, for what a client does in the end."""
+UNREAD = 5.0
+"""Seconds for the suite itself to read what has come."""
 GLANCE = 0.1
 """Seconds for what was sent before that."""
 SHOWN = 60
@@ -117,7 +117,7 @@ class Runner:
 
     def _play(self, case: Case, caller: Caller, proof: Proof) -> tuple[Result, list[Outcome]]:
         outcomes: list[Outcome] = []
-        seconds = self.timeout * (COSTLY if case.is_costly else 1)
+        seconds = self.timeout * case.patience
         with Playing(case, self.identities) as playing:
             orders = [
                 Order(step.do, playing.session.url + path, step.size) for step, path in case.paths()
@@ -171,10 +171,15 @@ def _settle(case: Case, session: Session) -> None:
     """Wait until the wire has nothing more to say, or may not have."""
     waits = any(rule.waits for rule in case.wire)
     began = time.monotonic()
-    while (passed := time.monotonic() - began) < SETTLE:
+    while (passed := time.monotonic() - began) < UNREAD:
         if session.conversations and all(c.ended for c in session.conversations):
             return
-        if passed > GLANCE and not (waits and any(any(r.check(session)) for r in case.wire)):
+        # What the client has sent before its caller knew is judged, however busy the machine is.
+        is_read = all(c.ended or c.idle_since > began for c in session.conversations)
+        is_settled = passed > SETTLE or (
+            passed > GLANCE and not (waits and any(any(r.check(session)) for r in case.wire))
+        )
+        if is_read and is_settled:
             return
         time.sleep(0.01)
 

@@ -7,6 +7,7 @@ is used, which refuses to send most of this; what the client sends is decoded by
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
@@ -156,6 +157,8 @@ class Session:
             conversation.reason = str(reason)
         except Starved:
             conversation.is_starved = True
+        finally:
+            conversation.idle_since = math.inf  # Nobody reads any more.
 
     def _drain(self, sock: ssl.SSLSocket) -> None:
         """Take what still comes, or the client would get a TCP reset in place of FIN."""

@@ -22,7 +22,7 @@ from .certificates import CASES_HOST, Identities
 from .conversation import Conversation, Request
 from .drivers import Outcome, short
 from .judge import Proof, Result, Verdict
-from .run import COSTLY, TIMEOUT, Playing, frames_of, proof_case
+from .run import TIMEOUT, Playing, frames_of, proof_case
 from .server import Session
 
 MAX_OPEN = 16
@@ -104,7 +104,7 @@ class PageServer:
         case = self._cases.get(id_) or proof_case("get")
         host = f"{next(self._numbers)}.{CASES_HOST}"
         playing = self._play(id_, Playing(case, self._identities, host=host))
-        seconds = self._timeout * (COSTLY if case.is_costly else 1)
+        seconds = self._timeout * case.patience
         return {"url": playing.session.url + case.paths()[0][1], "seconds": seconds}
 
     def _opened_by_hand(self, id_: str) -> bytes:
