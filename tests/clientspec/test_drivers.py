@@ -110,6 +110,27 @@ def test_a_driver_that_starts_slowly_has_all_of_its_time_afterwards(
     slow.close()
 
 
+def test_the_memory_of_a_driver_is_told_of_each_case_by_itself(identities: Identities) -> None:
+    source = """
+for line in sys.stdin:
+    order = json.loads(line)
+    kept = bytearray(order["size"])
+    kept[::4096] = b"x" * len(kept[::4096])
+    del kept
+    print(json.dumps({"id": order["id"]}), flush=True)
+"""
+    greedy = driver(source, identities)
+    peaks = [
+        greedy.ask([Order("post", "https://localhost:1/", size)], 60)[0].peak
+        for size in (200_000_000, 1000)
+    ]
+    greedy.close()
+    assert peaks[0] is not None
+    assert peaks[1] is not None
+    assert peaks[0] > 190_000_000
+    assert peaks[1] < 50_000_000
+
+
 def test_a_driver_that_is_aborted_answers_at_once(identities: Identities) -> None:
     silent = driver("for line in sys.stdin: pass", identities)
     timer = threading.Timer(0.3, silent.abort)
