@@ -764,6 +764,8 @@ class StrictClient:
                 connection.close()
         self._connections.clear()
 
+    def abort(self) -> None: ...
+
     def close(self) -> None:
         self.rest()
 

@@ -143,11 +143,18 @@ def test_a_driver_that_is_aborted_answers_at_once(identities: Identities) -> Non
 
 
 def test_a_driver_that_ends_is_an_error_of_the_client(identities: Identities) -> None:
-    ending = driver("sys.stdin.readline(); raise SystemExit(7)", identities)
+    ending = driver("sys.stdin.readline(); raise SystemExit('no module')", identities)
     outcomes = ending.ask(ORDERS, 10)
     ending.close()
     assert not any(outcome.has_hung for outcome in outcomes)
-    assert all(outcome.error.startswith("the driver ended") for outcome in outcomes)
+    assert {o.error for o in outcomes} == {"the driver ended with exit code 1: no module"}
+
+
+def test_what_a_driver_cannot_start_for_is_told(identities: Identities) -> None:
+    broken = Driver([sys.executable, "-c", "import no_such_module"], identities.ca)
+    outcomes = broken.ask(ORDERS, 10)
+    broken.close()
+    assert all("No module named 'no_such_module'" in outcome.error for outcome in outcomes)
 
 
 def test_answers_come_in_any_order_and_with_lines_that_are_none(identities: Identities) -> None:
@@ -181,6 +188,17 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(identities: Identit
     (outcome,) = command.ask(ORDERS[:1], 0.5)
     assert outcome.has_hung
     assert outcome.error == "no end within 0.5 s"
+
+
+def test_a_command_that_prints_without_end_is_killed(identities: Identities) -> None:
+    source = "import sys\nwhile True: sys.stdout.write('x' * 2**20)"
+    began = time.monotonic()
+    (outcome,) = Command([sys.executable, "-c", source, "{url}"], identities.ca).ask(
+        ORDERS[:1], 600
+    )
+    assert time.monotonic() - began < 300
+    assert outcome.has_hung
+    assert outcome.error == "it printed more than 64 MiB"
 
 
 def test_what_a_command_prints_of_an_error_counts_as_one(identities: Identities) -> None:

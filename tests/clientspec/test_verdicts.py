@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from h2wsgi.clientspec.case import Script
 from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
 from h2wsgi.clientspec.certificates import Identities
 from h2wsgi.clientspec.conversation import Conversation
-from h2wsgi.clientspec.drivers import Command, Order, Outcome
+from h2wsgi.clientspec.drivers import Order, Outcome, hung
 from h2wsgi.clientspec.judge import Proof, Verdict
 from h2wsgi.clientspec.run import Runner
 
@@ -45,6 +44,8 @@ class Lazy:
         return [self._outcome] * len(orders)
 
     def rest(self) -> None: ...
+
+    def abort(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -96,24 +97,38 @@ def test_a_client_that_asks_for_something_else_has_not_reached_a_case(
     assert result.word.startswith("it asked for '/9113/5.2/1', not '/9113/5.2/1?1/")
 
 
-def test_to_wait_on_is_a_word_where_nothing_comes(identities: Identities) -> None:
-    (case,) = chosen(CATALOGUE, ["9110/15/2"])
-    argv = [sys.executable, "-c", WAITING.format(tests=TESTS), "{url}", "{ca}"]
-    caller = Command(argv, identities.ca)
-    result = Runner(lambda: caller, identities, timeout=3).one(
-        case, caller, Proof(frozenset({"get"}))
-    )
+class Waiting:
+    """The strict client, without a time limit."""
+
+    keeps_connections = True
+
+    def __init__(self, ca: str) -> None:
+        self._client = StrictClient(ca)
+        self._thread = threading.Thread()
+
+    def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
+        self._thread = threading.Thread(target=self._client.ask, args=(orders, 600))
+        self._thread.start()
+        self._thread.join(seconds)
+        return [hung(seconds)] * len(orders)
+
+    def rest(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None:
+        self._thread.join(30)  # The server has gone.
+        self._client.close()
+
+
+@pytest.mark.parametrize("id_", ["9110/6.4/4", "9110/15/2", "9113/3.4/9", "9113/6.9/9"])
+def test_to_wait_on_is_a_word_where_nothing_comes(id_: str, identities: Identities) -> None:
+    (case,) = chosen(CATALOGUE, [id_])
+    caller = Waiting(identities.ca)
+    runner = Runner(lambda: caller, identities, timeout=0.5)
+    result = runner.one(case, caller, Proof(frozenset({"get", "post"})))
+    caller.close()
     assert (result.verdict, result.word) == (Verdict.WORD, "waits on")
-
-
-TESTS = str(Path(__file__).parent.parent)
-WAITING = """
-import sys
-sys.path.insert(0, {tests!r})
-from clientspec.strict_client import StrictClient
-from h2wsgi.clientspec.drivers import Order
-StrictClient(sys.argv[2]).ask([Order("get", sys.argv[1])], 600)
-"""
 
 
 def test_the_identifiers_of_cases_are_unique() -> None:

@@ -256,9 +256,13 @@ def _play(command: Sequence[str], cases: Sequence[Case], **options: Any) -> int:
     click.echo(f"HTTP/2 client conformance of {name}")
     if not proof.taken:
         reason = printable(next(iter(proof.reasons.values())))
+        hint = "It has to print the content of the response, and to trust the file of {ca}."
+        if options["driver"]:
+            hint = (
+                "It has to answer each order as docs/clientspec.md says, and to trust the CA of it."
+            )
         return _report(
-            f"The client took no good response, so nothing can be said of it: {reason}",
-            "It has to print the content of the response, and to trust the file of {ca}.",
+            f"The client took no good response, so nothing can be said of it: {reason}", hint
         )
     terminal = _terminal(verbose=options["verbose"])
     results = _results(runner, cases, proof, terminal)

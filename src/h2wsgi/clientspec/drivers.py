@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from .case import Do
 
 MAX_OUTPUT = 2**26
-"""Octets of a command's output that are looked at."""
+"""Octets that a command may print."""
 MAX_LINE = 2**20
 """Octets of a driver's line."""
 MAX_SAID = 200
@@ -147,7 +147,14 @@ class Command:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
-            code, peak = _wait(process, seconds, self._is_aborted)
+
+            def is_over() -> bool:
+                return self._is_aborted.is_set() or _prints_too_much(out, err)
+
+            code, peak = _wait(process, seconds, is_over)
+            if _prints_too_much(out, err):
+                words = f"it printed more than {MAX_OUTPUT // 2**20} MiB"
+                return Outcome(error=words, has_hung=True, peak=peak)
             out.seek(0)
             err.seek(0)
             content, said = out.read(MAX_OUTPUT), err.read(MAX_OUTPUT).decode("utf-8", "replace")
@@ -162,8 +169,12 @@ class Command:
         return Outcome(error=error, content=content, peak=peak)
 
 
+def _prints_too_much(*files: IO[bytes]) -> bool:
+    return any(os.fstat(file.fileno()).st_size > MAX_OUTPUT for file in files)
+
+
 def _wait(
-    process: subprocess.Popen[bytes], seconds: float, is_aborted: threading.Event
+    process: subprocess.Popen[bytes], seconds: float, is_over: Callable[[], bool]
 ) -> tuple[int | None, int]:
     """Wait for a process; return its exit code, or None if it had to be killed, and its memory.
 
@@ -182,7 +193,7 @@ def _wait(
                 process.returncode = os.waitstatus_to_exitcode(status)
                 told = usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
                 return None if is_late else process.returncode, max(seen, told)
-            if time.monotonic() > deadline or is_aborted.is_set():
+            if time.monotonic() > deadline or is_over():
                 is_late = True
                 _kill(process.pid)
             time.sleep(0.01)
@@ -210,6 +221,8 @@ class Driver:
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
+        self._complaints: IO[bytes] | None = None
+        """What the process writes to its standard error, of the last orders alone."""
         self._number = 0
         self._is_aborted = threading.Event()
 
@@ -231,9 +244,10 @@ class Driver:
         if answers.keys() >= set(wanted):
             return [_outcome(answers[number], peak) for number in wanted]
         is_late = time.monotonic() >= deadline or self._is_aborted.is_set()
-        self._stop(patience=0 if is_late else CLOSE_PATIENCE)
+        said = self._stop(patience=0 if is_late else CLOSE_PATIENCE)
         code = None if is_late else process.returncode
-        gone = Outcome(error=f"the driver ended with exit code {code}", peak=peak)
+        words = f"the driver ended with exit code {code}"
+        gone = Outcome(error=f"{words}: {said}" if said else words, peak=peak)
         missing = hung(seconds, peak) if code is None else gone
         return [_outcome(answers[n], peak) if n in answers else missing for n in wanted]
 
@@ -251,6 +265,8 @@ class Driver:
         deadline = time.monotonic() + seconds
         while (line := self._line(deadline)) is not None:
             if line.get("id") == self._number:
+                assert self._complaints is not None
+                self._complaints.truncate(0)
                 return True
         return False
 
@@ -264,11 +280,13 @@ class Driver:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
+            # Appended to, so that it can be emptied while the process writes.
+            self._complaints = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by _stop
             self._process = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=self._complaints,
                 start_new_session=True,
             )
             self._has_closed(self._patience)
@@ -285,6 +303,7 @@ class Driver:
         """Return the next line that is JSON, or None if none comes in time."""
         assert self._process is not None
         assert self._process.stdout is not None
+        assert self._complaints is not None
         while True:
             text, found, rest = self._left.partition(b"\n")
             if found:
@@ -296,7 +315,7 @@ class Driver:
                 continue
             readable: list[Any] = []
             while not readable and (left := deadline - time.monotonic()) > 0:
-                if self._is_aborted.is_set():
+                if self._is_aborted.is_set() or _prints_too_much(self._complaints):
                     return None
                 readable, _, _ = select.select([self._process.stdout], [], [], min(left, TURN))
             came = os.read(self._process.stdout.fileno(), 2**16) if readable else b""
@@ -304,10 +323,11 @@ class Driver:
                 return None
             self._left += came
 
-    def _stop(self, patience: float = 0) -> None:
+    def _stop(self, patience: float = 0) -> str:
+        """End the process; return what it has complained of."""
         process, self._process, self._left = self._process, None, b""
-        if process is None:
-            return
+        if process is None or self._complaints is None:
+            return ""
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
         _kill(process.pid)
@@ -316,6 +336,9 @@ class Driver:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
+        with self._complaints as complaints:
+            complaints.seek(0)
+            return short(complaints.read(MAX_LINE).decode("utf-8", "replace"))
 
 
 def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:

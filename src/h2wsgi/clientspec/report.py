@@ -99,7 +99,7 @@ class Terminal:
         if len(results) < planned:
             lines.append(f"Stopped with {planned - len(results)} of {planned} cases not played.")
         lines += [
-            f"{len(results)} cases in {seconds:.1f} s: {count[Verdict.PASS]} passed, "
+            f"{counted(len(results))} in {seconds:.1f} s: {count[Verdict.PASS]} passed, "
             f"{count[Verdict.FAIL]} failed, {count[Verdict.WORD]} with a word, "
             f"{count[Verdict.NOT_REACHED]} not reached.",
         ]
@@ -107,11 +107,16 @@ class Terminal:
             lines.append(self._in(_COLOURS[Verdict.FAIL], f"{len(musts)} failed a MUST:"))
             lines += [f"  {result.case.id} {result.case.title}" for result in musts]
         if shoulds:
-            lines.append(f"{shoulds} did not do what they SHOULD.")
+            lines.append(f"It did less than it SHOULD in {counted(shoulds)}.")
         return "\n".join(lines) + "\n"
 
     def _in(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colour and colour else text
+
+
+def counted(cases: int) -> str:
+    """Return a number of cases, in words."""
+    return "1 case" if cases == 1 else f"{cases} cases"
 
 
 def wrapped(text: str, first: str, width: int) -> list[str]:
