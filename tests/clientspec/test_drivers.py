@@ -122,13 +122,10 @@ for line in sys.stdin:
     greedy = driver(source, identities)
     peaks = [
         greedy.ask([Order("post", "https://localhost:1/", size)], 60)[0].peak
-        for size in (200_000_000, 1000)
+        for size in (200_000_000, 1000, 200_000_000)
     ]
     greedy.close()
-    assert peaks[0] is not None
-    assert peaks[1] is not None
-    assert peaks[0] > 190_000_000
-    assert peaks[1] < 50_000_000
+    assert [peak is not None and peak > 190_000_000 for peak in peaks] == [True, False, True]
 
 
 def test_a_driver_that_is_aborted_answers_at_once(identities: Identities) -> None:
