@@ -15,6 +15,7 @@ import enum
 import functools
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -47,6 +48,11 @@ GONE_PING = b"gone?   "
 """What that PING carries."""
 ABORT_AFTER = 2.0
 """Seconds a closing transport gets to send what it holds."""
+AT_HAND = 0.01
+"""Seconds that stand for each of these waits where the client is on this machine, idle and has
+everything: what it has sent is here by then."""
+SIOCOUTQNSD = 0x894B
+"""Linux: how many octets of a TCP socket were not sent so far."""
 LAST_STREAM_ID = 2**31 - 1
 DRAIN_PING = b"draining"
 """What the PING that goes with the first GOAWAY carries."""
@@ -119,8 +125,9 @@ class Closing:
     """How one connection ends."""
 
     __slots__ = (
-        "_drain_answered", "_in_the_way", "_left_to_send", "_linger_until", "_patient_until",
-        "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent", "still_sends",
+        "_drain_answered", "_in_the_way", "_is_at_hand", "_left_to_send", "_linger_until",
+        "_patient_until", "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent",
+        "still_sends",
     )  # fmt: skip
 
     def __init__(self, protocol: Closable, server: ServerContext) -> None:
@@ -135,6 +142,8 @@ class Closing:
         self._drain_answered = False
         self._in_the_way = False
         """Whether another connection waits for its end."""
+        self._is_at_hand = False
+        """Whether the client is on this machine, and the server in a hurry to stop."""
         self._linger_until = 0.0
         """When the patience with a client that still sends ends, by the monotonic clock."""
         self._left_to_send = 0
@@ -159,7 +168,27 @@ class Closing:
             self.linger()
         else:
             # The preface may be on its way, with requests behind it.
-            self.set_timer(DRAIN_WAIT, self.linger)
+            self.set_timer(self._wait_of(DRAIN_WAIT), self.linger)
+
+    def hurry(self) -> None:
+        """The server stops, and the client is at hand: wait hardly for it where it is idle.
+
+        For where the end has begun already as well; :meth:`drain` follows.
+        """
+        self._is_at_hand = True
+        if self._protocol.state in SILENT:
+            if self._protocol.transport.is_closing():
+                self.set_timer(self._wait_of(ABORT_AFTER), self._protocol.abort)
+            else:
+                self.set_timer(self._wait_of(LINGER), self._close_when_sent)
+        elif self._protocol.state is State.DRAINING and not self.final_goaway_sent:
+            self.set_timer(self._wait_of(DRAIN_WAIT), self._send_final_goaway)
+
+    def _wait_of(self, seconds: float) -> float:
+        """Return what is left of a wait for the client where that is at hand."""
+        protocol = self._protocol
+        busy = not self._is_at_hand or protocol.connection.is_in_use or protocol.unsent
+        return seconds if busy or _may_hold_output(protocol.transport) else min(seconds, AT_HAND)
 
     def make_room(self) -> None:
         """Shut down gracefully, for another connection: with little patience at the very end."""
@@ -177,7 +206,7 @@ class Closing:
         # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
         self._protocol.connection.engine.ping(DRAIN_PING)
         self._protocol.connection.engine.go_away(LAST_STREAM_ID, ErrorCode.NO_ERROR)
-        self.set_timer(DRAIN_WAIT, self._send_final_goaway)
+        self.set_timer(self._wait_of(DRAIN_WAIT), self._send_final_goaway)
 
     def retire(self) -> None:
         """The connection has had its time: drain it at once if no stream is open, else behind the
@@ -207,7 +236,7 @@ class Closing:
         is_awaited = self._protocol.state is State.DRAINING and not self.final_goaway_sent
         if payload == DRAIN_PING and is_awaited and not self._drain_answered:
             self._drain_answered = True
-            self.set_timer(OVERTAKEN_WAIT, self._send_final_goaway)
+            self.set_timer(self._wait_of(OVERTAKEN_WAIT), self._send_final_goaway)
 
     def _send_final_goaway(self) -> None:
         if self.final_goaway_sent or self._protocol.state is not State.DRAINING:
@@ -375,7 +404,7 @@ class Closing:
             with contextlib.suppress(OSError):
                 self._protocol.transport.write_eof()
         self._linger_until = time.monotonic() + (IN_THE_WAY if self._in_the_way else LONGEST_LINGER)
-        self.set_timer(LINGER, self._close_when_sent)
+        self.set_timer(self._wait_of(LINGER), self._close_when_sent)
 
     def _be_patient(self) -> None:
         self._left_to_send = self._protocol.transport.get_write_buffer_size()
@@ -391,7 +420,7 @@ class Closing:
         still_sends, self.still_sends = self.still_sends, False
         until = self._patient_until if left else self._linger_until if still_sends else 0.0
         if time.monotonic() < until:
-            self.set_timer(LINGER, self._close_when_sent)
+            self.set_timer(self._wait_of(LINGER), self._close_when_sent)
         else:
             self.close()
 
@@ -402,9 +431,10 @@ class Closing:
         self._protocol.state = State.LINGERING
         self._protocol.deadlines.stop()
         self._protocol.connection.lose("the connection is closing")
+        wait = self._wait_of(LINGER if self._in_the_way else ABORT_AFTER)
         self._protocol.transport.close()
         # close() waits for a peer that does not read; this does not.
-        self.set_timer(LINGER if self._in_the_way else ABORT_AFTER, self._protocol.abort)
+        self.set_timer(wait, self._protocol.abort)
 
     def cancel(self) -> None:
         """The transport is gone: nothing is left to do."""
@@ -416,3 +446,21 @@ class Closing:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._protocol.call_at(seconds, callback)
+
+
+def _may_hold_output(transport: asyncio.Transport) -> bool:
+    """Return whether the kernel may hold octets that are not on their way to the peer.
+
+    What comes of the peer once the socket is closed would have it drop them.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0 or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    if sys.platform != "linux":
+        return True  # nobody says, so there every client is waited for
+    import fcntl  # which Windows does not have
+
+    unsent = bytearray(4)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, unsent)
+    return any(unsent)

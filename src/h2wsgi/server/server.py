@@ -199,7 +199,7 @@ class Server(ServerContext):
         try:
             self._acceptor.start()
         except BaseException:  # a socket that the loop cannot watch, as of fd://
-            self._acceptor.close(0)
+            self._acceptor.close(0, clients_at_hand=False)
             self.mailbox.close()
             self._toolbox.close()
             set_role("")
@@ -207,16 +207,23 @@ class Server(ServerContext):
         if self.config.request_timeout:
             self._overtime.start(asyncio.get_running_loop().call_later)
 
-    async def stop(self, graceful_timeout: float | None = None) -> bool:
+    async def stop(
+        self, graceful_timeout: float | None = None, *, clients_at_hand: bool = False
+    ) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
+
+        ``clients_at_hand`` says that the clients are on this machine, so that idle ones need not be
+        waited for: not for what they may have under way, nor for them to close.
 
         Returns True if every application has returned, False if some are stuck in theirs.
         """
         if graceful_timeout is None:
             graceful_timeout = self.config.graceful_timeout
         deadline = time.monotonic() + graceful_timeout
-        self._acceptor.close(graceful_timeout)
+        self._acceptor.close(graceful_timeout, clients_at_hand=clients_at_hand)
         for protocol in list(self._protocols):
+            if clients_at_hand:
+                protocol.closing.hurry()
             protocol.closing.drain()
         await self._wait_all_closed(graceful_timeout)
         # First, or a thread whose stream is reset would take the next request, to be reset as well.

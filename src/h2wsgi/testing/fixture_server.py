@@ -167,6 +167,8 @@ class FixtureServers:
     def __exit__(self, *exc_info: object) -> None:
         __tracebackhide__ = True  # tells pytest to leave these frames out
         errors: list[BaseException] = []
+        for server in self._servers:
+            server.begin_stop()  # all at once, as each may have something to wait for
         for server in reversed(self._servers):
             try:
                 server.stop()
