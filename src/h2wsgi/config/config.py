@@ -411,8 +411,8 @@ class Config:
 
     fault: tuple[str, ...] = option(
         (),
-        "make requests fail: KIND[=VALUE] PATH PROBABILITY% NAME=VALUE; repeatable, see "
-        "docs/misbehaving.md",
+        "make requests fail: KIND[=VALUE] PATH PROBABILITY% NAME=VALUE, such as refuse /a times=1; "
+        "repeatable, see docs/misbehaving.md",
         group="Tools",
         metavar="RULE",
     )

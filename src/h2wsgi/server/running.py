@@ -34,6 +34,7 @@ from .server import Server
 from .signals import Signals, Stopped
 
 if TYPE_CHECKING:
+    from ..config.fault_rules import FaultRules
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
 
 T = TypeVar("T")
@@ -352,6 +353,17 @@ class ServerThread:
     def requests(self) -> Records[RequestRecord]:
         """What every request so far was, if the option ``record`` is on."""
         return self.server.requests
+
+    @property
+    def faults(self) -> FaultRules:
+        """The rules by which requests go wrong, to be changed at any time::
+
+        fault = server.faults.add("goaway last=0 times=1")
+        ...
+        assert fault.hits == 1
+        server.faults.clear()
+        """
+        return self.server.faults
 
     def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
         """Return what ``condition()`` does as soon as it is true, asked after each frame.

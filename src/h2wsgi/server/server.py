@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
 from ..config.config import Config
+from ..config.fault_rules import FaultRules
 from ..errors import ConfigurationError
 from ..http2.closing import ABORT_AFTER
 from ..http2.hoards import Hoards, output_budget
@@ -123,6 +124,11 @@ class Server(ServerContext):
             multithread=self.config.max_threads > 1,
             record=self._toolbox.record_of,
         )
+
+        def change_faults() -> None:
+            self._runner.app = self._toolbox.in_front_of(app)
+
+        self.faults.changed = change_faults
         # One for all connections of the loop. The loops would allocate as much for each read and
         # give most of it back: the holes that left in glibc's heap made a busy server grow by
         # 14 MiB where it now grows by 8 (two minutes of the soak at three times its pace).
@@ -334,6 +340,11 @@ class Server(ServerContext):
             ConfigurationError: the option ``record`` is off.
         """
         return self.recorder.requests
+
+    @property
+    def faults(self) -> FaultRules:
+        """The rules by which requests go wrong, to be changed while the server runs. Any thread."""
+        return self._toolbox.faults
 
     @property
     def recorder(self) -> Recorder:
