@@ -32,10 +32,10 @@ def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def assert_passes(pytester: pytest.Pytester, name: str) -> None:
+def assert_passes(pytester: pytest.Pytester, name: str, passed: int = 1) -> None:
     (pytester.path / "test_recipe.py").write_text(RECIPES[name])
     result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", timeout=PATIENCE)
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=passed)
 
 
 @pytest.mark.parametrize("name", ["errors", "fixtures", "httpx", "niquests", "once"])

@@ -386,7 +386,7 @@ def test_threads_may_change_the_rules_of_one_server(faulty: Faulty, connect: Con
 
 def test_a_rule_that_is_none_changes_nothing(serve: Serve, connect: Connect) -> None:
     server = serve(App(), fault="refuse /bad")
-    with pytest.raises(ConfigurationError, match="'refus' is no kind of fault. Did you mean ref"):
+    with pytest.raises(ConfigurationError, match="Did you mean refuse"):
         server.faults.add("refus /good")
     assert connect(server).get("/good").body == CONTENT
     assert partial(connect(server), "/bad")[0] == ErrorCode.REFUSED_STREAM

@@ -13,13 +13,16 @@ import functools
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from ..errors import ConfigurationError
 from .addresses import from_the_root
 from .fault_rules import parse_rules
 from .options import Source, absolute, check_range, convert, option, option_name, unknown_name
 from .trusted_peers import TrustedPeers
+
+if TYPE_CHECKING:
+    from .keywords import Options
 
 GROUPS = (
     "Application",
@@ -486,7 +489,7 @@ class Config:
         return self.bind or (() if self.bind_h2c else DEFAULT_BIND)
 
     @classmethod
-    def build(cls, **values: Any) -> Self:
+    def build(cls, **values: Unpack[Options]) -> Self:
         """Return a Config from a library call's keywords: a lone string becomes a tuple of one.
 
         Raises:

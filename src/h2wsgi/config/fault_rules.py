@@ -147,6 +147,9 @@ class FaultRules:
         """See Forkable. The lock may be held by a thread that the child does not have."""
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"<FaultRules {[rule.text for rule in self]}>"
+
     def __iter__(self) -> Iterator[FaultRule]:
         return iter(self._rules)
 

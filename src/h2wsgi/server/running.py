@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from .._version import __version__
 from ..config.config import Config
@@ -35,6 +35,7 @@ from .signals import Signals, Stopped
 
 if TYPE_CHECKING:
     from ..config.fault_rules import FaultRules
+    from ..config.keywords import Options
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
 
 T = TypeVar("T")
@@ -237,7 +238,7 @@ def _what_is_waited_for(server: Server) -> str:
     return f"; {requests} up to {seconds} to finish, a second signal ends at once"
 
 
-def serve(app: WSGIApplication | str, **options: Any) -> int:
+def serve(app: WSGIApplication | str, **options: Unpack[Options]) -> int:
     """Serve ``app``, or the one that a target such as ``"module:app"`` names, as the command does.
 
     ``options`` are the fields of :class:`~h2wsgi.Config`. Logs to standard error, returns
@@ -277,7 +278,7 @@ def _require_main_thread() -> None:
         )
 
 
-def serve_in_thread(app: WSGIApplication | str, **options: Any) -> ServerThread:
+def serve_in_thread(app: WSGIApplication | str, **options: Unpack[Options]) -> ServerThread:
     """Return a context manager that serves ``app`` in a background thread::
 
         with serve_in_thread(app) as server:
@@ -305,14 +306,14 @@ class ServerThread:
         self._stop: asyncio.Event | None = None
 
     @classmethod
-    def build(cls, app: WSGIApplication | str, options: dict[str, Any], **more: Any) -> Self:
+    def build(cls, app: WSGIApplication | str, options: Options, **more: Any) -> Self:
         """Return what :func:`serve_in_thread` does, of this class; ``more`` goes to ``__init__``.
 
         Raises:
             ConfigurationError: an option or the target is wrong.
         """
         if not options.get("bind") and not options.get("bind_h2c"):
-            options = options | {"bind": "localhost:0"}
+            options = {**options, "bind": "localhost:0"}
         config = Config.build(**options)
         return cls(_application(app, config), config, **more)
 
@@ -354,6 +355,16 @@ class ServerThread:
         """What every request so far was, if the option ``record`` is on."""
         return self.server.requests
 
+    def clear(self) -> None:
+        """Forget the connections and requests so far, as before the part of a test that counts.
+
+        A connection that is open now is in ``connections`` again from its next request on.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        self.server.clear()
+
     @property
     def faults(self) -> FaultRules:
         """The rules by which requests go wrong, to be changed at any time::
@@ -391,6 +402,11 @@ class ServerThread:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server's thread is alive."""
+        return self._thread.is_alive()
 
     def begin_stop(self) -> None:
         """Tell the server to stop, and wait for nothing: :meth:`stop` does."""

@@ -341,6 +341,16 @@ class Server(ServerContext):
         """
         return self.recorder.requests
 
+    def clear(self) -> None:
+        """Forget the connections and requests so far. Any thread.
+
+        A connection that is open now is in ``connections`` again from its next request on.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        self.recorder.clear()
+
     @property
     def faults(self) -> FaultRules:
         """The rules by which requests go wrong, to be changed while the server runs. Any thread."""
