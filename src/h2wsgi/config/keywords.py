@@ -27,6 +27,8 @@ class Options(TypedDict, total=False):
     ciphers: str
     client_ca: str | PathLike[str]
     client_cert: Literal["required", "optional"]
+    forwarded_allow_ips: str | list[str] | tuple[str, ...]
+    proxy_protocol: Literal["off", "optional", "required"]
     threads: int
     max_threads: int
     loop: Literal["auto", "asyncio", "uvloop"]
