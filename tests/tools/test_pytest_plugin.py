@@ -362,6 +362,7 @@ def test_it(h2_server):
 """)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*ConfigurationError: client_cert*", "E*--client-ca*"])
+    result.stdout.no_fnmatch_line("*fixture_server.py*")  # the test's line is what counts
 
 
 # ------------------------------------------------------------- what a failed test shows
@@ -427,6 +428,9 @@ def test_not_recorded(h2_server):
     get(h2_server(app, record=False), "/")
     assert False
 
+def test_not_trusted(h2_server):
+    httpx.Client(http2=True).get(h2_server(app).url)
+
 def test_has_none():
     assert False
 """
@@ -438,10 +442,11 @@ def test_a_failed_test_shows_what_its_servers_have_seen(suite):
             '    assert get(h2bin, "/reset/CANCEL").status_code == 200\n', ""
         )
     )
-    result.assert_outcomes(passed=2, failed=7, errors=3)
+    result.assert_outcomes(passed=2, failed=8, errors=3)
     shown = sections(result)
-    names = ["application", "client", "shared", "late", "unused", "setup_fails", "not_recorded"]
-    assert set(shown) == {f"test_{name}" for name in [*names, "teardown_fails"]}
+    names = ["application", "client", "shared", "late", "unused", "setup_fails", "teardown_fails"]
+    names += ["not_recorded", "not_trusted"]
+    assert set(shown) == {f"test_{name}" for name in names}
 
     said = shown["test_application"]
     assert said[0].startswith("#1 from 127.0.0.1:")
@@ -464,17 +469,19 @@ def test_a_failed_test_shows_what_its_servers_have_seen(suite):
     assert len(requests) == 1
     assert requests[0].startswith("stream 1: GET /mine -> 200")
     assert "GET /status/201 -> 201" in "\n".join(shown["test_late"])
-    assert shown["test_unused"] == ["no client has connected"]
+    assert shown["test_unused"] == ["no connection was made"]
     assert "GET /setup -> 200" in "\n".join(shown["test_setup_fails"])
     assert "GET /fails -> 500" in "\n".join(shown["test_teardown_fails"])
     assert shown["test_not_recorded"] == ["nothing was recorded, as the option record is off"]
+    assert shown["test_not_trusted"][:2] == ["no connection was made", "log:"]
+    assert "(the client does not trust the server's certificate)" in shown["test_not_trusted"][2]
 
 
 def test_what_servers_have_seen_reaches_the_controller_of_xdist(suite):
     result = suite(FAILING, "-n", "2")
-    result.assert_outcomes(passed=1, failed=8, errors=3)
+    result.assert_outcomes(passed=1, failed=9, errors=3)
     shown = sections(result)
-    assert len(shown) == 9
+    assert len(shown) == 10
     assert "send HEADERS       stream 1   500" in shown["test_application"]
     assert "send RST_STREAM    stream 1   CANCEL" in shown["test_passes"]
 
@@ -516,6 +523,19 @@ def test_the_rules_of_a_server_of_ones_own_stay(shared):
     for client in left_open:
         client.close()
 
+@pytest.fixture(scope="module")
+def strict():
+    with FixtureServers() as h2_server:
+        yield h2_server(app)
+
+def test_fails_strictly(strict):
+    get(strict, "/fails")
+
+def test_passes_strictly(strict):
+    assert strict.errors == []
+    get(strict, "/fails")
+    strict.wait_for_error()
+
 def test_clear(h2_server):
     server = h2_server(app)
     get(server, "/arrange")
@@ -529,8 +549,14 @@ def test_clear_hides_no_error(h2_server):
     server.stop()
     server.clear()
 """)
-    result.assert_outcomes(passed=6, errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at teardown of test_clear_hides_no_error*"])
+    result.assert_outcomes(passed=8, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_fails_strictly*",
+            "E*ValueError: no such page in the book",
+            "*ERROR at teardown of test_clear_hides_no_error*",
+        ]
+    )
 
 
 # ------------------------------------------------------------------------- httpbin and h2bin

@@ -8,6 +8,7 @@ from typing import Any
 from conftest import Connect, Serve
 from h2wsgi.config.fault_rules import FaultRules
 from h2wsgi.testing.report import LogLine, report
+from h2wsgi.tools.recording.records import Records
 from support.peer import Setting, Type
 
 NO_FAULTS = FaultRules((), 0)
@@ -22,7 +23,7 @@ def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 def shown(server: Any) -> str:
     since = server.connections[0].opened_at if server.connections else 0.0
-    return report(server.connections, [], NO_FAULTS, since)
+    return report(server.connections, 0, [], NO_FAULTS, since)
 
 
 def test_requests_and_frames_are_told_line_by_line(serve: Serve, connect: Connect) -> None:
@@ -90,7 +91,7 @@ def test_octets_of_a_client_steer_no_terminal(serve: Serve) -> None:
         sock.sendall(b"GET / HTTP/1.1\r\n\x1b[31m\r\n\r\n")
         while sock.recv(1000):
             pass
-    text = report(server.connections, [LogLine(1.0, "app: \x1b[31m\rred")], NO_FAULTS, 0.0)
+    text = report(server.connections, 0, [LogLine(1.0, "app: \x1b[31m\rred")], NO_FAULTS, 0.0)
     assert "that are not HTTP/2; begins with" in text
     assert "cleartext" in text
     assert "app: \\x1b[31m\\x0dred" in text
@@ -104,7 +105,7 @@ def test_it_is_bounded(serve: Serve, connect: Connect) -> None:
             for _ in range(30):
                 peer.get("/" + "x" * 3000)
     log = [LogLine(1.0, "app: " + "y" * 3000)] * 200
-    text = report(server.connections, log, NO_FAULTS, 0.0)
+    text = report(server.connections, 0, log, NO_FAULTS, 0.0)
     assert len(text.splitlines()) < MOST_LINES
     assert max(map(len, text.splitlines())) < 160
     assert text.startswith("... 2 connections more, and then\n#3 from")
@@ -113,7 +114,7 @@ def test_it_is_bounded(serve: Serve, connect: Connect) -> None:
 
 
 def test_it_says_why_there_is_nothing() -> None:
-    assert "the option record is off" in report(None, [], NO_FAULTS, 0.0)
+    assert "the option record is off" in report(None, 0, [], NO_FAULTS, 0.0)
 
 
 def test_faults_are_told_with_what_they_hit(serve: Serve, connect: Connect) -> None:
@@ -121,4 +122,9 @@ def test_faults_are_told_with_what_they_hit(serve: Serve, connect: Connect) -> N
     (rule,) = rules
     assert rule.strikes()
     assert not rule.strikes()
-    assert "fault 'refuse /a times=1': hit 1 of 2" in report(None, [], rules, 0.0)
+    assert "fault 'refuse /a times=1': hit 1 of 2" in report(None, 0, [], rules, 0.0)
+
+
+def test_applications_that_have_not_returned_are_counted() -> None:
+    assert "not returned from 1 request" in report(Records(), 1, [], NO_FAULTS, 0.0)
+    assert "not returned from 3 requests" in report(Records(), 3, [], NO_FAULTS, 0.0)

@@ -36,8 +36,9 @@ MAX_LINE_KEPT = 500
 """Characters of each."""
 MAX_SERVERS = 4
 """Servers that a failed test shows."""
-REPORT_PATIENCE = 0.2
-"""Seconds that applications get to come back before that: what they raise is known then."""
+ERROR_PATIENCE = 0.1
+"""Seconds that applications get to come back, at most: what they raise is known a moment after
+their clients are told."""
 
 
 class FixtureServer(ServerThread):
@@ -98,7 +99,9 @@ class FixtureServer(ServerThread):
         except ConfigurationError as error:
             if error.hint:
                 error.add_note(error.hint)
-            raise
+            # What counts is the line of the test that gave the option.
+            __tracebackhide__ = True
+            raise error.with_traceback(None) from error.__cause__
         _started.append(server)
         return server
 
@@ -170,11 +173,24 @@ class FixtureServer(ServerThread):
 
     def report(self) -> str:
         """Return what a failed test shows of the server: see :mod:`h2wsgi.testing.report`."""
-        deadline = time.monotonic() + REPORT_PATIENCE
-        while self.server.busy_threads and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self._wait_for_applications()
         connections = self.connections if self.server.config.record else None
-        return report(connections, list(self._said), self.faults, self._since)
+        running = self.server.busy_threads
+        return report(connections, running, list(self._said), self.faults, self._since)
+
+    def take_errors(self) -> list[BaseException]:
+        """Return what is left in ``errors`` and is to fail the test, which is over."""
+        if not self.raise_app_errors:
+            return []
+        self._wait_for_applications()
+        with self._changed:
+            taken, self.errors[:] = self.errors[:], []
+        return taken
+
+    def _wait_for_applications(self) -> None:
+        deadline = time.monotonic() + ERROR_PATIENCE
+        while self.server.busy_threads and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     @property
     def was_used(self) -> bool:
@@ -201,6 +217,19 @@ def begin_test() -> None:
     _started[:] = [server for server in _started if server.is_running]
     for server in _started:
         server.begin_test()
+
+
+def end_test() -> BaseException | None:
+    """A test is over: return what it has made the applications of servers raise that go on."""
+    errors = [error for server in _started if server.is_running for error in server.take_errors()]
+    return _together(errors) if errors else None
+
+
+def _together(errors: list[BaseException]) -> BaseException:
+    # In a group even a KeyboardInterrupt fails the test instead of ending pytest.
+    if len(errors) == 1 and isinstance(errors[0], Exception):
+        return errors[0]
+    return BaseExceptionGroup("the application under h2_server raised", errors)
 
 
 def reports(used: Collection[object]) -> list[tuple[str, str]]:
@@ -281,6 +310,7 @@ class FixtureServers:
         Raises:
             ConfigurationError: something cannot be used.
         """
+        __tracebackhide__ = True  # tells pytest to leave this frame out
         server = FixtureServer.start(app, options, raise_app_errors=raise_app_errors)
         self._servers.append(server)
         return server
@@ -300,9 +330,5 @@ class FixtureServers:
                 errors.append(error)
             if server.raise_app_errors:
                 errors += server.errors
-        if not errors:
-            return
-        # In a group even a KeyboardInterrupt fails the test instead of ending pytest.
-        if len(errors) == 1 and isinstance(errors[0], Exception):
-            raise errors[0]
-        raise BaseExceptionGroup("the application under h2_server raised", errors)
+        if errors:
+            raise _together(errors)

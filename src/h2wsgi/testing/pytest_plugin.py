@@ -33,6 +33,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown() -> Generator[None, Any, None]:
+    """Fail the test that made an application raise, also where its server goes on."""
+    outcome = yield
+    servers = _fixture_server()
+    error = None if servers is None else servers.end_test()
+    if error is not None and outcome.exception is None:
+        outcome.force_exception(error)
+    elif error is not None:
+        outcome.exception.add_note(f"h2wsgi: the application has raised as well: {error!r}")
+
+
+@pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Add to the report of a failure what the test's servers have seen."""
     outcome = yield

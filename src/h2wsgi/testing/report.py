@@ -36,15 +36,19 @@ class LogLine(NamedTuple):
 
 def report(
     connections: Records[ConnectionRecord] | None,
+    running: int,
     log: Iterable[LogLine],
     faults: FaultRules,
     since: float,
 ) -> str:
     """Return lines about a server; times are seconds since ``since``, by the monotonic clock.
 
-    ``connections`` is None where nothing is recorded.
+    ``connections`` is None where nothing is recorded; the application has ``running`` requests.
     """
     lines = [*_of_connections(connections, since)]
+    if running:
+        which = "1 request" if running == 1 else f"{running} requests"
+        lines.append(f"the application has not returned from {which}")
     for rule in faults:
         lines.append(f"fault {rule.text!r}: hit {rule.hits} of {rule.seen}")
     said = [f"{_at(line.time, since)} {line.text}" for line in log]
@@ -58,7 +62,7 @@ def _of_connections(records: Records[ConnectionRecord] | None, since: float) -> 
         yield "nothing was recorded, as the option record is off"
         return
     if not records:
-        yield "no client has connected"
+        yield "no connection was made"
         return
     if (left_out := records.dropped + len(records) - MAX_CONNECTIONS) > 0:
         yield f"... {left_out} connections more, and then"
