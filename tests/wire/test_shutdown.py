@@ -506,7 +506,7 @@ def test_a_response_that_only_the_kernel_holds_when_the_server_stops_arrives(
     stream_id = peer.request()
     eventually(lambda: server.server.running_requests == 0, "the response to leave")
     stopping = stop_in_thread(server)
-    stopping.join(10 * ending.AT_HAND)
+    stopping.join(20 * ending.AT_HAND)
     peer.ping(b"here yet")
     assert peer.response(stream_id).body == body
     peer.wait_closed()

@@ -48,7 +48,7 @@ GONE_PING = b"gone?   "
 """What that PING carries."""
 ABORT_AFTER = 2.0
 """Seconds a closing transport gets to send what it holds."""
-AT_HAND = 0.01
+AT_HAND = 0.005
 """Seconds that stand for each of these waits where the client is on this machine, idle and has
 everything: what it has sent is here by then."""
 SIOCOUTQNSD = 0x894B
