@@ -60,6 +60,7 @@ def test_a_window_that_keeps_the_server_waiting_is_told(serve: Serve, connect: C
     server = serve(app, record=True)
     with connect(server, settings={Setting.INITIAL_WINDOW_SIZE: 3}) as peer:
         peer.wait_settings_ack()
+        peer.auto_window = False
         stream_id = peer.request(path="/")
         peer.wait_data(stream_id, 3)
         assert "-> 200, 3 octets, no end so far" in shown(server)

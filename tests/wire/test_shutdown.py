@@ -284,6 +284,38 @@ def test_an_idle_client_goes_at_once_beside_a_running_request(
     assert not stopping.is_alive()
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_client_that_asked_at_the_end_has_time_to_read_its_answer(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """It is slow, and sends on: were our socket closed, many would fail at that and read no more."""
+    monkeypatch.setattr(ending, "LINGER", 1.0)
+    monkeypatch.setattr(ending, "SETTLED", 1.0)
+    go_on = threading.Event()
+
+    def app(environ, start_response):
+        assert go_on.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    server = serve(app, h2c=True, graceful_timeout=2 * PATIENCE)
+    peer = connect(server)
+    peer.wait_settings_ack()
+    stream_id = peer.request() if when == "before" else 1
+    peer.roundtrip()
+    stopping = stop_in_thread(server)
+    peer.wait_goaway()
+    if when == "meanwhile":
+        stream_id = peer.request()
+    go_on.set()
+    eventually(lambda: server.server.running_requests == 0, "the answer to leave")
+    for _ in range(3):
+        stopping.join(20 * ending.AT_HAND)
+        peer.ping(b"here yet")
+    assert peer.response(stream_id).body == b"hello"
+    assert peer.wait_closed() == "end of file"
+    stopping.join(PATIENCE)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("h2c", [False, True], ids=["tls", "cleartext"])
 def test_a_server_in_a_thread_stops_promptly_under_idle_clients(

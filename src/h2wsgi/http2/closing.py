@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import enum
 import functools
+import math
 import socket
 import struct
 import sys
@@ -51,6 +52,8 @@ ABORT_AFTER = 2.0
 AT_HAND = 0.005
 """Seconds that stand for each of these waits where the client is on this machine, idle and has
 everything: what it has sent is here by then."""
+SETTLED = 0.02
+"""Seconds after its last stream in which such a client has read it."""
 SIOCOUTQNSD = 0x894B
 """Linux: how many octets of a TCP socket were not sent so far."""
 LAST_STREAM_ID = 2**31 - 1
@@ -125,7 +128,7 @@ class Closing:
     """How one connection ends."""
 
     __slots__ = (
-        "_drain_answered", "_in_the_way", "_is_at_hand", "_left_to_send", "_linger_until",
+        "_drain_answered", "_hurried_at", "_in_the_way", "_left_to_send", "_linger_until",
         "_patient_until", "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent",
         "still_sends",
     )  # fmt: skip
@@ -142,8 +145,8 @@ class Closing:
         self._drain_answered = False
         self._in_the_way = False
         """Whether another connection waits for its end."""
-        self._is_at_hand = False
-        """Whether the client is on this machine, and the server in a hurry to stop."""
+        self._hurried_at = math.inf
+        """When the server, with this client on its machine, began to stop (monotonic clock)."""
         self._linger_until = 0.0
         """When the patience with a client that still sends ends, by the monotonic clock."""
         self._left_to_send = 0
@@ -173,9 +176,10 @@ class Closing:
     def hurry(self) -> None:
         """The server stops, and the client is at hand: wait hardly for it where it is idle.
 
-        For where the end has begun already as well; :meth:`drain` follows.
+        For where the end has begun already as well; :meth:`drain` follows. Who is in the middle of
+        something may be slow to read it, and send on: that gets the usual patience.
         """
-        self._is_at_hand = True
+        self._hurried_at = time.monotonic()
         if self._protocol.state in SILENT:
             if self._protocol.transport.is_closing():
                 self.set_timer(self._wait_of(ABORT_AFTER), self._protocol.abort)
@@ -185,10 +189,14 @@ class Closing:
             self.set_timer(self._wait_of(DRAIN_WAIT), self._send_final_goaway)
 
     def _wait_of(self, seconds: float) -> float:
-        """Return what is left of a wait for the client where that is at hand."""
+        """Return what is left of a wait for the client where that is at hand, and has been idle."""
         protocol = self._protocol
-        busy = not self._is_at_hand or protocol.connection.is_in_use or protocol.unsent
-        return seconds if busy or _may_hold_output(protocol.transport) else min(seconds, AT_HAND)
+        idle_since = protocol.deadlines.idle_since
+        if idle_since is None or idle_since > self._hurried_at or self._hurried_at == math.inf:
+            return seconds
+        if protocol.unsent or _may_hold_output(protocol.transport):
+            return seconds
+        return min(seconds, max(AT_HAND, idle_since + SETTLED - time.monotonic()))
 
     def make_room(self) -> None:
         """Shut down gracefully, for another connection: with little patience at the very end."""
