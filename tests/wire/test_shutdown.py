@@ -288,7 +288,7 @@ def test_an_idle_client_goes_at_once_beside_a_running_request(
 def test_a_client_that_asked_at_the_end_has_time_to_read_its_answer(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """It is slow, and sends on: were our socket closed, many would fail at that and read no more."""
+    """It is slow, and sends on: were our socket closed, many would fail and read no more."""
     monkeypatch.setattr(ending, "LINGER", 1.0)
     monkeypatch.setattr(ending, "SETTLED", 1.0)
     go_on = threading.Event()

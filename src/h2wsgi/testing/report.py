@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..config.fault_rules import FaultRules
-from ..log.logs import shown
+from ..log.text import shown
 from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
 from ..tools.tap.frames import NOT_HTTP2, Frame, Section
 
