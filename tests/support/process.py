@@ -31,10 +31,12 @@ class ServerProcess:
         *arguments: str,
         stderr: int | None = None,
         measured: bool = True,
+        entry: tuple[str, ...] = ("-m", "h2wsgi"),
     ):
         """``stderr`` is a descriptor to use in place of the file that tells the addresses.
 
-        ``measured`` is whether coverage counts there too, where it does here.
+        ``measured`` is whether coverage counts there too, where it does here; ``entry`` is what
+        the interpreter runs.
         """
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         if not measured:
@@ -49,7 +51,7 @@ class ServerProcess:
             where += ["--bind", "127.0.0.1:0"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "h2wsgi", "web:app", *where, *arguments],
+                [sys.executable, *entry, "web:app", *where, *arguments],
                 env=environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

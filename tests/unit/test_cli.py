@@ -247,7 +247,8 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
         ([], "No application is named.", "For example: h2wsgi httpbin:app"),
         (["--treads", "3"], "No such option: --treads.", "Did you mean --threads"),
         (["--port", "1"], "No such option: --port.", "--bind takes both, as HOST:PORT."),
-        (["--workers", "1"], "No such option: --workers.", "There is one process; --threads"),
+        (["--processes", "1"], "No such option: --processes.", "--workers says how many processes"),
+        (["--workers", "many"], "--workers: 'many' is not a whole number or auto.", "The default"),
         (["--h2"], "No such option: --h2.", "Did you mean --h2c?"),
         (["--zzzzz"], "No such option: --zzzzz.", "See h2wsgi --help."),
         (["--threads"], "Option '--threads' requires an argument.", "It takes a whole number. The"),
@@ -264,7 +265,6 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
             "It is a switch: --h2c, or --no-h2c",
         ),
         (["serve", "web"], "Got unexpected extra argument (web)", "One application is served, and"),
-        (["-w", "4"], "No such option: -w.", "There is one process; --threads"),
         (["--timeout", "4"], "No such option: --timeout.", "--request-timeout bounds a request"),
         (
             ["web", "-b", "localhost:99999"],

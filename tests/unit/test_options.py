@@ -201,7 +201,7 @@ def test_what_a_file_cannot_have_is_refused_with_the_reason(name, value, hint):
 def test_what_other_servers_call_it_gets_a_true_hint():
     for name, hint in (
         ("port", "--bind takes both, as HOST:PORT."),
-        ("workers", "There is one process; --threads"),
+        ("worker-processes", "--workers says how many processes"),
         ("reload", "There is no such thing"),
         ("timeout", "--request-timeout bounds a request, --read-timeout and --write-timeout"),
         ("keep-alive", "--idle-timeout says how long"),

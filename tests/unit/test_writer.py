@@ -236,3 +236,28 @@ def forked(call: Callable[[], None]) -> int:
     thread.start()
     thread.join()
     return pids[0]
+
+
+def test_lines_go_into_a_pipe_whole_as_other_processes_write_there_too(pipe, monkeypatch):
+    """A write of more than PIPE_BUF octets may have another's in its middle."""
+    reading, file = pipe
+    written: list[bytes] = []
+    write = os.write
+
+    def note(descriptor: int, octets: bytes) -> int:
+        if descriptor == file.fileno():
+            written.append(bytes(octets))
+        return write(descriptor, octets)
+
+    monkeypatch.setattr(os, "write", note)
+    writer = LogWriter(file, said)
+    lines = [f"{'x' * 300} {number}\n" for number in range(100)]
+    lines.insert(50, "y" * 5000 + "\n")
+    with writer._changed:
+        for line in lines:
+            writer.write(line)
+    writer.close(WAIT)
+    assert b"".join(written) == os.read(reading, 1_000_000) == "".join(lines).encode()
+    assert all(octets.endswith(b"\n") for octets in written)
+    assert sum(len(octets) > 4096 for octets in written) == 1
+    assert len(written) < 20

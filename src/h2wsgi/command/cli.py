@@ -328,6 +328,8 @@ def _given() -> dict[str, Any]:
 
 def serve(settings: Settings) -> int:
     """Serve until the server is told to stop; return its exit code."""
+    if settings.config.is_supervised:
+        return serve_by_workers(settings)
     # Imported before the application's folder is importable, which may have a module of that name.
     from ..server.signals import Signals, Stopped
 
@@ -350,6 +352,21 @@ def serve(settings: Settings) -> int:
             raise
         click.echo(f"h2wsgi: {error}", err=True)
         return 0
+
+
+def serve_by_workers(settings: Settings) -> int:
+    """Have workers serve until they are told to stop; return the exit code."""
+    from ..server.supervised import run_supervised
+
+    given = _given()
+
+    def read_again() -> tuple[Config, str]:
+        again = gather(given, os.environ)
+        return again.config, again.target
+
+    return run_supervised(
+        settings.config, target=settings.target, read_again=read_again, ignored=settings.ignored
+    )
 
 
 def check_settings(settings: Settings) -> int:

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from ..errors import ConfigurationError
 from .addresses import from_the_root
 from .fault_rules import parse_rules
-from .options import Source, absolute, check_range, convert, option, option_name, unknown_name
+from .options import (
+    Source,
+    absolute,
+    check_range,
+    convert,
+    option,
+    option_name,
+    unknown_name,
+    usable_cpus,
+)
 from .trusted_peers import TrustedPeers
 
 if TYPE_CHECKING:
@@ -131,6 +140,16 @@ class Config:
         group="Proxies",
     )
 
+    workers: int = option(
+        1,
+        "processes that serve, auto for as many as there are CPUs; all limits are each worker's",
+        group="Process",
+        flags=("-w",),
+        metavar="N|auto",
+        minimum=1,
+        maximum=256,
+        words={"auto": usable_cpus},
+    )
     threads: int = option(
         128, "applications that may run at once", group="Process", minimum=1, maximum=10_000
     )
@@ -467,12 +486,30 @@ class Config:
                 "none is named.",
                 "Name the proxies with --forwarded-allow-ips, such as 127.0.0.1 or 10.0.0.0/8.",
             )
+        if self.is_supervised:
+            for tool in ("inspect", "record"):
+                if getattr(self, tool):
+                    raise ConfigurationError(
+                        f"--{tool} sees the connections of one process, and with "
+                        f"{self.supervised_by} there are others.",
+                        f"Leave out {self.supervised_by}, or --{tool}.",
+                    )
         parse_rules(self.fault, self.fault_seed)
         if self.max_threads < self.threads:
             raise ConfigurationError(
                 f"max_threads is {self.max_threads}, below threads, which is {self.threads}.",
                 f"Raise max_threads to {self.threads} or more, or lower threads.",
             )
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the server is workers that a supervisor starts, and no single process."""
+        return bool(self.supervised_by)
+
+    @property
+    def supervised_by(self) -> str:
+        """The option that asks for a supervisor, as on the command line; empty if none does."""
+        return "--workers" if self.workers > 1 else ""
 
     @property
     def tls_binds(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ..errors import ConfigurationError
@@ -46,6 +47,14 @@ COMMAND_ONLY = (
 )  # fmt: skip
 """Options that no file may have, and but for ``config`` no variable."""
 NEAR = 0.75
+NO_WORDS: Mapping[str, Callable[[], Any]] = MappingProxyType({})
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def option(
@@ -60,12 +69,14 @@ def option(
     maximum: float | None = None,
     secret: bool = False,
     bare: str = "",
+    words: Mapping[str, Callable[[], Any]] = NO_WORDS,
 ) -> Any:
     """Declare one option: a dataclass field that carries what users are told about it.
 
     ``unit`` is ``"seconds"``, ``"octets"`` or empty; ``flags`` are further command-line names;
     ``metavar`` stands for the value in ``--help``; a ``secret`` is never shown; ``bare`` is the
-    value of a text whose option is named without one, or is switched on like a flag.
+    value of a text whose option is named without one, or is switched on like a flag; ``words`` may
+    stand for values of another kind, which they return.
     """
     metadata = {
         "help": help,
@@ -77,6 +88,7 @@ def option(
         "maximum": maximum,
         "secret": secret,
         "bare": bare,
+        "words": words,
     }
     return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
@@ -162,7 +174,11 @@ def convert(field: dataclasses.Field[Any], kind: Any, raw: Any, where: str) -> A
     try:
         if field.metadata["bare"]:
             raw = _text_of_flag(raw, field.metadata["bare"])
-        value = _convert(kind, field.metadata["unit"], raw)
+        word = raw.strip().lower() if isinstance(raw, str) else ""
+        if (meaning := field.metadata["words"].get(word)) is not None:
+            value = meaning()
+        else:
+            value = _convert(kind, field.metadata["unit"], raw)
     except (ValueError, TypeError, OverflowError):
         shown = "the value" if field.metadata["secret"] else repr(raw)
         raise ConfigurationError(
@@ -221,7 +237,7 @@ def accepted(kind: Any, field: dataclasses.Field[Any]) -> str:
     if field.metadata["metavar"] == "ADDRESS":
         return "an address, or a list of them"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return names.get(kind, "a list of texts")
+    return " or ".join([names.get(kind, "a list of texts"), *field.metadata["words"]])
 
 
 def _convert(kind: Any, unit: str, raw: Any) -> Any:

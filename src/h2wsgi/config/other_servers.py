@@ -21,8 +21,8 @@ HINTS: tuple[tuple[str, str], ...] = (
         "WSGI over HTTP/2 is all there is; the target says which application.",
     ),
     (
-        "workers w worker processes process worker_processes",
-        "There is one process; {threads} says how many requests it works on at once.",
+        "w worker processes process worker_processes",
+        "{workers} says how many processes serve, {threads} how many requests each works on.",
     ),
     (
         "worker_class k blocking_threads worker_threads runtime_threads runtime_mode",

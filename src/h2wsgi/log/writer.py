@@ -12,6 +12,7 @@ A forked child has no such thread. There whoever logs writes by itself, and wait
 from __future__ import annotations
 
 import os
+import select
 import stat
 import threading
 import time
@@ -155,6 +156,7 @@ class _Output:
             and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         )
         """Whether this is a file that can be opened anew, and no pipe or device."""
+        self._at_once = _octets_at_once(self._descriptor)
 
     def write(self, text: str) -> bool:
         """Write all of ``text``; return False if the output is gone or full."""
@@ -195,7 +197,16 @@ class _Output:
             self._stream, self._descriptor = None, -1
 
     def _write_octets(self, octets: bytes) -> None:
-        view = memoryview(octets)
+        start = 0
+        while self._at_once and len(octets) - start > self._at_once:
+            # Whole lines, as far as they fit; a longer one goes alone.
+            end = octets.rfind(b"\n", start, start + self._at_once) + 1
+            end = end or octets.find(b"\n", start) + 1 or len(octets)
+            self._write_whole(memoryview(octets)[start:end])
+            start = end
+        self._write_whole(memoryview(octets)[start:])
+
+    def _write_whole(self, view: memoryview) -> None:
         while view:
             try:
                 view = view[os.write(self._descriptor, view) :]
@@ -203,6 +214,18 @@ class _Output:
                 # Another program made the shared terminal non-blocking. select() does not work on
                 # Windows, and this thread has time.
                 time.sleep(0.02)
+
+
+def _octets_at_once(descriptor: int) -> int:
+    """Return how much may go into one write, for no other process to write in the middle of it.
+
+    0 for no bound, as for a file that is appended to.
+    """
+    if descriptor < 0:
+        return 0
+    mode = os.fstat(descriptor).st_mode
+    is_pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return getattr(select, "PIPE_BUF", 512) if is_pipe else 0
 
 
 def _descriptor_of(stream: IO[Any] | None) -> int:

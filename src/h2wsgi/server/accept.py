@@ -15,11 +15,13 @@ import contextlib
 import errno
 import functools
 import itertools
+import select
 import socket
 import ssl
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..config.config import Config
 from ..config.trusted_peers import UNIX_PEER, TrustedPeers
@@ -35,6 +37,9 @@ from .listeners import Listener
 from .peers import connection_facts
 from .proxy_header import SHOWN, BadHeader, Came, HeaderReader, ProxyHeader, shown
 
+if TYPE_CHECKING:
+    from ..process.shares import Place
+
 ACCEPTS_PER_TURN = 64
 NO_DESCRIPTORS_WAIT = 0.5
 """Seconds to leave the backlog alone after EMFILE."""
@@ -45,6 +50,10 @@ MOST_LEAVING = 32
 """Connections on their way out that do not count against the limit."""
 FULL_LOOK = 0.1
 """Seconds between looks for one that may leave, while others wait to be let in."""
+STEP_BACK = 0.005
+"""Seconds between looks whether others have accepted what was left to them."""
+LONGEST_STEP_BACK = 0.1
+"""Seconds after which a connection is accepted by whoever sees it: who has fewer may be stuck."""
 HANDSHAKE_GRACE = 1.0
 """Seconds that handshakes under way get once nothing more is accepted ..."""
 HANDSHAKE_GRACE_AT_HAND = 0.02
@@ -88,6 +97,7 @@ class Acceptor:
         tls: ssl.SSLContext | None,
         opened: Callable[[H2Protocol], None],
         protocols: Set[H2Protocol],
+        place: Place | None = None,
     ) -> None:
         self._server = server
         self._config: Config = server.config
@@ -97,6 +107,8 @@ class Acceptor:
         self._opened = opened
         self._protocols = protocols
         """Those of the connections that are open."""
+        self._place = place
+        """Where this worker is among those that accept from the same sockets, if there are any."""
         self._loop = asyncio.get_running_loop()
         self._trusted = TrustedPeers.of(self._config.forwarded_allow_ips)
         self._handshake_timeout = self._config.handshake_timeout or NEVER
@@ -104,6 +116,8 @@ class Acceptor:
         self._connections = 0
         self._numbers = itertools.count(1)
         """What connections are called in the log and by those who observe them."""
+        self._stepped_back = 0.0
+        """Since when, by the monotonic clock, others have been left the first go at what waits."""
         self._leaving: set[H2Protocol] = set()
         """Those that were to make room for others, and are not closed yet."""
         self._next_look: asyncio.TimerHandle | None = None
@@ -123,7 +137,8 @@ class Acceptor:
 
     def start(self) -> None:
         """Begin to accept, or go on after a pause."""
-        if not self._accepting and not self._closed:
+        self._tell()
+        if not self._accepting and not self._closed and not self._stepped_back:
             self._accepting = True
             for listener in self._listeners:
                 self._loop.add_reader(listener.sock, self._accept, listener)
@@ -134,16 +149,22 @@ class Acceptor:
             for listener in self._listeners:
                 self._loop.remove_reader(listener.sock)
 
-    def close(self, patience: float, *, clients_at_hand: bool) -> None:
+    def close(
+        self, patience: float, *, clients_at_hand: bool, leave_backlog: bool = False
+    ) -> None:
         """Accept nothing more but the backlog; end handshakes that take ``patience`` seconds yet.
 
         What connects between the last accept and the close of its socket is reset by the kernel.
-        ``clients_at_hand`` is that of :meth:`Server.stop`.
+        ``clients_at_hand`` is that of :meth:`Server.stop`. With ``leave_backlog`` other workers
+        accept it.
         """
         self._closed = True
         self._clients_at_hand = clients_at_hand
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
         for listener in self._listeners:
-            if self._accepting:
+            if not leave_backlog and (self._accepting or self._stepped_back):
                 self._accept(listener)
         self._pause()
         for listener in self._listeners:
@@ -158,6 +179,7 @@ class Acceptor:
     def released(self, protocol: H2Protocol | None = None) -> None:
         """A connection has ended, ``protocol`` if it had one."""
         self._connections -= 1
+        self._tell()
         if protocol is not None:
             self._leaving.discard(protocol)
         if not self._connections:
@@ -170,9 +192,43 @@ class Acceptor:
         leaving = min(len(self._leaving), MOST_LEAVING)
         return self._connections >= self._config.max_connections + leaving
 
+    def _tell(self) -> None:
+        if self._place is not None:
+            self._place.count(self._connections)
+
+    # Connections of HTTP/2 live long, so who gets one has its requests for hours. Whichever worker
+    # looks first would have most of them.
+
+    def _step_back(self) -> None:
+        """Leave what waits to the workers that have fewer connections, for a while at least."""
+        if not self._stepped_back:
+            self._stepped_back = time.monotonic()
+            self._pause()
+        self._loop.call_later(STEP_BACK, self._look_whether_it_is_left)
+
+    def _look_whether_it_is_left(self) -> None:
+        """Accept again once nobody has fewer connections, or nobody comes for those that wait."""
+        if self._closed or self._place is None:
+            return
+        waiting = [each for each in self._listeners if _is_waited_at(each)]
+        if waiting and self._place.has_more_than_another:
+            if time.monotonic() - self._stepped_back < LONGEST_STEP_BACK:
+                self._step_back()
+                return
+            place, self._place = self._place, None  # nobody steps back for long
+            try:
+                self._accept(waiting[0], most=1)
+            finally:
+                self._place = place
+        self._stepped_back = 0.0
+        self.start()
+
     @loop_thread
-    def _accept(self, listener: Listener) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
+    def _accept(self, listener: Listener, most: int = ACCEPTS_PER_TURN) -> None:
+        for _ in range(most):
+            if self._place is not None and self._place.has_more_than_another:
+                self._step_back()
+                return
             idle = None
             if self._is_full:
                 self._say_full()
@@ -195,6 +251,7 @@ class Acceptor:
             if idle is not None:
                 self._have_leave(idle)
             self._connections += 1
+            self._tell()
             self.all_closed.clear()
             self._begin(listener, sock, address)
             if idle is not None:
@@ -406,6 +463,13 @@ class Acceptor:
         self._pending.pop(id(handshake.sock), None)
         handshake.sock.close()
         self.released()
+
+
+def _is_waited_at(listener: Listener) -> bool:
+    """Return whether a connection waits to be accepted."""
+    poller = select.poll()
+    poller.register(listener.sock, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _protocol_of(server: ServerContext) -> Callable[..., H2Protocol]:

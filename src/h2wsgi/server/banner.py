@@ -75,12 +75,17 @@ def ready(
     endpoints: list[Endpoint],
     certificate: TLSIdentity | None,
     inspector: str = "",
+    workers: int = 0,
 ) -> None:
     """Say that the server is ready, in one piece: several lines of text, or one of JSON.
 
-    ``inspector`` is the URL of the inspector's page, if there is one.
+    ``inspector`` is the URL of the inspector's page, if there is one; ``workers`` how many there
+    are, if it is not one process that serves.
     """
-    lines = [f"h2wsgi {version} serves {target} with up to {config.threads} threads"]
+    threads = f"up to {config.threads} threads"
+    if workers:
+        threads = f"{workers} workers, each with {threads}"
+    lines = [f"h2wsgi {version} serves {target} with {threads}"]
     width = max((len(endpoint.shown) for endpoint in endpoints), default=0)
     for endpoint in endpoints:
         lines.append(f"  {endpoint.shown:<{width}}  {endpoint.protocol}")
@@ -101,6 +106,8 @@ def ready(
         ],
         "certificate": _certificate_fields(certificate),
     }
+    if workers:
+        fields["workers"] = workers
     if inspector:
         fields["inspector"] = inspector
     log.events.info("ready", extra={"fields": fields, "lines": lines})

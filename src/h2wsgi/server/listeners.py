@@ -14,10 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..config.addresses import SOCKET_PATH, descriptor_of, parse_host_port, unresolved
+from ..config.config import Config
 from ..errors import ConfigurationError
 from ..process.forking import close_in_child
+
+if TYPE_CHECKING:
+    from ..process.shares import Place
 
 BACKLOG = 1024
 PORT_TRIES = 20
@@ -35,7 +40,7 @@ class Listener:
     name: str
     unix_path: str = ""
     unix_file: tuple[int, int] | None = None
-    """Device and inode of the socket file at ``unix_path``."""
+    """Device and inode of the socket file at ``unix_path``; None if it is not ours to remove."""
 
     def __post_init__(self) -> None:
         close_in_child(self.sock)
@@ -55,15 +60,61 @@ class Listener:
         host = f"[{self.name}]" if ":" in self.name else self.name
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}/"
 
+    def description(self) -> dict[str, Any]:
+        """Return what another process has to know that inherits the socket: see :func:`inherited`.
+
+        The file of a Unix socket stays this one's to remove.
+        """
+        return {
+            "descriptor": self.sock.fileno(),
+            "tls": self.tls,
+            "name": self.name,
+            "unix_path": self.unix_path,
+        }
+
     def close(self) -> None:
         """Close the socket and remove its file, if it has one of ours.
 
         The file goes first: once the socket is closed, another server may have its file there.
         """
-        if self.unix_path and _file_at(self.unix_path) == self.unix_file:
+        if self.unix_file is not None and _file_at(self.unix_path) == self.unix_file:
             with suppress(OSError):
                 os.unlink(self.unix_path)
+        self.unix_file = None
         self.sock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several workers has of a server: sockets to accept from, a place among them."""
+
+    listeners: list[Listener]
+    place: Place
+
+
+def inherited(description: dict[str, Any]) -> Listener:
+    """Return the listener that another process has described, whose socket this one inherited."""
+    values = dict(description)
+    descriptor = values.pop("descriptor")
+    os.set_inheritable(descriptor, False)  # what the application starts gets none of it
+    sock = socket.socket(fileno=descriptor)
+    sock.setblocking(False)
+    return Listener(sock, **values)
+
+
+def open_all(config: Config) -> list[Listener]:
+    """Open every address of ``config``.
+
+    Raises:
+        ConfigurationError: an address is malformed, is in use or may not be used.
+    """
+    listeners = open_listeners(config.tls_binds, tls=True)
+    try:
+        return listeners + open_listeners(config.h2c_binds, tls=False)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
 
 
 def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:

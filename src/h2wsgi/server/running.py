@@ -152,8 +152,7 @@ def run(
                 inspector=server.inspect_url if config.inspect else "",
             )
 
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        _keep_buffers_on_the_heap()
+        prepare_process()
         server = Server(app, config, log=log, tls=None if identity is None else identity.context)
         with asyncio.Runner(loop_factory=factory) as runner:
             all_returned = runner.run(_serve_until_signal(server, signals, on_ready))
@@ -163,10 +162,21 @@ def run(
             end_process(0)
         if ends:
             stack.pop_all()
-            log.close()
-            signals.log = command_log(dataclasses.replace(config, access_log=False))
-            name_what_is_waited_for(signals.log)
+            go_to_the_end(signals, log, config)
         return 0
+
+
+def go_to_the_end(signals: Signals, log: Log, config: Config) -> None:
+    """Close the log behind a server that has stopped, and say what holds up the process's end."""
+    log.close()
+    signals.log = command_log(dataclasses.replace(config, access_log=False))
+    name_what_is_waited_for(signals.log)
+
+
+def prepare_process() -> None:
+    """Make the process one that is there to serve."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    _keep_buffers_on_the_heap()
 
 
 def _keep_buffers_on_the_heap() -> None:
@@ -250,6 +260,16 @@ def serve(app: WSGIApplication | str, **options: Unpack[Options]) -> int:
     """
     _require_main_thread()
     config = Config.build(**options)
+    if config.is_supervised:
+        if not isinstance(app, str):
+            raise ConfigurationError(
+                f"An application that is an object is this process's, and {config.supervised_by} "
+                "asks for others, which have to import it.",
+                'Name it: h2wsgi.serve("module:app", ...). Or leave the option out.',
+            )
+        from .supervised import run_supervised
+
+        return run_supervised(config, target=app, read_again=lambda: (config, app))
     target = app if isinstance(app, str) else _describe(app)
     with Signals() as signals:
         try:

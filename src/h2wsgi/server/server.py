@@ -37,7 +37,7 @@ from ..wsgi.stuck_threads import Overtime
 from ..wsgi.thread_pool import ThreadPool
 from .accept import Acceptor
 from .banner import Endpoint
-from .listeners import Listener, open_listeners
+from .listeners import Listener, Share, open_all
 from .toolbox import Toolbox
 from .unsized import unsized_content_of
 
@@ -96,7 +96,8 @@ class Server(ServerContext):
         async with Server(app, Config(bind=("localhost:0",))) as server:
             print(server.url)
 
-    ``tls`` replaces the context that the options would give; ``log`` the standard loggers.
+    ``tls`` replaces the context that the options would give; ``log`` the standard loggers. A worker
+    of several has a ``share`` of them.
     """
 
     def __init__(
@@ -106,14 +107,22 @@ class Server(ServerContext):
         *,
         log: Log | None = None,
         tls: ssl.SSLContext | None = None,
+        share: Share | None = None,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"The application is not callable: {app!r}.")
         self.config = config or Config()
+        if self.config.is_supervised and share is None:
+            raise ConfigurationError(
+                f"A server inside a program is one process, and {self.config.supervised_by} asks "
+                "for others, which would need an application that they can import.",
+                'Use the command, or h2wsgi.serve("module:app", ...); or leave the option out.',
+            )
         self.log = log or library_log(self.config)
         self.ca_file: str | None = None
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
+        self._share = share
         self.unsized_content = unsized_content_of(app) or self.config.unsized_content
         self.spool = Spool(self.config.max_unsized_total)
         self._toolbox = Toolbox(self.config, self.log)
@@ -122,6 +131,7 @@ class Server(ServerContext):
             self.log,
             root_path=self.config.root_path,
             multithread=self.config.max_threads > 1,
+            multiprocess=share is not None,
             record=self._toolbox.record_of,
         )
 
@@ -179,9 +189,11 @@ class Server(ServerContext):
                 "connection",
                 self._tls.keylog_filename,
             )
-        self._listeners = open_listeners(self.config.tls_binds, tls=True)
+        if self._share is not None:
+            self._listeners = self._share.listeners
+        else:
+            self._listeners = open_all(self.config)
         try:
-            self._listeners += open_listeners(self.config.h2c_binds, tls=False)
             if observe := self._toolbox.open():
                 self.observe = observe
             self.mailbox = Mailbox(asyncio.get_running_loop())
@@ -200,7 +212,12 @@ class Server(ServerContext):
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
         self._acceptor = Acceptor(
-            self, self._listeners, self._tls, self._connection_opened, self._protocols
+            self,
+            self._listeners,
+            self._tls,
+            self._connection_opened,
+            self._protocols,
+            None if self._share is None else self._share.place,
         )
         try:
             self._acceptor.start()
@@ -214,23 +231,34 @@ class Server(ServerContext):
             self._overtime.start(asyncio.get_running_loop().call_later)
 
     async def stop(
-        self, graceful_timeout: float | None = None, *, clients_at_hand: bool = False
+        self,
+        graceful_timeout: float | None = None,
+        *,
+        clients_at_hand: bool = False,
+        others_go_on: bool = False,
     ) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
 
         ``clients_at_hand`` says that the clients are on this machine, so that idle ones need not be
         waited for: not for what they may have under way, nor for them to close.
 
+        If other workers go on, what waits to be accepted is theirs, and connections end as gently
+        as those that have had their time: their clients connect to the others in no hurry.
         Returns True if every application has returned, False if some are stuck in theirs.
         """
         if graceful_timeout is None:
             graceful_timeout = self.config.graceful_timeout
         deadline = time.monotonic() + graceful_timeout
-        self._acceptor.close(graceful_timeout, clients_at_hand=clients_at_hand)
+        self._acceptor.close(
+            graceful_timeout, clients_at_hand=clients_at_hand, leave_backlog=others_go_on
+        )
         for protocol in list(self._protocols):
             if clients_at_hand:
                 protocol.closing.hurry()
-            protocol.closing.drain()
+            if others_go_on:
+                protocol.closing.retire()
+            else:
+                protocol.closing.drain()
         await self._wait_all_closed(graceful_timeout)
         # First, or a thread whose stream is reset would take the next request, to be reset as well.
         self._pool.close()

@@ -12,7 +12,7 @@ them: an application, ``faulthandler`` or ``nohup`` have theirs. They are taken 
 application is imported, which may be for long, as their own action would end the process: what asks
 to stop raises :class:`Stopped` there, the rest is done once there is a server. A forked child has
 the handlers that were there before: a loop's do nothing but write to a pipe, which the parent
-hears.
+hears. A worker of several leaves it to its supervisor what a terminal sends to all of them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from ..process.forking import tell_in_child
+from ..process.handlers import (
+    Handler,
+    caught_by_anybody,
+    found,
+    free,
+    has_terminal,
+    is_free,
+)
 from .ending import end_process
 
 if TYPE_CHECKING:
@@ -42,7 +50,8 @@ ALWAYS = ("SIGINT", "SIGTERM")
 IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Windows has none of them."""
 
-Handler = Callable[[int, FrameType | None], Any] | int | None
+TERMINALS = ("SIGINT", "SIGQUIT", "SIGHUP")
+"""What a terminal sends to all processes at once: of workers, their supervisor tells them."""
 
 
 class Stopped(BaseException):
@@ -60,16 +69,17 @@ class Stopped(BaseException):
 class Signals:
     """The signals of one run of a server. Made before its application is imported."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_worker: bool = False) -> None:
+        self._of_worker = of_worker
         self.log: Log | None = None
         """Where to say what is done, once there is one."""
-        self._found = _to_take()
+        self._found = found(ALWAYS) | free(IF_FREE)
         """What was there before, of the signals that are ours."""
         self._ours: dict[signal.Signals, Handler] = {}
         """What is there as long as it is ours."""
         self._in_c: dict[signal.Signals, int] = {}
         """What C calls for those."""
-        self._has_terminal = _has_terminal()
+        self._has_terminal = has_terminal()
         self._first: tuple[int, float] | None = None
         """What asked to stop first, and when by the monotonic clock."""
         self._early: list[int] = []
@@ -112,7 +122,7 @@ class Signals:
             loop.call_soon_threadsafe(heard, number)
 
         self._serving = serving
-        caught = _caught_by_anybody()
+        caught = caught_by_anybody()
         for number in self._found:
             if number.name in ALWAYS:
                 try:
@@ -123,7 +133,7 @@ class Signals:
                 self._ours[number] = signal.getsignal(number)
             elif signal.getsignal(number) != self._ours[number]:  # the application's
                 del self._ours[number]
-                if _is_free(number, caught):
+                if is_free(number, caught):
                     self._take(number)
             elif self._in_c[number] != _in_c(number):  # somebody's in C, put above ours
                 del self._ours[number]
@@ -146,8 +156,8 @@ class Signals:
         """Put back what was there before, but for what somebody has changed since."""
         for number, handler in self._ours.items():
             if signal.getsignal(number) == handler:
-                found = self._found[number]
-                signal.signal(number, signal.SIG_DFL if found is None else found)
+                before = self._found[number]
+                signal.signal(number, signal.SIG_DFL if before is None else before)
         self._ours.clear()
 
     def forked(self) -> None:
@@ -158,6 +168,8 @@ class Signals:
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         """Called by Python between two lines of the main thread."""
+        if self._is_supervisors(number):
+            return
         stops = self._stops(signal.Signals(number).name)
         if self._over:  # and the process is about to end: nothing else can be done
             if stops:
@@ -172,7 +184,12 @@ class Signals:
         else:
             self._heard_again(number)
 
+    def _is_supervisors(self, number: int) -> bool:
+        return self._of_worker and signal.Signals(number).name in TERMINALS
+
     def _heard(self, number: int, stop: Callable[[str], None]) -> None:
+        if self._is_supervisors(number):
+            return
         name = signal.Signals(number).name
         if self._stops(name):
             if self._first is None:
@@ -216,22 +233,6 @@ class Signals:
         )
 
 
-def _to_take() -> dict[signal.Signals, Handler]:
-    """Return the signals that are to be ours, and what is there now."""
-    found: dict[signal.Signals, Handler] = {}
-    caught = _caught_by_anybody()
-    for name in (*ALWAYS, *IF_FREE):
-        number = getattr(signal, name, None)
-        if number is not None and (name in ALWAYS or _is_free(number, caught)):
-            found[number] = signal.getsignal(number)
-    return found
-
-
-def _is_free(number: signal.Signals, caught: int) -> bool:
-    """Return whether nobody has done anything about a signal."""
-    return signal.getsignal(number) == signal.SIG_DFL and not caught >> (number - 1) & 1
-
-
 def _in_c(number: signal.Signals) -> int:
     """Return the address of what C calls for a signal, 0 if that cannot be told.
 
@@ -247,24 +248,3 @@ def _in_c(number: signal.Signals) -> int:
     except (ImportError, OSError, AttributeError, TypeError):  # no such thing there, as on Windows
         return 0
     return int.from_bytes(action.raw[: ctypes.sizeof(ctypes.c_void_p)], sys.byteorder)
-
-
-def _caught_by_anybody() -> int:
-    """Return the mask of signals with a handler, in C too (``faulthandler.register``).
-
-    0 where the system does not tell.
-    """
-    try:
-        with open("/proc/self/status", "rb") as status:
-            return next((int(line[7:], 16) for line in status if line.startswith(b"SigCgt:")), 0)
-    except OSError:
-        return 0
-
-
-def _has_terminal() -> bool:
-    """Return whether the process has a controlling terminal."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True

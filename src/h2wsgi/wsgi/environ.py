@@ -27,6 +27,7 @@ def connection_template(
     *,
     root_path: str,
     multithread: bool,
+    multiprocess: bool,
     errors: object,
     file_wrapper: object,
 ) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def connection_template(
         "wsgi.input": None,
         "wsgi.errors": errors,
         "wsgi.multithread": multithread,
-        "wsgi.multiprocess": False,
+        "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
         "wsgi.file_wrapper": file_wrapper,
         "wsgi.input_terminated": True,

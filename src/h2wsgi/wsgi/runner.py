@@ -50,6 +50,7 @@ class Runner:
         *,
         root_path: str,
         multithread: bool,
+        multiprocess: bool = False,
         record: Callable[[int], object] | None = None,
     ) -> None:
         self.app = app
@@ -57,6 +58,7 @@ class Runner:
         self._log = log
         self._root_path = root_path
         self._multithread = multithread
+        self._multiprocess = multiprocess
         self._record = record
         self._errors = ErrorStream(log)
         self._heads = HeadMemory()
@@ -127,6 +129,7 @@ class Runner:
             connection,
             root_path=self._root_path,
             multithread=self._multithread,
+            multiprocess=self._multiprocess,
             errors=self._errors,
             file_wrapper=FileWrapper,
         )

@@ -1,0 +1,49 @@
+"""What a process finds of signals at its start: handlers of others, and a terminal. Any thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+def found(names: tuple[str, ...]) -> dict[signal.Signals, Handler]:
+    """Return the signals of these names that the system has, and what is there now."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return {number: signal.getsignal(number) for number in numbers}
+
+
+def free(names: tuple[str, ...]) -> dict[signal.Signals, Handler]:
+    """Return those of the signals that nobody catches or ignores, and what is there now."""
+    caught = caught_by_anybody()
+    return {number: handler for number, handler in found(names).items() if is_free(number, caught)}
+
+
+def is_free(number: signal.Signals, caught: int) -> bool:
+    """Return whether nobody did anything about a signal; ``caught`` has those with handlers."""
+    return signal.getsignal(number) == signal.SIG_DFL and not caught >> (number - 1) & 1
+
+
+def caught_by_anybody() -> int:
+    """Return the mask of signals with a handler, in C too (``faulthandler.register``).
+
+    0 where the system does not tell.
+    """
+    try:
+        with open("/proc/self/status", "rb") as status:
+            return next((int(line[7:], 16) for line in status if line.startswith(b"SigCgt:")), 0)
+    except OSError:
+        return 0
+
+
+def has_terminal() -> bool:
+    """Return whether the process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

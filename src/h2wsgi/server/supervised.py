@@ -1,0 +1,103 @@
+"""A server of several processes, put together: sockets, certificate, supervisor. Main thread.
+
+Imports neither the application nor the protocol: that is for workers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from .._version import __version__
+from ..config.config import Config
+from ..log.logs import Log, command_log
+from ..supervisor.plan import Plan
+from ..supervisor.supervisor import Supervisor
+from ..tls.context import TLSIdentity, resolve
+from .banner import Endpoint, ready
+from .listeners import Listener, open_all
+
+FIXED = ("bind", "bind_h2c", "h2c")
+"""Options that stay as they are until a restart: sockets are opened once."""
+
+
+def run_supervised(
+    config: Config,
+    *,
+    target: str,
+    read_again: Callable[[], tuple[Config, str]],
+    ignored: Sequence[str] = (),
+) -> int:
+    """Serve by workers until a signal says to stop; return the exit code.
+
+    ``read_again`` returns options and target as they are at a reload.
+
+    Raises:
+        ConfigurationError: an address or a certificate cannot be used, or no worker starts.
+    """
+    identity = resolve(config)
+    # Requests are the workers'.
+    log = command_log(dataclasses.replace(config, access_log=False, access_log_file=""))
+    with ExitStack() as stack:
+        stack.callback(log.close)
+        for name in ignored:
+            log.events.debug("%s is ignored: it tells of a service of that name", name)
+        if identity is not None and (warning := identity.warning()):
+            log.events.warning("%s", warning)
+        plan = Plan(config, target)
+        site = _Site(plan, open_all(config), identity, log, read_again)
+        stack.callback(site.close)
+        code = Supervisor(plan, site, log).run()
+        log.events.info("stopped")
+        return code
+
+
+class _Site:
+    """See Site."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        listeners: list[Listener],
+        identity: TLSIdentity | None,
+        log: Log,
+        read_again: Callable[[], tuple[Config, str]],
+    ) -> None:
+        self._plan = plan
+        self._listeners = listeners
+        self._identity = identity
+        self._log = log
+        self._read_again = read_again
+
+    def listeners(self) -> list[dict[str, Any]]:
+        return [listener.description() for listener in self._listeners]
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    def ready(self, workers: int) -> None:
+        urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
+        ready(
+            self._log,
+            self._plan.config,
+            target=self._plan.target,
+            version=__version__,
+            endpoints=[Endpoint(url, tls) for url, tls in urls],
+            certificate=self._identity,
+            workers=workers,
+        )
+
+    def read_again(self) -> Plan:
+        config, target = self._read_again()
+        fixed = {name: getattr(self._plan.config, name) for name in FIXED}
+        changed = [name for name, value in fixed.items() if getattr(config, name) != value]
+        if changed:
+            self._log.events.warning(
+                "%s changed, which a reload does not: it takes a restart",
+                " and ".join("--" + name.replace("_", "-") for name in changed),
+            )
+            config = dataclasses.replace(config, **fixed)
+        return Plan(config, target)

@@ -1,0 +1,112 @@
+"""One worker as its supervisor sees it: a process, the channel to it, and what is known of it.
+
+Main thread. The invariant: a worker inherits the sockets that listen, its end of the channel and
+the memory that workers share, and nothing else; what it serves comes by the channel, so no secret
+is in its arguments.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..process.channel import Channel, Message
+from .plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that the package is in."""
+
+
+class State(enum.Enum):
+    """The life of a worker; it only goes down this list."""
+
+    STARTING = enum.auto()
+    SERVING = enum.auto()
+    LEAVING = enum.auto()
+    """It was told to end, and has a time to do so."""
+
+
+class Child:
+    """A worker, from its start on."""
+
+    def __init__(self, plan: Plan, row: int, order: dict[str, Any], descriptors: list[int]) -> None:
+        """``row`` is its place in the shared memory, ``order`` what it is told first."""
+        self.plan = plan
+        self.row = row
+        self.state = State.STARTING
+        self.failure: Message | None = None
+        """Why it could not start, if it could say so."""
+        now = time.monotonic()
+        self.began = now
+        self.kill_at: float | None = None
+        """When it will have had its time to end, by the monotonic clock."""
+        self.turned_at = now
+        self.beats = 0
+        """How often its loop had turned when it was looked at last, and when that had changed."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, *_interpreters_flags(), "-m", "h2wsgi.server.worker"]
+                    + [str(theirs.fileno())],
+                    pass_fds=[theirs.fileno(), *descriptors],
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self.channel = Channel(ours)
+        self.channel.send(order)
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def ended(self) -> str | None:
+        """Return how the process ended, in words; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:  # a real-time signal
+            return f"was killed by signal {-code}"
+
+    def end_by(self, moment: float, what: str) -> None:
+        """Tell it to end, which it has to have done by then. ``what`` is "stop" or "retire"."""
+        if self.state is State.STARTING:
+            self._process.terminate()  # it hears nothing else yet, and has nothing to finish
+        self.state = State.LEAVING
+        self.kill_at = moment
+        self.channel.send({"do": what})
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal that it cannot miss."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for its end; kill it if that takes too long."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _interpreters_flags() -> list[str]:
+    """Return the options of this interpreter, for another like it.
+
+    None looks for modules in the current folder, where an application may have any name, unless
+    this package is there.
+    """
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return flags if Path(os.getcwd()) == ROOT or "-P" in flags else [*flags, "-P"]

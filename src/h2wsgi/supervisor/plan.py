@@ -1,0 +1,53 @@
+"""What workers are to serve, and where: all that one is told at its start. Pure; any thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .._version import __version__
+from ..config.config import Config
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """An application and the options to serve it with. Workers of one reload have one plan."""
+
+    config: Config
+    target: str
+
+    def order(self, listeners: list[dict[str, Any]], shares: int, row: int) -> dict[str, Any]:
+        """Return what a worker is told first."""
+        config = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(Config)}
+        return {
+            "version": __version__,
+            "config": config,
+            "target": self.target,
+            "listeners": listeners,
+            "shares": shares,
+            "row": row,
+            "argv": sys.argv,
+            "path": sys.path,
+        }
+
+
+class Site(Protocol):
+    """Where workers serve, and who knows what: whoever put the supervisor together."""
+
+    def listeners(self) -> list[dict[str, Any]]:
+        """Return the sockets that listen, as a worker is told of them."""
+
+    def close(self) -> None:
+        """Stop listening; workers may have the sockets yet."""
+
+    def ready(self, workers: int) -> None:
+        """Say that so many workers serve now."""
+
+    def read_again(self) -> Plan:
+        """Return what is to be served from now on.
+
+        Raises:
+            ConfigurationError: the options cannot be read, or make no sense.
+        """

@@ -1,0 +1,373 @@
+"""Starts workers, replaces those that die or have had their time, ends with them.
+
+    SIGTERM, SIGINT, SIGQUIT  all end gracefully; another of them, or the same a second later, ends
+                              them at once
+    SIGHUP                    workers with the new code, options and certificates take the place of
+                              those that serve; but end, if the terminal of the start was closed
+    SIGUSR1                   all open their log files anew
+    SIGTTIN, SIGTTOU          one worker more, one less
+
+Main thread, which waits for signals, for what workers say, and for the next moment at which there
+is something to do. The invariants: no worker that serves is told to leave before another is ready
+to take its place, but for SIGTTOU and the end; every wait for a worker ends, by SIGKILL at last; a
+plan that cannot be started changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from types import FrameType
+
+from ..errors import ConfigurationError, H2WSGIError
+from ..log.logs import Log
+from ..process.handlers import Handler, found, free, has_terminal
+from ..process.shares import ROWS, Shares
+from .child import Child, State
+from .plan import Plan, Site
+
+KILL_GRACE = 8.0
+"""Seconds beyond the graceful timeout in which a worker ends by itself, resets and all."""
+AT_ONCE = 1.0
+"""Seconds that workers get when they are to end at once."""
+SAME_SIGNAL = 1.0
+"""Seconds in which a signal may come twice and count once: see server/signals.py."""
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+"""Seconds before another worker is started for one that died young: twice as long each time."""
+YOUNG = 60.0
+"""Seconds. Who lived longer is replaced at once."""
+
+STOPPING = ("SIGTERM", "SIGINT", "SIGQUIT")
+ALWAYS = ("SIGTERM", "SIGINT", "SIGCHLD")
+IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
+
+
+class Supervisor:
+    """The workers of one server."""
+
+    def __init__(self, plan: Plan, site: Site, log: Log) -> None:
+        self._plan = plan
+        self._site = site
+        self._log = log.events
+        self._count = plan.config.workers
+        """How many workers there should be."""
+        self._shares = Shares.make()
+        self._children: list[Child] = []
+        self._next: Plan | None = None
+        """What takes the place of the plan once its workers are ready."""
+        self._to_replace: deque[tuple[Child, str]] = deque()
+        """Workers that have had their time, and why."""
+        self._replaced: Child | None = None
+        """The one of these whose successor is being started."""
+        self._has_served = False
+        """Whether all workers were ready once."""
+        self._pause = 0.0
+        self._retry_at = 0.0
+        """When a worker may be started in place of one that died, by the monotonic clock."""
+        self._stopped_by: tuple[int, float] | None = None
+        """The signal that asked for the end, and when, by the monotonic clock."""
+        self._exit_code = 0
+        self._signals: deque[int] = deque()
+        self._found: dict[signal.Signals, Handler] = {}
+        self._had_terminal = has_terminal()
+        self._selector = selectors.DefaultSelector()
+
+    def run(self) -> int:
+        """Serve until a signal says to end; return the exit code.
+
+        Raises:
+            ConfigurationError: the workers cannot be started.
+        """
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        self._selector.register(reader, selectors.EVENT_READ)
+        try:
+            wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            self._take_signals()
+            try:
+                self._settle()
+                while self._children or self._stopped_by is None:
+                    self._wait(reader)
+                    self._turn()
+            finally:
+                self._give_signals_back(wakeup)
+        finally:
+            self._end_all()
+            self._selector.close()
+            os.close(reader)
+            os.close(writer)
+            self._shares.close()
+        return self._exit_code
+
+    def _turn(self) -> None:
+        while self._signals:
+            self._heard(self._signals.popleft())
+        for child in self._children:
+            self._hear(child)
+        for child in list(self._children):
+            if (how := child.ended()) is not None:
+                self._hear(child)  # what it said last
+                self._died(child, how)
+        self._look_at_clocks()
+        self._settle()
+
+    def _wait(self, reader: int) -> None:
+        moments = [child.kill_at for child in self._children if child.kill_at is not None]
+        if self._stopped_by is None and self._retry_at:
+            moments.append(self._retry_at)
+        timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
+        self._selector.select(timeout)
+        with suppress(BlockingIOError):
+            while os.read(reader, 1024):
+                pass
+
+    # ----------------------------------------------------------------------------- signals
+
+    def _take_signals(self) -> None:
+        def note(number: int, _frame: FrameType | None) -> None:
+            self._signals.append(number)
+
+        self._found = found(ALWAYS) | free(IF_FREE)
+        for number in self._found:
+            signal.signal(number, note)
+
+    def _give_signals_back(self, wakeup: int) -> None:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in self._found.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _heard(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if name in STOPPING:
+            self._stop(number)
+        elif name == "SIGHUP":
+            if self._had_terminal and not has_terminal():
+                self._stop(number)
+            else:
+                self._reload()
+        elif name == "SIGUSR1":
+            self._log.info("SIGUSR1: all workers open their log files anew")
+            for child in self._children:
+                child.channel.send({"do": "reopen"})
+        elif name in ("SIGTTIN", "SIGTTOU"):
+            self._set_count(self._count + (1 if name == "SIGTTIN" else -1), name)
+        elif name == "SIGUSR2":
+            self._log.warning("SIGUSR2: nothing is done for it")
+
+    def _stop(self, number: int) -> None:
+        name = signal.Signals(number).name
+        now = time.monotonic()
+        if self._stopped_by is not None:
+            first, at = self._stopped_by
+            if number != first or now - at >= SAME_SIGNAL:
+                self._log.warning("%s again: ending at once", name)
+                self._exit_code = 128 + number
+                for child in self._children:
+                    child.end_by(now + AT_ONCE, "end")
+            return
+        self._stopped_by = (number, now)
+        timeout = self._plan.config.graceful_timeout
+        self._log.info(
+            "%s: stopping; running requests have up to %g s to finish, a second signal ends them",
+            name,
+            timeout,
+        )
+        # First: with the last worker the sockets are closed, and whoever waits there is told.
+        self._site.close()
+        for child in self._children:
+            if child.state is not State.LEAVING:
+                child.end_by(now + timeout + KILL_GRACE, "stop")
+
+    def _set_count(self, count: int, name: str) -> None:
+        if 1 <= count <= ROWS // 4 and self._stopped_by is None:
+            self._count = count
+            self._log.info("%s: %d workers from now on", name, count)
+
+    # ----------------------------------------------------------------------------- workers
+
+    def _of(self, plan: Plan | None) -> list[Child]:
+        """Return the workers of a plan that are not on their way out."""
+        return [c for c in self._children if c.plan is plan and c.state is not State.LEAVING]
+
+    def _start(self, plan: Plan) -> None:
+        taken = {child.row for child in self._children}
+        row = next(row for row in range(ROWS) if row not in taken)
+        self._shares.reserve(row)
+        listeners = self._site.listeners()
+        descriptors = [each["descriptor"] for each in listeners]
+        child = Child(
+            plan,
+            row,
+            plan.order(listeners, self._shares.descriptor, row),
+            [*descriptors, self._shares.descriptor],
+        )
+        self._children.append(child)
+        self._selector.register(child.channel.sock, selectors.EVENT_READ)
+
+    def _retire(self, child: Child) -> None:
+        """Have a worker end while others go on."""
+        patience = child.plan.config.graceful_timeout + KILL_GRACE
+        child.end_by(time.monotonic() + patience, "retire")
+
+    def _hear(self, child: Child) -> None:
+        had_ended = child.channel.ended
+        for message in child.channel.received():
+            if message["say"] == "ready" and child.state is State.STARTING:
+                child.state = State.SERVING
+                self._log.debug("worker %d is ready", child.pid)
+            elif message["say"] == "failed":
+                child.failure = message
+            elif message["say"] == "leave" and child.state is State.SERVING:
+                self._to_replace.append((child, message["why"]))
+        if child.channel.ended and not had_ended:
+            self._selector.unregister(child.channel.sock)
+
+    def _forget(self, child: Child) -> None:
+        self._children.remove(child)
+        self._shares.free(child.row)
+        if not child.channel.ended:
+            self._selector.unregister(child.channel.sock)
+        child.channel.close()
+        if child is self._replaced:
+            self._replaced = None
+
+    def _died(self, child: Child, how: str) -> None:
+        self._forget(child)
+        if child.state is State.LEAVING:
+            self._log.debug("worker %d has ended", child.pid)
+        elif child.plan is self._next:
+            self._next = None
+            self._log.error("the reload failed, so all stays as it was: %s", _why(child, how))
+            for other in self._of(child.plan):
+                other.end_by(time.monotonic() + AT_ONCE, "end")
+        elif not self._has_served:
+            raise _start_error(child, how)
+        else:
+            self._lost(child, how)
+
+    def _lost(self, child: Child, how: str) -> None:
+        """Another is started, after a pause that grows while they do not live long."""
+        now = time.monotonic()
+        if now - child.began >= YOUNG:
+            self._pause = 0.0
+            self._retry_at = max(self._retry_at, now)
+        elif now >= self._retry_at:
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+            self._retry_at = now + self._pause
+        soon = f"in {self._pause:g} s" if self._retry_at > now else "now"
+        self._log.error("%s; another is started %s", _why(child, how), soon)
+
+    def _look_at_clocks(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if child.kill_at is not None and now >= child.kill_at:
+                child.kill_at = None
+                if not self._exit_code:
+                    self._log.warning("worker %d did not end in time: killed", child.pid)
+                child.kill()
+
+    # ---------------------------------------------------------------------- what should be
+
+    def _settle(self) -> None:
+        """Start and retire whom it takes for the right workers to be there."""
+        if self._stopped_by is not None:
+            return
+        self._finish_reload()
+        self._begin_replacement()
+        workers = self._of(self._plan)
+        serving = [c for c in workers if c.state is State.SERVING and c is not self._replaced]
+        if self._replaced is not None and len(serving) >= self._count:
+            self._retire(self._replaced)
+            self._replaced = None
+        staying = [child for child in workers if child is not self._replaced]
+        if len(staying) < self._count and time.monotonic() >= self._retry_at:
+            self._retry_at = 0.0
+            for _ in range(self._count - len(staying)):
+                self._start(self._plan)
+        if len(serving) > self._count:
+            for child in serving[: len(serving) - self._count]:
+                self._retire(child)
+        if not self._has_served and len(serving) == self._count:
+            self._has_served = True
+            self._site.ready(self._count)
+
+    def _begin_replacement(self) -> None:
+        """Take the next of those that have had their time, one after the other."""
+        if self._next is not None or self._replaced is not None:
+            return
+        if any(child.state is State.LEAVING for child in self._children):
+            return
+        while self._to_replace and self._replaced is None:
+            child, why = self._to_replace.popleft()
+            if child in self._children and child.plan is self._plan:
+                self._log.info("worker %d: %s; another takes its place", child.pid, why)
+                self._replaced = child
+
+    def _reload(self) -> None:
+        if self._stopped_by is not None or not self._has_served:
+            return
+        if (unready := self._next) is not None:
+            self._next = None
+            for child in self._of(unready):
+                child.end_by(time.monotonic() + AT_ONCE, "end")
+        try:
+            plan = self._site.read_again()
+        except ConfigurationError as error:
+            self._log.error("SIGHUP: all stays as it is: %s %s", error, error.hint)
+            return
+        count = self._count
+        if plan.config.workers != self._plan.config.workers:  # or it is as SIGTTIN has left it
+            count = plan.config.workers
+        self._log.info("SIGHUP: reloading; %d workers are started", count)
+        self._next = plan
+        for _ in range(count):
+            self._start(plan)
+
+    def _finish_reload(self) -> None:
+        """Have the workers of the next plan take over once they are ready."""
+        if self._next is None:
+            return
+        new = self._of(self._next)
+        if any(child.state is State.STARTING for child in new):
+            return
+        old, self._plan, self._next = self._of(self._plan), self._next, None
+        self._count = len(new)
+        self._pause = self._retry_at = 0.0
+        self._replaced = None
+        self._log.info("reloaded: %d workers serve, %d leave", len(new), len(old))
+        for child in old:
+            self._retire(child)
+
+    def _end_all(self) -> None:
+        """Leave no worker behind, whatever happened."""
+        for child in self._children:
+            child.channel.close()  # which has it end
+            child.kill()
+        for child in self._children:
+            child.wait(AT_ONCE)
+
+
+def _why(child: Child, how: str) -> str:
+    """Return what became of a worker, and why as far as it is known."""
+    if child.failure is None:
+        return f"worker {child.pid} {how}"
+    failure = child.failure
+    shown = f"\n{failure['traceback'].rstrip()}" if failure["traceback"] else ""
+    return f"worker {child.pid}: {failure['error']} {failure['hint']}{shown}"
+
+
+def _start_error(child: Child, how: str) -> H2WSGIError:
+    """Return what to raise for a worker that has ended before it was ready."""
+    if child.failure is None:
+        return ConfigurationError(
+            f"A worker {how} before it was ready.", "What it said is above, if it said anything."
+        )
+    error = ConfigurationError(child.failure["error"], child.failure["hint"])
+    error.traceback_text = child.failure["traceback"]  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,265 @@
+"""Several workers: what they have of their supervisor, what becomes of those that die, the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+import h2wsgi
+from h2wsgi.errors import ConfigurationError
+from h2wsgi.tls.development import make_certificates
+from support.certificates import pem_of
+from support.process import START_PATIENCE
+from support.settled import PATIENCE, eventually
+from support.workers import TELLING, WorkersProcess, is_alive
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkersProcess]:
+    """Serve by two workers, for tests that end none of them for good."""
+    with WorkersProcess(tmp_path_factory.mktemp("workers")) as running:
+        running.ready()
+        yield running
+
+
+def told(server: WorkersProcess, path: str = "/", **options: object) -> dict[str, object]:
+    with server.connect(**({"tls": False} | options)) as peer:
+        answer: dict[str, object] = json.loads(peer.get(path).body)
+        return answer
+
+
+def answering(server: WorkersProcess, count: int, **options: object) -> set[object]:
+    """Return who answers, once so many do: connections are held until then, so all get some."""
+    peers = []
+    try:
+        for _ in range(2 * count):
+            peers.append(server.connect(**({"tls": False} | options)))
+        return {json.loads(peer.get().body)["pid"] for peer in peers}
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+# ------------------------------------------------------------------------------- what they are
+
+
+def test_all_workers_answer_and_know_that_there_are_others(server: WorkersProcess) -> None:
+    assert server.ready()["workers"] == 2
+    assert answering(server, 2) == set(server.workers())
+    assert told(server)["wsgi.multiprocess"] is True
+
+
+def test_what_belongs_to_the_sockets_is_passed_on_and_no_secret_shows(tmp_path: Path) -> None:
+    made = make_certificates(tmp_path)
+    key = serialization.load_pem_private_key(Path(made.key).read_bytes(), None)
+    Path(made.key).write_bytes(pem_of(key, b"hush-hush"))
+    options = (f"--cert={made.cert}", f"--key={made.key}", "--bind=localhost:0")
+    (tmp_path / "h2wsgi.toml").write_text('key_password = "hush-hush"\n')
+    with WorkersProcess(tmp_path, TELLING, *options) as running:
+        assert running.ready()["workers"] == 2
+        for _ in range(2):
+            answer = told(running, tls=True, ca_file=made.ca)
+            assert answer["SERVER_NAME"] == "localhost"
+            assert answer["wsgi.url_scheme"] == "https"
+            assert answer["SERVER_PORT"] == str(running.port())
+        for pid in running.workers():
+            assert b"hush" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_auto_is_one_for_each_cpu() -> None:
+    cpus = len(os.sched_getaffinity(0))
+    assert h2wsgi.Config.build(workers="auto").workers == cpus
+
+
+def test_one_worker_is_the_single_process_and_imports_no_supervisor() -> None:
+    look = """
+import sys, h2wsgi.server.running
+assert not [name for name in sys.modules if name.startswith("h2wsgi.supervisor")]
+"""
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=START_PATIENCE)
+
+
+def test_the_supervisor_imports_neither_the_protocol_nor_what_serves_an_application() -> None:
+    look = """
+import sys, h2wsgi.server.supervised
+known = ("asyncio", "h2", "h2wsgi.http2", "h2wsgi.wsgi", "h2wsgi.server.server")
+assert not set(known) & set(sys.modules), set(known) & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=START_PATIENCE)
+
+
+@pytest.mark.parametrize("option", ["inspect", "record"])
+def test_what_sees_one_process_only_is_refused(option: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--{option} sees the connections of one process"):
+        h2wsgi.Config.build(workers=2, **{option: True})
+
+
+def test_an_application_that_is_an_object_is_refused() -> None:
+    def app(environ: object, start_response: object) -> list[bytes]:
+        return []
+
+    with pytest.raises(ConfigurationError, match="an object is this process's") as caught:
+        h2wsgi.serve(app, workers=2)
+    assert "module:app" in caught.value.hint
+    with pytest.raises(ConfigurationError, match="inside a program is one process"):
+        h2wsgi.serve_in_thread(app, workers=2)
+
+
+# ------------------------------------------------------------------------------- those that die
+
+
+def test_a_worker_that_dies_is_replaced_and_that_is_said(server: WorkersProcess) -> None:
+    first, second = server.workers()
+    os.kill(first, signal.SIGKILL)
+    server.said(f"worker {first} was killed by SIGKILL; another is started in 0.5 s")
+    assert told(server)["pid"] == second
+    left = server.wait_for_workers(2, without=(first,))
+    assert second in left
+    eventually(lambda: answering(server, 2) == set(left), "the new one to answer", START_PATIENCE)
+
+
+def test_who_dies_young_again_and_again_is_replaced_ever_more_slowly(tmp_path: Path) -> None:
+    with WorkersProcess(tmp_path) as running:
+        running.ready()
+        broken = TELLING + "\nif (FOLDER / 'broken').exists():\n    os._exit(7)\n"
+        (tmp_path / "web.py").write_text(broken)
+        (tmp_path / "broken").touch()
+        first, second = running.workers()
+        os.kill(first, signal.SIGKILL)
+        running.said("another is started in 0.5 s")
+        running.said("ended with exit code 7; another is started in 1 s")
+        assert told(running)["pid"] == second
+        (tmp_path / "broken").unlink()
+        eventually(lambda: len(answering(running, 2)) == 2, "both to answer", START_PATIENCE)
+
+
+def test_a_worker_that_is_told_to_end_is_replaced_first(server: WorkersProcess) -> None:
+    first, second = server.workers()
+    with server.connect(tls=False) as one, server.connect(tls=False) as other:
+        of = {json.loads(peer.get().body)["pid"]: peer for peer in (one, other)}
+        os.kill(first, signal.SIGTERM)
+        server.said(f"worker {first}: SIGTERM; another takes its place")
+        of[first].wait_goaway(START_PATIENCE)
+        left = server.wait_for_workers(2, without=(first,))
+        assert second in left
+        assert json.loads(of[second].get().body)["pid"] == second
+
+
+# ---------------------------------------------------------------------------- a start that fails
+
+
+def fails(folder: Path, source: str) -> str:
+    with WorkersProcess(folder, source) as running:
+        assert running.exit_code(START_PATIENCE) == 2
+        assert running.workers() == []
+        return running.log.read_text()
+
+
+def test_an_application_that_cannot_be_loaded_ends_the_start_with_its_traceback(tmp_path) -> None:
+    text = fails(tmp_path, "1 / 0\n")
+    assert text.count("ZeroDivisionError: division by zero") >= 1
+    assert text.count("h2wsgi: error: ") == 1
+    assert "hint: " in text
+
+
+def test_workers_that_die_at_the_start_end_it(tmp_path: Path) -> None:
+    text = fails(tmp_path, "import os\nos._exit(9)\n")
+    assert "A worker ended with exit code 9 before it was ready." in text
+
+
+# ------------------------------------------------------------------------------------- the end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_lets_requests_finish_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "h2.sock"
+    with WorkersProcess(tmp_path, TELLING, "--bind=127.0.0.1:0", f"--bind=unix:{path}") as running:
+        running.ready()
+        workers = running.workers()
+        assert path.exists()
+        with running.connect(tls=False) as peer:
+            stream_id = peer.request(path="/wait")
+            eventually((tmp_path / "running").exists, "the request to run")
+            # As a terminal does, to all of them.
+            os.killpg(running.process.pid, number)
+            peer.wait_goaway()
+            (tmp_path / "go-on").touch()
+            assert json.loads(peer.response(stream_id).body)["pid"] in workers
+        assert running.exit_code(PATIENCE) == 0
+        assert not path.exists()
+        assert not any(map(is_alive, workers))
+        assert running.events()[-1] == "stopped"
+        assert not any("again" in event or "killed" in event for event in running.events())
+
+
+def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
+    with WorkersProcess(tmp_path) as running:
+        running.ready()
+        workers = running.workers()
+        with running.connect(tls=False) as peer:
+            peer.request(path="/wait")
+            eventually((tmp_path / "running").exists, "the request to run")
+            running.signal(signal.SIGTERM)
+            peer.wait_goaway()
+            running.signal(signal.SIGINT)
+            assert running.exit_code(PATIENCE) == 128 + signal.SIGINT
+        assert not any(map(is_alive, workers))
+
+
+def test_who_does_not_end_within_the_graceful_timeout_is_killed(tmp_path: Path) -> None:
+    entry = """
+import sys
+from h2wsgi.supervisor import supervisor
+supervisor.KILL_GRACE = 0.2
+from h2wsgi.command.cli import main
+sys.exit(main())
+"""
+    options = ("--graceful-timeout=0.1",)
+    with WorkersProcess(tmp_path, TELLING, *options, entry=("-c", entry)) as running:
+        running.ready()
+        first, second = running.workers()
+        os.kill(first, signal.SIGSTOP)
+        running.signal(signal.SIGTERM)
+        running.said(f"worker {first} did not end in time: killed")
+        assert running.exit_code(PATIENCE) == 0
+        assert not is_alive(first)
+        assert not is_alive(second)
+
+
+def test_workers_finish_and_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    with WorkersProcess(tmp_path) as running:
+        running.ready()
+        workers = running.workers()
+        with running.connect(tls=False) as peer:
+            stream_id = peer.request(path="/wait")
+            eventually((tmp_path / "running").exists, "the request to run")
+            running.process.kill()
+            peer.wait_goaway()
+            (tmp_path / "go-on").touch()
+            assert json.loads(peer.response(stream_id).body)["pid"] in workers
+        eventually(lambda: not any(map(is_alive, workers)), "the workers to end")
+        running.said("the supervisor of this worker is gone: stopping")
+
+
+def test_workers_that_still_load_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    source = """
+import pathlib, time
+FOLDER = pathlib.Path(__file__).parent
+(FOLDER / "loading").touch()
+time.sleep(3600)
+"""
+    with WorkersProcess(tmp_path, source) as running:
+        eventually((tmp_path / "loading").exists, "the application to be loaded", START_PATIENCE)
+        workers = running.workers()
+        running.process.kill()
+        eventually(lambda: not any(map(is_alive, workers)), "the workers to end")
