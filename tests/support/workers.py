@@ -25,7 +25,7 @@ def app(environ, start_response):
         (FOLDER / "running").touch()
         while not (FOLDER / "go-on").exists():
             time.sleep(0.01)
-    names = ("SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme", "wsgi.multiprocess")
+    names = ("SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme", "wsgi.multiprocess")
     return [json.dumps({"pid": os.getpid()} | {n: environ[n] for n in names}).encode()]
 """
 
