@@ -45,6 +45,9 @@ GROUPS = (
     "Timeouts",
 )
 
+ASK_FOR_A_SUPERVISOR = ("worker_lifetime", "worker_max_rss", "max_requests", "worker_timeout")
+"""Options that a single process has nobody for: who starts another."""
+
 DEFAULT_BIND = ("localhost:8443",)
 
 
@@ -149,6 +152,36 @@ class Config:
         minimum=1,
         maximum=256,
         words={"auto": usable_cpus},
+    )
+    worker_lifetime: float = option(
+        0.0,
+        "after which a worker is replaced, one at a time; up to 10 % less, so that not all have "
+        "had their time at once; 0 = off",
+        group="Process",
+        unit="seconds",
+        minimum=0,
+    )
+    worker_max_rss: int = option(
+        0,
+        "resident memory above which a worker is replaced, one at a time, 0 = off",
+        group="Process",
+        unit="octets",
+        minimum=0,
+    )
+    max_requests: int = option(
+        0,
+        "requests after which a worker is replaced, one at a time; up to 10 % less, likewise; "
+        "0 = off",
+        group="Process",
+        minimum=0,
+    )
+    worker_timeout: float = option(
+        0.0,
+        "after which a worker whose event loop has not turned is replaced, and every thread of it "
+        "shown on standard error, 0 = off",
+        group="Process",
+        unit="seconds",
+        minimum=0,
     )
     threads: int = option(
         128, "applications that may run at once", group="Process", minimum=1, maximum=10_000
@@ -509,7 +542,10 @@ class Config:
     @property
     def supervised_by(self) -> str:
         """The option that asks for a supervisor, as on the command line; empty if none does."""
-        return "--workers" if self.workers > 1 else ""
+        if self.workers > 1:
+            return "--workers"
+        asks = (name for name in ASK_FOR_A_SUPERVISOR if getattr(self, name))
+        return next(("--" + name.replace("_", "-") for name in asks), "")
 
     @property
     def tls_binds(self) -> tuple[str, ...]:

@@ -33,8 +33,8 @@ HINTS: tuple[tuple[str, str], ...] = (
         "{max_connections} bounds connections; those beyond it wait in a backlog of 1024.",
     ),
     (
-        "max_requests max_requests_jitter limit_max_requests",
-        "There is no worker to start anew; {max_requests_per_connection} ends connections.",
+        "max_requests_jitter limit_max_requests",
+        "{max_requests} says when a worker is replaced, which each takes a little less of.",
     ),
     ("preload preload_app", "The application is always loaded before anything is served."),
     (
@@ -48,7 +48,7 @@ HINTS: tuple[tuple[str, str], ...] = (
     (
         "timeout t harakiri",
         "{request_timeout} bounds a request, {read_timeout} and {write_timeout} the waits on its "
-        "client.",
+        "client; {worker_timeout} is for a worker that is stuck.",
     ),
     (
         "keep_alive keepalive timeout_keep_alive keep_alive_timeout channel_timeout",

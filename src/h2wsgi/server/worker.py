@@ -16,8 +16,11 @@ came; the sockets, and the file of a Unix socket, stay the supervisor's.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import fcntl
 import os
+import random
+import resource
 import select
 import signal
 import socket
@@ -31,7 +34,9 @@ from ..config.config import Config
 from ..errors import ConfigurationError
 from ..log.logs import Log, command_log
 from ..process.channel import Channel, Message
-from ..process.shares import Shares
+from ..process.shares import Place, Shares
+from ..seam.handover import Handover
+from ..seam.stream import Stream
 from ..tls.context import resolve
 from .ending import end_process
 from .listeners import Share, inherited
@@ -44,6 +49,11 @@ PATIENCE = 60.0
 USER_ERROR = 2
 GONE = 1
 MAX_TRACEBACK = 65_536
+MEMORY_LOOK = 1.0
+"""Seconds between looks at the memory that this process takes."""
+BEATS = 8
+"""How often the loop shows that it turns, within the worker timeout."""
+LONGEST_BEAT = 1.0
 
 
 def main() -> int:
@@ -76,6 +86,7 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
         )
     shares = Shares(order["shares"])
     os.set_inheritable(shares.descriptor, False)
+    place = shares.place(order["row"])
     listeners = [inherited(each) for each in order["listeners"]]
     config = Config(**{name: _as_kept(value) for name, value in order["config"].items()})
     without_loop = _WithoutLoop(channel)
@@ -90,14 +101,16 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
         stack.callback(log.close)
         signals.log = log
         prepare_process()
-        server = Server(
+        if config.worker_timeout:
+            faulthandler.enable()  # for the supervisor's SIGABRT, and what kills the process
+        server = (_CountingServer if config.max_requests else Server)(
             app,
             config,
             log=log,
             tls=None if identity is None else identity.context,
-            share=Share(listeners, shares.place(order["row"])),
+            share=Share(listeners, place),
         )
-        worker = _Worker(server, channel, signals, log)
+        worker = _Worker(server, place, channel, signals, log)
         with asyncio.Runner(loop_factory=factory) as runner:
             all_returned = runner.run(worker.serve())
         if not all_returned:
@@ -150,16 +163,49 @@ class _WithoutLoop:
             end_process(0)
 
 
+class _CountingServer(Server):
+    """One that is over after some requests."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._left = round(_a_little_less(self.config.max_requests))
+        self.when_over: Callable[[], None] = lambda: None
+
+    def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
+        self._left -= len(streams)
+        if self._left <= 0:
+            self.when_over()
+        super().start_requests(handover, streams)
+
+
+def _a_little_less(limit: float) -> float:
+    """Return a limit that is another in each worker, or all would have had their time at once."""
+    return limit * random.uniform(0.9, 1.0)
+
+
+def resident_memory() -> int:
+    """Return the octets of memory that this process has now; where nobody tells, its most so far."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:  # macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 class _Worker:
     """A server, and the channel to its supervisor. The loop's thread."""
 
-    def __init__(self, server: Server, channel: Channel, signals: Signals, log: Log) -> None:
+    def __init__(
+        self, server: Server, place: Place, channel: Channel, signals: Signals, log: Log
+    ) -> None:
         self._server = server
+        self._place = place
         self._channel = channel
         self._signals = signals
         self._log = log
         self._end = asyncio.Event()
         self._others_go_on = False
+        self._asked = False
 
     async def serve(self) -> bool:
         """Serve until told to end; return whether all applications have returned."""
@@ -170,6 +216,7 @@ class _Worker:
         try:
             await self._server.start()
             loop.add_reader(self._channel.sock, self._hear)
+            self._watch(self._place)
             self._channel.send({"say": "ready"})
             await self._end.wait()
             all_returned = await self._server.stop(others_go_on=self._others_go_on)
@@ -182,6 +229,38 @@ class _Worker:
     def _leave(self, why: str) -> None:
         """Ask to be replaced."""
         self._channel.send({"say": "leave", "why": why})
+
+    def _has_had_its_time(self, why: str) -> None:
+        """Ask to be replaced, once."""
+        if not self._asked:
+            self._asked = True
+            self._leave(why)
+
+    def _watch(self, place: Place) -> None:
+        """Have it noticed when this worker has had its time, or is stuck."""
+        config, loop = self._server.config, asyncio.get_running_loop()
+        if lifetime := config.worker_lifetime:
+            why = f"it is {lifetime:g} s old (--worker-lifetime)"
+            loop.call_later(_a_little_less(lifetime), self._has_had_its_time, why)
+        if isinstance(self._server, _CountingServer):
+            why = f"it has had {config.max_requests} requests (--max-requests)"
+            self._server.when_over = lambda: self._has_had_its_time(why)
+        if config.worker_max_rss:
+            self._look_at_memory()
+        if config.worker_timeout:
+            self._beat(place, min(LONGEST_BEAT, config.worker_timeout / BEATS))
+
+    def _beat(self, place: Place, pause: float) -> None:
+        place.beat()
+        asyncio.get_running_loop().call_later(pause, self._beat, place, pause)
+
+    def _look_at_memory(self) -> None:
+        limit = self._server.config.worker_max_rss
+        if (octets := resident_memory()) > limit:
+            mebibytes = f"{octets / 1_048_576:.0f} MiB"
+            self._has_had_its_time(f"it takes {mebibytes} of memory (--worker-max-rss)")
+        else:
+            asyncio.get_running_loop().call_later(MEMORY_LOOK, self._look_at_memory)
 
     def _hear(self) -> None:
         for message in self._channel.received():

@@ -36,6 +36,8 @@ AT_ONCE = 1.0
 """Seconds that workers get when they are to end at once."""
 SAME_SIGNAL = 1.0
 """Seconds in which a signal may come twice and count once: see server/signals.py."""
+LOOKS = 4
+"""How often it is looked at whether a worker's loop has turned, within its timeout."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 """Seconds before another worker is started for one that died young: twice as long each time."""
@@ -69,6 +71,8 @@ class Supervisor:
         self._pause = 0.0
         self._retry_at = 0.0
         """When a worker may be started in place of one that died, by the monotonic clock."""
+        self._looked_at = time.monotonic()
+        """When it was looked at last whether all loops turn."""
         self._stopped_by: tuple[int, float] | None = None
         """The signal that asked for the end, and when, by the monotonic clock."""
         self._exit_code = 0
@@ -121,6 +125,8 @@ class Supervisor:
         moments = [child.kill_at for child in self._children if child.kill_at is not None]
         if self._stopped_by is None and self._retry_at:
             moments.append(self._retry_at)
+        if self._plan.config.worker_timeout:
+            moments.append(self._looked_at + self._plan.config.worker_timeout / LOOKS)
         timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
         self._selector.select(timeout)
         with suppress(BlockingIOError):
@@ -268,9 +274,31 @@ class Supervisor:
         for child in self._children:
             if child.kill_at is not None and now >= child.kill_at:
                 child.kill_at = None
-                if not self._exit_code:
+                if child.state is State.LEAVING and not self._exit_code:
                     self._log.warning("worker %d did not end in time: killed", child.pid)
                 child.kill()
+
+        if self._plan.config.worker_timeout:
+            self._look_for_stuck(now, self._plan.config.worker_timeout)
+
+    def _look_for_stuck(self, now: float, timeout: float) -> None:
+        """Replace workers whose loop has not turned for too long."""
+        # The supervisor itself may have stood still, and workers with it, as with Ctrl-Z.
+        stood_still = now - self._looked_at > timeout / 2
+        self._looked_at = now
+        for child in self._of(self._plan):
+            beats = self._shares.beats(child.row)
+            if child.state is State.STARTING or beats != child.beats or stood_still:
+                child.beats, child.turned_at = beats, now
+            elif now - child.turned_at > timeout and child.kill_at is None:
+                self._log.error(
+                    "worker %d: its event loop has not turned for %g s (--worker-timeout); its "
+                    "threads are shown on standard error, and it is ended",
+                    child.pid,
+                    timeout,
+                )
+                child.kill_at = now + AT_ONCE
+                child.kill(signal.SIGABRT)
 
     # ---------------------------------------------------------------------- what should be
 
