@@ -115,6 +115,32 @@ def test_an_application_that_is_an_object_is_refused() -> None:
         h2wsgi.serve_in_thread(app, workers=2)
 
 
+def test_a_program_may_have_its_application_served_by_workers(tmp_path: Path) -> None:
+    program = """
+import sys, h2wsgi
+sys.exit(h2wsgi.serve("web:app", workers=2, h2c=True, bind="127.0.0.1:0", log_format="json"))
+"""
+    with WorkersProcess(tmp_path, entry=("-c", program)) as running:
+        assert running.ready()["workers"] == 2
+        assert told(running)["pid"] in running.workers()
+        running.signal(signal.SIGTERM)
+        assert running.exit_code(PATIENCE) == 0
+
+
+GREEN = """
+from gevent import monkey
+monkey.patch_all()
+"""
+
+
+def test_workers_share_connections_of_an_application_that_gevent_patches(tmp_path: Path) -> None:
+    with WorkersProcess(tmp_path, GREEN + TELLING, "--loop=auto") as running:
+        running.ready()
+        assert answering(running, 2) == set(running.workers())
+        running.signal(signal.SIGTERM)
+        assert running.exit_code(PATIENCE) == 0
+
+
 # ------------------------------------------------------------------------------- those that die
 
 

@@ -15,12 +15,12 @@ import contextlib
 import errno
 import functools
 import itertools
-import select
 import socket
 import ssl
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from select import POLLIN, poll  # now: gevent replaces them, eventlet takes them away
 from typing import TYPE_CHECKING
 
 from ..config.config import Config
@@ -467,8 +467,8 @@ class Acceptor:
 
 def _is_waited_at(listener: Listener) -> bool:
     """Return whether a connection waits to be accepted."""
-    poller = select.poll()
-    poller.register(listener.sock, select.POLLIN)
+    poller = poll()
+    poller.register(listener.sock, POLLIN)
     return bool(poller.poll(0))
 
 

@@ -8,7 +8,7 @@ came; the sockets, and the file of a Unix socket, stay the supervisor's.
     to a worker      {"do": "stop"}     end gracefully, and take what waits to be accepted
                      {"do": "retire"}   end gracefully: other workers go on
                      {"do": "end"}      end at once
-                     {"do": "reopen"}   open the log files anew
+                     {"do": "reopen"}   open the log files anew; once it is ready
     from a worker    {"say": "ready"}, {"say": "failed", "error": ...}
                      {"say": "leave", "why": ...}  it is time for another to take its place
 """
@@ -34,6 +34,7 @@ from ..config.config import Config
 from ..errors import ConfigurationError
 from ..log.logs import Log, command_log
 from ..process.channel import Channel, Message
+from ..process.handlers import Handler
 from ..process.shares import Place, Shares
 from ..seam.handover import Handover
 from ..seam.stream import Stream
@@ -118,7 +119,7 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
             end_process(0)
         stack.pop_all()
         go_to_the_end(signals, log, config)
-        without_loop.listen(without_loop.end_when_told)
+        without_loop.to_the_end()
     return 0
 
 
@@ -138,15 +139,22 @@ class _WithoutLoop:
         self._poller.register(channel.sock, 0)
         self._flags = fcntl.fcntl(channel.sock, fcntl.F_GETFL)
 
-    def listen(self, look: Callable[[], None]) -> None:
-        """Have ``look`` called now, and whenever there may be something new."""
-        signal.signal(signal.SIGIO, lambda _number, _frame: look())
+    def _listen(self, handler: Handler, look: Callable[[], None]) -> None:
+        signal.signal(signal.SIGIO, handler)
         fcntl.fcntl(self._channel.sock, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(self._channel.sock, fcntl.F_SETFL, self._flags | os.O_ASYNC)
-        look()
+        look()  # at what has come before
 
     def __enter__(self) -> None:
-        self.listen(self._end_with_the_supervisor)
+        """End if the supervisor does, or as soon as it says anything, which is that."""
+
+        def heard(_number: int, _frame: object) -> None:
+            self._end_with_the_supervisor()
+
+        # On Linux the signal ends the process by itself. A handler in Python waits for the end of
+        # what has just begun to block, as an import may for ever.
+        on_linux = sys.platform == "linux"
+        self._listen(signal.SIG_DFL if on_linux else heard, self._end_with_the_supervisor)
 
     def __exit__(self, *_: object) -> None:
         fcntl.fcntl(self._channel.sock, fcntl.F_SETFL, self._flags)
@@ -156,8 +164,11 @@ class _WithoutLoop:
         if any(event & select.POLLHUP for _, event in self._poller.poll(0)):
             os._exit(GONE)
 
-    def end_when_told(self) -> None:
+    def to_the_end(self) -> None:
         """End at once if the supervisor says so, or is gone. The server has stopped by now."""
+        self._listen(lambda _number, _frame: self._end_if_told(), self._end_if_told)
+
+    def _end_if_told(self) -> None:
         told = [message["do"] for message in self._channel.received()]
         if "end" in told or self._channel.ended:
             end_process(0)
@@ -184,7 +195,7 @@ def _a_little_less(limit: float) -> float:
 
 
 def resident_memory() -> int:
-    """Return the octets of memory that this process has now; where nobody tells, its most so far."""
+    """Return the octets of memory that this process has, or, where nobody tells, has had at most."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

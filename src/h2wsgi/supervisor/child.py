@@ -41,6 +41,8 @@ class Child:
         self.plan = plan
         self.row = row
         self.state = State.STARTING
+        self._reopens = False
+        """Whether it is to open its log files anew once it hears."""
         self.failure: Message | None = None
         """Why it could not start, if it could say so."""
         now = time.monotonic()
@@ -80,6 +82,19 @@ class Child:
             return f"was killed by {signal.Signals(-code).name}"
         except ValueError:  # a real-time signal
             return f"was killed by signal {-code}"
+
+    def is_ready(self) -> None:
+        """It has said that it serves."""
+        self.state = State.SERVING
+        if self._reopens:
+            self.reopen()
+
+    def reopen(self) -> None:
+        """Have it open its log files anew. One that starts may have opened them just before."""
+        if self.state is State.STARTING:
+            self._reopens = True
+        else:
+            self.channel.send({"do": "reopen"})
 
     def end_by(self, moment: float, what: str) -> None:
         """Tell it to end, which it has to have done by then. ``what`` is "stop" or "retire"."""

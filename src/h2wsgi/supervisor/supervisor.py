@@ -160,7 +160,7 @@ class Supervisor:
         elif name == "SIGUSR1":
             self._log.info("SIGUSR1: all workers open their log files anew")
             for child in self._children:
-                child.channel.send({"do": "reopen"})
+                child.reopen()
         elif name in ("SIGTTIN", "SIGTTOU"):
             self._set_count(self._count + (1 if name == "SIGTTIN" else -1), name)
         elif name == "SIGUSR2":
@@ -201,7 +201,21 @@ class Supervisor:
         """Return the workers of a plan that are not on their way out."""
         return [c for c in self._children if c.plan is plan and c.state is not State.LEAVING]
 
-    def _start(self, plan: Plan) -> None:
+    def _start(self, plan: Plan, count: int) -> None:
+        """Start workers, as many of them as the system lets."""
+        try:
+            for _ in range(count):
+                self._start_one(plan)
+        except OSError as error:  # no memory, or too many processes
+            if not self._has_served:
+                raise ConfigurationError(f"No worker can be started: {error}.") from None
+            if plan is self._next:
+                self._give_reload_up(f"no worker can be started: {error}")
+            else:
+                self._log.error("no worker can be started: %s", error)
+                self._pause_a_while(time.monotonic())
+
+    def _start_one(self, plan: Plan) -> None:
         taken = {child.row for child in self._children}
         row = next(row for row in range(ROWS) if row not in taken)
         self._shares.reserve(row)
@@ -225,7 +239,7 @@ class Supervisor:
         had_ended = child.channel.ended
         for message in child.channel.received():
             if message["say"] == "ready" and child.state is State.STARTING:
-                child.state = State.SERVING
+                child.is_ready()
                 self._log.debug("worker %d is ready", child.pid)
             elif message["say"] == "failed":
                 child.failure = message
@@ -248,10 +262,7 @@ class Supervisor:
         if child.state is State.LEAVING:
             self._log.debug("worker %d has ended", child.pid)
         elif child.plan is self._next:
-            self._next = None
-            self._log.error("the reload failed, so all stays as it was: %s", _why(child, how))
-            for other in self._of(child.plan):
-                other.end_by(time.monotonic() + AT_ONCE, "end")
+            self._give_reload_up(_why(child, how))
         elif not self._has_served:
             raise _start_error(child, how)
         else:
@@ -263,11 +274,21 @@ class Supervisor:
         if now - child.began >= YOUNG:
             self._pause = 0.0
             self._retry_at = max(self._retry_at, now)
-        elif now >= self._retry_at:
-            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
-            self._retry_at = now + self._pause
+        else:
+            self._pause_a_while(now)
         soon = f"in {self._pause:g} s" if self._retry_at > now else "now"
         self._log.error("%s; another is started %s", _why(child, how), soon)
+
+    def _pause_a_while(self, now: float) -> None:
+        if now >= self._retry_at:
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+            self._retry_at = now + self._pause
+
+    def _give_reload_up(self, why: str) -> None:
+        unready, self._next = self._next, None
+        self._log.error("the reload failed, so all stays as it was: %s", why)
+        for child in self._of(unready):
+            child.end_by(time.monotonic() + AT_ONCE, "end")
 
     def _look_at_clocks(self) -> None:
         now = time.monotonic()
@@ -316,8 +337,7 @@ class Supervisor:
         staying = [child for child in workers if child is not self._replaced]
         if len(staying) < self._count and time.monotonic() >= self._retry_at:
             self._retry_at = 0.0
-            for _ in range(self._count - len(staying)):
-                self._start(self._plan)
+            self._start(self._plan, self._count - len(staying))
         if len(serving) > self._count:
             for child in serving[: len(serving) - self._count]:
                 self._retire(child)
@@ -354,8 +374,7 @@ class Supervisor:
             count = plan.config.workers
         self._log.info("SIGHUP: reloading; %d workers are started", count)
         self._next = plan
-        for _ in range(count):
-            self._start(plan)
+        self._start(plan, count)
 
     def _finish_reload(self) -> None:
         """Have the workers of the next plan take over once they are ready."""
