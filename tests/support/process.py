@@ -21,6 +21,11 @@ def coverages_variables() -> list[str]:
     return [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]
 
 
+def packages() -> list[str]:
+    """Return where this interpreter finds modules, but for those that each has of its own."""
+    return [path for path in sys.path if not path.startswith(sys.base_prefix + os.sep)]
+
+
 class ServerProcess:
     """``python -m h2wsgi web:app`` on ``source`` in ``folder``, running while its block does."""
 
@@ -32,13 +37,14 @@ class ServerProcess:
         stderr: int | None = None,
         measured: bool = True,
         entry: tuple[str, ...] = ("-m", "h2wsgi"),
+        executable: str = sys.executable,
     ):
         """``stderr`` is a descriptor to use in place of the file that tells the addresses.
 
         ``measured`` is whether coverage counts there too, where it does here; ``entry`` is what
-        the interpreter runs.
+        the interpreter, ``executable``, runs.
         """
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(packages())}
         if not measured:
             for name in coverages_variables():
                 del environment[name]
@@ -51,7 +57,7 @@ class ServerProcess:
             where += ["--bind", "127.0.0.1:0"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *entry, "web:app", *where, *arguments],
+                [executable, *entry, "web:app", *where, *arguments],
                 env=environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

@@ -115,11 +115,11 @@ def test_localhost_finds_a_port_that_both_families_have(
 ) -> None:
     bound, refused = sockets._bound, []
 
-    def bind(family: int, address: Any) -> socket.socket:
+    def bind(family: int, address: Any, backlog: int) -> socket.socket:
         if family == socket.AF_INET6 and len(refused) < 3:
             refused.append(address)
             raise OSError(errno.EADDRINUSE, "in use")
-        return bound(family, address)
+        return bound(family, address, backlog)
 
     monkeypatch.setattr(sockets, "_bound", bind)
     assert len(opened("localhost:0")) == 2
@@ -132,10 +132,10 @@ def test_localhost_is_one_family_where_there_is_no_other(
 ) -> None:
     bound = sockets._bound
 
-    def bind(family: int, address: Any) -> socket.socket:
+    def bind(family: int, address: Any, backlog: int) -> socket.socket:
         if family == missing:
             raise OSError(errno.EADDRNOTAVAIL, "no such family")
-        return bound(family, address)
+        return bound(family, address, backlog)
 
     monkeypatch.setattr(sockets, "_bound", bind)
     (listener,) = opened("localhost:0")

@@ -205,10 +205,10 @@ def test_what_other_servers_call_it_gets_a_true_hint():
         ("reload", "There is no such thing"),
         ("timeout", "--request-timeout bounds a request, --read-timeout and --write-timeout"),
         ("keep-alive", "--idle-timeout says how long"),
-        ("chdir", "--app-dir takes the folder"),
-        ("user", "h2wsgi stays who starts it"),
-        ("pid", "There is no such file"),
-        ("umask", "Set it before the start"),
+        ("working-directory", "--chdir takes the folder"),
+        ("uid", "--user says whom"),
+        ("pidfile", "--pid takes the file"),
+        ("preload", "Each worker loads the application"),
         ("proxy-headers", "--forwarded-allow-ips names the proxies"),
         ("worker-class", "Each request has a thread; --threads"),
         ("certificate", "--cert takes"),
@@ -224,6 +224,7 @@ def test_a_file_may_be_named_as_a_path(tmp_path):
 
 def test_paths_are_kept_as_they_are_from_the_root(tmp_path, monkeypatch):
     names = ("app_dir", "cert", "key", "client_ca", "access_log_file", "trace_file")
+    names += ("pid", "chdir", "env_file")
     files = {field.name for field in dataclasses.fields(Config)
              if field.metadata["metavar"] in ("FILE", "DIR")}  # fmt: skip
     assert files == set(names)

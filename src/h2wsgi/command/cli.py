@@ -336,16 +336,19 @@ def serve(settings: Settings) -> int:
     signals = Signals()
     try:
         from ..server import running
+        from ..server.surroundings import enter, pid_file
 
-        application = running.load_application(settings.target, settings.config)
-        return running.run(
-            application,
-            settings.config,
-            signals=signals,
-            target=settings.target,
-            ignored=settings.ignored,
-            ends=True,
-        )
+        enter(settings.config)
+        with pid_file(settings.config.pid):
+            application = running.load_application(settings.target, settings.config)
+            return running.run(
+                application,
+                settings.config,
+                signals=signals,
+                target=settings.target,
+                ignored=settings.ignored,
+                ends=True,
+            )
     except BaseException as error:
         signals.restore()
         if not isinstance(error, Stopped):
@@ -387,6 +390,7 @@ def _check(settings: Settings, signals: Signals) -> int:
     from ..server.banner import certificate_lines
     from ..server.listeners import open_listeners
     from ..server.running import load_application, loop_factory
+    from ..server.surroundings import account_of, check_folder, variables_of
     from ..tls.context import resolve
 
     config = settings.config
@@ -402,6 +406,9 @@ def _check(settings: Settings, signals: Signals) -> int:
         from ..tools.inspector.address import open_socket
 
         open_socket(config.inspect).close()
+    check_folder(config)
+    variables_of(config)
+    account_of(config)
     certificate = resolve(config)
     for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
         for listener in open_listeners(addresses, tls=is_tls):

@@ -23,6 +23,7 @@ from .options import (
     absolute,
     check_range,
     convert,
+    mode_of,
     option,
     option_name,
     unknown_name,
@@ -45,8 +46,10 @@ GROUPS = (
     "Timeouts",
 )
 
-ASK_FOR_A_SUPERVISOR = ("worker_lifetime", "worker_max_rss", "max_requests", "worker_timeout")
-"""Options that a single process has nobody for: who starts another."""
+ASK_FOR_A_SUPERVISOR = (
+    "worker_lifetime", "worker_max_rss", "max_requests", "worker_timeout", "user", "group"
+)  # fmt: skip
+"""Options that a single process has nobody for: who starts another, or stays who it is."""
 
 DEFAULT_BIND = ("localhost:8443",)
 
@@ -96,6 +99,20 @@ class Config:
     )
     h2c: bool = option(
         False, "cleartext HTTP/2 with prior knowledge on every --bind, no TLS", group="Addresses"
+    )
+
+    uds_permissions: str = option(
+        "",
+        "mode of the files of Unix sockets, octal, such as 660 (default: as the umask has it)",
+        group="Addresses",
+        metavar="MODE",
+    )
+    backlog: int = option(
+        1024,
+        "connections that may wait to be accepted, at each address",
+        group="Addresses",
+        minimum=1,
+        maximum=2**31 - 1,
     )
 
     cert: str = option(
@@ -182,6 +199,37 @@ class Config:
         group="Process",
         unit="seconds",
         minimum=0,
+    )
+    pid: str = option(
+        "",
+        "write the process's number to this file, the supervisor's if there is one",
+        group="Process",
+        metavar="FILE",
+    )
+    user: str = option(
+        "",
+        "whom workers run as, a name or a number; the supervisor opens sockets and reads keys "
+        "before, and stays who starts it",
+        group="Process",
+    )
+    group: str = option("", "group that workers run as (default: that of --user)", group="Process")
+    umask: str = option(
+        "",
+        "mask for the mode of new files, octal, such as 027 (default: that of the start)",
+        group="Process",
+        metavar="MODE",
+    )
+    chdir: str = option(
+        "",
+        "folder that the application runs in; paths of options start at that of the start",
+        group="Process",
+        metavar="DIR",
+    )
+    env_file: str = option(
+        "",
+        "file of variables for the application, NAME=VALUE a line; those that are set stay",
+        group="Process",
+        metavar="FILE",
     )
     threads: int = option(
         128, "applications that may run at once", group="Process", minimum=1, maximum=10_000
@@ -527,6 +575,8 @@ class Config:
                         f"{self.supervised_by} there are others.",
                         f"Leave out {self.supervised_by}, or --{tool}.",
                     )
+        for name in ("umask", "uds_permissions"):
+            mode_of(getattr(self, name), name)
         parse_rules(self.fault, self.fault_seed)
         if self.max_threads < self.threads:
             raise ConfigurationError(

@@ -135,6 +135,28 @@ def absolute(path: str, where: str) -> str:
         ) from None
 
 
+def mode_of(text: str, name: str) -> int | None:
+    """Return the bits of an octal mode; None if it is empty.
+
+    Raises:
+        ConfigurationError: naming the option: it is none.
+    """
+    if not text:
+        return None
+    digits = text.removeprefix("0o")
+    if (
+        digits
+        and len(digits) <= 4
+        and not set(digits) - set("01234567")
+        and int(digits, 8) < 0o1000
+    ):
+        return int(digits, 8)
+    raise ConfigurationError(
+        f"{name} is {text!r}, which is no mode (--{name.replace('_', '-')}).",
+        "Three octal digits, such as 660 or 027.",
+    )
+
+
 def unknown_name(
     source: Source, key: str, known: Iterable[str], raw: Any = None
 ) -> ConfigurationError:

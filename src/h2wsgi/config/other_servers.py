@@ -29,14 +29,18 @@ HINTS: tuple[tuple[str, str], ...] = (
         "Each request has a thread; {threads} says how many run at once.",
     ),
     (
-        "worker_connections limit_concurrency connection_limit backlog",
-        "{max_connections} bounds connections; those beyond it wait in a backlog of 1024.",
+        "worker_connections limit_concurrency connection_limit",
+        "{max_connections} bounds connections; those beyond it wait, see {backlog}.",
     ),
     (
         "max_requests_jitter limit_max_requests",
         "{max_requests} says when a worker is replaced, which each takes a little less of.",
     ),
-    ("preload preload_app", "The application is always loaded before anything is served."),
+    (
+        "preload preload_app",
+        "Each worker loads the application: a fork of a process whose threads run copies their "
+        "locks as they are.",
+    ),
     (
         "reload auto_reload reload_dir reload_engine",
         "There is no such thing yet; try: watchfiles 'h2wsgi module:app'",
@@ -58,26 +62,26 @@ HINTS: tuple[tuple[str, str], ...] = (
         "timeout_graceful_shutdown shutdown_timeout stop_timeout workers_kill_timeout",
         "{graceful_timeout} says how long running requests may take at shutdown.",
     ),
+    ("cwd working_dir working_directory", "{chdir} takes the folder that the application runs in."),
     (
-        "chdir cwd working_dir working_directory pythonpath python_path",
+        "pythonpath python_path",
         "{app_dir} takes the folder to import from; files are opened from the current folder.",
     ),
+    ("u uid", "{user} says whom workers run as."),
+    ("g gid", "{group} says what group workers run as."),
+    ("pidfile pid_file", "{pid} takes the file for the number of the process."),
+    ("m", "{umask} takes the mask for the mode of new files."),
     (
-        "user u group g uid gid",
-        "h2wsgi stays who starts it: start it as that user, as systemd does with User=.",
+        "socket_permissions unix_socket_perms",
+        "{uds_permissions} takes the mode of a socket's file.",
     ),
-    (
-        "pid pidfile pid_file",
-        "There is no such file: what starts h2wsgi knows its process, as systemd does.",
-    ),
-    ("umask m", "Set it before the start, as systemd does with UMask=, or: umask 007; h2wsgi ..."),
     (
         "daemon daemonize d",
         "It stays in the foreground, where systemd or a container expects it.",
     ),
     (
-        "env e raw_env env_file dotenv_path",
-        "Set variables before the start, as systemd does with Environment=.",
+        "env e raw_env env_files dotenv_path",
+        "{env_file} takes a file of variables; or set them before the start, as systemd does.",
     ),
     (
         "proxy_headers proxy_allow_ips proxy_allow_from trusted_proxy trusted_proxies "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds that threads and children get before they are named: some end when the process does."""
 MAX_NAMES = 5
+LAST: list[Callable[[], None]] = []
+"""What is done last, if the process ends at once."""
 
 
 def name_what_is_waited_for(log: Log) -> None:
@@ -47,6 +50,8 @@ def end_process(code: int) -> NoReturn:
     for child in _children():
         with suppress(Exception):
             child.terminate()
+    for call in LAST:
+        call()
     os._exit(code)
 
 

@@ -11,13 +11,14 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config.addresses import SOCKET_PATH, descriptor_of, parse_host_port, unresolved
 from ..config.config import Config
+from ..config.options import mode_of
 from ..errors import ConfigurationError
 from ..process.forking import close_in_child
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..process.shares import Place
 
 BACKLOG = 1024
+"""Connections that may wait to be accepted, unless options say another number."""
 PORT_TRIES = 20
 """Attempts to find a port that is free in both address families of localhost."""
 LOCK_TRIES = 100
@@ -102,22 +104,52 @@ def inherited(description: dict[str, Any]) -> Listener:
     return Listener(sock, **values)
 
 
-def open_all(config: Config) -> list[Listener]:
-    """Open every address of ``config``.
+class SocketFiles(NamedTuple):
+    """What files of Unix sockets are to be like; -1 and None leave it to the system."""
+
+    mode: int | None = None
+    uid: int = -1
+    gid: int = -1
+
+    def apply_to(self, path: str) -> None:
+        """Make a file so. Nobody can connect yet.
+
+        Raises:
+            OSError: it may not be done.
+        """
+        if self.mode is not None:
+            os.chmod(path, self.mode)
+        if (self.uid, self.gid) != (-1, -1):
+            os.chown(path, self.uid, self.gid)
+
+
+AS_IT_COMES = SocketFiles()
+
+
+def open_all(config: Config, owner: tuple[int, int] = (-1, -1)) -> list[Listener]:
+    """Open every address of ``config``; ``owner`` is who is to have the files of Unix sockets.
 
     Raises:
         ConfigurationError: an address is malformed, is in use or may not be used.
     """
-    listeners = open_listeners(config.tls_binds, tls=True)
+    files = SocketFiles(mode_of(config.uds_permissions, "uds_permissions"), *owner)
+    options: dict[str, Any] = {"backlog": config.backlog, "files": files}
+    listeners = open_listeners(config.tls_binds, tls=True, **options)
     try:
-        return listeners + open_listeners(config.h2c_binds, tls=False)
+        return listeners + open_listeners(config.h2c_binds, tls=False, **options)
     except BaseException:
         for listener in listeners:
             listener.close()
         raise
 
 
-def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
+def open_listeners(
+    addresses: tuple[str, ...],
+    *,
+    tls: bool,
+    backlog: int = BACKLOG,
+    files: SocketFiles = AS_IT_COMES,
+) -> list[Listener]:
     """Open a socket, or two for localhost, for every address.
 
     Raises:
@@ -126,7 +158,7 @@ def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         for address in addresses:
-            listeners.extend(_open(address, tls))
+            listeners.extend(_open(address, tls, backlog, files))
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -134,33 +166,33 @@ def open_listeners(addresses: tuple[str, ...], *, tls: bool) -> list[Listener]:
     return listeners
 
 
-def _open(address: str, tls: bool) -> list[Listener]:
+def _open(address: str, tls: bool, backlog: int, files: SocketFiles) -> list[Listener]:
     if address.startswith("unix:"):
-        return [_open_unix(address.removeprefix("unix:"), tls)]
+        return [_open_unix(address.removeprefix("unix:"), tls, backlog, files)]
     if address.startswith("fd://"):
         return [_open_descriptor(address, tls)]
     host, port = parse_host_port(address)
     try:
         if host == "localhost":
-            return _open_localhost(port, tls)
+            return _open_localhost(port, tls, backlog)
         families = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        return _open_all([(info[0], info[4]) for info in families], host, tls)
+        return _open_all([(info[0], info[4]) for info in families], host, tls, backlog)
     except (socket.gaierror, UnicodeError) as error:
         raise unresolved(address, error) from None
     except OSError as error:
         raise _bind_error(address, port, error) from None
 
 
-def _open_localhost(port: int, tls: bool) -> list[Listener]:
+def _open_localhost(port: int, tls: bool, backlog: int) -> list[Listener]:
     """Listen on 127.0.0.1 and ::1: some clients try only one of them."""
     targets: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, ("127.0.0.1", port))]
     if socket.has_ipv6:
         targets.append((socket.AF_INET6, ("::1", port)))
     for attempt in range(PORT_TRIES):
         try:
-            return _open_all(targets, "localhost", tls)
+            return _open_all(targets, "localhost", tls, backlog)
         except OSError as error:
             # With port 0 the free port of one family may be taken in the other.
             if port or error.errno != errno.EADDRINUSE or attempt == PORT_TRIES - 1:
@@ -169,7 +201,7 @@ def _open_localhost(port: int, tls: bool) -> list[Listener]:
 
 
 def _open_all(
-    targets: list[tuple[int, tuple[object, ...]]], name: str, tls: bool
+    targets: list[tuple[int, tuple[object, ...]]], name: str, tls: bool, backlog: int
 ) -> list[Listener]:
     listeners: list[Listener] = []
     port = 0
@@ -178,7 +210,7 @@ def _open_all(
         for family, address in dict.fromkeys(targets):
             host, wanted, *rest = address
             try:
-                sock = _bound(family, (host, wanted or port, *rest))
+                sock = _bound(family, (host, wanted or port, *rest), backlog)
             except OSError as error:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
@@ -195,7 +227,12 @@ def _open_all(
     return listeners
 
 
-def _bound(family: int, address: tuple[object, ...] | str) -> socket.socket:
+def _bound(
+    family: int,
+    address: tuple[object, ...] | str,
+    backlog: int,
+    before_it_listens: Callable[[], None] = lambda: None,
+) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
@@ -203,7 +240,8 @@ def _bound(family: int, address: tuple[object, ...] | str) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
-        sock.listen(BACKLOG)
+        before_it_listens()
+        sock.listen(backlog)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -211,7 +249,7 @@ def _bound(family: int, address: tuple[object, ...] | str) -> socket.socket:
     return sock
 
 
-def _open_unix(path: str, tls: bool) -> Listener:
+def _open_unix(path: str, tls: bool, backlog: int, files: SocketFiles) -> Listener:
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigurationError("Unix sockets (--bind unix:PATH) do not exist on this system.")
     if not path:
@@ -221,7 +259,7 @@ def _open_unix(path: str, tls: bool) -> Listener:
     try:
         with _one_at_a_time(os.path.dirname(path) or "."):
             _remove_stale(path)
-            sock = _bound(socket.AF_UNIX, path)
+            sock = _bound(socket.AF_UNIX, path, backlog, lambda: files.apply_to(path))
     except OSError as error:
         raise _bind_error(f"unix:{path}", 0, error) from None
     return Listener(sock, tls, "localhost", unix_path=path, unix_file=_file_at(path))

@@ -32,6 +32,7 @@ from .ending import end_process, name_what_is_waited_for
 from .loading import load
 from .server import Server
 from .signals import Signals, Stopped
+from .surroundings import enter, pid_file
 
 if TYPE_CHECKING:
     from ..config.fault_rules import FaultRules
@@ -273,7 +274,9 @@ def serve(app: WSGIApplication | str, **options: Unpack[Options]) -> int:
     target = app if isinstance(app, str) else _describe(app)
     with Signals() as signals:
         try:
-            return run(_application(app, config), config, signals=signals, target=target)
+            enter(config)
+            with pid_file(config.pid):
+                return run(_application(app, config), config, signals=signals, target=target)
         except Stopped:
             return 0
 

@@ -6,8 +6,10 @@ Imports neither the application nor the protocol: that is for workers.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from .._version import __version__
@@ -18,9 +20,12 @@ from ..supervisor.supervisor import Supervisor
 from ..tls.context import TLSIdentity, resolve
 from .banner import Endpoint, ready
 from .listeners import Listener, open_all
+from .surroundings import account_of, check_folder, pid_file, set_umask, variables_of
 
-FIXED = ("bind", "bind_h2c", "h2c")
-"""Options that stay as they are until a restart: sockets are opened once."""
+FIXED = (
+    "bind", "bind_h2c", "h2c", "uds_permissions", "backlog", "pid", "user", "group", "umask"
+)  # fmt: skip
+"""Options that stay as they are until a restart: what is done once, at the start."""
 
 
 def run_supervised(
@@ -46,12 +51,54 @@ def run_supervised(
             log.events.debug("%s is ignored: it tells of a service of that name", name)
         if identity is not None and (warning := identity.warning()):
             log.events.warning("%s", warning)
-        plan = Plan(config, target)
-        site = _Site(plan, open_all(config), identity, log, read_again)
+        set_umask(config)
+        account = account_of(config)
+        owner = (-1, -1) if account is None else (account.uid, account.gid)
+        plan = _plan(config, target)
+        listeners = open_all(config, owner)
+        site = _Site(plan, listeners, identity, log, read_again)
         stack.callback(site.close)
+        stack.enter_context(pid_file(config.pid))
         code = Supervisor(plan, site, log).run()
         log.events.info("stopped")
         return code
+
+
+def _plan(config: Config, target: str) -> Plan:
+    """Return what workers are to serve.
+
+    Raises:
+        ConfigurationError: there is no such folder or user; a file cannot be read.
+    """
+    check_folder(config)
+    variables = variables_of(config)
+    account = account_of(config)
+    if account is None:
+        return Plan(config, target, variables)
+    if (identity := resolve(config)) is not None and identity.development:
+        config = dataclasses.replace(config, cert=identity.cert_path, key=identity.cert_path)
+    return Plan(
+        config,
+        target,
+        account.variables | variables,
+        (account.uid, account.gid, account.groups),
+        _opened(config),
+    )
+
+
+def _opened(config: Config) -> dict[str, int]:
+    """Return the files of the options for TLS, as they are now, open for workers to read."""
+    if not hasattr(os, "memfd_create"):
+        return {}  # macOS: the user has to be one who may read them
+    files = {}
+    for field in dataclasses.fields(Config):
+        if field.metadata["group"] != "TLS" or field.metadata["metavar"] != "FILE":
+            continue
+        value = getattr(config, field.name)
+        for path in filter(None, [value] if isinstance(value, str) else value):
+            files[path] = os.memfd_create("h2wsgi-file")
+            os.write(files[path], Path(path).read_bytes())  # which resolve() has read before
+    return files
 
 
 class _Site:
@@ -100,4 +147,4 @@ class _Site:
                 " and ".join("--" + name.replace("_", "-") for name in changed),
             )
             config = dataclasses.replace(config, **fixed)
-        return Plan(config, target)
+        return _plan(config, target)

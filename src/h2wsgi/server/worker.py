@@ -38,6 +38,7 @@ from ..process.handlers import Handler
 from ..process.shares import Place, Shares
 from ..seam.handover import Handover
 from ..seam.stream import Stream
+from ..tls import handed
 from ..tls.context import resolve
 from .ending import end_process
 from .listeners import Share, inherited
@@ -90,6 +91,9 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
     place = shares.place(order["row"])
     listeners = [inherited(each) for each in order["listeners"]]
     config = Config(**{name: _as_kept(value) for name, value in order["config"].items()})
+    for descriptor in order["files"].values():
+        os.set_inheritable(descriptor, False)
+    handed.take(order["files"])
     without_loop = _WithoutLoop(channel)
     with without_loop:
         identity = resolve(config)
@@ -195,7 +199,7 @@ def _a_little_less(limit: float) -> float:
 
 
 def resident_memory() -> int:
-    """Return the octets of memory that this process has, or, where nobody tells, has had at most."""
+    """Return the octets of memory that this process has; where nobody tells, its most so far."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

@@ -58,7 +58,10 @@ class Child:
                 self._process = subprocess.Popen(
                     [sys.executable, *_interpreters_flags(), "-m", "h2wsgi.server.worker"]
                     + [str(theirs.fileno())],
-                    pass_fds=[theirs.fileno(), *descriptors],
+                    pass_fds=[theirs.fileno(), *descriptors, *plan.files.values()],
+                    cwd=plan.config.chdir or None,
+                    env=os.environ | plan.variables,
+                    **_become(plan),
                 )
             except BaseException:
                 ours.close()
@@ -115,6 +118,16 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _become(plan: Plan) -> dict[str, Any]:
+    """Return what has a process be another user's, all of which is done before it runs."""
+    if plan.account is None:
+        return {}
+    uid, gid, groups = plan.account
+    if os.geteuid():  # it is ours already, or would have been refused
+        return {}
+    return {"user": uid, "group": gid, "extra_groups": groups}
 
 
 def _interpreters_flags() -> list[str]:

@@ -1,10 +1,11 @@
-"""What workers are to serve, and where: all that one is told at its start. Pure; any thread."""
+"""What workers are to serve, and where: all that one is told at its start. Main thread."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .._version import __version__
@@ -13,10 +14,24 @@ from ..config.config import Config
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """An application and the options to serve it with. Workers of one reload have one plan."""
+    """An application and the options to serve it with. Workers of one reload have one plan.
+
+    ``variables`` are those that a worker has beside ours; ``account`` is whom it runs as, user,
+    group and further groups, if not as we do; ``files`` are those that it could not open itself,
+    by path, which are open here.
+    """
 
     config: Config
     target: str
+    variables: dict[str, str] = field(default_factory=dict)
+    account: tuple[int, int, tuple[int, ...]] | None = None
+    files: dict[str, int] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """No further worker is started by this plan."""
+        for descriptor in self.files.values():
+            os.close(descriptor)
+        self.files.clear()
 
     def order(self, listeners: list[dict[str, Any]], shares: int, row: int) -> dict[str, Any]:
         """Return what a worker is told first."""
@@ -28,6 +43,7 @@ class Plan:
             "listeners": listeners,
             "shares": shares,
             "row": row,
+            "files": self.files,
             "argv": sys.argv,
             "path": sys.path,
         }

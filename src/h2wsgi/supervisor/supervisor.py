@@ -103,6 +103,8 @@ class Supervisor:
                 self._give_signals_back(wakeup)
         finally:
             self._end_all()
+            self._drop_next()
+            self._plan.close()
             self._selector.close()
             os.close(reader)
             os.close(writer)
@@ -285,10 +287,15 @@ class Supervisor:
             self._retry_at = now + self._pause
 
     def _give_reload_up(self, why: str) -> None:
-        unready, self._next = self._next, None
         self._log.error("the reload failed, so all stays as it was: %s", why)
+        self._drop_next()
+
+    def _drop_next(self) -> None:
+        unready, self._next = self._next, None
         for child in self._of(unready):
             child.end_by(time.monotonic() + AT_ONCE, "end")
+        if unready is not None:
+            unready.close()
 
     def _look_at_clocks(self) -> None:
         now = time.monotonic()
@@ -360,10 +367,7 @@ class Supervisor:
     def _reload(self) -> None:
         if self._stopped_by is not None or not self._has_served:
             return
-        if (unready := self._next) is not None:
-            self._next = None
-            for child in self._of(unready):
-                child.end_by(time.monotonic() + AT_ONCE, "end")
+        self._drop_next()
         try:
             plan = self._site.read_again()
         except ConfigurationError as error:
@@ -383,6 +387,7 @@ class Supervisor:
         new = self._of(self._next)
         if any(child.state is State.STARTING for child in new):
             return
+        self._plan.close()
         old, self._plan, self._next = self._of(self._plan), self._next, None
         self._count = len(new)
         self._pause = self._retry_at = 0.0

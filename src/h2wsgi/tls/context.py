@@ -22,6 +22,7 @@ from ..config.config import Config
 from ..config.options import absolute
 from ..errors import CertificateError, ConfigurationError
 from .certificate import CertificateFacts, read_certificate
+from .handed import place_of
 
 if TYPE_CHECKING:
     from .development import DevCertificate
@@ -175,7 +176,7 @@ def is_local(address: str) -> bool:
 def describe(cert_path: str) -> CertificateFacts | None:
     """Return the facts of a PEM file's first certificate, or None if that cannot be read."""
     with suppress(OSError, ValueError):
-        if found := CERTIFICATE.search(Path(cert_path).read_text("latin-1")):
+        if found := CERTIFICATE.search(Path(place_of(cert_path)).read_text("latin-1")):
             return read_certificate(ssl.PEM_cert_to_DER_cert(found[0]))
     return None
 
@@ -260,7 +261,7 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str | None, password: s
         return password or ""
 
     try:
-        context.load_cert_chain(cert, key, answer)
+        context.load_cert_chain(place_of(cert), place_of(key) if key else None, answer)
     except (ssl.SSLError, ValueError, OSError) as error:
         raise _chain_error(error, cert, key, asked=asked, password=password) from None
 
@@ -280,7 +281,7 @@ def _ask_for_client_certificates(context: ssl.SSLContext, config: Config) -> Non
 
 def _read(path: str, what: str, flag: str) -> str:
     try:
-        return Path(path).read_text("latin-1")
+        return Path(place_of(path)).read_text("latin-1")
     except FileNotFoundError:
         problem, hint = (
             "does not exist",
