@@ -1,4 +1,4 @@
-"""``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N``: what an address says.
+"""``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N``, ``fd://``: what an address says.
 
 Pure but for :func:`from_the_root`, which asks for the current folder, and :func:`check_host`, which
 blocks in name resolution.
@@ -16,6 +16,8 @@ from .options import absolute
 
 MAX_PORT = 65535
 SERVICES = {"http": 80, "https": 443}
+ALL_HANDED = "fd://"
+"""All sockets that a service manager has handed over."""
 SOCKET_PATH = 107
 """Octets that the path of a Unix socket may have, on Linux; other systems have fewer."""
 
@@ -29,7 +31,9 @@ def check_addresses(addresses: tuple[str, ...]) -> None:
     seen: set[str] = set()
     for address in addresses:
         port = 1
-        if address.startswith("fd://"):
+        if address == ALL_HANDED:
+            pass
+        elif address.startswith("fd://"):
             descriptor_of(address)
         elif not address.startswith("unix:"):
             _, port = parse_host_port(address)

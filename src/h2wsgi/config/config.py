@@ -84,7 +84,8 @@ class Config:
 
     bind: tuple[str, ...] = option(
         (),
-        "where to listen: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; repeatable "
+        "where to listen: HOST:PORT, [IPV6]:PORT, unix:PATH, fd://N, or fd:// for all sockets that "
+        "systemd hands over; repeatable "
         "(default: localhost:8443, on both 127.0.0.1 and ::1)",
         group="Addresses",
         flags=("-b",),

@@ -16,11 +16,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config.addresses import SOCKET_PATH, descriptor_of, parse_host_port, unresolved
+from ..config.addresses import ALL_HANDED, SOCKET_PATH, descriptor_of, parse_host_port, unresolved
 from ..config.config import Config
 from ..config.options import mode_of
 from ..errors import ConfigurationError
 from ..process.forking import close_in_child
+from ..process.systemd import handed_descriptors
 
 if TYPE_CHECKING:
     from ..process.shares import Place
@@ -169,8 +170,10 @@ def open_listeners(
 def _open(address: str, tls: bool, backlog: int, files: SocketFiles) -> list[Listener]:
     if address.startswith("unix:"):
         return [_open_unix(address.removeprefix("unix:"), tls, backlog, files)]
+    if address == ALL_HANDED:
+        return _open_all_handed(tls)
     if address.startswith("fd://"):
-        return [_open_descriptor(address, tls)]
+        return [_open_descriptor(address, descriptor_of(address), tls)]
     host, port = parse_host_port(address)
     try:
         if host == "localhost":
@@ -322,9 +325,20 @@ def _remove_stale(path: str) -> None:
             return  # the server of that file is too busy to be connected to
 
 
-def _open_descriptor(address: str, tls: bool) -> Listener:
+def _open_all_handed(tls: bool) -> list[Listener]:
+    descriptors = handed_descriptors()
+    if not descriptors:
+        raise ConfigurationError(
+            f"The address {ALL_HANDED} (--bind) is for sockets that were handed over, and there "
+            "are none (LISTEN_FDS).",
+            "Start h2wsgi by a socket unit of systemd, or name a descriptor, such as fd://3.",
+        )
+    return [_open_descriptor(f"fd://{each}", each, tls) for each in descriptors]
+
+
+def _open_descriptor(address: str, descriptor: int, tls: bool) -> Listener:
     try:
-        sock = _listening_socket(descriptor_of(address))
+        sock = _listening_socket(descriptor)
     except OSError:
         raise ConfigurationError(
             f"The address {address} (--bind) is not a listening socket.",

@@ -25,6 +25,7 @@ from ..config.config import Config
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, command_log
 from ..process.forking import tell_in_child
+from ..process.systemd import ServiceManager
 from ..tls.context import resolve, settle_key_log
 from ..wsgi.runner import WSGIApplication
 from .banner import Endpoint, ready
@@ -142,6 +143,8 @@ def run(
         if identity is not None and (warning := identity.warning()):
             log.events.warning("%s", warning)
 
+        manager = ServiceManager()
+
         def on_ready(endpoints: list[Endpoint]) -> None:
             ready(
                 log,
@@ -152,11 +155,15 @@ def run(
                 certificate=identity,
                 inspector=server.inspect_url if config.inspect else "",
             )
+            manager.ready()
+            if manager.watchdog:
+                _show_signs_of_life(asyncio.get_running_loop(), manager)
 
         prepare_process()
         server = Server(app, config, log=log, tls=None if identity is None else identity.context)
         with asyncio.Runner(loop_factory=factory) as runner:
-            all_returned = runner.run(_serve_until_signal(server, signals, on_ready))
+            serving = _serve_until_signal(server, signals, on_ready, manager.stopping)
+            all_returned = runner.run(serving)
         if not all_returned:
             log.close()
             # Threads cannot be ended, and a normal exit might wait for what they hold.
@@ -190,12 +197,22 @@ def _keep_buffers_on_the_heap() -> None:
     _ = bytes(HEAP_BUFFER)
 
 
+def _show_signs_of_life(loop: asyncio.AbstractEventLoop, manager: ServiceManager) -> None:
+    """Tell the service manager again and again that the loop turns."""
+    manager.alive()
+    loop.call_later(manager.watchdog, _show_signs_of_life, loop, manager)
+
+
 async def _serve_until_signal(
-    server: Server, signals: Signals, on_ready: Callable[[list[Endpoint]], None]
+    server: Server,
+    signals: Signals,
+    on_ready: Callable[[list[Endpoint]], None],
+    on_stop: Callable[[], None],
 ) -> bool:
     stop = asyncio.Event()
 
     def stop_for(name: str) -> None:
+        on_stop()
         server.log.events.info("%s: stopping%s", name, _what_is_waited_for(server))
         stop.set()
 

@@ -15,6 +15,7 @@ from typing import Any
 from .._version import __version__
 from ..config.config import Config
 from ..log.logs import Log, command_log
+from ..process.systemd import ServiceManager
 from ..supervisor.plan import Plan
 from ..supervisor.supervisor import Supervisor
 from ..tls.context import TLSIdentity, resolve
@@ -59,7 +60,7 @@ def run_supervised(
         site = _Site(plan, listeners, identity, log, read_again)
         stack.callback(site.close)
         stack.enter_context(pid_file(config.pid))
-        code = Supervisor(plan, site, log).run()
+        code = Supervisor(plan, site, log, ServiceManager()).run()
         log.events.info("stopped")
         return code
 

@@ -27,6 +27,7 @@ from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log
 from ..process.handlers import Handler, found, free, has_terminal
 from ..process.shares import ROWS, Shares
+from ..process.systemd import ServiceManager
 from .child import Child, State
 from .plan import Plan, Site
 
@@ -52,9 +53,10 @@ IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 class Supervisor:
     """The workers of one server."""
 
-    def __init__(self, plan: Plan, site: Site, log: Log) -> None:
+    def __init__(self, plan: Plan, site: Site, log: Log, manager: ServiceManager) -> None:
         self._plan = plan
         self._site = site
+        self._manager = manager
         self._log = log.events
         self._count = plan.config.workers
         """How many workers there should be."""
@@ -73,6 +75,8 @@ class Supervisor:
         """When a worker may be started in place of one that died, by the monotonic clock."""
         self._looked_at = time.monotonic()
         """When it was looked at last whether all loops turn."""
+        self._alive_at = 0.0
+        """When the service manager was told last that this process is not stuck."""
         self._stopped_by: tuple[int, float] | None = None
         """The signal that asked for the end, and when, by the monotonic clock."""
         self._exit_code = 0
@@ -129,6 +133,8 @@ class Supervisor:
             moments.append(self._retry_at)
         if self._plan.config.worker_timeout:
             moments.append(self._looked_at + self._plan.config.worker_timeout / LOOKS)
+        if self._manager.watchdog:
+            moments.append(self._alive_at + self._manager.watchdog)
         timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
         self._selector.select(timeout)
         with suppress(BlockingIOError):
@@ -186,6 +192,7 @@ class Supervisor:
             name,
             timeout,
         )
+        self._manager.stopping()
         # First: with the last worker the sockets are closed, and whoever waits there is told.
         self._site.close()
         for child in self._children:
@@ -289,6 +296,7 @@ class Supervisor:
     def _give_reload_up(self, why: str) -> None:
         self._log.error("the reload failed, so all stays as it was: %s", why)
         self._drop_next()
+        self._manager.ready()
 
     def _drop_next(self) -> None:
         unready, self._next = self._next, None
@@ -306,6 +314,9 @@ class Supervisor:
                     self._log.warning("worker %d did not end in time: killed", child.pid)
                 child.kill()
 
+        if self._manager.watchdog and now >= self._alive_at + self._manager.watchdog:
+            self._alive_at = now
+            self._manager.alive()
         if self._plan.config.worker_timeout:
             self._look_for_stuck(now, self._plan.config.worker_timeout)
 
@@ -351,6 +362,7 @@ class Supervisor:
         if not self._has_served and len(serving) == self._count:
             self._has_served = True
             self._site.ready(self._count)
+            self._manager.ready()
 
     def _begin_replacement(self) -> None:
         """Take the next of those that have had their time, one after the other."""
@@ -368,10 +380,12 @@ class Supervisor:
         if self._stopped_by is not None or not self._has_served:
             return
         self._drop_next()
+        self._manager.reloading()
         try:
             plan = self._site.read_again()
         except ConfigurationError as error:
             self._log.error("SIGHUP: all stays as it is: %s %s", error, error.hint)
+            self._manager.ready()
             return
         count = self._count
         if plan.config.workers != self._plan.config.workers:  # or it is as SIGTTIN has left it
@@ -393,6 +407,7 @@ class Supervisor:
         self._pause = self._retry_at = 0.0
         self._replaced = None
         self._log.info("reloaded: %d workers serve, %d leave", len(new), len(old))
+        self._manager.ready()
         for child in old:
             self._retire(child)
 
