@@ -47,7 +47,8 @@ GROUPS = (
 )
 
 ASK_FOR_A_SUPERVISOR = (
-    "worker_lifetime", "worker_max_rss", "max_requests", "worker_timeout", "user", "group"
+    "worker_lifetime", "worker_max_rss", "max_requests", "worker_timeout", "user", "group",
+    "reload",
 )  # fmt: skip
 """Options that a single process has nobody for: who starts another, or stays who it is."""
 
@@ -200,6 +201,31 @@ class Config:
         group="Process",
         unit="seconds",
         minimum=0,
+    )
+    reload: bool = option(
+        False,
+        "for development: start anew when a file of the application changes; needs watchfiles",
+        group="Process",
+    )
+    reload_dir: tuple[str, ...] = option(
+        (),
+        "folder to watch with --reload, with all below it; repeatable (default: that of the "
+        "application)",
+        group="Process",
+        metavar="DIR",
+    )
+    reload_include: tuple[str, ...] = option(
+        (),
+        "pattern of names to watch beside *.py, such as *.html; repeatable (default: none)",
+        group="Process",
+        metavar="GLOB",
+    )
+    reload_exclude: tuple[str, ...] = option(
+        (),
+        "pattern of names or paths not to watch, of folders too; repeatable (default: names "
+        "that begin with a dot, and __pycache__, which are never watched)",
+        group="Process",
+        metavar="GLOB",
     )
     pid: str = option(
         "",
@@ -547,7 +573,11 @@ class Config:
                 kept = convert(field, kind, value, field.name)
                 object.__setattr__(self, field.name, kept)
             if field.metadata["metavar"] in ("FILE", "DIR") and value != "-":
-                kept = absolute(getattr(self, field.name), "--" + field.name.replace("_", "-"))
+                where, kept = "--" + field.name.replace("_", "-"), getattr(self, field.name)
+                if isinstance(kept, tuple):
+                    kept = tuple(absolute(each, where) for each in kept)
+                else:
+                    kept = absolute(kept, where)
                 object.__setattr__(self, field.name, kept)
         for name in ("bind", "bind_h2c"):
             kept = tuple(map(from_the_root, getattr(self, name)))

@@ -42,8 +42,8 @@ HINTS: tuple[tuple[str, str], ...] = (
         "locks as they are.",
     ),
     (
-        "reload auto_reload reload_dir reload_engine",
-        "There is no such thing yet; try: watchfiles 'h2wsgi module:app'",
+        "auto_reload reload_engine reload_paths reload_extra_file",
+        "{reload} starts anew when a file changes, {reload_dir} says where.",
     ),
     (
         "debug verbose v quiet q",

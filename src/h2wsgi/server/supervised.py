@@ -55,12 +55,13 @@ def run_supervised(
         set_umask(config)
         account = account_of(config)
         owner = (-1, -1) if account is None else (account.uid, account.gid)
+        manager = ServiceManager()
         plan = _plan(config, target)
         listeners = open_all(config, owner)
         site = _Site(plan, listeners, identity, log, read_again)
         stack.callback(site.close)
         stack.enter_context(pid_file(config.pid))
-        code = Supervisor(plan, site, log, ServiceManager()).run()
+        code = Supervisor(plan, site, log, manager).run()
         log.events.info("stopped")
         return code
 
@@ -73,6 +74,9 @@ def _plan(config: Config, target: str) -> Plan:
     """
     check_folder(config)
     variables = variables_of(config)
+    if config.reload:
+        # A file that changes twice in a second, and keeps its length, would be taken for the same.
+        variables = {"PYTHONDONTWRITEBYTECODE": "1"} | variables
     account = account_of(config)
     if account is None:
         return Plan(config, target, variables)

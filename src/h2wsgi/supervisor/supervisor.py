@@ -22,6 +22,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log
@@ -30,6 +31,9 @@ from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
 from .child import Child, State
 from .plan import Plan, Site
+
+if TYPE_CHECKING:
+    from .watching import Watcher
 
 KILL_GRACE = 8.0
 """Seconds beyond the graceful timeout in which a worker ends by itself, resets and all."""
@@ -54,6 +58,10 @@ class Supervisor:
     """The workers of one server."""
 
     def __init__(self, plan: Plan, site: Site, log: Log, manager: ServiceManager) -> None:
+        """
+        Raises:
+            ConfigurationError: files are to be watched, and cannot be.
+        """
         self._plan = plan
         self._site = site
         self._manager = manager
@@ -70,6 +78,17 @@ class Supervisor:
         """The one of these whose successor is being started."""
         self._has_served = False
         """Whether all workers were ready once."""
+        self._watcher: Watcher | None = None
+        if plan.config.reload:
+            from .watching import Watcher
+
+            self._watcher = Watcher(plan.config, self._note_changes)
+        self._changes: deque[list[str]] = deque()
+        """Files that were seen to change, by the thread that watches them."""
+        self._awaits_change = False
+        """Whether nothing is started before a file changes, as what there is cannot be."""
+        self._wakeup = -1
+        """The descriptor that ends a wait."""
         self._pause = 0.0
         self._retry_at = 0.0
         """When a worker may be started in place of one that died, by the monotonic clock."""
@@ -98,7 +117,10 @@ class Supervisor:
         try:
             wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
             self._take_signals()
+            self._wakeup = writer
             try:
+                if self._watcher is not None:
+                    self._watcher.start()
                 self._settle()
                 while self._children or self._stopped_by is None:
                     self._wait(reader)
@@ -107,6 +129,8 @@ class Supervisor:
                 self._give_signals_back(wakeup)
         finally:
             self._end_all()
+            if self._watcher is not None:
+                self._watcher.stop()
             self._drop_next()
             self._plan.close()
             self._selector.close()
@@ -118,6 +142,8 @@ class Supervisor:
     def _turn(self) -> None:
         while self._signals:
             self._heard(self._signals.popleft())
+        if self._changes:
+            self._files_changed()
         for child in self._children:
             self._hear(child)
         for child in list(self._children):
@@ -164,7 +190,7 @@ class Supervisor:
             if self._had_terminal and not has_terminal():
                 self._stop(number)
             else:
-                self._reload()
+                self._reload(name)
         elif name == "SIGUSR1":
             self._log.info("SIGUSR1: all workers open their log files anew")
             for child in self._children:
@@ -203,6 +229,23 @@ class Supervisor:
         if 1 <= count <= ROWS // 4 and self._stopped_by is None:
             self._count = count
             self._log.info("%s: %d workers from now on", name, count)
+
+    def _note_changes(self, files: list[str]) -> None:
+        """Files have changed. On the thread that watches them."""
+        self._changes.append(files)
+        with suppress(BlockingIOError):  # there is something to wake it for already
+            os.write(self._wakeup, b"\0")
+
+    def _files_changed(self) -> None:
+        files = sorted({file for files in self._changes for file in files})
+        self._changes.clear()
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        if self._awaits_change:
+            self._log.info("%s%s changed: starting", files[0], more)
+            self._awaits_change = False
+            self._retry_at = 0.0
+        else:
+            self._reload(f"{files[0]}{more} changed")
 
     # ----------------------------------------------------------------------------- workers
 
@@ -272,6 +315,10 @@ class Supervisor:
             self._log.debug("worker %d has ended", child.pid)
         elif child.plan is self._next:
             self._give_reload_up(_why(child, how))
+        elif not self._has_served and self._watcher is not None:
+            if not self._awaits_change:
+                self._log.error("%s; waiting for a file to change", _why(child, how))
+            self._awaits_change = True
         elif not self._has_served:
             raise _start_error(child, how)
         else:
@@ -353,7 +400,8 @@ class Supervisor:
             self._retire(self._replaced)
             self._replaced = None
         staying = [child for child in workers if child is not self._replaced]
-        if len(staying) < self._count and time.monotonic() >= self._retry_at:
+        is_time = time.monotonic() >= self._retry_at and not self._awaits_change
+        if len(staying) < self._count and is_time:
             self._retry_at = 0.0
             self._start(self._plan, self._count - len(staying))
         if len(serving) > self._count:
@@ -376,7 +424,7 @@ class Supervisor:
                 self._log.info("worker %d: %s; another takes its place", child.pid, why)
                 self._replaced = child
 
-    def _reload(self) -> None:
+    def _reload(self, why: str) -> None:
         if self._stopped_by is not None or not self._has_served:
             return
         self._drop_next()
@@ -384,13 +432,13 @@ class Supervisor:
         try:
             plan = self._site.read_again()
         except ConfigurationError as error:
-            self._log.error("SIGHUP: all stays as it is: %s %s", error, error.hint)
+            self._log.error("%s: all stays as it is: %s %s", why, error, error.hint)
             self._manager.ready()
             return
         count = self._count
         if plan.config.workers != self._plan.config.workers:  # or it is as SIGTTIN has left it
             count = plan.config.workers
-        self._log.info("SIGHUP: reloading; %d workers are started", count)
+        self._log.info("%s: reloading; %d workers are started", why, count)
         self._next = plan
         self._start(plan, count)
 
