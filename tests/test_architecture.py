@@ -22,7 +22,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 AT_THE_BOTTOM = {"errors", "codes", "process", "_version"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"command"},
-    "command": {"server", "tools", "tls", "log", "config"},
+    "command": {"server", "supervisor", "tools", "tls", "log", "config"},
     "clientspec": {"tools", "seam", "tls", "log", "config"},
     "testing": {"h2bin", "server", "tools", "wsgi", "tls", "log", "config"},
     "h2bin": {"tools"},

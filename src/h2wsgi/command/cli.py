@@ -368,7 +368,11 @@ def serve_by_workers(settings: Settings) -> int:
         return again.config, again.target
 
     return run_supervised(
-        settings.config, target=settings.target, read_again=read_again, ignored=settings.ignored
+        settings.config,
+        target=settings.target,
+        read_again=read_again,
+        ignored=settings.ignored,
+        has_command=True,
     )
 
 
@@ -388,9 +392,10 @@ def _check(settings: Settings, signals: Signals) -> int:
     from ..log.logs import check_file
     from ..log.text import printable
     from ..server.banner import certificate_lines
-    from ..server.listeners import open_listeners
+    from ..server.listeners import open_all
     from ..server.running import load_application, loop_factory
     from ..server.surroundings import account_of, check_folder, variables_of
+    from ..supervisor.succession import taken_over
     from ..tls.context import resolve
 
     config = settings.config
@@ -410,14 +415,17 @@ def _check(settings: Settings, signals: Signals) -> int:
     variables_of(config)
     account_of(config)
     certificate = resolve(config)
-    for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
-        for listener in open_listeners(addresses, tls=is_tls):
+    before = taken_over()  # by a supervisor that serves, and asks before it takes new code
+    if not before:
+        for listener in open_all(config):
             listener.close()
-    application = load_application(settings.target, config)
-    signals.stop_if_asked()
+    lines = []
+    if before.get("application", True):
+        application = load_application(settings.target, config)
+        signals.stop_if_asked()
+        lines = [f"{settings.target} is a WSGI application ({type(application).__name__})."]
     loop_factory(config.loop)
-    lines = [
-        f"{settings.target} is a WSGI application ({type(application).__name__}).",
+    lines += [
         *(f"{address}  HTTP/2 only (ALPN h2)" for address in config.tls_binds),
         *(f"{address}  HTTP/2 only (cleartext, prior knowledge)" for address in config.h2c_binds),
         *certificate_lines(certificate),

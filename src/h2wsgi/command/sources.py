@@ -22,8 +22,8 @@ from ..config.options import Source, option_name
 from ..errors import ConfigurationError
 
 PREFIX = "H2WSGI_"
-NO_OPTIONS = frozenset({"H2WSGI_THREAD_GUARD"})
-"""Variables of ours that are not options: see guards.py."""
+NO_OPTIONS = frozenset({"H2WSGI_THREAD_GUARD", "H2WSGI_TAKEN_OVER"})
+"""Variables of ours that are not options: see guards.py and supervisor/succession.py."""
 SERVICE_LINK = re.compile(
     r"H2WSGI_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|ENV_\w+"
     r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR|_START|_END)?)",

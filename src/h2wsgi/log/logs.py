@@ -127,6 +127,11 @@ class Log:
             writer.reopen(lambda error: self.events.error("%s The old one goes on.", error))
         return [writer.name for writer in files]
 
+    def settle(self) -> None:
+        """Wait until what is queued is written, a second at most."""
+        for writer in self._writers:
+            writer.settle()
+
     def close(self) -> None:
         """Write what is queued, waiting a second at most."""
         for writer in self._writers:

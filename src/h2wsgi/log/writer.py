@@ -52,6 +52,8 @@ class LogWriter:
         self._characters = 0
         self._dropped = 0
         self._closing = False
+        self._writing = False
+        """Whether lines were taken that are not written yet."""
         self._reopen_failed: Callable[[Exception], None] | None = None
         """Whom to tell if the file cannot be opened anew; None: it is not to be."""
         self._in_child = False
@@ -99,6 +101,12 @@ class LogWriter:
         """The name of the file, as it was given."""
         return self._output.name
 
+    def settle(self, timeout: float = 1.0) -> None:
+        """Wait until what is queued is written, for at most ``timeout`` seconds."""
+        until = time.monotonic() + timeout
+        while (self._lines or self._writing) and time.monotonic() < until:
+            time.sleep(0.01)
+
     def close(self, timeout: float = 1.0) -> None:
         """Write what is queued, for at most ``timeout`` seconds. May be called again."""
         with self._changed:
@@ -123,6 +131,7 @@ class LogWriter:
     def _take(self) -> tuple[list[str], int] | None:
         """Wait for lines and return some, with the number dropped before; None at the end."""
         with self._changed:
+            self._writing = False
             # Dropped lines alone do not end the wait: with the output gone it would never rest.
             while not (self._lines or self._closing or self._reopen_failed):
                 self._changed.wait()
@@ -130,6 +139,7 @@ class LogWriter:
                 return None
             lines = [self._lines.popleft() for _ in range(min(BATCH_LINES, len(self._lines)))]
             self._characters -= sum(map(len, lines))
+            self._writing = True
             dropped, self._dropped = (self._dropped, 0) if lines else (0, self._dropped)
             return lines, dropped
 

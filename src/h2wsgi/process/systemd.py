@@ -13,12 +13,15 @@ import time
 from contextlib import suppress
 
 FIRST_DESCRIPTOR = 3
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 
 class ServiceManager:
     """Who has started this process, if it wants to be told."""
 
     def __init__(self) -> None:
+        self.variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        """What it has put into the environment, for who takes this process over."""
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):  # an abstract one
             self._address = "\0" + self._address[1:]

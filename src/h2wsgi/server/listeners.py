@@ -75,6 +75,10 @@ class Listener:
             "unix_path": self.unix_path,
         }
 
+    def handed_over(self) -> dict[str, Any]:
+        """Return the same for who takes this one's place, to whom the file belongs too."""
+        return self.description() | {"unix_file": self.unix_file}
+
     def close(self) -> None:
         """Close the socket and remove its file, if it has one of ours.
 
@@ -99,6 +103,8 @@ def inherited(description: dict[str, Any]) -> Listener:
     """Return the listener that another process has described, whose socket this one inherited."""
     values = dict(description)
     descriptor = values.pop("descriptor")
+    if (file := values.pop("unix_file", None)) is not None:
+        values["unix_file"] = tuple(file)
     os.set_inheritable(descriptor, False)  # what the application starts gets none of it
     sock = socket.socket(fileno=descriptor)
     sock.setblocking(False)

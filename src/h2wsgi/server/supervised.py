@@ -17,10 +17,11 @@ from ..config.config import Config
 from ..log.logs import Log, command_log
 from ..process.systemd import ServiceManager
 from ..supervisor.plan import Plan
+from ..supervisor.succession import taken_over
 from ..supervisor.supervisor import Supervisor
 from ..tls.context import TLSIdentity, resolve
 from .banner import Endpoint, ready
-from .listeners import Listener, open_all
+from .listeners import Listener, inherited, open_all
 from .surroundings import account_of, check_folder, pid_file, set_umask, variables_of
 
 FIXED = (
@@ -35,10 +36,12 @@ def run_supervised(
     target: str,
     read_again: Callable[[], tuple[Config, str]],
     ignored: Sequence[str] = (),
+    has_command: bool = False,
 ) -> int:
     """Serve by workers until a signal says to stop; return the exit code.
 
-    ``read_again`` returns options and target as they are at a reload.
+    ``read_again`` returns options and target as they are at a reload; ``has_command`` says that the
+    process can be started by its command line again.
 
     Raises:
         ConfigurationError: an address or a certificate cannot be used, or no worker starts.
@@ -57,11 +60,15 @@ def run_supervised(
         owner = (-1, -1) if account is None else (account.uid, account.gid)
         manager = ServiceManager()
         plan = _plan(config, target)
-        listeners = open_all(config, owner)
-        site = _Site(plan, listeners, identity, log, read_again)
+        state = taken_over()
+        if state:
+            listeners = [inherited(each) for each in state["listeners"]]
+        else:
+            listeners = open_all(config, owner)
+        site = _Site(plan, listeners, identity, log, read_again, has_command)
         stack.callback(site.close)
         stack.enter_context(pid_file(config.pid))
-        code = Supervisor(plan, site, log, manager).run()
+        code = Supervisor(plan, site, log, manager, state).run()
         log.events.info("stopped")
         return code
 
@@ -116,7 +123,9 @@ class _Site:
         identity: TLSIdentity | None,
         log: Log,
         read_again: Callable[[], tuple[Config, str]],
+        has_command: bool,
     ) -> None:
+        self.has_command = has_command
         self._plan = plan
         self._listeners = listeners
         self._identity = identity
@@ -125,6 +134,12 @@ class _Site:
 
     def listeners(self) -> list[dict[str, Any]]:
         return [listener.description() for listener in self._listeners]
+
+    def handed_over(self) -> list[dict[str, Any]]:
+        return [listener.handed_over() for listener in self._listeners]
+
+    def prepare_to_go(self) -> None:
+        self._log.settle()
 
     def close(self) -> None:
         for listener in self._listeners:

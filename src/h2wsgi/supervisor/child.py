@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..process.channel import Channel, Message
 from .plan import Plan
@@ -33,13 +33,62 @@ class State(enum.Enum):
     """It was told to end, and has a time to do so."""
 
 
+class Process(Protocol):
+    """A process that was started here."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, less than 0 for a signal; None while it runs."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal, unless it has ended."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end."""
+
+
+class _Adopted:
+    """One that was started by what this process was before."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has waited for it
+                self._code = 0
+            else:
+                self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+    def send_signal(self, number: int, /) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float | None = None) -> int:
+        until = time.monotonic() + (timeout or 0.0)
+        while (code := self.poll()) is None:
+            if timeout is not None and time.monotonic() > until:
+                raise subprocess.TimeoutExpired("worker", timeout)
+            time.sleep(0.01)
+        return code
+
+
 class Child:
     """A worker, from its start on."""
 
-    def __init__(self, plan: Plan, row: int, order: dict[str, Any], descriptors: list[int]) -> None:
-        """``row`` is its place in the shared memory, ``order`` what it is told first."""
+    def __init__(self, plan: Plan, row: int, process: Process, channel: Channel) -> None:
+        """``row`` is its place in the shared memory."""
         self.plan = plan
         self.row = row
+        self._process = process
+        self.channel = channel
         self.state = State.STARTING
         self._reopens = False
         """Whether it is to open its log files anew once it hears."""
@@ -52,11 +101,19 @@ class Child:
         self.turned_at = now
         self.beats = 0
         """How often its loop had turned when it was looked at last, and when that had changed."""
+
+    @classmethod
+    def start(cls, plan: Plan, row: int, order: dict[str, Any], descriptors: list[int]) -> Child:
+        """Start one; ``order`` is what it is told first.
+
+        Raises:
+            OSError: the system has no room for it.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, *_interpreters_flags(), "-m", "h2wsgi.server.worker"]
+                process = subprocess.Popen(
+                    [sys.executable, *interpreters_flags(), "-m", "h2wsgi.server.worker"]
                     + [str(theirs.fileno())],
                     pass_fds=[theirs.fileno(), *descriptors, *plan.files.values()],
                     cwd=plan.config.chdir or None,
@@ -66,8 +123,22 @@ class Child:
             except BaseException:
                 ours.close()
                 raise
-        self.channel = Channel(ours)
-        self.channel.send(order)
+        child = cls(plan, row, process, Channel(ours))
+        child.channel.send(order)
+        return child
+
+    @classmethod
+    def adopt(cls, plan: Plan, known: dict[str, Any]) -> Child:
+        """Return one that this process has started before it was executed anew."""
+        sock = socket.socket(fileno=known["channel"])
+        os.set_inheritable(sock.fileno(), False)
+        child = cls(plan, known["row"], _Adopted(known["pid"]), Channel(sock))
+        child.state = State.SERVING
+        return child
+
+    def description(self) -> dict[str, Any]:
+        """Return what it takes to adopt it."""
+        return {"pid": self.pid, "row": self.row, "channel": self.channel.sock.fileno()}
 
     @property
     def pid(self) -> int:
@@ -102,7 +173,9 @@ class Child:
     def end_by(self, moment: float, what: str) -> None:
         """Tell it to end, which it has to have done by then. ``what`` is "stop" or "retire"."""
         if self.state is State.STARTING:
-            self._process.terminate()  # it hears nothing else yet, and has nothing to finish
+            self._process.send_signal(
+                signal.SIGTERM
+            )  # it hears nothing else yet, and has nothing to finish
         self.state = State.LEAVING
         self.kill_at = moment
         self.channel.send({"do": what})
@@ -116,7 +189,7 @@ class Child:
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
 
@@ -130,7 +203,7 @@ def _become(plan: Plan) -> dict[str, Any]:
     return {"user": uid, "group": gid, "extra_groups": groups}
 
 
-def _interpreters_flags() -> list[str]:
+def interpreters_flags() -> list[str]:
     """Return the options of this interpreter, for another like it.
 
     None looks for modules in the current folder, where an application may have any name, unless

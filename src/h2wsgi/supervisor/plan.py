@@ -52,8 +52,17 @@ class Plan:
 class Site(Protocol):
     """Where workers serve, and who knows what: whoever put the supervisor together."""
 
+    has_command: bool
+    """Whether there is a command line by which this process can be started."""
+
     def listeners(self) -> list[dict[str, Any]]:
         """Return the sockets that listen, as a worker is told of them."""
+
+    def handed_over(self) -> list[dict[str, Any]]:
+        """Return the same for a successor, which has them for good."""
+
+    def prepare_to_go(self) -> None:
+        """Finish what another program in this process would lose."""
 
     def close(self) -> None:
         """Stop listening; workers may have the sockets yet."""

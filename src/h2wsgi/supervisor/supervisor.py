@@ -5,6 +5,7 @@
     SIGHUP                    workers with the new code, options and certificates take the place of
                               those that serve; but end, if the terminal of the start was closed
     SIGUSR1                   all open their log files anew
+    SIGUSR2                   this process is executed anew, if the new code's --check finds nothing
     SIGTTIN, SIGTTOU          one worker more, one less
 
 Main thread, which waits for signals, for what workers say, and for the next moment at which there
@@ -18,17 +19,20 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import subprocess
+import tempfile
 import time
 from collections import deque
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log
 from ..process.handlers import Handler, found, free, has_terminal
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
+from . import succession
 from .child import Child, State
 from .plan import Plan, Site
 
@@ -41,6 +45,8 @@ AT_ONCE = 1.0
 """Seconds that workers get when they are to end at once."""
 SAME_SIGNAL = 1.0
 """Seconds in which a signal may come twice and count once: see server/signals.py."""
+MOST_SAID = 65_536
+"""Octets shown of what a check says."""
 LOOKS = 4
 """How often it is looked at whether a worker's loop has turned, within its timeout."""
 FIRST_PAUSE = 0.5
@@ -57,18 +63,27 @@ IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 class Supervisor:
     """The workers of one server."""
 
-    def __init__(self, plan: Plan, site: Site, log: Log, manager: ServiceManager) -> None:
-        """
+    def __init__(
+        self,
+        plan: Plan,
+        site: Site,
+        log: Log,
+        manager: ServiceManager,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """``state`` is that of this process before it was executed anew.
+
         Raises:
             ConfigurationError: files are to be watched, and cannot be.
         """
         self._plan = plan
         self._site = site
         self._manager = manager
+        self._state = state or {}
         self._log = log.events
         self._count = plan.config.workers
         """How many workers there should be."""
-        self._shares = Shares.make()
+        self._shares = Shares(self._state["shares"]) if self._state else Shares.make()
         self._children: list[Child] = []
         self._next: Plan | None = None
         """What takes the place of the plan once its workers are ready."""
@@ -96,6 +111,11 @@ class Supervisor:
         """When it was looked at last whether all loops turn."""
         self._alive_at = 0.0
         """When the service manager was told last that this process is not stuck."""
+        self._check: subprocess.Popen[bytes] | None = None
+        self._check_said: IO[bytes] | None = None
+        """The check of the new code, and what it says, from SIGUSR2 on."""
+        self._is_upgraded = False
+        """Whether this process is executed anew as soon as all its workers just serve."""
         self._stopped_by: tuple[int, float] | None = None
         """The signal that asked for the end, and when, by the monotonic clock."""
         self._exit_code = 0
@@ -121,6 +141,8 @@ class Supervisor:
             try:
                 if self._watcher is not None:
                     self._watcher.start()
+                if self._state:
+                    self._succeed()
                 self._settle()
                 while self._children or self._stopped_by is None:
                     self._wait(reader)
@@ -128,6 +150,7 @@ class Supervisor:
             finally:
                 self._give_signals_back(wakeup)
         finally:
+            self._end_check()
             self._end_all()
             if self._watcher is not None:
                 self._watcher.stop()
@@ -150,8 +173,12 @@ class Supervisor:
             if (how := child.ended()) is not None:
                 self._hear(child)  # what it said last
                 self._died(child, how)
+        if self._check is not None and (code := self._check.poll()) is not None:
+            self._checked(code)
         self._look_at_clocks()
         self._settle()
+        if self._is_upgraded and self._is_settled:
+            self._execute_anew()
 
     def _wait(self, reader: int) -> None:
         moments = [child.kill_at for child in self._children if child.kill_at is not None]
@@ -198,7 +225,7 @@ class Supervisor:
         elif name in ("SIGTTIN", "SIGTTOU"):
             self._set_count(self._count + (1 if name == "SIGTTIN" else -1), name)
         elif name == "SIGUSR2":
-            self._log.warning("SIGUSR2: nothing is done for it")
+            self._upgrade()
 
     def _stop(self, number: int) -> None:
         name = signal.Signals(number).name
@@ -273,12 +300,15 @@ class Supervisor:
         self._shares.reserve(row)
         listeners = self._site.listeners()
         descriptors = [each["descriptor"] for each in listeners]
-        child = Child(
+        child = Child.start(
             plan,
             row,
             plan.order(listeners, self._shares.descriptor, row),
             [*descriptors, self._shares.descriptor],
         )
+        self._add(child)
+
+    def _add(self, child: Child) -> None:
         self._children.append(child)
         self._selector.register(child.channel.sock, selectors.EVENT_READ)
 
@@ -458,6 +488,97 @@ class Supervisor:
         self._manager.ready()
         for child in old:
             self._retire(child)
+
+    # ----------------------------------------------------------------------------- upgrade
+
+    def _upgrade(self) -> None:
+        """Have the new code checked, and go on with it if nothing is wrong."""
+        if self._stopped_by is not None or not self._has_served:
+            return
+        if not self._site.has_command:
+            self._log.warning(
+                "SIGUSR2: nothing is done for it, as there is no command line to start by"
+            )
+            return
+        self._end_check()
+        self._log.info("SIGUSR2: checking the new code")
+        self._check_said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the check)
+        with_application = self._plan.account is None  # which root is not to load for a user
+        try:
+            self._check = subprocess.Popen(
+                [*succession.command(), "--check"],
+                env=os.environ | succession.for_check(with_application),
+                stdin=subprocess.DEVNULL,
+                stdout=self._check_said,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            self._log.error("SIGUSR2: nothing changes: %s", error)
+            self._end_check()
+
+    def _checked(self, code: int) -> None:
+        said = self._check_said
+        assert said is not None
+        said.seek(0)
+        text = said.read(MOST_SAID).decode("utf-8", "backslashreplace").rstrip()
+        self._end_check()
+        if code:
+            self._log.error("SIGUSR2: nothing changes, as the check found this:\n%s", text)
+        elif self._stopped_by is None:
+            self._is_upgraded = True
+
+    def _end_check(self) -> None:
+        if self._check is not None:
+            self._check.kill()
+            self._check.wait()
+            self._check = None
+        if self._check_said is not None:
+            self._check_said.close()
+            self._check_said = None
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether all workers just serve."""
+        return (
+            self._stopped_by is None
+            and self._next is None
+            and self._replaced is None
+            and all(child.state is State.SERVING for child in self._children)
+        )
+
+    def _execute_anew(self) -> None:
+        self._is_upgraded = False
+        self._log.info("SIGUSR2: going on as a new process of the same number")
+        self._manager.reloading()
+        state: dict[str, Any] = {
+            "listeners": self._site.handed_over(),
+            "shares": self._shares.descriptor,
+            "children": [child.description() for child in self._children],
+            "count": self._count,
+            "workers": self._plan.config.workers,
+        }
+        descriptors = [self._shares.descriptor]
+        descriptors += [each["descriptor"] for each in state["listeners"]]
+        descriptors += [child.channel.sock.fileno() for child in self._children]
+        self._site.prepare_to_go()
+        try:
+            succession.execute_anew(state, descriptors, self._manager.variables, self._found)
+        except OSError as error:
+            self._log.error("SIGUSR2: nothing changes: %s", error)
+            self._manager.ready()
+
+    def _succeed(self) -> None:
+        """Take over what this process was before, and reload."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._found)
+        os.set_inheritable(self._shares.descriptor, False)
+        self._has_served = True
+        self._next, self._plan = self._plan, self._site.read_again()
+        for known in self._state["children"]:
+            self._add(Child.adopt(self._plan, known))
+        if self._state["workers"] == self._count:  # or it is as SIGTTIN has left it
+            self._count = self._state["count"]
+        self._log.info("executed anew: reloading; %d workers are started", self._count)
+        self._start(self._next, self._count)
 
     def _end_all(self) -> None:
         """Leave no worker behind, whatever happened."""
