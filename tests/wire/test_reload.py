@@ -65,7 +65,7 @@ def test_a_reload_serves_the_new_code_and_lets_old_requests_finish(tmp_path: Pat
             idle.get()
             (tmp_path / "web.py").write_text(TELLING.replace('{"pid"', '{"new": True, "pid"'))
             running.signal(signal.SIGHUP)
-            running.said("reloaded: 2 workers serve, 2 leave")
+            running.said("reloaded: 2 workers; of the old ones 2 to end")
             assert "new" in json.loads(body_of(running))
             idle.wait_goaway()
             # Not in the middle of a response, if that can be helped.

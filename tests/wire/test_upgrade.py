@@ -56,8 +56,8 @@ def test_an_upgrade_keeps_number_sockets_and_requests(tmp_path: Path) -> None:
                 stream_id = busy.request(path="/wait")
                 eventually((tmp_path / "running").exists, "the request to run")
                 running.signal(signal.SIGUSR2)
-                running.said("executed anew: reloading; 3 workers are started")
-                running.said("reloaded: 3 workers serve, 3 leave")
+                running.said("executed anew: reloading, with 3 workers to start")
+                running.said("reloaded: 3 workers; of the old ones 3 to end")
                 (tmp_path / "go-on").touch()
                 assert json.loads(busy.response(stream_id).body)["pid"] in old
                 busy.wait_goaway()
@@ -67,7 +67,7 @@ def test_an_upgrade_keeps_number_sockets_and_requests(tmp_path: Path) -> None:
             client.join()
         assert failures == []
         assert answered > 5
-        assert len(running.workers()) == 3
+        running.wait_for_workers(3)
         assert b"H2WSGI_TAKEN_OVER" not in start_of(running.workers()[0])
         with Peer.connect(str(path), tls=False) as peer:
             assert json.loads(peer.get().body)["pid"] in running.workers()

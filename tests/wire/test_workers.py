@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,6 +168,26 @@ def test_who_dies_young_again_and_again_is_replaced_ever_more_slowly(tmp_path: P
         assert told(running)["pid"] == second
         (tmp_path / "broken").unlink()
         eventually(lambda: len(answering(running, 2)) == 2, "both to answer", START_PATIENCE)
+
+
+def test_a_supervisor_that_has_nothing_to_start_rests(tmp_path: Path) -> None:
+    """One worker dies, and before another is started it is said that one is enough."""
+
+    def processor_time() -> float:
+        fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    with WorkersProcess(tmp_path, measured=False) as running:
+        running.ready()
+        first, second = running.workers()
+        os.kill(first, signal.SIGKILL)
+        running.said("another is started in 0.5 s")
+        running.signal(signal.SIGTTOU)
+        running.said("SIGTTOU: 1 worker from now on")
+        before = processor_time()
+        time.sleep(1.5)
+        assert processor_time() - before < 0.3
+        assert running.workers() == [second]
 
 
 def test_a_worker_that_is_told_to_end_is_replaced_first(server: WorkersProcess) -> None:

@@ -255,7 +255,7 @@ class Supervisor:
     def _set_count(self, count: int, name: str) -> None:
         if 1 <= count <= ROWS // 4 and self._stopped_by is None:
             self._count = count
-            self._log.info("%s: %d workers from now on", name, count)
+            self._log.info("%s: %s from now on", name, _counted(count))
 
     def _note_changes(self, files: list[str]) -> None:
         """Files have changed. On the thread that watches them."""
@@ -430,10 +430,10 @@ class Supervisor:
             self._retire(self._replaced)
             self._replaced = None
         staying = [child for child in workers if child is not self._replaced]
-        is_time = time.monotonic() >= self._retry_at and not self._awaits_change
-        if len(staying) < self._count and is_time:
+        if time.monotonic() >= self._retry_at:
             self._retry_at = 0.0
-            self._start(self._plan, self._count - len(staying))
+            if len(staying) < self._count and not self._awaits_change:
+                self._start(self._plan, self._count - len(staying))
         if len(serving) > self._count:
             for child in serving[: len(serving) - self._count]:
                 self._retire(child)
@@ -468,7 +468,7 @@ class Supervisor:
         count = self._count
         if plan.config.workers != self._plan.config.workers:  # or it is as SIGTTIN has left it
             count = plan.config.workers
-        self._log.info("%s: reloading; %d workers are started", why, count)
+        self._log.info("%s: reloading, with %s to start", why, _counted(count))
         self._next = plan
         self._start(plan, count)
 
@@ -484,7 +484,7 @@ class Supervisor:
         self._count = len(new)
         self._pause = self._retry_at = 0.0
         self._replaced = None
-        self._log.info("reloaded: %d workers serve, %d leave", len(new), len(old))
+        self._log.info("reloaded: %s; of the old ones %d to end", _counted(len(new)), len(old))
         self._manager.ready()
         for child in old:
             self._retire(child)
@@ -577,7 +577,7 @@ class Supervisor:
             self._add(Child.adopt(self._plan, known))
         if self._state["workers"] == self._count:  # or it is as SIGTTIN has left it
             self._count = self._state["count"]
-        self._log.info("executed anew: reloading; %d workers are started", self._count)
+        self._log.info("executed anew: reloading, with %s to start", _counted(self._count))
         self._start(self._next, self._count)
 
     def _end_all(self) -> None:
@@ -587,6 +587,10 @@ class Supervisor:
             child.kill()
         for child in self._children:
             child.wait(AT_ONCE)
+
+
+def _counted(workers: int) -> str:
+    return "1 worker" if workers == 1 else f"{workers} workers"
 
 
 def _why(child: Child, how: str) -> str:
