@@ -48,7 +48,7 @@ def test_an_upgrade_keeps_number_sockets_and_requests(tmp_path: Path) -> None:
         running.ready()
         old = running.workers()
         running.signal(signal.SIGTTIN)
-        running.wait_for_workers(3)
+        before = running.wait_for_workers(3)
         client = threading.Thread(target=ask)
         client.start()
         try:
@@ -67,7 +67,7 @@ def test_an_upgrade_keeps_number_sockets_and_requests(tmp_path: Path) -> None:
             client.join()
         assert failures == []
         assert answered > 5
-        running.wait_for_workers(3)
+        before = running.wait_for_workers(3)
         assert b"H2WSGI_TAKEN_OVER" not in start_of(running.workers()[0])
         with Peer.connect(str(path), tls=False) as peer:
             assert json.loads(peer.get().body)["pid"] in running.workers()
@@ -78,7 +78,7 @@ def test_an_upgrade_keeps_number_sockets_and_requests(tmp_path: Path) -> None:
             "the second",
             2 * START_PATIENCE,
         )
-        first = pid_of(running)
+        first, *_ = running.wait_for_workers(3, without=tuple(before))
         os.kill(first, signal.SIGKILL)
         running.said(f"worker {first} was killed by SIGKILL")
         assert (tmp_path / "h2.pid").read_text() == f"{running.process.pid}\n"
