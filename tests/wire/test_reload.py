@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ import pytest
 from h2wsgi.tls.development import make_certificates
 from support.clients import environment, find
 from support.peer import Type
-from support.process import START_PATIENCE
+from support.process import START_PATIENCE, packages
 from support.settled import PATIENCE, eventually
 from support.workers import TELLING, WorkersProcess, is_alive
 
@@ -135,6 +137,36 @@ def test_workers_are_added_and_taken_away(server: WorkersProcess) -> None:
     server.signal(signal.SIGTTOU)
     server.wait_for_workers(2)
     assert json.loads(body_of(server))["pid"] in server.workers()
+
+
+def test_a_supervisor_in_a_terminal_reloads_until_its_window_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(TELLING)
+    log = tmp_path / "stderr.log"
+    terminal, other = pty.openpty()
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "h2wsgi", "web:app", "--h2c", "--bind=127.0.0.1:0"]
+            + ["--workers=2", "--log-format=json", f"--app-dir={tmp_path}"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(packages())},
+            stdin=other,
+            stdout=other,
+            stderr=file,
+            start_new_session=True,
+            # The first terminal that the leader of a session opens controls it.
+            preexec_fn=lambda: os.close(os.open(os.ttyname(other), os.O_RDWR)),
+        )
+    os.close(other)
+    try:
+        eventually(lambda: '"ready"' in log.read_text(), "the server to be ready", START_PATIENCE)
+        process.send_signal(signal.SIGHUP)
+        eventually(lambda: "reloaded: " in log.read_text(), "the reload", START_PATIENCE)
+        os.close(terminal)  # which sends SIGHUP to all of them
+        assert process.wait(START_PATIENCE) == 0
+        assert "SIGHUP: stopping" in log.read_text()
+        assert "again" not in log.read_text()
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
 
 
 def test_all_workers_open_their_log_files_anew(server: WorkersProcess) -> None:

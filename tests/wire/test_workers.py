@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import h2wsgi
 from h2wsgi.errors import ConfigurationError
 from h2wsgi.tls.development import make_certificates
 from support.certificates import pem_of
+from support.peer import Peer
 from support.process import START_PATIENCE
 from support.settled import PATIENCE, eventually
 from support.workers import TELLING, WorkersProcess, is_alive
@@ -128,16 +130,24 @@ sys.exit(h2wsgi.serve("web:app", workers=2, h2c=True, bind="127.0.0.1:0", log_fo
         assert running.exit_code(PATIENCE) == 0
 
 
-GREEN = """
-from gevent import monkey
-monkey.patch_all()
-"""
+GREEN = {
+    "gevent": "from gevent import monkey\nmonkey.patch_all()\n",
+    "eventlet": "import eventlet\neventlet.monkey_patch()\n",
+}
 
 
-def test_workers_share_connections_of_an_application_that_gevent_patches(tmp_path: Path) -> None:
-    with WorkersProcess(tmp_path, GREEN + TELLING, "--loop=auto") as running:
-        running.ready()
-        assert answering(running, 2) == set(running.workers())
+@pytest.mark.parametrize("package", GREEN)
+def test_workers_share_connections_where_greenlets_take_the_place_of_threads(
+    tmp_path: Path, package: str
+) -> None:
+    with WorkersProcess(tmp_path, GREEN[package] + TELLING, "--loop=auto") as running:
+        where = re.compile(r"http://127.0.0.1:(\d+)/")  # eventlet writes lines of its own
+        eventually(lambda: where.search(running.log.read_text()), "the start", START_PATIENCE)
+        port = int(where.search(running.log.read_text())[1])
+        peers = [Peer.connect(("127.0.0.1", port), tls=False) for _ in range(8)]
+        assert {json.loads(p.get().body)["pid"] for p in peers} == set(running.workers())
+        for peer in peers:
+            peer.close()
         running.signal(signal.SIGTERM)
         assert running.exit_code(PATIENCE) == 0
 

@@ -15,13 +15,13 @@ import contextlib
 import errno
 import functools
 import itertools
+import select
 import socket
 import ssl
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from select import POLLIN, poll  # now: gevent replaces them, eventlet takes them away
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config.config import Config
 from ..config.trusted_peers import UNIX_PEER, TrustedPeers
@@ -50,6 +50,8 @@ MOST_LEAVING = 32
 """Connections on their way out that do not count against the limit."""
 FULL_LOOK = 0.1
 """Seconds between looks for one that may leave, while others wait to be let in."""
+NEW_POLLER: Any = getattr(select, "poll", None)
+"""As it is now: gevent replaces it, eventlet takes it away. Windows has none, and no workers."""
 STEP_BACK = 0.005
 """Seconds between looks whether others have accepted what was left to them."""
 LONGEST_STEP_BACK = 0.1
@@ -467,8 +469,8 @@ class Acceptor:
 
 def _is_waited_at(listener: Listener) -> bool:
     """Return whether a connection waits to be accepted."""
-    poller = poll()
-    poller.register(listener.sock, POLLIN)
+    poller = NEW_POLLER()
+    poller.register(listener.sock, select.POLLIN)
     return bool(poller.poll(0))
 
 

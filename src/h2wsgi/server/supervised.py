@@ -14,6 +14,7 @@ from typing import Any
 
 from .._version import __version__
 from ..config.config import Config
+from ..errors import ConfigurationError
 from ..log.logs import Log, command_log
 from ..process.systemd import ServiceManager
 from ..supervisor.plan import Plan
@@ -46,6 +47,11 @@ def run_supervised(
     Raises:
         ConfigurationError: an address or a certificate cannot be used, or no worker starts.
     """
+    if os.name != "posix":
+        raise ConfigurationError(
+            f"There are no workers on this system, which {config.supervised_by} asks for.",
+            "Leave it out: one process serves.",
+        )
     identity = resolve(config)
     # Requests are the workers'.
     log = command_log(dataclasses.replace(config, access_log=False, access_log_file=""))
