@@ -180,6 +180,20 @@ def test_who_dies_young_again_and_again_is_replaced_ever_more_slowly(tmp_path: P
         eventually(lambda: len(answering(running, 2)) == 2, "both to answer", START_PATIENCE)
 
 
+def test_a_worker_that_is_told_something_as_it_dies_is_replaced(server: WorkersProcess) -> None:
+    """The supervisor hears of it only when it cannot tell it any more."""
+    first, second = server.workers()
+    server.signal(signal.SIGSTOP)
+    os.kill(first, signal.SIGKILL)
+    server.signal(signal.SIGUSR1)
+    eventually(lambda: not is_alive(first), "the worker to die")
+    server.signal(signal.SIGCONT)
+    server.said(f"worker {first} was killed by SIGKILL")
+    left = server.wait_for_workers(2, without=(first,))
+    assert second in left
+    eventually(lambda: answering(server, 2) == set(left), "the new one to answer", START_PATIENCE)
+
+
 def test_a_supervisor_that_has_nothing_to_start_rests(tmp_path: Path) -> None:
     """One worker dies, and before another is started it is said that one is enough."""
 

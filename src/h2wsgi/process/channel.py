@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
 from .forking import close_in_child
@@ -30,7 +31,7 @@ class Channel:
         self.sock = sock
         self._unread = b""
         self.ended = False
-        """Whether the other process is gone, or does not listen any more."""
+        """Whether the other process is gone, as far as it was looked at."""
 
     def first(self, timeout: float) -> Message:
         """Wait for a message.
@@ -52,12 +53,10 @@ class Channel:
     def send(self, message: Message) -> None:
         """Send a message; one that the other side cannot take any more is lost, as it is."""
         octets = json.dumps(message).encode() + b"\n"
-        try:
+        with suppress(OSError):  # its end shows where messages are received
             # There is room for it: a process is told few things, and reads them.
             if self.sock.send(octets) < len(octets):
-                self.ended = True
-        except OSError:
-            self.ended = True
+                self.sock.shutdown(socket.SHUT_WR)  # the rest would be taken for another message
 
     def received(self) -> list[Message]:
         """Return the messages that have come."""

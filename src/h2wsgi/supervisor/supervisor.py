@@ -146,7 +146,14 @@ class Supervisor:
                 self._settle()
                 while self._children or self._stopped_by is None:
                     self._wait(reader)
-                    self._turn()
+                    try:
+                        self._turn()
+                    except ConfigurationError:
+                        raise
+                    except Exception:
+                        # A mistake of ours is no reason to end what serves.
+                        self._log.exception("the supervisor failed, and goes on")
+                        time.sleep(AT_ONCE)
             finally:
                 self._give_signals_back(wakeup)
         finally:
@@ -318,7 +325,6 @@ class Supervisor:
         child.end_by(time.monotonic() + patience, "retire")
 
     def _hear(self, child: Child) -> None:
-        had_ended = child.channel.ended
         for message in child.channel.received():
             if message["say"] == "ready" and child.state is State.STARTING:
                 child.is_ready()
@@ -327,14 +333,17 @@ class Supervisor:
                 child.failure = message
             elif message["say"] == "leave" and child.state is State.SERVING:
                 self._to_replace.append((child, message["why"]))
-        if child.channel.ended and not had_ended:
+        if child.channel.ended:
+            self._hear_no_more(child)
+
+    def _hear_no_more(self, child: Child) -> None:
+        if child.channel.sock in self._selector.get_map():
             self._selector.unregister(child.channel.sock)
 
     def _forget(self, child: Child) -> None:
         self._children.remove(child)
         self._shares.free(child.row)
-        if not child.channel.ended:
-            self._selector.unregister(child.channel.sock)
+        self._hear_no_more(child)
         child.channel.close()
         if child is self._replaced:
             self._replaced = None
