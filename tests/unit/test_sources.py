@@ -142,7 +142,7 @@ def test_what_kubernetes_or_docker_tells_of_a_service_of_that_name_is_ignored(fo
         ("H2WSGI_HOST", "tcp://10.96.0.1", "H2WSGI_BIND takes both"),
         ("H2WSGI_SERVICE", "x", "See h2wsgi --help"),
         ("H2WSGI_NAME", "localhost", "See h2wsgi --help"),
-        ("H2WSGI_ENV", "x", "Set variables before the start"),
+        ("H2WSGI_ENV", "x", "H2WSGI_ENV_FILE takes a file of variables"),
         ("H2WSGI_CHECK", "1", "It is for the command line alone: --check."),
     ],
 )
