@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -22,7 +23,7 @@ import pytest
 
 from h2wsgi.tls.development import make_certificates
 from support.clients import environment, find
-from support.peer import Type
+from support.peer import Peer, Type
 from support.process import START_PATIENCE, packages
 from support.settled import PATIENCE, eventually
 from support.workers import TELLING, WorkersProcess, is_alive
@@ -127,6 +128,41 @@ def test_another_reload_before_the_last_is_through_starts_over(server: WorkersPr
         web.write_text(TELLING)
     reload(server)
     assert len(server.workers()) == 2
+
+
+def test_a_reload_that_is_given_up_loses_no_request_that_its_workers_accepted(
+    tmp_path: Path,
+) -> None:
+    half = """
+if (FOLDER / "slow").exists():
+    try:
+        (FOLDER / "first").mkdir()
+    except FileExistsError:
+        time.sleep(3600)
+"""
+    with WorkersProcess(tmp_path, TELLING + half) as running:
+        running.ready()
+        old = running.workers()
+        (tmp_path / "slow").touch()
+        running.signal(signal.SIGHUP)
+        with ExitStack() as stack:
+            new: list[Peer] = []
+
+            def a_new_one_answers() -> bool:
+                peer = stack.enter_context(running.connect(tls=False))
+                if json.loads(peer.get().body)["pid"] not in old:
+                    new.append(peer)
+                return bool(new)
+
+            # Connections are kept, so the one that has none is the next to get one.
+            eventually(a_new_one_answers, "one of the new workers", START_PATIENCE)
+            stream_id = new[0].request(path="/wait")
+            eventually((tmp_path / "running").exists, "the request to run")
+            (tmp_path / "slow").unlink()
+            running.signal(signal.SIGHUP)
+            running.said("reloaded: ")
+            (tmp_path / "go-on").touch()
+            assert json.loads(new[0].response(stream_id).body)["pid"] not in old
 
 
 def test_workers_are_added_and_taken_away(server: WorkersProcess) -> None:

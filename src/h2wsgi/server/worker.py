@@ -69,9 +69,8 @@ def main() -> int:
     sys.argv[:] = order["argv"]
     sys.path[:] = order["path"]
     signal.signal(signal.SIGINT, lambda _number, _frame: None)  # see TERMINALS in signals.py
-    signals = Signals(of_worker=True)
     try:
-        return _work(channel, order, signals)
+        return _work(channel, order, Signals(of_worker=True))
     except Stopped:
         return 0
     except ConfigurationError as error:

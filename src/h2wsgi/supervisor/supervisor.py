@@ -387,7 +387,10 @@ class Supervisor:
     def _drop_next(self) -> None:
         unready, self._next = self._next, None
         for child in self._of(unready):
-            child.end_by(time.monotonic() + AT_ONCE, "end")
+            if child.state is State.SERVING:  # it has accepted connections already
+                self._retire(child)
+            else:
+                child.end_by(time.monotonic() + AT_ONCE, "end")
         if unready is not None:
             unready.close()
 
