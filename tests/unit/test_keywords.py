@@ -29,6 +29,8 @@ def annotation(field: dataclasses.Field[Any], kind: Any) -> str:
         return "str | list[str] | tuple[str, ...]"
     if field.metadata["bare"]:
         return "bool | str"
+    if words := field.metadata["words"]:
+        return f"{kind.__name__} | Literal[{', '.join(map(repr, words))}]".replace("'", '"')
     if field.metadata["metavar"] in ("FILE", "DIR"):
         return "str | PathLike[str]"
     if field.metadata["unit"]:

@@ -20,6 +20,8 @@ class Options(TypedDict, total=False):
     bind: str | list[str] | tuple[str, ...]
     bind_h2c: str | list[str] | tuple[str, ...]
     h2c: bool
+    uds_permissions: str
+    backlog: int
     cert: str | PathLike[str]
     key: str | PathLike[str]
     key_password: str
@@ -29,6 +31,21 @@ class Options(TypedDict, total=False):
     client_cert: Literal["required", "optional"]
     forwarded_allow_ips: str | list[str] | tuple[str, ...]
     proxy_protocol: Literal["off", "optional", "required"]
+    workers: int | Literal["auto"]
+    worker_lifetime: float | str
+    worker_max_rss: int | str
+    max_requests: int
+    worker_timeout: float | str
+    reload: bool
+    reload_dir: str | list[str] | tuple[str, ...]
+    reload_include: str | list[str] | tuple[str, ...]
+    reload_exclude: str | list[str] | tuple[str, ...]
+    pid: str | PathLike[str]
+    user: str
+    group: str
+    umask: str
+    chdir: str | PathLike[str]
+    env_file: str | PathLike[str]
     threads: int
     max_threads: int
     loop: Literal["auto", "asyncio", "uvloop"]

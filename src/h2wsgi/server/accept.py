@@ -151,9 +151,7 @@ class Acceptor:
             for listener in self._listeners:
                 self._loop.remove_reader(listener.sock)
 
-    def close(
-        self, patience: float, *, clients_at_hand: bool, leave_backlog: bool = False
-    ) -> None:
+    def close(self, patience: float, *, clients_at_hand: bool, leave_backlog: bool = False) -> None:
         """Accept nothing more but the backlog; end handshakes that take ``patience`` seconds yet.
 
         What connects between the last accept and the close of its socket is reset by the kernel.
