@@ -149,7 +149,7 @@ def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     config = seen["config"]
     assert seen["target"] == "web:app"
     assert seen["app"]({}, lambda *_: None) == [b"served"]
-    assert (config.cert, config.key) == (str(folder / "c"), str(folder / "k"))
+    assert (config.cert, config.key) == ((str(folder / "c"),), (str(folder / "k"),))
     assert config.bind == ("localhost:1", "[::1]:2")
     assert (config.access_log, config.h2c) == (False, False)
     assert (config.threads, config.max_streams, config.max_fields) == (4, 9, 20)

@@ -356,10 +356,11 @@ def check_settings(settings: Settings) -> int:
     ]
     for line in lines:
         click.echo(printable(line))
-    warning = certificate.warning() if certificate is not None else ""
-    if warning:
+    warnings = certificate.warnings() if certificate is not None else []
+    for warning in warnings:
         click.echo(f"h2wsgi: warning: {printable(warning)}", err=True)
-    click.echo("Usable, with 1 warning." if warning else "All is well.")
+    many = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    click.echo(f"Usable, with {many}." if warnings else "All is well.")
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,17 +73,24 @@ class Config:
         False, "cleartext HTTP/2 with prior knowledge on every --bind, no TLS", group="Addresses"
     )
 
-    cert: str = option(
-        "",
-        "certificate chain, PEM; may hold the key too",
+    cert: tuple[str, ...] = option(
+        (),
+        "certificate chain, PEM; may hold the key too; repeatable: the one is shown whose name the "
+        "client asks for (SNI), else the first",
         group="TLS",
         flags=("--certfile",),
         metavar="FILE",
     )
-    key: str = option("", "private key, PEM", group="TLS", flags=("--keyfile",), metavar="FILE")
+    key: tuple[str, ...] = option(
+        (),
+        "private key, PEM; repeatable, in the order of the certificates",
+        group="TLS",
+        flags=("--keyfile",),
+        metavar="FILE",
+    )
     key_password: str = option(
         "",
-        "password of the private key; others may read a command line, so better give it as "
+        "password of the private keys; others may read a command line, so better give it as "
         "H2WSGI_KEY_PASSWORD",
         group="TLS",
         secret=True,
@@ -100,6 +108,17 @@ class Config:
     )
     client_cert: Literal["required", "optional"] = option(
         "required", "with --client-ca: may a client come without a certificate", group="TLS"
+    )
+    client_crl: str = option(
+        "",
+        "with --client-ca: the CA's list of certificates that it has revoked, PEM",
+        group="TLS",
+        metavar="FILE",
+    )
+    misdirected: bool = option(
+        False,
+        "answer 421 to a request for a host that the connection's certificate is not for",
+        group="TLS",
     )
 
     threads: int = option(
@@ -404,6 +423,8 @@ class Config:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name in ("cert", "key") and isinstance(value, str | os.PathLike):
+                value = (value,)  # a path has its commas
             if option_types()[field.name] == tuple[str, ...] and not isinstance(value, tuple):
                 # A lone string would silently be taken for a list of its characters.
                 raise ConfigurationError(
@@ -417,21 +438,33 @@ class Config:
                 kept = convert(field, kind, value, field.name)
                 object.__setattr__(self, field.name, kept)
             if field.metadata["metavar"] in ("FILE", "DIR") and value != "-":
-                kept = absolute(getattr(self, field.name), "--" + field.name.replace("_", "-"))
-                object.__setattr__(self, field.name, kept)
+                object.__setattr__(self, field.name, self._absolute(field.name))
         for name in ("bind", "bind_h2c"):
             kept = tuple(map(from_the_root, getattr(self, name)))
             object.__setattr__(self, name, kept)
         self._check_contradictions()
 
+    def _absolute(self, name: str) -> str | tuple[str, ...]:
+        value, where = getattr(self, name), "--" + name.replace("_", "-")
+        if isinstance(value, str):
+            return absolute(value, where)
+        return tuple(absolute(path, where) for path in value if path)
+
     def _check_contradictions(self) -> None:
         if self.h2c and self.cert:
             raise ConfigurationError(
-                f"The certificate {self.cert} (--cert) is of no use with --h2c, which has no TLS.",
+                f"The certificate {self.cert[0]} (--cert) is of no use with --h2c, which has no "
+                "TLS.",
                 "Leave out one of them; --bind-h2c serves cleartext beside TLS.",
             )
         if self.client_cert == "optional" and not self.client_ca:
             raise _client_cert_alone()
+        if self.client_crl and not self.client_ca:
+            raise ConfigurationError(
+                f"The revocation list {self.client_crl} (--client-crl) says nothing without a "
+                "client CA: no client is asked.",
+                "Name the CA of the clients with --client-ca.",
+            )
         parse_rules(self.fault, self.fault_seed)
         if self.max_threads < self.threads:
             raise ConfigurationError(

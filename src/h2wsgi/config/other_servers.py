@@ -104,6 +104,7 @@ HINTS: tuple[tuple[str, str], ...] = (
      "{client_ca} takes the CA of the clients' certificates."),
     ("cert_reqs ssl_cert_reqs verify_mode ssl_client_verify",
      "{client_cert} says whether a client must have a certificate, with {client_ca}."),
+    ("ssl_crl ssl_crlfile crl crlfile", "{client_crl} takes the CA's list of revocations."),
     ("ssl_version tls_version ssl_protocol_min", "{tls_min} takes the lowest version."),
     (
         "log_file logfile error_logfile errorlog error_log log_config log_config_dict "

@@ -42,6 +42,7 @@ _REASONS = {
     400: b"Bad Request: ",
     408: b"Request Timeout\n",
     413: b"Content Too Large\n",
+    421: b"Misdirected Request\n",
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
     503: b"Service Unavailable\n",

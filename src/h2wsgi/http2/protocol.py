@@ -23,6 +23,7 @@ from ..seam.stream import Stream
 from . import refusal
 from .closing import CLOSED, OPEN, READING, SILENT, Closing, State
 from .connection import Connection
+from .covered import CoveredConnection
 from .deadlines import Deadlines
 from .frame_gate import FrameGate, NotHTTP2
 from .interfaces import ServerContext
@@ -90,7 +91,8 @@ class H2Protocol(asyncio.BufferedProtocol):
         transport = self.transport
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.facts = self._make_facts(transport)
-        self.connection = Connection(self._server, self, self.facts)
+        make_connection = Connection if self.facts.covers is None else CoveredConnection
+        self.connection = make_connection(self._server, self, self.facts)
         config = self._server.config
         self._gate = FrameGate(
             2 * config.max_field_section, config.max_continuations, self.connection.meter

@@ -71,7 +71,7 @@ class Acceptor:
         self,
         server: ServerContext,
         listeners: list[Listener],
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext | None],
         opened: Callable[[H2Protocol], None],
         protocols: Collection[H2Protocol],
     ) -> None:
@@ -248,7 +248,7 @@ class Acceptor:
         if not first:
             self._give_up(handshake)
         elif first[0] == refusal.TLS_HANDSHAKE:
-            self._connect(listener, handshake, tls=self._tls, advice="")
+            self._connect(listener, handshake, tls=self._tls(), advice="")
         else:
             self._connect(listener, handshake, tls=None, advice=refusal.NEEDS_TLS)
 
@@ -270,7 +270,7 @@ class Acceptor:
         def make() -> H2Protocol:
             return self._protocol(
                 self._server,
-                lambda transport: connection_facts(transport, listener),
+                lambda transport: connection_facts(transport, listener, self._config.misdirected),
                 advice=advice,
                 made=lambda protocol: self._made(handshake, protocol),
             )

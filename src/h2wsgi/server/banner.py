@@ -116,10 +116,10 @@ def certificate_lines(certificate: TLSIdentity | None) -> list[str]:
     if certificate is None:
         return []
     lines = []
-    facts = certificate.facts
-    if facts is not None:
-        names = ", ".join(facts.names) or "no names, so clients refuse it"
-        lines.append(f"Certificate:  {names}; until {facts.not_after:%Y-%m-%d}")
+    for facts in (shown.facts for shown in certificate.certificates):
+        if facts is not None:
+            names = ", ".join(facts.names) or "no names, so clients refuse it"
+            lines.append(f"Certificate:  {names}; until {facts.not_after:%Y-%m-%d}")
     if certificate.development:
         made = "MADE JUST NOW" if certificate.made else "made before"
         lines += [
@@ -179,11 +179,16 @@ def _bracketed(host: str) -> str:
 def _certificate_fields(certificate: TLSIdentity | None) -> dict[str, Any] | None:
     if certificate is None:
         return None
-    facts = certificate.facts
-    return {
-        "path": certificate.cert_path,
-        "names": list(facts.names) if facts else None,
-        "not_after": facts.not_after.isoformat() if facts else None,
+    first, *others = (
+        {
+            "path": shown.path,
+            "names": list(shown.facts.names) if shown.facts else None,
+            "not_after": shown.facts.not_after.isoformat() if shown.facts else None,
+        }
+        for shown in certificate.certificates
+    )
+    return first | {
+        "others": others,
         "ca": certificate.ca_path,
         "development": certificate.development,
         "made": certificate.made,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 from collections import Counter
 from typing import Any, Protocol
 
 from ..seam.request import ConnectionFacts
+from ..tls.certificate import covers
+from ..tls.context import CertificateContext
 from .listeners import Listener
 
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})
@@ -44,8 +47,13 @@ class Transport(Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
 
 
-def connection_facts(transport: Transport, listener: Listener) -> ConnectionFacts:
-    """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on)."""
+def connection_facts(
+    transport: Transport, listener: Listener, misdirected: bool = False
+) -> ConnectionFacts:
+    """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on).
+
+    ``misdirected`` is what the option says.
+    """
     local = transport.get_extra_info("sockname")
     remote = transport.get_extra_info("peername")
     tls = transport.get_extra_info("ssl_object")
@@ -58,7 +66,11 @@ def connection_facts(transport: Transport, listener: Listener) -> ConnectionFact
     address, remote_port = "", ""
     if isinstance(remote, tuple):
         address, remote_port = str(remote[0]), str(remote[1])
-    return ConnectionFacts(scheme, name, port, address, remote_port, tls_variables(tls))
+    facts = ConnectionFacts(scheme, name, port, address, remote_port, tls_variables(tls))
+    if misdirected and tls is not None and isinstance(tls.context, CertificateContext):
+        certificate = tls.context.facts
+        facts.covers = None if certificate is None else functools.partial(covers, certificate.names)
+    return facts
 
 
 def tls_variables(tls: ssl.SSLObject | None) -> dict[str, str]:

@@ -132,8 +132,6 @@ def run(
         stack.callback(signals.restore)
         for name in ignored:
             log.events.debug("%s is ignored: it tells of a service of that name", name)
-        if identity is not None and (warning := identity.warning()):
-            log.events.warning("%s", warning)
 
         def on_ready(endpoints: list[Endpoint]) -> None:
             ready(
@@ -148,7 +146,7 @@ def run(
 
         sys.setswitchinterval(SWITCH_INTERVAL)
         _keep_buffers_on_the_heap()
-        server = Server(app, config, log=log, tls=None if identity is None else identity.context)
+        server = Server(app, config, log=log, identity=identity)
         with asyncio.Runner(loop_factory=factory) as runner:
             all_returned = runner.run(_serve_until_signal(server, signals, on_ready))
         if not all_returned:
@@ -183,7 +181,7 @@ async def _serve_until_signal(
         stop.set()
 
     loop = asyncio.get_running_loop()
-    signals.listen(loop, stop_for)
+    signals.listen(loop, stop_for, server.reload_certificates)
     poller = Poller(loop)
     try:
         await server.start()

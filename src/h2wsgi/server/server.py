@@ -30,7 +30,8 @@ from ..seam.mailbox import Mailbox
 from ..seam.request import ConnectionFacts
 from ..seam.spool import Spool
 from ..seam.stream import Stream
-from ..tls.context import resolve
+from ..tls.context import TLSIdentity, resolve
+from ..tls.watch import CertificateWatch
 from ..wsgi.runner import Runner, WSGIApplication
 from ..wsgi.stuck_threads import Overtime
 from ..wsgi.thread_pool import ThreadPool
@@ -64,6 +65,7 @@ class Server(ServerContext):
             print(server.url)
 
     ``tls`` replaces the context that the options would give; ``log`` the standard loggers.
+    ``identity`` is what the options have given, where somebody has looked already.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Server(ServerContext):
         *,
         log: Log | None = None,
         tls: ssl.SSLContext | None = None,
+        identity: TLSIdentity | None = None,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"The application is not callable: {app!r}.")
@@ -81,6 +84,8 @@ class Server(ServerContext):
         self.ca_file: str | None = None
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
+        self._identity = identity
+        self._certificates: CertificateWatch | None = None
         self.unsized_content = unsized_content_of(app) or self.config.unsized_content
         self.spool = Spool(self.config.max_unsized_total)
         self._toolbox = Toolbox(self.config, self.log)
@@ -128,16 +133,13 @@ class Server(ServerContext):
         Raises:
             ConfigurationError: an address or a certificate cannot be used.
         """
-        if self._tls is None and (identity := resolve(self.config)) is not None:
-            self._tls = identity.context
-            self.ca_file = identity.ca_path
-            if warning := identity.warning():
-                self.log.events.warning("%s", warning)
-        if self._tls is not None and self._tls.keylog_filename:
+        if self._tls is None:
+            self._take_identity(self._identity or resolve(self.config))
+        if (tls := self._tls_context()) is not None and tls.keylog_filename:
             self.log.events.warning(
                 "TLS secrets are written to %s (SSLKEYLOGFILE): who reads it can decrypt every "
                 "connection",
-                self._tls.keylog_filename,
+                tls.keylog_filename,
             )
         self._listeners = open_listeners(self.config.tls_binds, tls=True)
         try:
@@ -160,7 +162,7 @@ class Server(ServerContext):
         urls = dict.fromkeys((listener.url, listener.tls) for listener in self._listeners)
         self._endpoints = [Endpoint(url, tls) for url, tls in urls]
         self._acceptor = Acceptor(
-            self, self._listeners, self._tls, self._connection_opened, self._protocols
+            self, self._listeners, self._tls_context, self._connection_opened, self._protocols
         )
         try:
             self._acceptor.start()
@@ -172,6 +174,26 @@ class Server(ServerContext):
             raise
         if self.config.request_timeout:
             self._overtime.start(asyncio.get_running_loop().call_later)
+        if self._certificates is not None:
+            self._certificates.start()
+
+    def _take_identity(self, identity: TLSIdentity | None) -> None:
+        if identity is not None:
+            self.ca_file = identity.ca_path
+            for warning in identity.warnings():
+                self.log.events.warning("%s", warning)
+            self._certificates = CertificateWatch(self.config, identity, self.log.events)
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        """Return what a connection over TLS that comes now begins with."""
+        return self._tls if self._certificates is None else self._certificates.identity.context
+
+    def reload_certificates(self) -> bool:
+        """Have the certificates read anew soon; False if there are none of files."""
+        if self._certificates is None:
+            return False
+        self._certificates.read()
+        return True
 
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
@@ -201,6 +223,8 @@ class Server(ServerContext):
         while self.spool.files and not self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
+        if self._certificates is not None:
+            self._certificates.stop()
         self.mailbox.close()
         self._toolbox.close()
         set_role("")  # the thread is the caller's again

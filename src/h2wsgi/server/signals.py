@@ -2,8 +2,9 @@
 
     SIGTERM, SIGINT, SIGQUIT  stop gracefully; another of them, or the same a second later, ends
                               the process at once
-    SIGHUP                    open the log files anew; but stop, as SIGTERM does, if there was a
-                              terminal at the start, as its window was closed
+    SIGHUP                    open the log files anew, and read the certificates anew; but stop, as
+                              SIGTERM does, if there was a terminal at the start, as its window was
+                              closed
     SIGUSR1                   open the log files anew
     SIGUSR2                   nothing, which is said
 
@@ -51,11 +52,19 @@ class Signals:
         """What asked to stop first, and when by the monotonic clock."""
         tell_in_child(self)
 
-    def listen(self, loop: asyncio.AbstractEventLoop, stop: Callable[[str], None]) -> None:
-        """Have ``stop`` called on the loop, with the name of the signal that asks for it."""
+    def listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stop: Callable[[str], None],
+        reload: Callable[[], bool],
+    ) -> None:
+        """Have ``stop`` called on the loop, with the name of the signal that asks for it.
+
+        ``reload`` has the certificates read anew, and returns False if there are none.
+        """
 
         def heard(number: int) -> None:
-            self._heard(number, stop)
+            self._heard(number, stop, reload)
 
         for number in self._found:
             try:
@@ -86,7 +95,7 @@ class Signals:
             signal.set_wakeup_fd(-1)
             self.restore()
 
-    def _heard(self, number: int, stop: Callable[[str], None]) -> None:
+    def _heard(self, number: int, stop: Callable[[str], None], reload: Callable[[], bool]) -> None:
         name = signal.Signals(number).name
         if self._stops(name):
             if self._first is None:
@@ -97,7 +106,7 @@ class Signals:
         elif name == "SIGUSR2":
             self.log.events.warning("SIGUSR2: nothing is done for it")
         else:
-            self._reopen_files(name)
+            self._reopen_files(name, reloads=name == "SIGHUP" and reload())
 
     def _heard_late(self, number: int, _frame: FrameType | None) -> None:
         """The server has stopped, and the process is about to end: nothing else can be done."""
@@ -114,14 +123,15 @@ class Signals:
             self.log.close()
             end_process(128 + number)
 
-    def _reopen_files(self, name: str) -> None:
+    def _reopen_files(self, name: str, *, reloads: bool) -> None:
         paths = self.log.reopen_files()
         self.log.events.info(
-            "%s: %s",
+            "%s: %s%s",
             name,
             f"opening {' and '.join(paths)} anew"
             if paths
             else "no log goes to a file (--access-log-file, --trace-file), so none is opened anew",
+            "; reading the certificates anew" if reloads else "",
         )
 
 
