@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from h2wsgi.config.config import Config
 from h2wsgi.http2.protocol import H2Protocol
-from h2wsgi.log.logs import AccessRecord, Log
+from h2wsgi.log.logs import Log
+from h2wsgi.log.text import AccessRecord
 from h2wsgi.seam.budget import Budget
 from h2wsgi.seam.handover import Handover
 from h2wsgi.seam.request import ConnectionFacts

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from h2wsgi.config.config import Config
-from h2wsgi.log.logs import (
-    Log,
-    command_log,
-)
+from h2wsgi.log.logs import Log, command_log
 from h2wsgi.server.banner import Endpoint, curl_line, ready
 from h2wsgi.tls.context import Certificate, TLSIdentity, resolve
 from h2wsgi.tls.development import make_certificates

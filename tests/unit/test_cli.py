@@ -381,7 +381,7 @@ def test_variables_that_tell_of_a_service_are_ignored_with_a_line_of_debugging(f
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=QUICK)
     assert server.returncode == 0
-    assert [(line["level"], line["event"]) for line in lines] == [
+    assert [(line["level"], line["message"]) for line in lines] == [
         ("debug", "H2WSGI_PORT is ignored: it tells of a service of that name"),
         ("debug", "H2WSGI_SERVICE_HOST is ignored: it tells of a service of that name"),
         ("info", "ready"),

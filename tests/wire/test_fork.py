@@ -420,7 +420,7 @@ def get(server: ServerProcess, path: str, timeout: float = 30.0) -> bytes:
 
 
 def messages(server: ServerProcess) -> list[str]:
-    return [line["event"] for line in server.lines()]
+    return [line.get("message", "") for line in server.lines()]
 
 
 def is_alive(pid: int) -> bool:

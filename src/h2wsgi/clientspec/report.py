@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from ..log.logs import printable
+from ..log.text import printable
 from .case import Case, Level
 from .judge import Result, Verdict
 

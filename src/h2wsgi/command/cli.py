@@ -173,7 +173,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 def report(message: str, hint: str) -> int:
     """Tell the user what is wrong and what to do; return the exit code for it."""
-    from ..log.logs import printable
+    from ..log.text import printable
 
     click.echo(f"h2wsgi: error: {printable(message)}", err=True)
     click.echo(f"hint: {printable(hint or 'See h2wsgi --help.')}", err=True)
@@ -323,7 +323,8 @@ def serve(settings: Settings) -> int:
 
 def check_settings(settings: Settings) -> int:
     """Load everything that serving needs and say that all is well."""
-    from ..log.logs import check_file, printable
+    from ..log.logs import check_file
+    from ..log.text import printable
     from ..server.banner import certificate_lines
     from ..server.listeners import open_listeners
     from ..server.running import load_application, loop_factory
@@ -332,6 +333,10 @@ def check_settings(settings: Settings) -> int:
     config = settings.config
     if config.access_log and config.access_log_file not in ("", "-"):
         check_file(config.access_log_file, "access log", "--access-log-file")
+    if config.log_config:
+        from ..log.configured import read
+
+        read(config.log_config)
     if config.trace_file:
         check_file(config.trace_file, "trace", "--trace-file")
     if config.trace:

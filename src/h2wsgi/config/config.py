@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from ..errors import ConfigurationError
+from .access_format import parse_format
 from .addresses import from_the_root
 from .fault_rules import parse_rules
 from .options import Source, absolute, check_range, convert, option, option_name, unknown_name
@@ -161,6 +162,27 @@ class Config:
         "info", "least severe events to show", group="Logging"
     )
     log_format: Literal["text", "json"] = option("text", "how log lines look", group="Logging")
+    access_log_format: str = option(
+        "",
+        "how the line of a request looks: combined, common, or gunicorn's atoms, as in "
+        '"%(h)s %(r)s %(s)s %(D)s"; see docs/logs.md (default: as --log-format says)',
+        group="Logging",
+        metavar="FORMAT",
+    )
+    access_log_skip: tuple[str, ...] = option(
+        (),
+        "log no requests for this path, such as /healthz, or with a * behind it for those that "
+        "begin so; repeatable",
+        group="Logging",
+        metavar="PATH",
+    )
+    log_config: str = option(
+        "",
+        "have Python's logging write all lines, set up as this file says (dictConfig, TOML or "
+        "JSON)",
+        group="Logging",
+        metavar="FILE",
+    )
 
     trace: str = option(
         "",
@@ -464,6 +486,15 @@ class Config:
                 f"The revocation list {self.client_crl} (--client-crl) says nothing without a "
                 "client CA: no client is asked.",
                 "Name the CA of the clients with --client-ca.",
+            )
+        if self.access_log_format:
+            parse_format(self.access_log_format)
+        if self.log_config and (self.access_log_file or self.log_format != "text"):
+            name = "--access-log-file" if self.access_log_file else "--log-format"
+            raise ConfigurationError(
+                f"{name} is of no use with --log-config: its handlers and formatters say where "
+                "lines go, and how they look.",
+                "Leave out one of them.",
             )
         parse_rules(self.fault, self.fault_seed)
         if self.max_threads < self.threads:

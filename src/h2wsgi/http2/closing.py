@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..codes import ErrorCode, code_name
+from ..log.logs import named
 from ..seam.request import ConnectionFacts
 from . import refusal
 from .connection import Connection
@@ -268,8 +269,13 @@ class Closing:
         if limit:
             self._server.limit_hit(limit)
             reason += f" (--{limit.replace('_', '-')})"
+        peer, name = self._protocol.facts.peer, code_name(code)
         self._server.log.events.info(
-            "%s: connection failed with %s: %s", self._protocol.facts.peer, code_name(code), reason
+            "%s: connection failed with %s: %s",
+            peer,
+            name,
+            reason,
+            extra=named("connection_failed", peer=peer, code=name, limit=limit or None),
         )
 
     # ------------------------------------------------------------------ the peer's own end
@@ -330,6 +336,8 @@ class Closing:
         self._server.log_refusal(self._protocol.facts, advice)
         if answer := refusal.refusal(octets, advice):
             self._protocol.write(answer)
+        if request := refusal.request_line(octets):
+            self._protocol.connection.client_log.not_http2(*request, len(answer))
         self.linger()
 
     # ------------------------------------------------------------------- the last octets

@@ -14,6 +14,7 @@ import time
 
 from ..codes import ErrorCode, code_name
 from ..errors import ClientDisconnected, MalformedRequest, UnacceptableRequest
+from ..log.logs import named
 from ..seam.control import Command
 from ..seam.guards import loop_thread
 from ..seam.handover import BROKEN, CREDIT, END, FINISHED, WRITTEN, Handover, Head, Limits, Output
@@ -139,6 +140,10 @@ class Connection(EngineHandler):
         self.answer(stream, status, f"{error}\n" if malformed else "")
         if malformed:
             self._wire.call_later(RESET_DELAY, lambda: self._reset_malformed(stream_id))
+
+    def request_refused(self, stream_id: int, fields: FieldList) -> None:
+        if self._access_wanted is not None and self._access_wanted():
+            self.client_log.refused(stream_id, fields)
 
     def _reset_malformed(self, stream_id: int) -> None:
         """End the stream of a malformed request (section 8.1.1), answered or not.
@@ -350,7 +355,9 @@ class Connection(EngineHandler):
 
     def _repair(self, stream: Stream) -> None:
         """Count anew what is unsent, and end a stream that nobody knows the state of."""
-        self._log.events.error("%s: %s: %s", self._facts.peer, stream.name, BROKEN_HERE)
+        peer = self._facts.peer
+        extra = named("stream_broken", peer=peer)
+        self._log.events.error("%s: %s: %s", peer, stream.name, BROKEN_HERE, extra=extra)
         is_open = self.streams.get(stream.stream_id) is stream
         with self._handover.lock:
             stream.unsent = 0

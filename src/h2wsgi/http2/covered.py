@@ -8,7 +8,7 @@ only.
 
 from __future__ import annotations
 
-from ..log.logs import shown
+from ..log.text import shown
 from ..seam.request import ConnectionFacts, RequestFields
 from .connection import Connection
 from .interfaces import ServerContext, Wire

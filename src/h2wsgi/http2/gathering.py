@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from ..log.logs import named
 from ..seam.handover import MORE
 from ..seam.request import RequestFields
 from ..seam.spool import Gathered, SpoolFull
@@ -182,6 +183,7 @@ class Gathering:
                 stream.connection.peer,
                 stream.stream_id,
                 error,
+                extra=named("content_not_kept", peer=stream.connection.peer),
             )
             self._refuse(stream, 503)
             return

@@ -16,6 +16,7 @@ from typing import cast
 
 from ..codes import ErrorCode
 from ..errors import ConnectionFailed
+from ..log.logs import named
 from ..seam import guards
 from ..seam.guards import loop_thread
 from ..seam.request import ConnectionFacts
@@ -404,4 +405,6 @@ class H2Protocol(asyncio.BufferedProtocol):
 
     def _log_crash(self) -> None:
         peer = self.facts.peer if self._is_made else "a new connection"
-        self._server.log.events.exception("%s: internal error, closing", peer)
+        self._server.log.events.exception(
+            "%s: internal error, closing", peer, extra=named("internal_error", peer=peer)
+        )

@@ -49,7 +49,7 @@ from ..errors import (
     StreamBroken,
     StreamGivenUp,
 )
-from ..log.logs import MAX_METHOD, MAX_SHOWN, shown
+from ..log.text import MAX_METHOD, MAX_SHOWN, shown
 from . import guards
 from .control import Command, StreamControl
 from .guards import application_thread, loop_thread
@@ -134,9 +134,9 @@ class Stream(StreamControl):
         "_buffered", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
         "_input_ended", "_input_failure", "_thread", "_waits", "_wanted", "_whole",
         "application_done", "budgeted", "connection", "gathered", "handed_over", "has_content",
-        "head_left", "limits", "octets_received", "octets_sent", "output_ended", "progress_at",
-        "queued", "reading_since", "received_at", "request", "request_ended", "response_ended",
-        "started_at", "status", "stream_id", "trailers", "unsent", "waited",
+        "head", "head_left", "limits", "octets_received", "octets_sent", "output_ended",
+        "progress_at", "queued", "reading_since", "received_at", "request", "request_ended",
+        "response_ended", "started_at", "stream_id", "trailers", "unsent", "waited",
         "waited_for_content", "waiting_since",
     )  # fmt: skip
 
@@ -212,10 +212,16 @@ class Stream(StreamControl):
         """Octets of the response in the send queue, or framed and not yet written."""
         self.request_ended = request_ended
         self.response_ended = False
-        self.status = 0
+        self.head: Head | None = None
+        """The head that was sent last, an informational one perhaps."""
         self.octets_sent = 0
         self.progress_at = started_at
         """When response content last moved, by the monotonic clock."""
+
+    @property
+    def status(self) -> int:
+        """The status that was sent last; 0 if none was."""
+        return 0 if self.head is None else self.head.status
 
     # ------------------------------------------------------------------ the loop's thread
 

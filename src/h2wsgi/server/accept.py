@@ -26,7 +26,7 @@ from ..http2 import refusal
 from ..http2.closing import State
 from ..http2.interfaces import ServerContext
 from ..http2.protocol import H2Protocol
-from ..log.logs import Log
+from ..log.logs import Log, named
 from ..process import forking
 from ..seam.guards import loop_thread
 from .listeners import Listener
@@ -214,11 +214,13 @@ class Acceptor:
         if self._loop.time() >= self._silent_until:
             self._silent_until = self._loop.time() + FULL_LOG_INTERVAL
             self._log.events.warning(
-                "the limit of %d connections is reached", self._config.max_connections
+                "the limit of %d connections is reached",
+                self._config.max_connections,
+                extra=named("limit_hit", limit="max_connections"),
             )
 
     def _accept_failed(self, error: OSError) -> None:
-        self._log.events.error("accept failed: %s", error.strerror)
+        self._log.events.error("accept failed: %s", error.strerror, extra=named("accept_failed"))
         self._pause()
         if error.errno in _OUT_OF_RESOURCES:
             # The listening socket stays readable: without a pause this would spin.
@@ -302,15 +304,20 @@ class Acceptor:
             reason = (error.reason or str(error)).lower().replace("_", " ")
             if "unknown ca" in reason or "certificate unknown" in reason:
                 reason += " (the client does not trust the server's certificate)"
-            self._log.events.info("%s: the TLS handshake failed: %s", handshake.peer, reason)
+            said = named("handshake_failed", peer=handshake.peer, reason=reason)
+            self._log.events.info(
+                "%s: the TLS handshake failed: %s", handshake.peer, reason, extra=said
+            )
         else:
-            self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error)
+            said = named("handshake_failed", peer=handshake.peer, reason="ended")
+            self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error, extra=said)
 
     def _time_out(self, sock: socket.socket) -> None:
         handshake = self._pending.get(id(sock))
         if handshake is not None:
             self._server.limit_hit("handshake_timeout")
-            self._log.events.info("%s: the TLS handshake took too long", handshake.peer)
+            said = named("handshake_failed", peer=handshake.peer, reason="timeout")
+            self._log.events.info("%s: the TLS handshake took too long", handshake.peer, extra=said)
             self._give_up(handshake)
 
     def _give_up(self, handshake: _Handshake) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..config.config import Config
-from ..log.logs import Log
+from ..log.logs import Log, named
 
 if TYPE_CHECKING:
     from ..tls.context import TLSIdentity
@@ -103,7 +103,7 @@ def ready(
     }
     if inspector:
         fields["inspector"] = inspector
-    log.events.info("ready", extra={"fields": fields, "lines": lines})
+    log.events.info("ready", extra=named("ready", **fields) | {"lines": lines})
 
 
 def path_of(target: str) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from .._version import __version__
 from ..config.config import Config
 from ..errors import ConfigurationError, H2WSGIError
-from ..log.logs import Log, command_log
+from ..log.logs import Log, command_log, named
 from ..process.forking import tell_in_child
 from ..tls.context import resolve, settle_key_log
 from ..wsgi.runner import WSGIApplication
@@ -131,7 +131,11 @@ def run(
         stack.callback(log.close)
         stack.callback(signals.restore)
         for name in ignored:
-            log.events.debug("%s is ignored: it tells of a service of that name", name)
+            log.events.debug(
+                "%s is ignored: it tells of a service of that name",
+                name,
+                extra=named("variable_ignored", variable=name),
+            )
 
         def on_ready(endpoints: list[Endpoint]) -> None:
             ready(
@@ -177,7 +181,9 @@ async def _serve_until_signal(
     stop = asyncio.Event()
 
     def stop_for(name: str) -> None:
-        server.log.events.info("%s: stopping%s", name, _what_is_waited_for(server))
+        waits = _what_is_waited_for(server)
+        extra = named("stopping", signal=name)
+        server.log.events.info("%s: stopping%s", name, waits, extra=extra)
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -188,7 +194,7 @@ async def _serve_until_signal(
         on_ready(server.endpoints)
         await stop.wait()
         all_returned = await server.stop()
-        server.log.events.info("stopped")
+        server.log.events.info("stopped", extra=named("stopped"))
     finally:
         poller.close()
         signals.leave(loop)

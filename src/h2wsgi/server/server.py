@@ -21,7 +21,7 @@ from ..http2.closing import ABORT_AFTER
 from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory, ServerContext
 from ..http2.protocol import H2Protocol
-from ..log.logs import Log, library_log
+from ..log.logs import Log, library_log, named
 from ..process.forking import tell_in_child
 from ..seam.budget import Budget
 from ..seam.guards import loop_thread, set_role
@@ -140,6 +140,7 @@ class Server(ServerContext):
                 "TLS secrets are written to %s (SSLKEYLOGFILE): who reads it can decrypt every "
                 "connection",
                 tls.keylog_filename,
+                extra=named("tls_secrets_written"),
             )
         self._listeners = open_listeners(self.config.tls_binds, tls=True)
         try:
@@ -181,7 +182,7 @@ class Server(ServerContext):
         if identity is not None:
             self.ca_file = identity.ca_path
             for warning in identity.warnings():
-                self.log.events.warning("%s", warning)
+                self.log.events.warning("%s", warning, extra=named("certificate_warning"))
             self._certificates = CertificateWatch(self.config, identity, self.log.events)
 
     def _tls_context(self) -> ssl.SSLContext | None:
@@ -232,6 +233,7 @@ class Server(ServerContext):
             self.log.events.warning(
                 "%s did not return within the graceful timeout; going on without",
                 "1 application" if stuck == 1 else f"{stuck} applications",
+                extra=named("applications_left", applications=stuck),
             )
         return not stuck
 
@@ -408,7 +410,11 @@ class Server(ServerContext):
         level = logging.DEBUG if advice in self._refusals_logged else logging.WARNING
         self._refusals_logged.add(advice)
         self.log.events.log(
-            level, "%s: refused a client that does not speak our HTTP/2. %s", facts.peer, advice
+            level,
+            "%s: refused a client that does not speak our HTTP/2. %s",
+            facts.peer,
+            advice,
+            extra=named("client_refused", peer=facts.peer),
         )
 
     def _connection_opened(self, protocol: H2Protocol) -> None:

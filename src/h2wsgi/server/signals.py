@@ -23,7 +23,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ..log.logs import Log
+from ..log.logs import Log, named
 from ..process.forking import tell_in_child
 from .ending import end_process
 
@@ -104,7 +104,9 @@ class Signals:
             else:
                 self._heard_again(number)
         elif name == "SIGUSR2":
-            self.log.events.warning("SIGUSR2: nothing is done for it")
+            self.log.events.warning(
+                "SIGUSR2: nothing is done for it", extra=named("signal", signal=name)
+            )
         else:
             self._reopen_files(name, reloads=name == "SIGHUP" and reload())
 
@@ -119,7 +121,9 @@ class Signals:
     def _heard_again(self, number: int) -> None:
         first, at = self._first or (0, 0.0)
         if number != first or time.monotonic() - at >= SAME_SIGNAL:
-            self.log.events.warning("%s again: ending at once", signal.Signals(number).name)
+            name = signal.Signals(number).name
+            extra = named("signal", signal=name)
+            self.log.events.warning("%s again: ending at once", name, extra=extra)
             self.log.close()
             end_process(128 + number)
 
@@ -132,6 +136,7 @@ class Signals:
             if paths
             else "no log goes to a file (--access-log-file, --trace-file), so none is opened anew",
             "; reading the certificates anew" if reloads else "",
+            extra=named("signal", signal=name),
         )
 
 

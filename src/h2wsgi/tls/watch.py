@@ -15,6 +15,7 @@ import time
 
 from ..config.config import Config
 from ..errors import ConfigurationError
+from ..log.logs import named
 from .context import TLSIdentity, read_again
 
 INTERVAL = 2.0
@@ -72,7 +73,9 @@ class CertificateWatch:
             try:
                 self._turn()
             except Exception:  # such as a MemoryError: the next turn may go better
-                self._log.exception("looking for new certificates failed")
+                self._log.exception(
+                    "looking for new certificates failed", extra=named("certificates_failed")
+                )
 
     def _turn(self) -> None:
         asked, self._asked = self._asked, False
@@ -97,20 +100,25 @@ class CertificateWatch:
             identity = read_again(self._config, self.identity)
         except ConfigurationError as error:
             self._log.error(
-                "THE NEW CERTIFICATES ARE NOT USED, those from before are: %s %s", error, error.hint
+                "THE NEW CERTIFICATES ARE NOT USED, those from before are: %s %s",
+                error,
+                error.hint,
+                extra=named("certificates_refused"),
             )
             return
         self.identity = identity
         ends = [c.facts.not_after for c in identity.certificates if c.facts is not None]
         until = f", good until {min(ends):%Y-%m-%d}" if ends else ""
         paths = ", ".join(certificate.path for certificate in identity.certificates)
-        self._log.info("certificates read anew: %s%s", paths, until)
+        self._log.info(
+            "certificates read anew: %s%s", paths, until, extra=named("certificates_read")
+        )
         self._warn()
 
     def _warn(self) -> None:
         self._warn_at = time.time() + DAY
         for warning in self.identity.warnings():
-            self._log.warning("%s", warning)
+            self._log.warning("%s", warning, extra=named("certificate_warning"))
 
     def _look(self) -> list[FileState]:
         return [_state_of(path) for path in self.identity.files]

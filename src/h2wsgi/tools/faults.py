@@ -14,7 +14,7 @@ from typing import Any
 from ..codes import ErrorCode, code_name
 from ..config.fault_rules import FaultRule
 from ..errors import ClientDisconnected
-from ..log.logs import Log
+from ..log.logs import Log, named
 from ..seam.control import StreamControl
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -75,7 +75,7 @@ class Faults:
         return _Content(self._app(environ, start), pieces)
 
     def _inject(self, rule: FaultRule, stream: StreamControl, what: str) -> None:
-        self._log.events.info("fault %r: %s", rule.text, what)
+        self._log.events.info("fault %r: %s", rule.text, what, extra=named("fault"))
         match rule.kind:
             case "reset":
                 stream.reset(rule.value)
@@ -170,6 +170,6 @@ class ConnectionFaults:
         seconds = 0.0
         for rule in self._rules:
             if rule.named.get("what", "settings") == what and rule.strikes():
-                self._log.events.info("fault %r: %s", rule.text, peer)
+                self._log.events.info("fault %r: %s", rule.text, peer, extra=named("fault"))
                 seconds = max(seconds, rule.value)
         return seconds

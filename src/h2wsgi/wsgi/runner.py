@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
-from ..log.logs import ErrorStream, Log
+from ..log.logs import ErrorStream, Log, named
 from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
@@ -159,7 +159,7 @@ class Runner:
                 try:
                     _give_up(response, _STATUS_OF.get(type(lost), ""))
                 finally:
-                    self._log.events.debug("%s: %s", stream.name, lost)
+                    self._log.events.debug("%s: %s", stream.name, lost, extra=named("client_lost"))
             else:
                 try:
                     # Before the log: its handlers are the application's, and may fail as well.
@@ -191,7 +191,12 @@ class Runner:
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
         error = error.with_traceback(_of_the_application(error.__traceback__))
         self._log.events.error(
-            "%s: the application %s: %s", stream.name, what, type(error).__name__, exc_info=error
+            "%s: the application %s: %s",
+            stream.name,
+            what,
+            type(error).__name__,
+            exc_info=error,
+            extra=named("application_failed"),
         )
 
     def _log_notes(self, stream: Stream, notes: list[str]) -> None:
@@ -201,7 +206,8 @@ class Runner:
                 if note in self._noted or len(self._noted) >= 1000:
                     continue
                 self._noted.add(note)
-            self._log.events.warning("%s: %s", stream.name, note)
+            extra = named("application_breaks_rule")
+            self._log.events.warning("%s: %s", stream.name, note, extra=extra)
 
 
 def _content(stream: Stream, environ: dict[str, Any], content: bytes | None) -> Input:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...log.logs import printable
+from ...log.text import printable
 from ..tap.field_blocks import Field, FieldBlock
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame
 

@@ -12,7 +12,7 @@ import sys
 from typing import Protocol, TextIO
 
 from ...config.config import Config
-from ...log.logs import Log, dropped_json, dropped_text, file_writer
+from ...log.logs import Log, dropped_json, dropped_text, file_writer, named
 from ...log.writer import LogWriter
 from ..tap.frames import ConnectionInfo, Frame
 from ..tap.tap import Sink
@@ -85,6 +85,7 @@ def _warn_of_readers(path: str, log: Log) -> None:
             "(mode %03o); chmod 600 it, or name a new one",
             path,
             mode & 0o777,
+            extra=named("trace_file_readable"),
         )
 
 

@@ -1,0 +1,71 @@
+"""Text of somebody else's, made fit for a line, and what a line says of a request. Any thread.
+
+The invariant: what :func:`shown` returns is as short as was asked for, but for what it escapes, and
+has no character that steers a terminal or begins a line.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+# C0, DEL and C1; marks that reorder text; line separators; surrogates; what nobody can see.
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+MAX_SHOWN = 2048
+"""Characters of a path in a text line; a JSON line has the whole path."""
+MAX_METHOD = 32
+"""Characters of a method. The longest that is registered has 17."""
+UTC_OFFSET = time.localtime().tm_gmtoff
+"""Seconds. Read once, as applications change the process's time zone (Django always does)."""
+
+
+class AccessRecord(NamedTuple):
+    """One request and how it ended.
+
+    ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
+    ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
+    """
+
+    method: str
+    path: str
+    status: int
+    protocol: str
+    stream_id: int
+    seconds: float
+    octets: int
+    remote: str
+    outcome: str = ""
+    authority: bytes | None = None
+    fields: Iterable[tuple[bytes, bytes]] = ()
+    response_fields: Iterable[tuple[bytes, bytes]] = ()
+    variables: Mapping[str, str] = {}
+    """What the server's side of environ says of the connection."""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with what steers terminals or feigns lines as ``\\xNN``, ``\\uNNNN``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def cut(text: str, most: int) -> str:
+    """Return no more than ``most`` characters of ``text``, and dots for the rest."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shown(text: str, most: int) -> str:
+    """Return text of somebody else's as a line may hold it: cut and printable."""
+    return printable(cut(text, most))
