@@ -68,6 +68,7 @@ class Host:
         self.overtime = Overtime(config, self.log, now=lambda: loop.now)
         self.new_stream = self.overtime.new_stream if config.request_timeout else Stream
         self.observe = None
+        self.counts = None
         self.protocols: list[H2Protocol] = []
         self.actors: list[Actor] = []
         self._connections = 0
@@ -130,6 +131,9 @@ class Host:
 
     def limit_hit(self, option: str) -> None:
         """See Host."""
+
+    def handshake_failed(self, reason: str) -> None:
+        """See ServerContext."""
 
     def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
         """See ServerContext."""

@@ -347,6 +347,12 @@ def check_settings(settings: Settings) -> int:
         from ..tools.inspector.address import open_socket
 
         open_socket(config.inspect).close()
+    if config.metrics:
+        from ..tools.metrics.service import open_socket as open_metrics_socket
+        from ..tools.metrics.service import require_client
+
+        require_client()
+        open_metrics_socket(config.metrics).close()
     certificate = resolve(config)
     for addresses, is_tls in ((config.tls_binds, True), (config.h2c_binds, False)):
         for listener in open_listeners(addresses, tls=is_tls):

@@ -150,6 +150,21 @@ class Config:
         unit="seconds",
         minimum=0,
     )
+    drain_delay: float = option(
+        0.0,
+        "how long a server that is told to stop goes on as before, but for /readyz, so that "
+        "balancers look away first",
+        group="Process",
+        unit="seconds",
+        minimum=0,
+    )
+    metrics: str = option(
+        "",
+        "serve /metrics for Prometheus, /healthz and /readyz, in HTTP/1.1, on this PORT of "
+        "127.0.0.1, or HOST:PORT",
+        group="Process",
+        metavar="ADDRESS",
+    )
 
     access_log: bool = option(True, "one line per request", group="Logging")
     access_log_file: str = option(

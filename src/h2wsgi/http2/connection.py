@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 
 from ..codes import ErrorCode, code_name
 from ..errors import ClientDisconnected, MalformedRequest, UnacceptableRequest
@@ -60,7 +61,7 @@ class Connection(EngineHandler):
         self._wire = wire
         self._facts = facts
         self._log = server.log
-        self._access_wanted = server.log.access_wanted
+        self._counts = server.counts
         self._new_stream = server.new_stream
         self._held = server.input_budget.share()
         self._queued = server.output_budget.share()
@@ -74,6 +75,8 @@ class Connection(EngineHandler):
         self._gathers = server.unsized_content == "buffer"
         self._max_requests: float = config.max_requests_per_connection or math.inf
         self.client_log = ClientLog(server, facts)
+        self._heard = self._who_hears(server)
+        """Who is told of each request that has ended, and how; None: nobody."""
         # loop thread only
         self.streams: dict[int, Stream] = {}
         self._sections: dict[int, int] = {}
@@ -102,6 +105,20 @@ class Connection(EngineHandler):
         self._leftovers = Leftovers(self.engine, config, wire.call_later, self._tell_if_idle)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
+
+    def _who_hears(self, server: ServerContext) -> Callable[[Stream, str], None] | None:
+        log = None if server.log.access_wanted is None else self.client_log.access
+        if server.counts is None:
+            return log
+        count = server.counts.request_ended
+        if log is None:
+            return count
+
+        def both(stream: Stream, outcome: str) -> None:
+            log(stream, outcome)
+            count(stream, outcome)
+
+        return both
 
     # ---------------------------------------------------------------- events of the engine
 
@@ -142,8 +159,9 @@ class Connection(EngineHandler):
             self._wire.call_later(RESET_DELAY, lambda: self._reset_malformed(stream_id))
 
     def request_refused(self, stream_id: int, fields: FieldList) -> None:
-        if self._access_wanted is not None and self._access_wanted():
-            self.client_log.refused(stream_id, fields)
+        self.client_log.refused(stream_id, fields)
+        if self._counts is not None:
+            self._counts.request_refused(fields)
 
     def _reset_malformed(self, stream_id: int) -> None:
         """End the stream of a malformed request (section 8.1.1), answered or not.
@@ -533,8 +551,8 @@ class Connection(EngineHandler):
             self.forget_section(stream)
         if not self.streams:
             self._tell_if_idle()
-        if self._access_wanted is not None and self._access_wanted():
-            self.client_log.access(stream, outcome)
+        if self._heard is not None:
+            self._heard(stream, outcome)
 
     def _forget_content(self, stream: Stream) -> None:
         """Count the content of a stream no more, and keep none that no application has seen."""

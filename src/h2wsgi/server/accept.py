@@ -99,6 +99,11 @@ class Acceptor:
         self._protocol = _protocol_of(server)
 
     @property
+    def handshakes(self) -> int:
+        """Connections that have no protocol yet."""
+        return len(self._pending)
+
+    @property
     def open_connections(self) -> int:
         """Connections open, handshakes included."""
         return self._connections
@@ -304,11 +309,14 @@ class Acceptor:
             reason = (error.reason or str(error)).lower().replace("_", " ")
             if "unknown ca" in reason or "certificate unknown" in reason:
                 reason += " (the client does not trust the server's certificate)"
+            self._server.handshake_failed(reason.partition(" (")[0])
             said = named("handshake_failed", peer=handshake.peer, reason=reason)
             self._log.events.info(
                 "%s: the TLS handshake failed: %s", handshake.peer, reason, extra=said
             )
         else:
+            if not isinstance(error, asyncio.CancelledError):  # one that we gave up, and counted
+                self._server.handshake_failed("ended")
             said = named("handshake_failed", peer=handshake.peer, reason="ended")
             self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error, extra=said)
 
@@ -316,6 +324,7 @@ class Acceptor:
         handshake = self._pending.get(id(sock))
         if handshake is not None:
             self._server.limit_hit("handshake_timeout")
+            self._server.handshake_failed("timeout")
             said = named("handshake_failed", peer=handshake.peer, reason="timeout")
             self._log.events.info("%s: the TLS handshake took too long", handshake.peer, extra=said)
             self._give_up(handshake)

@@ -75,10 +75,12 @@ def ready(
     endpoints: list[Endpoint],
     certificate: TLSIdentity | None,
     inspector: str = "",
+    metrics: str = "",
 ) -> None:
     """Say that the server is ready, in one piece: several lines of text, or one of JSON.
 
-    ``inspector`` is the URL of the inspector's page, if there is one.
+    ``inspector`` is the URL of the inspector's page, ``metrics`` that of the metrics, if there are
+    any.
     """
     lines = [f"h2wsgi {version} serves {target} with up to {config.threads} threads"]
     width = max((len(endpoint.shown) for endpoint in endpoints), default=0)
@@ -90,6 +92,8 @@ def ready(
         lines.append(f"  Try:  {curl_line(first, certificate, path_of(target))}")
     if inspector:
         lines.append(f"  Inspector:  {inspector}")
+    if metrics:
+        lines.append(f"  Metrics:  {metrics}")
     lines.append("  Ctrl-C to stop")
     fields = {
         "version": version,
@@ -103,6 +107,8 @@ def ready(
     }
     if inspector:
         fields["inspector"] = inspector
+    if metrics:
+        fields["metrics"] = metrics
     log.events.info("ready", extra=named("ready", **fields) | {"lines": lines})
 
 

@@ -146,6 +146,7 @@ def run(
                 endpoints=endpoints,
                 certificate=identity,
                 inspector=server.inspect_url if config.inspect else "",
+                metrics=server.metrics_url,
             )
 
         sys.setswitchinterval(SWITCH_INTERVAL)
@@ -381,7 +382,9 @@ class ServerThread:
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             with suppress(RuntimeError):  # the loop may have ended just now
                 self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(self.server.config.graceful_timeout + THREAD_STOP_GRACE)
+            config = self.server.config
+            patience = config.drain_delay + config.graceful_timeout + THREAD_STOP_GRACE
+            self._thread.join(patience)
         if self._thread.is_alive():
             raise H2WSGIError("The server did not stop.")
 

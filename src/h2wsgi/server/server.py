@@ -42,8 +42,11 @@ from .toolbox import Toolbox
 from .unsized import unsized_content_of
 
 if TYPE_CHECKING:
+    from ..http2.counting import Counts
+    from ..tools.metrics.samples import Samples
     from ..tools.recording.recorder import Recorder
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
+    from .metering import Metering
 
 SLOW_CLIENT = 1.0
 """Seconds that a client must have kept its application waiting, all in all, beyond those that its
@@ -54,6 +57,8 @@ CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
 READ_BUFFER = 262_144
 """Octets to read at once: as much as the loops' own TLS buffers hold."""
+MOST_REASONS = 64
+"""Reasons of handshakes that failed that are told apart."""
 POLL = 0.01
 """Seconds between looks at the pool while a stopping server waits for applications."""
 
@@ -124,6 +129,18 @@ class Server(ServerContext):
         self._refusals_logged: set[str] = set()
         self.limits_hit: Counter[str] = Counter()
         """How often a client went over the limit of an option, by the option's name."""
+        self._handshakes_failed: Counter[str] = Counter()
+        self._ready = False
+        """Whether new requests are welcome."""
+        self._metering: Metering | None = None
+        self.counts: Counts | None = None
+        if self.config.metrics:
+            from .metering import Metering
+
+            self._metering = Metering(
+                self.config.metrics, self._measure, lambda: self._ready, self.log
+            )
+            self.counts = self._metering.counts
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -147,11 +164,13 @@ class Server(ServerContext):
             self._listeners += open_listeners(self.config.h2c_binds, tls=False)
             if observe := self._toolbox.open():
                 self.observe = observe
+            if self._metering is not None:
+                self.observe = self._metering.open(self.observe)
             self.mailbox = Mailbox(asyncio.get_running_loop())
         except BaseException:
             for listener in self._listeners:
                 listener.close()
-            self._toolbox.close()
+            self._close_tools()
             raise
         tell_in_child(self)
         self._hoards = Hoards(
@@ -170,13 +189,21 @@ class Server(ServerContext):
         except BaseException:  # a socket that the loop cannot watch, as of fd://
             self._acceptor.close(0)
             self.mailbox.close()
-            self._toolbox.close()
+            self._close_tools()
             set_role("")
             raise
         if self.config.request_timeout:
             self._overtime.start(asyncio.get_running_loop().call_later)
         if self._certificates is not None:
             self._certificates.start()
+        self._ready = True
+        if self._metering is not None:
+            self._metering.start(lambda call: self.mailbox.post_threadsafe(call, True))
+
+    def _close_tools(self) -> None:
+        self._toolbox.close()
+        if self._metering is not None:
+            self._metering.close()
 
     def _take_identity(self, identity: TLSIdentity | None) -> None:
         if identity is not None:
@@ -199,10 +226,16 @@ class Server(ServerContext):
     async def stop(self, graceful_timeout: float | None = None) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
 
-        Returns True if every application has returned, False if some are stuck in theirs.
+        All of that after ``drain_delay``, in which the server says that it is not ready. Returns
+        True if every application has returned, False if some are stuck in theirs.
         """
         if graceful_timeout is None:
             graceful_timeout = self.config.graceful_timeout
+        self._ready = False
+        if delay := self.config.drain_delay:
+            said = "for %g s everything goes on, but /readyz (--drain-delay)"
+            self.log.events.info(said, delay, extra=named("drain_delayed"))
+            await asyncio.sleep(delay)
         deadline = time.monotonic() + graceful_timeout
         self._acceptor.close(graceful_timeout)
         for protocol in list(self._protocols):
@@ -226,8 +259,8 @@ class Server(ServerContext):
         self._overtime.stop()
         if self._certificates is not None:
             self._certificates.stop()
+        self._close_tools()
         self.mailbox.close()
-        self._toolbox.close()
         set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(
@@ -281,6 +314,11 @@ class Server(ServerContext):
             ConfigurationError: the option ``inspect`` is off.
         """
         return self._toolbox.inspect_url
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the metrics are, once the server has started; empty without the option."""
+        return "" if self._metering is None else self._metering.url
 
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on the first endpoint."""
@@ -386,6 +424,33 @@ class Server(ServerContext):
 
     def limit_hit(self, option: str) -> None:
         self.limits_hit[option] += 1
+
+    def handshake_failed(self, reason: str) -> None:
+        if reason not in self._handshakes_failed and len(self._handshakes_failed) >= MOST_REASONS:
+            reason = "other"
+        self._handshakes_failed[reason] += 1
+
+    @loop_thread
+    def _measure(self) -> Samples:
+        """Return what is counted and what there is now."""
+        from .measuring import Measured, samples_of
+
+        if self.counts is None:
+            return {}
+        return samples_of(
+            Measured(
+                counts=self.counts,
+                protocols=self._protocols,
+                handshakes=self._acceptor.handshakes,
+                pool=self._pool,
+                stuck=self.stuck_threads,
+                limits={"threads": self.config.threads, "max_threads": self.config.max_threads},
+                limits_hit=self.limits_hit,
+                handshakes_failed=self._handshakes_failed,
+                budgets=(self.input_budget, self.output_budget),
+                identity=None if self._certificates is None else self._certificates.identity,
+            )
+        )
 
     def input_is_full(self) -> None:
         """What was read already goes first: it is counted, but not in memory."""

@@ -146,6 +146,19 @@ class ThreadPool(Generic[Job]):
         return len(self._workers) - len(self._idle)
 
     @property
+    @loop_thread
+    def queued(self) -> int:
+        """Jobs that wait for a thread."""
+        with self._lock:
+            return sum(len(lane.waiting) for lane in self._all_lanes)
+
+    @loop_thread
+    def by_state(self) -> tuple[int, int, int]:
+        """Return how many threads run, have given their share away, and are idle."""
+        with self._lock:
+            return len(self._lanes.running), len(self._lanes.away), len(self._idle)
+
+    @property
     def started(self) -> int:
         """Jobs given to a thread so far."""
         return self._started
