@@ -116,6 +116,7 @@ class Server(ServerContext):
             lane_limit=self.config.max_streams,
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
+            full=self._threads_taken,
             failed=self._runner.failed,
         )
         self._overtime = Overtime(self.config, self.log)
@@ -421,6 +422,18 @@ class Server(ServerContext):
                 protocol.give_up_slow(
                     protocol.connection.holds_up(stream) or stream, "max_threads", why
                 )
+
+    @loop_thread
+    def _threads_taken(self) -> None:
+        threads, queued = self.config.threads, self._pool.queued
+        self.log.events.warning(
+            "all %d threads (--threads) are inside applications, and %s. Where applications wait "
+            "for a database or another server, raise --threads; where they compute, more threads "
+            "are no help. Said once a minute",
+            threads,
+            "1 request waits for one" if queued == 1 else f"{queued} requests wait for one",
+            extra=named("threads_taken", threads=threads, queued=queued),
+        )
 
     def limit_hit(self, option: str) -> None:
         self.limits_hit[option] += 1

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..log.logs import ErrorStream, Log, named
+from ..log.text import shown
 from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
@@ -33,6 +34,11 @@ _STATUS_OF: dict[type, str] = {
     BodyTooLarge: "413 Content Too Large",
     ReadTimeout: "408 Request Timeout",
 }
+
+MOST_DROPPED = 16
+"""Names of dropped fields that are told of: clients may make up any number."""
+MAX_NAME = 64
+"""Characters of one."""
 
 
 class Runner:
@@ -60,6 +66,8 @@ class Runner:
         self._heads = HeadMemory()
         self._noted: set[str] = set()
         self._noted_lock = threading.Lock()
+        self._dropped: set[bytes] = set()
+        """Names of fields that were dropped, and told of."""
         self._in_child = False
         """Whether this is a forked child, which ends when the application comes back."""
 
@@ -90,7 +98,10 @@ class Runner:
                 environ = known.copy()  # as build_environ does, for most requests
             else:
                 template = stream.connection.environ_template or self._make_template(stream)
-                environ = build_environ(request, template)
+                dropped: list[bytes] = []
+                environ = build_environ(request, template, dropped)
+                if dropped:
+                    self._say_dropped(stream, dropped, client_wait)
             environ["wsgi.input"] = (
                 _content(stream, environ, content) if stream.has_content else EmptyInput()
             )
@@ -116,6 +127,24 @@ class Runner:
                 _wake(client_wait)
                 self._errors.flush()
                 self._log_notes(stream, response.notes())
+
+    def _say_dropped(self, stream: Stream, names: list[bytes], client_wait: ClientWait) -> None:
+        """Say which fields environ does not have, each name once, and no more than a few."""
+        _wake(client_wait)  # logging runs the application's handlers
+        with self._noted_lock:
+            new = [name for name in dict.fromkeys(names) if name not in self._dropped]
+            new = new[: MOST_DROPPED - len(self._dropped)]
+            self._dropped.update(new)
+        with contextlib.suppress(Exception):  # it is no reason to fail the request
+            for name in new:
+                self._log.events.warning(
+                    "%s: the field %s is dropped, as with its underscore it would pass for %s; "
+                    "have its sender write hyphens. Said once",
+                    stream.name,
+                    shown(name.decode("latin-1"), MAX_NAME),
+                    shown(name.decode("latin-1").replace("_", "-"), MAX_NAME),
+                    extra=named("field_dropped"),
+                )
 
     def _make_template(self, stream: Stream) -> dict[str, Any]:
         """Make what the environs of a connection share, and keep it there."""
