@@ -128,6 +128,7 @@ def test_a_request_of_http_1_is_in_the_log(
     record = recorded.wait(1)
     assert (record.method, record.path, record.protocol) == logged
     assert (record.status, record.outcome) == (505, "refused: not HTTP/2")
+    assert 100 < record.octets < 130
 
 
 def test_what_is_neither_http_1_nor_http_2_is_not(serve: Serve, connect: Connect) -> None:

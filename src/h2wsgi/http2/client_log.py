@@ -20,13 +20,12 @@ from .interfaces import ServerContext
 class ClientLog:
     """Tells the log of one connection's client: each kind of event once, each request."""
 
-    __slots__ = ("_access_wanted", "_facts", "_log", "_said", "_server")
+    __slots__ = ("_facts", "_log", "_said", "_server")
 
     def __init__(self, server: ServerContext, facts: ConnectionFacts) -> None:
         # immutable
         self._server = server
         self._log = server.log
-        self._access_wanted = server.log.access_wanted
         self._facts = facts
         # loop thread only
         self._said: set[str] = set()
@@ -54,8 +53,6 @@ class ClientLog:
 
     def refused(self, stream_id: int, fields: FieldList) -> None:
         """Log a request that was over the limit of streams, and that nobody has begun with."""
-        if self._access_wanted is None or not self._access_wanted():
-            return
         request = unserved_request(fields)
         self._log.access(
             AccessRecord(
@@ -90,9 +87,7 @@ class ClientLog:
         )
 
     def access(self, stream: Stream, outcome: str) -> None:
-        """Log a request that has ended, if that is wanted now."""
-        if self._access_wanted is None or not self._access_wanted():
-            return
+        """Log a request that has ended."""
         request, head = stream.request, stream.head
         self._log.access(
             AccessRecord(

@@ -337,7 +337,8 @@ class Closing:
         if answer := refusal.refusal(octets, advice):
             self._protocol.write(answer)
         if request := refusal.request_line(octets):
-            self._protocol.connection.client_log.not_http2(*request, len(answer))
+            content = answer.partition(b"\r\n\r\n")[2]
+            self._protocol.connection.client_log.not_http2(*request, len(content))
         self.linger()
 
     # ------------------------------------------------------------------- the last octets

@@ -75,8 +75,12 @@ class Connection(EngineHandler):
         self._gathers = server.unsized_content == "buffer"
         self._max_requests: float = config.max_requests_per_connection or math.inf
         self.client_log = ClientLog(server, facts)
-        self._heard = self._who_hears(server)
-        """Who is told of each request that has ended, and how; None: nobody."""
+        self._end_wanted = server.log.access_wanted
+        self._tell_end: Callable[[Stream, str], None] = self.client_log.access
+        """Who hears of each request that has ended, if that is wanted."""
+        if self._counts is not None:
+            self._end_wanted = lambda: True
+            self._tell_end = self._counts.told_with(self.client_log.access, self._log.access_wanted)
         # loop thread only
         self.streams: dict[int, Stream] = {}
         self._sections: dict[int, int] = {}
@@ -105,20 +109,6 @@ class Connection(EngineHandler):
         self._leftovers = Leftovers(self.engine, config, wire.call_later, self._tell_if_idle)
         self._readers = ReaderWakeups(wire.call_soon, enough=config.stream_window // 2)
         self._commands = ConnectionCommands(self, self.engine, self.outflow, wire)
-
-    def _who_hears(self, server: ServerContext) -> Callable[[Stream, str], None] | None:
-        log = None if server.log.access_wanted is None else self.client_log.access
-        if server.counts is None:
-            return log
-        count = server.counts.request_ended
-        if log is None:
-            return count
-
-        def both(stream: Stream, outcome: str) -> None:
-            log(stream, outcome)
-            count(stream, outcome)
-
-        return both
 
     # ---------------------------------------------------------------- events of the engine
 
@@ -159,7 +149,8 @@ class Connection(EngineHandler):
             self._wire.call_later(RESET_DELAY, lambda: self._reset_malformed(stream_id))
 
     def request_refused(self, stream_id: int, fields: FieldList) -> None:
-        self.client_log.refused(stream_id, fields)
+        if self._log.access_wanted is not None and self._log.access_wanted():
+            self.client_log.refused(stream_id, fields)
         if self._counts is not None:
             self._counts.request_refused(fields)
 
@@ -551,8 +542,8 @@ class Connection(EngineHandler):
             self.forget_section(stream)
         if not self.streams:
             self._tell_if_idle()
-        if self._heard is not None:
-            self._heard(stream, outcome)
+        if self._end_wanted is not None and self._end_wanted():
+            self._tell_end(stream, outcome)
 
     def _forget_content(self, stream: Stream) -> None:
         """Count the content of a stream no more, and keep none that no application has seen."""

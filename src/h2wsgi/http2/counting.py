@@ -95,6 +95,20 @@ class Counts:
 
         return request_ended
 
+    def told_with(
+        self, log: Callable[[Stream, str], None], is_wanted: Callable[[], bool] | None
+    ) -> Callable[[Stream, str], None]:
+        """Return what counts a request that has ended, and tells ``log`` if that is wanted."""
+        if is_wanted is None:
+            return self.request_ended
+
+        def tell(stream: Stream, outcome: str) -> None:
+            self.request_ended(stream, outcome)
+            if is_wanted():
+                log(stream, outcome)
+
+        return tell
+
     def _count_broken(self, method: str, status: int, outcome: str) -> None:
         """Count a request whose response was not complete."""
         method = method if method in METHODS else OTHER
