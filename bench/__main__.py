@@ -1,14 +1,15 @@
 """Measure HTTP/2 servers for WSGI side by side: CPU time a request, and more.
 
-With no word: the comparison. "memory", "flat", "instructions" measure that; "report" draws chart
-and tables of docs/ again from results.json. Whole runs write into docs/, runs of some servers or
-some loads only print.
+With no word: the comparison. "memory", "flat", "instructions", "bytecodes" measure that; "report"
+draws chart and tables of docs/ again from results.json. Whole runs write into docs/, runs of some
+servers or some loads only print.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import resource
 import signal
 import sys
@@ -17,7 +18,18 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from bench import document, environment, flat, goals, instructions, loads, memory, servers, tables
+from bench import (
+    bytecodes,
+    document,
+    environment,
+    flat,
+    goals,
+    instructions,
+    loads,
+    memory,
+    servers,
+    tables,
+)
 from bench.compare import Bench
 from bench.h2load import Client
 from bench.loads import LOADS
@@ -26,8 +38,10 @@ from bench.servers import ROOT, VARIANTS, Place, Variant
 
 PATIENCE = 60.0
 """Seconds for one run of h2load at most."""
-WORDS = ("compare", "memory", "flat", "instructions", "report")
+WORDS = ("compare", "memory", "flat", "instructions", "bytecodes", "report")
 RESULTS = ROOT / "bench" / "results.json"
+CHOSEN = "BENCH_PYTHON"
+"""Set where this is the interpreter that ``--python`` has chosen."""
 
 
 def say(text: str) -> None:
@@ -45,6 +59,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--loads", help="some of: " + ",".join(load.name for load in LOADS))
     add("--servers", help="some of: " + ",".join(variant.name for variant in VARIANTS))
     add("--json", type=Path, help=f"file for the figures (whole runs: bench/{RESULTS.name})")
+    add("--python", help="the interpreter for all servers (default: the one that runs this)")
+    add("--write", action="store_true", help="bytecodes: keep them in bench/bytecodes.json")
     add("--source", type=Path, default=ROOT / "src", help="the folder that has h2wsgi in it")
     return parser.parse_args(arguments)
 
@@ -132,7 +148,9 @@ def others(options: argparse.Namespace, python: Path) -> None:
         elif options.what == "flat":
             text = flat.measure(variants, place, client)
         else:
-            text = instructions.measure(variants, place, client)
+            text = instructions.measure(
+                chosen(options.loads, list(instructions.LOADS)), variants, place, client
+            )
     say(text)
     if whole(options):
         document.write(f"bench:{options.what}", text)
@@ -140,6 +158,9 @@ def others(options: argparse.Namespace, python: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     options = parse(arguments)
+    if options.python and not os.environ.get(CHOSEN):
+        os.environ[CHOSEN] = options.python
+        os.execvp(options.python, [options.python, "-m", "bench", *arguments])
     # As with Ctrl-C, end the server that runs.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if options.what == "report":
@@ -149,7 +170,10 @@ def main(arguments: list[str]) -> None:
         python = environment.prepare()
     except environment.Missing as error:
         raise SystemExit(str(error)) from None
-    (compare if options.what == "compare" else others)(options, python)
+    if options.what == "bytecodes":
+        say(bytecodes.report(python, write=options.write))
+    else:
+        (compare if options.what == "compare" else others)(options, python)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from bench.servers import ROOT, search_path
 
-FOLDER = ROOT / "bench" / ".venv"
+INTERPRETER = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode()).hexdigest()[:8]
+FOLDER = ROOT / "bench" / ".venv" / INTERPRETER
+"""One for each interpreter that runs the bench."""
 REQUIREMENTS = ROOT / "bench" / "requirements.txt"
 PACKAGES = ("h2wsgi", "granian", "gunicorn", "hypercorn", "flask", "h2", "hpack", "uvloop")
 TOOLS = ("h2load", "nghttpd", "openssl", "taskset")
@@ -24,7 +26,7 @@ class Missing(Exception):
 
 
 def prepare() -> Path:
-    """Return the interpreter of bench/.venv, which is made first if it is not there or is old.
+    """Return the interpreter of FOLDER, which is made first if it is not there or is old.
 
     It is the same as the one that runs the bench, which decides a good part of the figures.
     h2wsgi is installed from this checkout in editable form: what is measured is what is here.
@@ -36,7 +38,7 @@ def prepare() -> Path:
     stamp = FOLDER / "made-of"
     if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
         return python
-    sys.stderr.write("making bench/.venv (once)\n")
+    sys.stderr.write(f"making {FOLDER.relative_to(ROOT)} (once)\n")
     run([sys.executable, "-m", "venv", "--clear", str(FOLDER)])
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     run([*pip, "-r", str(REQUIREMENTS), "--editable", f"{ROOT}[standard]"])

@@ -12,15 +12,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench import loads, tables
 from bench.h2load import Client, Failed, check
+from bench.loads import Load
 from bench.servers import Place, Running, Variant, run
 
 EVENT = "instructions:u"
-PERF_REQUESTS = 20_000
-VALGRIND_REQUESTS = 5_000
+LOADS = ("hello", "varied", "echo", "latency", "flask")
+"""Those that are counted: a request of the others takes too long, or waits."""
+REQUESTS = 5_000
 WARM_UP = 2_000
 PATIENCE = 300.0
 """Seconds that one command of valgrind may take."""
@@ -35,27 +37,26 @@ def perf_counts() -> bool:
     return done.returncode == 0 and re.search(r"^\d+,", done.stderr, re.MULTILINE) is not None
 
 
-def send(server: Running, client: Client, requests: int) -> None:
-    load = loads.by_name("hello")
+def send(server: Running, client: Client, load: Load, requests: int) -> None:
     check(client.run(load, server.port, ["-n", str(requests)]), requests, load.answer)
 
 
-def with_perf(variant: Variant, place: Place, client: Client) -> float:
-    with run(variant, loads.by_name("hello"), place) as server:
-        send(server, client, WARM_UP)
+def with_perf(variant: Variant, load: Load, place: Place, client: Client) -> float:
+    with run(variant, load, place) as server:
+        send(server, client, load, WARM_UP)
         pids = ",".join(str(pid) for pid in server.pids())
         command = ["perf", "stat", "-x,", "-e", EVENT, "-p", pids]
         perf = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             time.sleep(0.5)
-            send(server, client, PERF_REQUESTS)
+            send(server, client, load, REQUESTS)
         finally:
             perf.send_signal(signal.SIGINT)
             _, said = perf.communicate(timeout=30)
     counts = re.findall(r"^(\d+),", said, re.MULTILINE)
     if not counts:
         raise Failed("perf counted nothing")
-    return sum(int(count) for count in counts) / PERF_REQUESTS
+    return sum(int(count) for count in counts) / REQUESTS
 
 
 def control(option: str, pids: list[int]) -> None:
@@ -66,19 +67,19 @@ def control(option: str, pids: list[int]) -> None:
             raise Failed(f"callgrind_control {option}: {done.stderr.strip()[:80]}")
 
 
-def with_valgrind(variant: Variant, place: Place, client: Client) -> float:
+def with_valgrind(variant: Variant, load: Load, place: Place, client: Client) -> float:
     """Set the counters of all processes to zero, send requests, and read them."""
-    out = place.folder / f"callgrind-{variant.name}"
+    out = place.folder / f"callgrind-{variant.name}-{load.name}"
     prefix = ("valgrind", "--tool=callgrind", "--trace-children=yes", "--quiet")
     options = (f"--callgrind-out-file={out}.%p", "--combine-dumps=no")
-    with run(variant, loads.by_name("hello"), place, (*prefix, *options)) as server:
-        send(server, client, WARM_UP)
+    with run(variant, load, place, (*prefix, *options)) as server:
+        send(server, client, load, WARM_UP)
         pids = server.pids()
         control("-z", pids)
-        send(server, client, VALGRIND_REQUESTS)
+        send(server, client, load, REQUESTS)
         control("-d", pids)
         total = sum(dumped(place, f"{out.name}.{pid}.1") for pid in pids)
-    return total / VALGRIND_REQUESTS
+    return total / REQUESTS
 
 
 def dumped(place: Place, name: str) -> int:
@@ -92,7 +93,7 @@ def dumped(place: Place, name: str) -> int:
     raise Failed("callgrind wrote no dump")
 
 
-def choose() -> tuple[str, Callable[[Variant, Place, Client], float]] | None:
+def choose() -> tuple[str, Callable[[Variant, Load, Place, Client], float]] | None:
     if perf_counts():
         return "perf stat", with_perf
     if shutil.which("valgrind") and shutil.which("callgrind_control"):
@@ -100,17 +101,21 @@ def choose() -> tuple[str, Callable[[Variant, Place, Client], float]] | None:
     return None
 
 
-def measure(variants: list[Variant], place: Place, client: Client) -> str:
+def measure(names: Sequence[str], variants: list[Variant], place: Place, client: Client) -> str:
     """Return a table in Markdown, or a sentence that says why there is none."""
     if (way := choose()) is None:
         return "Not measured: perf does not count here, and valgrind is not installed.\n"
-    name, count = way
+    title, count = way
     # Hashes at random would change the way through some dicts from run to run.
     os.environ["PYTHONHASHSEED"] = "0"
     rows = []
-    for variant in variants:
-        try:
-            rows.append([variant.name, f"{count(variant, place, client):,.0f}"])
-        except (Failed, OSError, subprocess.SubprocessError) as error:
-            rows.append([variant.name, f"failed: {error}"])
-    return f"Counted by {name}:\n\n" + tables.table(["server", "instructions a request"], rows)
+    for name in names:
+        row = [name]
+        for variant in variants:
+            try:
+                row.append(f"{count(variant, loads.by_name(name), place, client):,.0f}")
+            except (Failed, OSError, subprocess.SubprocessError) as error:
+                row.append(f"failed: {error}")
+        rows.append(row)
+    head = ["load", *(variant.name for variant in variants)]
+    return f"Instructions a request, counted by {title}:\n\n" + tables.table(head, rows)

@@ -97,6 +97,15 @@ LOADS = (
         static=True,
     ),
     Load(
+        name="many",
+        app="hello",
+        about="the same on very many connections",
+        connections=256,
+        streams=4,
+        answer=len(apps.GREETING),
+        static=True,
+    ),
+    Load(
         name="varied",
         app="hello",
         about="the same, 12 browser fields, 2,000 paths with queries",

@@ -75,6 +75,15 @@ class Results:
             return None
         return float(statistics.median(getattr(sample, figure) for sample in found))
 
+    def ratios(self, load: str, server: str, peer: str, figure: Figure) -> list[float]:
+        """Return the ratio of a server's figure to its peer's, in each round."""
+        theirs = {sample.round: getattr(sample, figure) for sample in self.of(load, peer)}
+        return [
+            getattr(sample, figure) / theirs[sample.round]
+            for sample in self.of(load, server)
+            if theirs.get(sample.round)
+        ]
+
     def error(self, load: str, server: str) -> str:
         """Return what went wrong in the first round that failed, or an empty string."""
         return next((sample.error for sample in self.of(load, server) if sample.error), "")

@@ -39,7 +39,10 @@ SHORT = {goals.FAST: "fast", goals.H2: "h2"}
 
 
 def found(verdict: goals.Verdict) -> str:
-    return "no figure" if verdict.ratio is None else f"{verdict.ratio:.2f}x"
+    if verdict.ratio is None:
+        return "no figure"
+    least, most = verdict.spread
+    return f"{verdict.ratio:.2f}x ({least:.2f} to {most:.2f})"
 
 
 def goal_cell(results: Results, load: str) -> str:

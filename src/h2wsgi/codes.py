@@ -65,6 +65,7 @@ class FrameType(IntEnum):
 # long (CPython 3.11).
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = map(int, list(FrameType)[:5])
 PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = map(int, list(FrameType)[5:10])
+PRIORITY_UPDATE = int(FrameType.PRIORITY_UPDATE)
 
 FLAG_ACK = FLAG_END_STREAM = 0x1
 FLAG_END_HEADERS = 0x4

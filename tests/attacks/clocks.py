@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from attacks.fields import STALL
 from attacks.wire import frame, literal, request, upload
+from support import proxying
 from support.attack import HUNG_UP, Attack, Field, Run, goaway, reset, status
 from support.peer import PREFACE, Code, Peer, Setting, Type
 
@@ -32,6 +33,17 @@ def stalled_handshake(field: Field) -> Iterator[None]:
         peer = field.own(Peer(sock, preface=False, settings=None))
         field.send(peer, octets)
     yield
+
+
+def unfinished_header(octets: bytes) -> Run:
+    def run(field: Field) -> Iterator[None]:
+        for address in (field.server.tls_address, field.server.address):
+            sock = socket.create_connection(address)
+            peer = field.own(Peer(sock, preface=False, settings=None))
+            field.send(peer, octets)
+        yield
+
+    return run
 
 
 def still_open(peer: Peer) -> None:
@@ -148,6 +160,28 @@ ATTACKS = [
         said="the TLS handshake took too long",
         watch=LONG,
         lives=still_open,
+    ),
+    *(
+        Attack(
+            name=f"a PROXY {what} that does not come whole",
+            run=unfinished_header(octets),
+            sees=HUNG_UP,
+            limit="handshake_timeout",
+            value=SHORT,
+            options={
+                "proxy_protocol": "optional",
+                "forwarded_allow_ips": "127.0.0.1",
+                "settings_timeout": 0,
+                "preface_timeout": SHORT,
+            },
+            said="the PROXY header took too long",
+            watch=LONG,
+            lives=still_open,
+        )
+        for what, octets in (
+            ("line", b"PROXY TCP4 203.0.113.9"),
+            ("header", proxying.version_2(bytes(1_000), length=16_000)),
+        )
     ),
     *(
         Attack(

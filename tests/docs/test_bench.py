@@ -77,17 +77,29 @@ def test_a_whole_run_passes() -> None:
 @pytest.mark.parametrize(
     ("load", "ours", "theirs", "word"),
     [
-        ("hello", 5.0, 10.0, "PASS"),
-        ("hello", 5.1, 10.0, "MISS"),
-        ("latency", 12.0, 10.0, "PASS"),
-        ("flask", 10.0, 10.0, "MISS"),
-        ("flask", 9.9, 10.0, "PASS"),
+        ("hello", 4.0, 10.0, "PASS"),
+        ("hello", 4.1, 10.0, "MISS"),
+        ("latency", 10.0, 10.0, "PASS"),
+        ("flask", 6.6, 10.0, "MISS"),
+        ("flask", 6.5, 10.0, "PASS"),
     ],
 )
 def test_a_goal_compares_with_the_peer(load: str, ours: float, theirs: float, word: str) -> None:
     verdict = goals.verdicts(cpu(load, ours, theirs), load)[0]
     assert verdict.ratio == pytest.approx(ours / theirs)
     assert verdict.word == word
+
+
+def test_a_goal_that_some_rounds_meet_and_some_miss_is_within_noise() -> None:
+    rounds = [
+        sample("hello", server, number, cpu_us=cpu_us)
+        for number, pair in enumerate([(3.8, 10.0), (4.2, 10.0), (3.9, 10.0)])
+        for server, cpu_us in zip((goals.FAST, "granian"), pair, strict=True)
+    ]
+    verdict = goals.verdicts(canned(*rounds), "hello")[0]
+    assert verdict.word == "WITHIN NOISE"
+    assert verdict.spread == pytest.approx((0.38, 0.42))
+    assert tables.found(verdict) == "0.39x (0.38 to 0.42)"
 
 
 def test_more_requests_a_second_are_better() -> None:

@@ -194,6 +194,7 @@ def assert_streams_rows(name: str) -> None:
 def test_every_example_is_in_the_table():
     named = {path.name for path in EXAMPLES.iterdir()} - {"README.md", "__pycache__"}
     named -= {"clientspec"}  # Drivers, which tests/clientspec runs.
+    named -= {"deploy"}  # What stands around a server; tests/clients runs the proxies.
     assert set(TABLE) == named
     assert {*SERVERS, "in_a_test.py"} == named
 

@@ -32,11 +32,23 @@ def request_seen(actor: Actor, exchange: Exchange) -> None:
         for name, value in expected_environ(exchange.fields).items():
             seen = actor.environ.get(name)
             require(seen == value, "environ is wrong", (exchange.stream_id, name, seen, value))
+        _length_seen(actor, exchange)
     content = exchange.content
     require(content[: len(actor.read)] == actor.read, "content nobody sent", exchange.stream_id)
     if actor.saw_end and not exchange.foul:
         whole = exchange.ended and len(content) == len(actor.read)
         require(whole, "an upload that is cut off looks whole", exchange.stream_id)
+
+
+def _length_seen(actor: Actor, exchange: Exchange) -> None:
+    """CONTENT_LENGTH is there if the client has said it, or if the content was gathered."""
+    length = actor.environ.get("CONTENT_LENGTH")
+    if exchange.gathered:
+        require(exchange.ended, "an application began before its content was whole", exchange)
+        whole = str(len(exchange.content))
+        require(length == whole, "another CONTENT_LENGTH", (exchange.stream_id, length, whole))
+    elif b"content-length" not in dict(exchange.fields):
+        require(length is None, "a CONTENT_LENGTH that nobody sent", (exchange.stream_id, length))
 
 
 def balances(session: Session) -> None:
@@ -131,13 +143,20 @@ def _credit(session: Session) -> None:
         exchange = ledger.exchanges[stream_id]
         if exchange.foul or not exchange.uploading or stream.application_done:
             continue
+        outstanding = exchange.flow - exchange.credit
+        if (gathered := stream.gathered) is not None:
+            lost = (stream_id, outstanding, gathered.uncredited)
+            require(outstanding == gathered.uncredited, "a stream's credit is lost", lost)
+            held = gathered.waiting + gathered.writing
+            require(stream.budgeted == held, "a stream's budget is wrong", (stream.budgeted, held))
+            require(exchange.gathered, "content is gathered that need not be", stream_id)
+            continue
         actor = session.actor_of(stream_id)
         # Whoever has nothing more to do but to return reads no more: the rest will be refused.
         done = actor is not None and (actor.returned or actor.failed)
         if done or stream._input_failure is not None:
             continue
         held: Any = stream._buffered + stream._credit_due
-        outstanding = exchange.flow - exchange.credit
         lost = (stream_id, outstanding, held)
         require(outstanding == held, "a stream's credit is lost", lost)
         require(stream.budgeted == held, "a stream's budget is wrong", (stream.budgeted, held))
@@ -153,6 +172,9 @@ def nothing_remains(session: Session) -> None:
         "output budget": host.output_budget.used,
         "output budget full": host.output_budget.full,
         "undelivered": len(host.mailbox.calls),
+        "contents in files": host.spool.contents,
+        "octets in files": host.spool.used,
+        "blocks": 0 if host.spool._blocks is None else host.spool._blocks.any_taken,
         "protocols": len(host.protocols),
         "streams": len(connection.streams),
         "queue": len(connection.outflow._queue.pending),

@@ -23,6 +23,8 @@ class Exchange:
     fields: Fields
     foul: str = ""
     """What is wrong with it, so that the server may end it; empty if nothing is."""
+    gathered: bool = False
+    """Whether its application begins once its content is whole."""
     crowded: bool = False
     """Whether it came when as many streams were open as there may be."""
     # the client's half
@@ -67,6 +69,17 @@ class Exchange:
         """Whether the client may send more content."""
         over = self.ended or self.reset or self.abandoned
         return not over and self.response_reset is None
+
+
+def is_gathered(fields: Fields, ended: bool) -> bool:
+    """Return whether the length of a request's content is not known before its end.
+
+    A streaming RPC's content is read as it comes all the same.
+    """
+    known = dict(fields)
+    kind = known.get(b"content-type", b"").lower()
+    streams = kind.startswith((b"application/grpc", b"application/connect+"))
+    return not (ended or b"content-length" in known or streams)
 
 
 def foul_in(fields: Fields, ended: bool, max_octets: int, max_fields: int) -> str:

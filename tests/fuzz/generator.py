@@ -73,7 +73,11 @@ def setting_of(rng: random.Random, engine: str) -> Setting:
     if rng.random() < 0.3:
         options["request_timeout"] = rng.choice((1, 1, 2))
     buffered = rng.choice((30_000, 100_000, 1 << 28, 1 << 28))
-    return Setting(engine, rng.random() < 0.7, buffered, **options)
+    tls = rng.random() < 0.7
+    # Of its own chance, so that sessions from before it was played choose the same steps.
+    own = random.Random(f"{options}{buffered}")
+    unsized = own.choice(("buffer", "stream", "stream"))
+    return Setting(engine, tls, buffered, **options, unsized_content=unsized)
 
 
 class Mind:

@@ -5,6 +5,7 @@ Does what `h2wsgi.server.server.Server` does, without sockets and without a pool
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from h2wsgi.log.text import AccessRecord
 from h2wsgi.seam.budget import Budget
 from h2wsgi.seam.handover import Handover
 from h2wsgi.seam.request import ConnectionFacts
-from h2wsgi.seam.spool import Spool
+from h2wsgi.seam.spool import Blocks, Spool, Spooled
 from h2wsgi.seam.stream import Stream
 from h2wsgi.wsgi.runner import Runner
 from h2wsgi.wsgi.stuck_threads import Overtime
@@ -52,6 +53,54 @@ class Mailbox:
             self.calls.popleft()()
 
 
+class Memory(Blocks):
+    """Blocks of memory."""
+
+    def __init__(self) -> None:
+        self._file: Any = io.BytesIO()
+        self._taken = bytearray()
+        self._none_free_below = 0
+
+    def write(self, data: memoryview, place: int) -> int:
+        """See Blocks. A part, as a disk may take."""
+        self._file.seek(place)
+        return self._file.write(data[: max(1, len(data) // 2)])
+
+    def read(self, octets: int, place: int) -> bytes:
+        """See Blocks."""
+        self._file.seek(place)
+        return self._file.read(octets)
+
+
+class Files(Spool):
+    """Content is written when the session's loop turns, without a thread and in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.jobs: deque[Spooled] = deque()
+
+    def keep(self, written: Callable[[], None]) -> Spooled:
+        """See Spool."""
+        content = Spooled(self, written)
+        self._open.add(content)
+        return content
+
+    def look_at(self, content: Spooled) -> None:
+        """See Spool."""
+        self.jobs.append(content)
+
+    def blocks(self) -> Blocks:
+        """See Spool."""
+        if self._blocks is None:
+            self._blocks = Memory()
+        return self._blocks
+
+    def work(self) -> None:
+        """Do what there is to do by now."""
+        for _ in range(len(self.jobs)):
+            self.jobs.popleft().work()
+
+
 class Host:
     """A ServerContext. ``buffered`` is the size of both budgets, in octets."""
 
@@ -62,8 +111,8 @@ class Host:
         self.log = Log(events, self.accesses.append)
         self.input_budget = Budget(buffered, self._input_relieved)
         self.output_budget = Budget(buffered, self._output_relieved, kept=KEPT)
-        self.spool = Spool(0)
-        self.unsized_content = "stream"
+        self.spool = Files()
+        self.unsized_content = config.unsized_content
         self.mailbox = cast(Any, Mailbox(loop))
         self.overtime = Overtime(config, self.log, now=lambda: loop.now)
         self.new_stream = self.overtime.new_stream if config.request_timeout else Stream
@@ -124,6 +173,10 @@ class Host:
     def _output_relieved(self) -> None:
         for protocol in list(self.protocols):
             protocol.connection.outflow.relieved()
+
+    def make_disk_room(self, asking: Stream) -> bool:
+        """See ServerContext."""
+        return False
 
     def connection_closed(self, protocol: H2Protocol) -> None:
         """See ServerContext."""

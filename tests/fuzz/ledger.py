@@ -29,7 +29,7 @@ from conversations.frames import (
 from h2wsgi.config.config import Config
 from support.engine_output import settings_of, table_updates
 
-from .exchanges import Exchange, foul_in, foul_in_fields
+from .exchanges import Exchange, foul_in, foul_in_fields, is_gathered
 
 GOAWAY, PRIORITY = 7, 2
 MAX_FRAME_SIZE = 16_384
@@ -282,6 +282,7 @@ class Ledger:
             stream_id,
             fields,
             foul,
+            self._config.unsized_content == "buffer" and is_gathered(fields, ended),
             crowded=unfinished >= self._config.max_streams,
             ended=ended,
             left=int(length) if length.isdigit() and len(length) < 20 and not foul else None,

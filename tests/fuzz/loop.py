@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from h2wsgi.http2 import protocol
+from h2wsgi.http2 import gathering, protocol
 from h2wsgi.http2.deadlines import Deadlines
 from h2wsgi.seam import stream
 
@@ -23,6 +23,8 @@ from .applications import new_wait
 
 EPOCH = 1_800_000_000
 """What the clock of the date begins with, in seconds since 1970."""
+IN_MEMORY = 20_000
+"""Octets of content without a length that stay in memory: sessions send little."""
 Call = Callable[[], object]
 
 
@@ -97,6 +99,7 @@ class Loop:
         for module in self._modules:
             module.time = self._clock
         allocate_lock, stream.allocate_lock = stream.allocate_lock, new_wait
+        in_memory, gathering.IN_MEMORY = gathering.IN_MEMORY, IN_MEMORY
         # Its clock is a default argument.
         protocol.Deadlines = self._deadlines  # type: ignore[misc]
         asyncio._set_running_loop(self)  # type: ignore[arg-type]
@@ -106,6 +109,7 @@ class Loop:
             asyncio._set_running_loop(None)
             protocol.Deadlines = Deadlines  # type: ignore[misc]
             stream.allocate_lock = allocate_lock
+            gathering.IN_MEMORY = in_memory
             for module in self._modules:
                 module.time = time
 

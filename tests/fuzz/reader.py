@@ -21,14 +21,14 @@ NO_ERROR, INTERNAL_ERROR, SETTINGS_TIMEOUT, REFUSED_STREAM, CANCEL = 0, 2, 4, 7,
 ENHANCE_YOUR_CALM = 11
 OWN_ANSWERS = {
     400: b"Bad Request: ",
-    408: b"Request Timeout\n",
+    408: b"Request Timeout",
     413: b"Content Too Large\n",
     431: b"Request Header Fields Too Large\n",
     500: b"Internal Server Error\n",
     501: b"Not Implemented\n",
     503: b"Service Unavailable\n",
 }
-"""Responses that the server gives in place of an application, by status; 400 begins so."""
+"""Responses that the server gives in place of an application, by status; 400 and 408 begin so."""
 _NAME = re.compile(rb":status|[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _VALUE = re.compile(rb"[\x20-\x7e\x80-\xff\t]*").fullmatch
 
@@ -39,6 +39,8 @@ class Excuses:
     def __init__(self) -> None:
         self.stopped = False
         self.waited = False
+        self.may_be_late = False
+        """Whether requests have a time limit."""
         self.was_full: Callable[[], bool] = lambda: False
         self.is_late: Callable[[Actor], bool] = lambda actor: False
         """Whether an application has taken longer than it may."""
@@ -184,7 +186,8 @@ class Reader:
                 431: exchange.foul,
                 500: actor is not None and actor.failed,
                 501: exchange.foul,
-                503: actor is not None and self._excuses.is_late(actor),
+                503: (exchange.gathered and self._excuses.may_be_late)
+                or (actor is not None and self._excuses.is_late(actor)),
             }[status]
             require(own or self._ledger.foul, "an answer without a reason", (exchange, status))
             return
@@ -213,7 +216,8 @@ class Reader:
             return b""
         if exchange.status in OWN_ANSWERS:
             said, received = OWN_ANSWERS[exchange.status], bytes(exchange.received)
-            return received if exchange.status == 400 and received.startswith(said) else said
+            begins = exchange.status in (400, 408) and received.startswith(said)
+            return received if begins else said
         actor = self._actor_of(exchange.stream_id)
         assert actor is not None
         return bytes(actor.produced if actor.declared is None else actor.produced[: actor.declared])

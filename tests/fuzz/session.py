@@ -36,19 +36,19 @@ PATIENT = 4.0
 class Setting:
     """What a session is played in: engine, options, TLS, the size of the budgets in octets."""
 
-    def __init__(self, engine: str, tls: bool, buffered: int, **options: int) -> None:
+    def __init__(self, engine: str, tls: bool, buffered: int, **options: Any) -> None:
         self.engine = engine
         self.tls = tls
         self.buffered = buffered
         self.options = options
 
     def __repr__(self) -> str:
-        options = "".join(f", {name}={value}" for name, value in self.options.items())
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"Setting({self.engine!r}, {self.tls}, {self.buffered}{options})"
 
     def config(self) -> Config:
         """Return the server's options."""
-        return Config.build(engine=self.engine, **self.options)
+        return Config.build(engine=self.engine, **{"unsized_content": "stream"} | self.options)
 
 
 class Session:
@@ -63,6 +63,7 @@ class Session:
         self.excuses = Excuses()
         self.excuses.was_full = lambda: self.host.was_full
         self.excuses.is_late = self._is_late
+        self.excuses.may_be_late = bool(self.config.request_timeout)
         self.ledger = Ledger(self.config)
         self.reader = Reader(self.ledger, self.actor_of, self.excuses)
         self.started: dict[int, Actor] = {}
@@ -140,6 +141,7 @@ class Session:
     def do_turn(self) -> None:
         """The loop turns once."""
         self.loop.turn()
+        self.host.spool.work()
         self.host.mailbox.deliver()
 
     def do_act(self, number: int) -> None:
@@ -229,6 +231,7 @@ class Session:
         return not (
             self.loop.ready
             or self.host.mailbox.calls
+            or self.host.spool.jobs
             or self.transport.holds_input
             or self.protocol.connection._handover.outbox
         )
@@ -264,7 +267,10 @@ class Session:
         if self.transport.protocol.connection is not self._connection_of(stream):
             return
         stream_id = stream.stream_id
-        require(stream_id not in self.started, "an application was called twice", stream_id)
+        before = self.started.get(stream_id)
+        # One that was gathered may be called back to be written to the file.
+        called_back = before is not None and not before.begun and before not in self.host.actors
+        require(before is None or called_back, "an application was called twice", stream_id)
         actor = self.started[stream_id] = self.host.actors[-1]
         if LENIENT.intersection(actor.script.commands):
             self.ledger.lenient = True

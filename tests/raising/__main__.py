@@ -9,6 +9,7 @@ import queue
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -43,34 +44,37 @@ def play(job: dict[str, Any], tally: Tally, deadline: float, first: bool) -> Non
     environment = dict(os.environ)
     # Checks at run time would refuse the very calls that a finalizer makes.
     environment.pop("H2WSGI_THREAD_GUARD", None)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "raising.child", json.dumps(job)],
-        cwd=TESTS,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    said: queue.SimpleQueue[str] = queue.SimpleQueue()
-    reader = threading.Thread(target=_read, args=(child, said), daemon=True)
-    reader.start()
-    name = f"--engine {job['engine']} --only {job['part']} --scenario {job['scenario']}"
-    last: dict[str, Any] = {"kind": "", "at": 0}
-    try:
-        while line := said.get(timeout=job["silence"]):
-            last = json.loads(line)
-            _note(last, name, tally)
-            if time.monotonic() > deadline or (first and tally.findings):
-                return
-    except queue.Empty:
-        tally.find(f"{name}: hangs behind {last}")
-        return
-    finally:
-        child.kill()
-        child.wait()
-        reader.join()
-    if "stopped" not in last and time.monotonic() <= deadline:
-        tally.find(f"{name}: the process ended behind {last}")
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "raising.child", json.dumps(job)],
+            cwd=TESTS,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        reader = threading.Thread(target=_read, args=(child, said), daemon=True)
+        reader.start()
+        name = f"--engine {job['engine']} --only {job['part']} --scenario {job['scenario']}"
+        last: dict[str, Any] = {"kind": "", "at": 0}
+        try:
+            while line := said.get(timeout=job["silence"]):
+                last = json.loads(line)
+                _note(last, name, tally)
+                if time.monotonic() > deadline or (first and tally.findings):
+                    return
+        except queue.Empty:
+            tally.find(f"{name}: hangs behind {last}")
+            return
+        finally:
+            child.kill()
+            child.wait()
+            reader.join()
+        if "stopped" not in last and time.monotonic() <= deadline:
+            errors.seek(0)
+            words = f"{name}: the process ended behind {last}, with exit code {child.returncode}"
+            tally.find("\n".join([words, *errors.read().splitlines()[-12:]]))
 
 
 def _read(child: subprocess.Popen[str], said: queue.SimpleQueue[str]) -> None:

@@ -56,12 +56,14 @@ class Site:
         self.server = h2wsgi.serve_in_thread(self._app, **everything)
         self.server.__enter__()
         self.port = int(self.server.url.rstrip("/").rpartition(":")[2])
-        self.keeper = self.connect()
+        self.keeper = self.connect(patience=10 * PATIENCE)  # all that is loaded late is loaded now
 
-    def connect(self, settings: dict[int, int] | None = None) -> Peer:
+    def connect(
+        self, settings: dict[int, int] | None = None, *, patience: float = PATIENCE
+    ) -> Peer:
         """Open a connection whose settings count from the beginning."""
         peer = Peer.connect(("127.0.0.1", self.port), tls=False, settings=settings or {})
-        peer.wait_settings_ack(PATIENCE)
+        peer.wait_settings_ack(patience)
         return peer
 
     def talk(self, scenario: Scenario) -> Talk:

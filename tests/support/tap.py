@@ -11,7 +11,7 @@ from h2wsgi.seam.request import ConnectionFacts
 from h2wsgi.tools.tap.frames import ConnectionInfo, Frame
 from h2wsgi.tools.tap.tap import Taps
 
-FACTS = ConnectionFacts("https", "localhost", "8443", "127.0.0.1", "50000", {})
+FACTS = ConnectionFacts("https", "localhost", "8443", "127.0.0.1", "50000", {}, number=1)
 
 
 class Heard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
@@ -34,6 +35,7 @@ from conversations.frames import setting as entry
 from h2wsgi.command.cli import main
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
+from h2wsgi.http2.engines.hpack import encode
 from h2wsgi.tools.inspector import handler, har, ledger, service
 from h2wsgi.tools.inspector import models as seen
 from h2wsgi.tools.inspector.address import open_socket
@@ -243,6 +245,46 @@ def test_resets_goaways_and_problems_are_troubles(wire: Tapped) -> None:
     assert stream.closed_at is not None
 
 
+def test_an_end_without_an_error_is_no_trouble(wire: Tapped) -> None:
+    wire.received(frame(HEADERS, END_HEADERS, 1, GET))
+    wire.sent(frame(HEADERS, WHOLE, 1, b"\x88"), frame(RST_STREAM, 0, 1, bytes(4)))
+    wire.received(frame(GOAWAY, 0, 0, bytes(8)))
+    changes = wire.ledger.since(0)
+    assert changes.troubles == []
+    assert changes.totals.resets == 1
+    wire.received(frame(HEADERS, WHOLE, 3, GET[:-3] + b"\xbe"), frame(RST_STREAM, 0, 3, bytes(4)))
+    assert [t.text for t in wire.ledger.since(0).troubles] == ["NO_ERROR, from the client"]
+
+
+def test_responses_of_5xx_are_troubles_that_quote_a_part_of_the_request(wire: Tapped) -> None:
+    long = encode([(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/" + b"p" * 900)])
+    for stream_id, block, status in ((1, GET, b"503"), (3, GET, b"404"), (5, long, b"500")):
+        wire.received(frame(HEADERS, WHOLE, stream_id, block))
+        wire.sent(frame(HEADERS, WHOLE, stream_id, encode([(b":status", status)])))
+    troubles = wire.ledger.since(0).troubles
+    assert [(t.kind, t.stream_id, t.text[:7]) for t in troubles] == [
+        ("response", 1, "503 to "),
+        ("response", 5, "500 to "),
+    ]
+    assert troubles[1].text == "500 to GET /" + "p" * (ledger.MAX_QUOTED - 5)
+
+
+@pytest.mark.parametrize(
+    ("streams", "stream_id", "text"),
+    [
+        (1, 1, "1 response cut off: the client hung up"),
+        (3, 0, "3 responses cut off: the client hung up"),
+    ],
+)
+def test_responses_that_a_connections_end_cuts_off_are_one_trouble(
+    wire: Tapped, streams: int, stream_id: int, text: str
+) -> None:
+    ask_often(wire, streams)
+    wire.tap.closed("the client hung up")
+    (trouble,) = wire.ledger.since(0).troubles
+    assert (trouble.kind, trouble.stream_id, trouble.text) == ("lost", stream_id, text)
+
+
 def test_a_connection_that_ends_takes_its_streams_with_it(wire: Tapped) -> None:
     wire.received(frame(HEADERS, WHOLE, 1, GET))
     wire.tap.closed("the client hung up")
@@ -334,11 +376,12 @@ def test_connections_are_bounded_and_closed_ones_go_first(monkeypatch: pytest.Mo
     monkeypatch.setattr(ledger, "MAX_CONNECTIONS", 2)
     wire = Tapped().attach()
     others = [wire.taps.observe() for _ in range(3)]
-    others[0].opened(FACTS_OF_ANOTHER, "h2")
+    second, third, fourth = (dataclasses.replace(FACTS_OF_ANOTHER, number=n) for n in (2, 3, 4))
+    others[0].opened(second, "h2")
     others[0].closed("the client hung up")
-    others[1].opened(FACTS_OF_ANOTHER, "h2")
+    others[1].opened(third, "h2")
     assert [c.info.id for c in wire.ledger.since(0).connections] == [1, 3]
-    others[2].opened(FACTS_OF_ANOTHER, "h2")
+    others[2].opened(fourth, "h2")
     assert [c.info.id for c in wire.ledger.since(0).connections] == [3, 4]
     wire.received(frame(HEADERS, WHOLE, 1, GET))  # of one that is not kept
     assert streams_of(wire.ledger) == []

@@ -5,6 +5,7 @@ At a part of its size, each kind of frames that could be heavier than it is take
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import tracemalloc
 from collections.abc import Callable
@@ -84,6 +85,12 @@ def waits(tap: Tap, number: int) -> None:
     tap.sent(frame(DATA, 0, stream_id, b"x"))
 
 
+def failures(tap: Tap, number: int) -> None:
+    """Responses of 5xx to requests that are long to quote."""
+    long_paths(tap, number)
+    tap.sent(frame(HEADERS, WHOLE, 2 * number + 1, encode([(b":status", b"503")])))
+
+
 def all_at_once(tap: Tap, number: int) -> None:
     debug_data(tap, number)
     long_values(tap, number)
@@ -97,6 +104,7 @@ KINDS: list[tuple[Sends, int]] = [
     (wrong_frames, 150),
     (tiny_data, 300),
     (waits, 300),
+    (failures, 60),
     (all_at_once, 120),
 ]
 """What a client sends, and how many of it on each connection."""
@@ -116,9 +124,9 @@ def octets_kept(sends: Sends, count: int) -> int:
     gc.collect()
     tracemalloc.start()
     try:
-        for _ in range(ledger.MAX_CONNECTIONS + 4):
+        for connection in range(ledger.MAX_CONNECTIONS + 4):
             tap = taps.observe()
-            tap.opened(FACTS, "h2")
+            tap.opened(dataclasses.replace(FACTS, number=connection + 1), "h2")
             tap.received(PREFACE)
             for number in range(count):
                 sends(tap, number)

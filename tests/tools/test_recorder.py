@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -384,7 +385,7 @@ def test_frames_of_all_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     recorder, first = recording()
     first.received(*[frame(PING, 0, 0, bytes(8))] * 8)
     second = first.taps.observe()
-    second.opened(FACTS, "h2")
+    second.opened(dataclasses.replace(FACTS, number=2), "h2")
     second.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(PING, 0, 0, bytes(8)) * 5)
     older, newer = recorder.connections
     assert (len(older.frames), older.frames.dropped) == (5, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -36,11 +35,11 @@ from h2wsgi.command.cli import main
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
 from h2wsgi.log.logs import command_log
+from h2wsgi.log.terminal import LOUD, RESET
 from h2wsgi.tools.tap.frames import Frame
 from h2wsgi.tools.trace.as_json import JSONForm
 from h2wsgi.tools.trace.filters import Filter, parse_filter
 from h2wsgi.tools.trace.text import TextForm
-from h2wsgi.tools.trace.trace import is_coloured
 from support import clients
 from support.peer import Peer
 from support.process import ServerProcess
@@ -63,8 +62,8 @@ def hello(environ, start_response):
     return [b"hello"]
 
 
-def text_of(frames: list[Frame], *, colour: bool = False) -> str:
-    form = TextForm(colour=colour)
+def text_of(frames: list[Frame], *, colour: bool = False, windows: bool = True) -> str:
+    form = TextForm(colour=colour, windows=windows)
     return "".join(form.frame(f) for f in frames)
 
 
@@ -150,28 +149,33 @@ def test_colours_are_the_only_difference_on_a_terminal() -> None:
     frames = wire.received(RECORDINGS["curl: form"]) + wire.sent(frame(SETTINGS, 0, 0))
     plain, coloured = text_of(frames), text_of(frames, colour=True)
     assert ESCAPE in coloured
-    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
+    assert re.sub(r"\x1b\[[\d;]+m", "", coloured) == plain
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+def test_what_ends_something_stands_out() -> None:
+    shown = text_of(
+        Wire().received(
+            frame(RST_STREAM, 0, 1, struct.pack("!L", 8)),
+            frame(GOAWAY, 0, 0, struct.pack("!LL", 7, 11)),
+            frame(PING, 0, 0, bytes(8)),
+        ),
+        colour=True,
+    )
+    assert f"{LOUD}RST_STREAM{RESET} frame" in shown
+    assert f"{LOUD}(error_code=CANCEL(0x08)){RESET}" in shown
+    assert f"{LOUD}GOAWAY{RESET} frame" in shown
+    assert f"{LOUD}(last_stream_id=7, error_code=ENHANCE_YOUR_CALM(0x0b)" in shown
+    assert shown.count(LOUD) == 4
 
 
-def test_colours_are_for_terminals_of_people_who_want_them(monkeypatch: Any) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    assert is_coloured(Terminal())
-    assert not is_coloured(io.StringIO())
-    assert not is_coloured(None)
-    closed = io.StringIO()
-    closed.close()
-    assert not is_coloured(closed)
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert not is_coloured(Terminal())
-    monkeypatch.setenv("NO_COLOR", "")
-    monkeypatch.setenv("TERM", "dumb")
-    assert not is_coloured(Terminal())
+def test_windows_are_shown_where_they_are_asked_for() -> None:
+    frames = Wire().received(frame(SETTINGS, 0, 0), frame(HEADERS, WHOLE, 1, b"\x82"))
+    assert text_of(frames).count("; client may send ") == 2
+    assert "may send" not in text_of(frames, windows=False)
+    for text in ("windows", "headers,windows", "window_update", "window"):
+        assert parse_filter(text).windows
+    for text in ("", "all", "headers", "-window_update"):
+        assert not parse_filter(text).windows
 
 
 def test_json_has_every_attribute_that_a_frame_carries() -> None:
@@ -297,6 +301,7 @@ def conversation() -> list[Frame]:
         ("connection=1,data", ["DATA"]),
         ("unknown", ["0x42"]),
         ("problems", ["WINDOW_UPDATE"]),
+        ("data,windows", ["DATA"]),
         ("-headers,-window_update,-settings,-unknown,all", ["DATA", "RST_STREAM"]),
     ],
 )

@@ -82,7 +82,15 @@ def test_what_there_is_not_is_a_hyphen():
     for credentials in (b"Basic !", b"Basic", b"Bearer YQ==", b"Basic \xff"):
         given = bare._replace(fields=((b"authorization", credentials),))
         assert line("%(u)s", given) == "-"
-    assert line("%(h)s", bare._replace(remote="[::1]:80")) == "::1"
+    for remote, shown in (
+        ("[::1]:80", "::1 80"),
+        ("192.0.2.1", "192.0.2.1 -"),
+        ("2001:db8::1", "2001:db8::1 -"),
+        ("[2001:db8::1]", "2001:db8::1 -"),
+        ("_hidden", "- -"),
+        ("192.0.2.1:http", "192.0.2.1 -"),
+    ):
+        assert line("%(h)s %(port)s", bare._replace(remote=remote)) == shown
 
 
 @pytest.mark.parametrize("offset", [-34200, 0, 3600])

@@ -57,7 +57,8 @@ def test_a_start_says_all_that_a_stranger_needs(stderr, development):
     assert "https://localhost:8443/  HTTP/2 only (ALPN h2)" in text
     assert "unix:/run/x              HTTP/2 only (cleartext, prior knowledge)" in text
     assert "Certificate:  localhost, 127.0.0.1, ::1; until 20" in text
-    assert "DEVELOPMENT CERTIFICATE, MADE JUST NOW" in text
+    assert "DEVELOPMENT CERTIFICATE, MADE JUST NOW: refused until clients trust its CA:\n" in text
+    assert "\n  Have browsers and this machine trust it:  h2wsgi --trust\n" in text
     ca = development.ca_path
     assert f"curl --http2 --cacert {ca} https://localhost:8443/get\n" in text
     assert text.endswith("Ctrl-C to stop\n")
@@ -72,6 +73,7 @@ def test_a_start_in_json_is_one_line_with_the_real_addresses(stderr, identity):
     assert shown["endpoints"] == [{"url": "https://localhost:40001/", "protocol": "h2"}]
     assert shown["certificate"]["names"] == ["web.test", "*.shop.test"]
     assert shown["certificate"]["development"] is False
+    assert shown["certificate"]["trusted"] is False
 
 
 def test_a_start_without_tls_or_facts_says_what_there_is(stderr, identity):

@@ -20,6 +20,7 @@ import pytest
 import h2wsgi
 from h2wsgi.command.cli import main
 from h2wsgi.server import running
+from h2wsgi.server.signals import Signals
 from h2wsgi.tls.development import make_certificates
 from support.clients import find
 from support.peer import Peer
@@ -98,6 +99,7 @@ def test_help_lists_every_option_by_group_with_unit_and_default(folder, capsys, 
         "Application",
         "Addresses",
         "TLS",
+        "Proxies",
         "Process",
         "Logging",
         "Tools",
@@ -105,6 +107,7 @@ def test_help_lists_every_option_by_group_with_unit_and_default(folder, capsys, 
         "Timeouts",
         "Instead of serving",
         "With --make-cert",
+        "With --trust and --untrust",
     ]
     for expected in (
         "-b, --bind ADDRESS",
@@ -136,8 +139,11 @@ def test_help_and_version_import_nothing_that_is_slow():
 def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def run(app: Any, config: Any, *, target: str, ignored: Any, ends: bool) -> int:
+    def run(
+        app: Any, config: Any, *, signals: Signals, target: str, ignored: Any, ends: bool
+    ) -> int:
         assert ends
+        signals.restore()
         seen.update(app=app, config=config, target=target)
         return 7
 
@@ -274,7 +280,8 @@ def test_print_config_is_toml_that_says_where_values_came_from(folder, capsys, m
         (["web", "--cert", "/no.crt"], "The certificate /no.crt (--cert) does not exist.", "Check"),
         (["web", "--key", "/k"], "The private key /k (--key) has no certificate.", "Give its"),
         (["web", "-b", "0.0.0.0:1"], "The address 0.0.0.0:1 (--bind) can be reached", "Give one"),
-        (["--name", "x.test"], "--name, --expired and --wrong-host say what", "Add --make-cert"),
+        (["--name", "x.test"], "--name, --expired, --wrong-host and --keep-ca say", "Add --make"),
+        (["--no-keep-ca"], "--name, --expired, --wrong-host and --keep-ca say", "Add --make"),
         (["--make-cert", "d", "--expired", "--wrong-host"], "--expired and --wrong-host", "Make"),
         (["--make-cert", "d", "--wrong-host", "--name", "a"], "--wrong-host has a name", "Leave"),
         (["--make-cert", "d", "--name", "a b"], "The name 'a b' (--name) is neither", "For exam"),
@@ -415,11 +422,28 @@ def test_make_cert_says_how_clients_come_to_trust_it(folder, capsys):
     assert f"NODE_EXTRA_CA_CERTS={ca} node" in shown
     assert "ssl.create_default_context(cafile=" in shown
     assert "Firefox" in shown
-    assert {path.name for path in (folder / "my certs").iterdir()} == {
-        "ca.crt",
-        "cert.crt",
-        "cert.key",
-    }
+    files = {path.name for path in (folder / "my certs").iterdir()}
+    assert files == {"ca.crt", "ca.key", "cert.crt", "cert.key"}
+    assert "Its key is kept in 'my certs/ca.key'" not in shown
+    assert "The CA: its key is kept in 'my certs/ca.key', for the next one made here." in shown
+    assert "Never commit 'my certs/cert.key' or 'my certs/ca.key'." in shown
+
+
+def test_make_cert_says_when_clients_have_to_trust_another_ca(folder, capsys):
+    new = "THE CA IS NEW, as "
+    assert main(["--make-cert", "certs", "--name", "web.test"]) == 0
+    assert main(["--make-cert", "certs", "--name", "www.web.test"]) == 0
+    assert new not in capsys.readouterr().out
+    assert main(["--make-cert", "certs", "--name", "shop.test"]) == 0
+    said = capsys.readouterr().out
+    assert f"{new}the one before may not sign for these names: clients have to trust it." in said
+    assert main(["--make-cert", "certs", "--name", "shop.test", "--no-keep-ca"]) == 0
+    said = capsys.readouterr().out
+    assert f"{new}no CA was to be kept" in said
+    assert "Its key was not kept, so it signs nothing more." in said
+    assert not (folder / "certs/ca.key").exists()
+    assert main(["--make-cert", "certs", "--name", "shop.test"]) == 0
+    assert f"{new}the key of the one before was not kept" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

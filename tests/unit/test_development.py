@@ -294,9 +294,60 @@ def test_without_names_a_made_certificate_is_for_localhost(tmp_path):
     made = make_certificates(tmp_path)
     for name in ("localhost", "127.0.0.1", "::1"):
         connect(made.cert, made.key, made.ca, name)
-    assert {path.name for path in tmp_path.iterdir()} == {"cert.crt", "cert.key", "ca.crt"}
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"cert.crt", "cert.key", "ca.crt", "ca.key"}
     if sys.platform != "win32":
-        assert stat.S_IMODE(Path(made.key).stat().st_mode) == 0o600
+        for key in (made.key, made.ca_key):
+            assert stat.S_IMODE(Path(key).stat().st_mode) == 0o600
+
+
+def test_the_next_certificate_is_trusted_by_who_trusts_the_ca(tmp_path):
+    first = make_certificates(tmp_path, ("web.test", "192.0.2.1"))
+    ca = Path(first.ca).read_bytes()
+    for names in (("web.test",), ("*.web.test", "web.test"), ("192.0.2.7",)):
+        made = make_certificates(tmp_path, names)
+        assert (Path(made.ca).read_bytes(), made.replaced) == (ca, "")
+        connect(made.cert, made.key, made.ca, names[-1])
+    expired = make_certificates(tmp_path, ("web.test",), kind="expired")
+    assert Path(expired.ca).read_bytes() == ca
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
+        connect(expired.cert, expired.key, expired.ca, "web.test")
+    made = make_certificates(tmp_path, ("web.test",))  # what was interrupted: no more than a CA
+    for name in ("cert.crt", "cert.key", "ca.crt"):
+        (tmp_path / name).unlink()
+    assert Path(make_certificates(tmp_path, ("web.test",)).ca).read_bytes() == ca
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda folder: None, "the one before may not sign for these names"),
+        (lambda folder: (folder / "ca.key").unlink(), "the key of the one before was not kept"),
+    ],
+)
+def test_a_made_ca_that_cannot_go_on_is_replaced_and_that_is_said(tmp_path, change, reason):
+    first = make_certificates(tmp_path, ("web.test",))
+    ca = Path(first.ca).read_bytes()
+    change(tmp_path)
+    made = make_certificates(tmp_path, ("notweb.test",))
+    assert made.replaced == reason
+    assert Path(made.ca).read_bytes() != ca
+    connect(made.cert, made.key, made.ca, "notweb.test")
+
+
+def test_a_made_ca_that_would_end_too_soon_is_replaced(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(devcert, "CA_LIFE", devcert.LEAF_LIFE - timedelta(days=1))
+        make_certificates(tmp_path)
+    assert make_certificates(tmp_path).replaced == "the one before could not be used any more"
+
+
+def test_a_made_ca_that_is_not_to_be_kept_signs_once(tmp_path):
+    kept = make_certificates(tmp_path)
+    once = make_certificates(tmp_path, keep_ca=False)
+    assert (once.ca_key, once.replaced) == ("", "no CA was to be kept")
+    assert not Path(kept.ca_key).exists()
+    assert make_certificates(tmp_path / "new", keep_ca=False).replaced == ""
 
 
 def test_an_expired_certificate_fails_for_that_reason(tmp_path):
@@ -318,7 +369,7 @@ def test_files_of_an_earlier_call_are_replaced(tmp_path):
     connect(second.cert, second.key, second.ca, "other.test")
 
 
-@pytest.mark.parametrize("name", ["cert.crt", "cert.key", "ca.crt"])
+@pytest.mark.parametrize("name", ["cert.crt", "cert.key", "ca.crt", "ca.key"])
 @pytest.mark.parametrize("over", [False, True])
 def test_files_of_somebody_else_are_left_alone(tmp_path, name, over):
     if over:

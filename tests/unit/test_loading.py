@@ -211,10 +211,13 @@ def test_a_factory_that_cannot_be_called_is_refused(project):
     assert "is not callable" in str(error_of("web:value()", app_dir=folder))
     error = error_of("web:make()", app_dir=folder)
     assert "without arguments: make() missing 1" in str(error)
-    assert error.hint == 'Give it its arguments: "web:make(...)".'
+    assert error.hint == 'Give it its arguments: "web:make(...)"; it takes (name).'
     assert "with these arguments: make() takes 1" in str(error_of("web:make(1, 2)", app_dir=folder))
     assert error_of("web:Big()", app_dir=folder).hint.startswith("Leave out --factory")
-    assert error_of("web:app()", app_dir=folder).hint.startswith("It is the application itself")
+    for written in ("web:app()", "web:app(1)"):
+        error = error_of(written, app_dir=folder)
+        assert str(error) == "'web:app' is the application itself, and no factory of it."
+        assert error.hint == "Leave out --factory and the ()."
     assert "a coroutine function" in str(error_of("web:late()", app_dir=folder))
 
 
@@ -287,6 +290,20 @@ def test_what_is_no_literal_is_refused(target, error, hint):
         ("import no_such_thing", "web", "Importing 'web' raised ModuleNotFound", "h2wsgi runs in"),
         ("from . import x", "web", "Importing 'web' raised ImportError.", "Name the module with"),
         ("def create_app(): ...", "web", "'web' has neither", "Did you mean web:create_app()?"),
+        (
+            "def get_app(): ...\ndef create_app(): ...\ndef hook(environ, start_response): ...",
+            "web",
+            "'web' has neither",
+            "Did you mean web:create_app() or web:get_app() or web:hook?",
+        ),
+        ("def get_app(): ...", "web:app", "'web' has no", "Did you mean web:get_app()?"),
+        ("def get_app(): ...", "web:get_ap()", "'web' has no", "Did you mean web:get_app()?"),
+        (
+            "def create_app(): ...\napplication = 3",
+            "web:app",
+            "'web' has no",
+            "Did you mean web:application or web:create_app()?",
+        ),
         ("async def run(environ, start_response): ...", "web:x", "'web' has no", "Name the app"),
     ],
 )
@@ -320,6 +337,14 @@ def test_a_project_is_told_where_its_application_is(project, target):
     error = error_of(target, app_dir=folder)
     assert str(error) == f"{target!r} has neither 'app' nor 'application'."
     assert error.hint == "Did you mean mysite.wsgi:application?"
+
+
+@pytest.mark.parametrize("target", ["mysite:wsgi", "mysite:wsgi.application"])
+def test_a_module_behind_the_colon_is_told_from_an_attribute(project, target):
+    folder = project(mysite__in____init__="", mysite__in__wsgi="from x import y\napplication = y()")
+    error = error_of(target, app_dir=folder)
+    assert str(error) == "'mysite' has no attribute 'wsgi'."
+    assert error.hint == "wsgi is a module of mysite: write mysite.wsgi:application."
 
 
 def test_the_traceback_of_an_import_begins_at_the_users_frame(project):

@@ -40,42 +40,21 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("/plain ~", "/plain ~"),
-        ("/wörld/€/日本", "/wörld/€/日本"),
-        ("\x1b[31m\r\n\t\0", "\\x1b[31m\\x0d\\x0a\\x09\\x00"),
-        ("\x7f\x80\x9b\x9f", "\\x7f\\x80\\x9b\\x9f"),
-        ("\u2028\u2029\u202e\u2066\ufeff\udc80", "\\u2028\\u2029\\u202e\\u2066\\ufeff\\udc80"),
-        ("\U000e0041\ufff9", "\\U000e0041\\ufff9"),
-    ],
-)
-def test_what_steers_a_terminal_is_escaped(text, shown):
-    assert printable(text) == shown
-
-
-@given(st.text(st.characters(codec=None)))
-def test_no_text_keeps_a_control_octet(text):
-    shown = printable(text)
-    assert shown.encode("utf-8").decode("latin-1") is not None
-    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", shown)
-
-
 def wanted(log: Log) -> bool:
     return log.access_wanted is not None and log.access_wanted()
 
 
-def test_a_request_is_one_line_that_a_stranger_can_read(stderr, monkeypatch):
-    monkeypatch.setattr("os.isatty", lambda descriptor: True)
+def test_a_request_is_one_line_that_a_stranger_can_read(stderr):
     log = command_log(Config())
     assert wanted(log)
     log.access(RECORD)
     log.access(RECORD._replace(status=0, path="/a\x1b" + "x" * 5000, outcome="reset by\nclient"))
     log.close()
     first, second = lines_of(stderr)
-    pattern = r"\d\d:\d\d:\d\d  GET  /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 B"
-    assert len(first) <= 80
+    pattern = (
+        r"[\d-]{10}T[\d:]{8}\.\d+Z 127\.0\.0\.1:5  "
+        r"GET  /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 B"
+    )
     assert re.fullmatch(pattern, first)
     assert "/a\\x1bxxx" in second
     assert "x... --- HTTP/2" in second

@@ -213,7 +213,7 @@ def test_what_other_servers_call_it_gets_a_true_hint():
         ("user", "h2wsgi stays who starts it"),
         ("pid", "There is no such file"),
         ("umask", "Set it before the start"),
-        ("forwarded-allow-ips", "What a proxy says of its client is for the application"),
+        ("proxy-headers", "--forwarded-allow-ips names the proxies"),
         ("worker-class", "Each request has a thread; --threads"),
         ("certificate", "--cert takes"),
         ("ssl-keyfile", "--key takes"),

@@ -35,9 +35,9 @@ def test_the_facts_of_a_connection(
 ) -> None:
     with socket.socket() as sock:
         listener = sockets.Listener(sock, False, name)
-        facts = connection_facts(Ends(sockname=local, peername=remote), listener)
+        facts = connection_facts(Ends(sockname=local, peername=remote), listener, number=7)
     assert (facts.server_name, facts.server_port, facts.peer) == expected
-    assert (facts.scheme, facts.tls) == ("http", {})
+    assert (facts.scheme, facts.tls, facts.number) == ("http", {}, 7)
 
 
 class Certified:

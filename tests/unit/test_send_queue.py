@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from h2wsgi.http2.priorities import PriorityTurns, Signal
 from h2wsgi.http2.send_queue import Piece, SendQueue
 from h2wsgi.seam.control import Command
 from h2wsgi.seam.handover import ABORT, COMMAND, END, MORE, TRAILERS, Head
@@ -143,8 +144,34 @@ class SendQueueMachine(RuleBasedStateMachine):
             assert stream.over or (stream.sent == len(stream.pushed) and stream.mark == MORE)
 
 
+class PrioritizedMachine(SendQueueMachine):
+    """The same where streams go by their priorities, which change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = PriorityTurns(lambda stream_id: not self.streams[stream_id].over)
+        self.queue.take_turns_by(self.turns)
+
+    @rule(
+        stream_id=st.sampled_from(STREAMS),
+        urgency=st.none() | st.integers(0, 7),
+        incremental=st.none() | st.booleans(),
+        client=st.booleans(),
+    )
+    def say(
+        self, stream_id: int, urgency: int | None, incremental: bool | None, client: bool
+    ) -> None:
+        signal = Signal(urgency, incremental)
+        if client:
+            self.turns.asked(stream_id, signal, first=False)
+        else:
+            self.turns.answered(stream_id, signal)
+
+
 TestSendQueue = SendQueueMachine.TestCase
 TestSendQueue.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPrioritized = PrioritizedMachine.TestCase
+TestPrioritized.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def queue_with(windows: Callable[[int], int]) -> SendQueue:

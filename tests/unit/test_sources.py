@@ -120,10 +120,15 @@ SERVICE_LINKS = {
     "H2WSGI_WEB_2_SERVICE_HOST": "10.96.0.2",
     "H2WSGI_WEB_2_PORT": "tcp://10.96.0.2:80",
     "H2WSGI_WEB_2_PORT_80_TCP_ADDR": "10.96.0.2",
+    "H2WSGI_NAME": "/clever_payne/h2wsgi",
+    "H2WSGI_WEB_2_NAME": "/shop.web-1/h2wsgi-web-2",
+    "H2WSGI_ENV_PYTHON_VERSION": "3.12.1",
+    "H2WSGI_ENV_x": "y",
+    "H2WSGI_WEB_2_ENV_PATH": "/usr/bin",
 }
 
 
-def test_what_kubernetes_tells_of_a_service_of_that_name_is_ignored(folder):
+def test_what_kubernetes_or_docker_tells_of_a_service_of_that_name_is_ignored(folder):
     settings = gather({}, SERVICE_LINKS | {"H2WSGI_THREADS": "3"})
     assert settings.config == Config(threads=3)
     assert settings.ignored == tuple(sorted(SERVICE_LINKS))
@@ -136,6 +141,8 @@ def test_what_kubernetes_tells_of_a_service_of_that_name_is_ignored(folder):
         ("H2WSGI_PORT", "8443", "H2WSGI_BIND takes both"),
         ("H2WSGI_HOST", "tcp://10.96.0.1", "H2WSGI_BIND takes both"),
         ("H2WSGI_SERVICE", "x", "See h2wsgi --help"),
+        ("H2WSGI_NAME", "localhost", "See h2wsgi --help"),
+        ("H2WSGI_ENV", "x", "Set variables before the start"),
         ("H2WSGI_CHECK", "1", "It is for the command line alone: --check."),
     ],
 )

@@ -1,49 +1,70 @@
-"""Content in temporary files, by itself: written on one thread, read on another, released once."""
+"""Content in a temporary file, by itself: written on one thread, read on another, released once."""
 
 from __future__ import annotations
 
+import os
+import random
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from h2wsgi.errors import ClientDisconnected, StreamBroken
-from h2wsgi.seam.spool import Spool, SpoolFile, SpoolFull
+from h2wsgi.seam import spool
+from h2wsgi.seam.spool import BLOCK, Spool, Spooled, SpoolFull
 from h2wsgi.wsgi.input import Input
 from support.settled import eventually
 
 TIMEOUT = 10.0
 
 
+LIMIT = 10 * BLOCK
+
+
 class Files:
-    """A spool of 1,000 octets and what its thread has told."""
+    """A spool of ten blocks and what its thread has told."""
 
     def __init__(self) -> None:
-        self.spool = Spool(1_000)
+        self.spool = Spool(LIMIT)
         self.told = threading.Semaphore(0)
-        self.files: list[SpoolFile] = []
+        self.contents: list[Spooled] = []
 
-    def file(self) -> SpoolFile:
-        file = self.spool.file(self.told.release)
-        self.files.append(file)
-        return file
+    def begin(self) -> Spooled:
+        content = self.spool.keep(self.told.release)
+        self.contents.append(content)
+        return content
 
-    def written(self, *batches: bytes) -> SpoolFile:
-        file = self.file()
+    def written(self, *batches: bytes) -> Spooled:
+        content = self.begin()
         for batch in batches:
-            file.write([batch], len(batch))
-            assert self.told.acquire(timeout=TIMEOUT)
-        return file
+            self.write(content, batch)
+        return content
+
+    def write(self, content: Spooled, batch: bytes) -> None:
+        content.write([batch], len(batch))
+        assert self.told.acquire(timeout=TIMEOUT)
+        assert content.error is None
+
+    def release(self, content: Spooled) -> None:
+        content.release()
+        eventually(lambda: not content.reserved, "the content to be gone")
+
+    @property
+    def size(self) -> int:
+        """Octets of the file; 0 if there is none."""
+        blocks = self.spool._blocks
+        return 0 if blocks is None else os.fstat(blocks._file.fileno()).st_size
 
 
 @pytest.fixture
 def files() -> Iterator[Files]:
     files = Files()
     yield files
-    for file in files.files:
-        file.release()
-    eventually(lambda: files.spool.files == 0, "the files to be closed")
+    for content in files.contents:
+        content.release()
+    eventually(lambda: files.spool.contents == 0, "all to be gone")
     assert files.spool.used == 0
+    assert files.spool._blocks is None, "the file is closed"
 
 
 def test_what_was_written_is_read_in_its_order(files):
@@ -54,33 +75,101 @@ def test_what_was_written_is_read_in_its_order(files):
     assert source.read() == b""
 
 
-def test_a_file_that_is_given_back_twice_counts_once(files):
-    file = files.written(b"x" * 600)
-    other = files.written(b"y" * 400)
-    file.release()
-    file.release()
-    eventually(lambda: files.spool.used == 400, "the first to be closed")
-    assert Input(b"", other).read() == b"y" * 400
+def test_a_content_that_is_given_back_twice_counts_once(files):
+    content = files.written(b"x" * 6 * BLOCK)
+    other = files.written(b"y" * (3 * BLOCK + 1))
+    assert files.spool.used == LIMIT, "whole blocks count"
+    content.release()
+    content.release()
+    eventually(lambda: files.spool.used == 4 * BLOCK, "the first to be gone")
+    assert Input(b"", other).read() == b"y" * (3 * BLOCK + 1)
 
 
 def test_more_than_there_is_room_for_is_refused_and_not_counted(files):
-    files.written(b"x" * 900)
-    file = files.file()
+    files.written(b"x" * 9 * BLOCK)
+    content = files.begin()
     with pytest.raises(SpoolFull):
-        file.write([b"y" * 101], 101)
-    assert files.spool.used == 900
-    file.write([b"y" * 100], 100)
-    assert files.told.acquire(timeout=TIMEOUT)
+        content.write([b"y" * (BLOCK + 1)], BLOCK + 1)
+    assert files.spool.used == 9 * BLOCK
+    files.write(content, b"y" * 100)
+    files.write(content, b"y" * (BLOCK - 100))
 
 
-def test_a_file_that_was_given_back_cannot_be_read(files):
+def test_contents_share_a_file_and_what_is_free_of_it_is_taken_again(files):
+    first = files.written(b"a" * 3 * BLOCK)
+    second = files.written(b"b" * BLOCK)
+    files.release(first)
+    third = files.written(b"c" * (BLOCK - 1), b"d", b"e" * 2 * BLOCK, b"f")
+    assert files.size == 4 * BLOCK + 1
+    assert Input(b"", second).read() == b"b" * BLOCK
+    assert Input(b"", third).read() == b"c" * (BLOCK - 1) + b"d" + b"e" * 2 * BLOCK + b"f"
+
+
+def test_the_file_gets_shorter_as_its_end_is_free_and_is_closed_when_all_is(files):
+    first, second, third = (files.written(letter * 2 * BLOCK) for letter in (b"a", b"b", b"c"))
+    files.release(second)
+    assert files.size == 6 * BLOCK
+    files.release(third)
+    assert files.size == 2 * BLOCK
+    files.release(first)
+    assert files.spool._blocks is None
+
+
+def test_contents_written_in_turns_are_kept_apart(files):
+    files.spool = Spool(0)
+    chance = random.Random(1)
+    expected: dict[Spooled, bytes] = {}
+    for turn in range(400):
+        if len(expected) < 5:
+            expected[files.written(b"begun")] = b"begun"
+        content = chance.choice(list(expected))
+        batch = bytes([turn % 256]) * chance.choice([1, 100, BLOCK, 3 * BLOCK, 20_000])
+        files.write(content, batch)
+        expected[content] += batch
+        if chance.random() < 0.2:
+            assert Input(b"", content).read() == expected.pop(content)
+            files.release(content)
+    for content, octets in expected.items():
+        assert Input(b"", content).read() == octets
+
+
+def test_a_disk_that_takes_parts_is_given_the_rest(files, monkeypatch):
+    """As it may; and it may give parts."""
+    write, read = os.pwrite, os.pread
+    monkeypatch.setattr(spool.os, "pwrite", lambda fd, data, at: write(fd, data[:1_000], at))
+    monkeypatch.setattr(spool.os, "pread", lambda fd, octets, at: read(fd, min(octets, 700), at))
+    octets = random.Random(1).randbytes(3 * BLOCK)
+    assert Input(b"", files.written(octets[:5_000], octets[5_000:])).read() == octets
+
+
+def test_a_system_without_reads_at_a_place_has_them_in_turn(files, monkeypatch):
+    """Windows."""
+    monkeypatch.delattr(spool.os, "pwrite")
+    monkeypatch.delattr(spool.os, "pread")
+    first, second = files.written(b"a" * 2 * BLOCK), files.written(b"b" * 2 * BLOCK)
+    one, other = Input(b"", first), Input(b"", second)
+    assert one.read(10) + other.read(10) == b"a" * 10 + b"b" * 10
+    assert one.read() + other.read() == b"a" * (2 * BLOCK - 10) + b"b" * (2 * BLOCK - 10)
+
+
+def test_without_a_thread_to_write_it_nothing_stays_counted(files, monkeypatch):
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError):
+        files.begin()
+    assert files.spool.contents == 0
+
+
+def test_a_content_that_was_given_back_cannot_be_read(files):
     """Its request is over: what is left of it must not look like the end."""
-    file = files.written(b"content")
-    source = Input(b"", file)
+    content = files.written(b"content")
+    source = Input(b"", content)
     assert source.read(3) == b"con"
-    file.release()
+    content.release()
     with pytest.raises(ClientDisconnected):
-        Input(b"", file).read()
+        Input(b"", content).read()
 
 
 def test_a_read_that_was_struck_is_not_guessed(files):
@@ -90,19 +179,19 @@ def test_a_read_that_was_struck_is_not_guessed(files):
         def append(self, data: bytes) -> None:
             raise MemoryError
 
-    file = files.written(b"content")
+    content = files.written(b"content")
     with pytest.raises(MemoryError):
-        file.take(Struck(), 3)
+        content.take(Struck(), 3)
     with pytest.raises(StreamBroken):
-        file.take([], 3)
+        content.take([], 3)
 
 
-def test_the_thread_is_there_as_long_as_files_are(files):
+def test_the_thread_is_there_as_long_as_contents_are(files):
     def alive() -> bool:
         return any(thread.name == "h2wsgi-files" for thread in threading.enumerate())
 
     for _ in range(3):
-        file = files.written(b"x")
+        content = files.written(b"x")
         assert alive()
-        file.release()
+        content.release()
         eventually(lambda: not alive(), "the thread to end")

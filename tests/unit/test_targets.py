@@ -40,6 +40,27 @@ def error_of(target: str) -> LoadError:
 
 
 @pytest.mark.parametrize(
+    ("target", "meant", "hint"),
+    [
+        ("mysite.wsgi.py", "mysite/wsgi.py", "Write mysite.wsgi:application."),
+        ("mysite.wsgi.py:other", "mysite/wsgi.py", "Write mysite.wsgi:other."),
+        ("wsgi.py", "mysite/wsgi.py", "Write mysite.wsgi:application."),
+        ("src.pack.inner.web.py", "src/pack/inner/web.py", "Write pack.inner.web:app with "),
+    ],
+)
+def test_a_file_that_is_elsewhere_is_found(project, target, meant, hint):
+    error = error_of(target)
+    file = target.partition(":")[0]
+    assert str(error) == f"There is no file {file}, which the target {target!r} names."
+    assert error.hint.startswith(f"If {meant} is meant: {hint}")
+
+
+@pytest.mark.parametrize("target", ["no.such.py", "..py", "a..py", ".py", "/", "no/such.thing.py"])
+def test_a_file_that_is_nowhere_is_no_failure(project, target):
+    assert error_of(target).hint.startswith(("Name a module", "For example"))
+
+
+@pytest.mark.parametrize(
     ("target", "hint"),
     [
         ("mysite/wsgi.py", "Write mysite.wsgi:application."),

@@ -544,7 +544,8 @@ def test_a_child_forked_by_a_signal_handler_takes_nothing_from_the_loop(
     """It comes back into the loop, on the main thread, and leaves it by SystemExit."""
     with forker.connect(tls=False) as peer:
         for _ in range(3):
-            assert peer.get("/on_signal").body == b"5"
+            # It waits for a whole end of the interpreter, on a machine that may be busy.
+            assert peer.get("/on_signal", timeout=60).body == b"5"
         assert peer.get("/").body == b"hello"
     assert_serves_and_stops(forker)
 
@@ -714,6 +715,19 @@ def test_the_fixtures_servers_live_through_a_childs_end() -> None:
         assert in_child(check) == 0
         with Peer.connect(("127.0.0.1", server.port), tls=False) as peer:
             assert peer.get().body == b"hello"
+
+
+def test_a_child_on_its_way_out_keeps_its_code_whatever_it_meets() -> None:
+    """Such as the pool, by a finally of the loop's thread that a signal handler had interrupted."""
+
+    def leave() -> None:
+        try:
+            sys.exit(5)
+        finally:
+            forking.end_child()
+
+    assert in_child(leave) == 5
+    assert in_child(forking.end_child) == 0
 
 
 def test_a_process_of_multiprocessing_beside_a_server_is_ended(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
+import threading
 from functools import partial
 from typing import Any
 
 import pytest
 
 from conftest import Connect, Serve
+from h2wsgi.http2 import closing
 from h2wsgi.http2.closing import State
 from h2wsgi.server import accept
 from support.peer import Code, Setting, Type
@@ -116,6 +119,49 @@ def test_clients_that_stay_when_they_are_told_to_leave_keep_nobody_out(
             if told and peer.ended is None:
                 peer.request("POST", "/read", end_stream=False)
     assert server.server.open_connections <= 4 + 2 + 1
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_connections_that_failed_and_do_not_go_keep_nobody_out(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, running: bool
+) -> None:
+    """Whether they send on, or have a request that is answered yet."""
+    monkeypatch.setattr(closing, "FAILED_LINGER", 2 * TIMEOUT)
+    monkeypatch.setattr(closing, "LONGEST_LINGER", 2 * TIMEOUT)
+    go_on = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/wait":
+            assert go_on.wait(TIMEOUT)
+        return hello(environ, start_response)
+
+    server = serve(app, max_connections=3)
+    failed = [connect(server) for _ in range(3)]
+    streams = [peer.request(path="/wait") for peer in failed if running]
+    for peer in failed:
+        peer.send_frame(Type.DATA, 0, 0, b"on stream 0")
+        peer.wait_goaway()
+    stop = threading.Event()
+
+    def send_on() -> None:
+        while not stop.wait(0.1):
+            for peer in failed:
+                with contextlib.suppress(OSError):
+                    peer.sock.sendall(b"more")
+
+    sending = threading.Thread(target=send_on)
+    sending.start()
+    try:
+        for _ in range(5):
+            with connect(server) as newcomer:
+                assert newcomer.get("/").status == 200
+    finally:
+        stop.set()
+        sending.join()
+        go_on.set()
+    for peer, stream_id in zip(failed, streams, strict=False):
+        assert peer.response(stream_id).status == 200
+    eventually(lambda: server.server.open_connections == 0, "those that failed to be gone")
 
 
 def test_who_has_not_taken_its_last_response_is_not_the_first_to_leave(

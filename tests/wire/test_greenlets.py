@@ -90,8 +90,10 @@ def test_uvloop_by_name_says_why_it_cannot_be_used(
 FORKING = """
 import warnings
 warnings.simplefilter("ignore")
-import eventlet; eventlet.monkey_patch()
-import os
+{patch}
+import os, time
+
+forked = []
 
 def app(environ, start_response):
     content = b"served"
@@ -99,6 +101,16 @@ def app(environ, start_response):
         child = os.fork()
         if child:
             content = b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    elif environ["PATH_INFO"] == "/fork-late":
+        child = os.fork()
+        forked.append(child)
+        if not child:
+            time.sleep(1.0)
+            os._exit(3)
+        content = b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    elif environ["PATH_INFO"] == "/wait":
+        while not forked:
+            time.sleep(0.05)
     start_response("200 OK", [("content-type", "text/plain")])
     return [content]
 """
@@ -108,10 +120,28 @@ def test_a_child_of_an_application_that_eventlet_patches_has_nothing_of_the_serv
     tmp_path: Path,
 ) -> None:
     """eventlet replaces locks that are there already, those of the server too."""
-    with ServerProcess(tmp_path, FORKING, "--h2c", measured=False) as process:
+    source = FORKING.replace("{patch}", PATCHES["eventlet"])
+    with ServerProcess(tmp_path, source, "--h2c", measured=False) as process:
         process.ready()
         with process.connect(tls=False) as peer:
             assert peer.get("/fork").body == b"0"
             assert peer.get("/").body == b"served"
         process.signal(signal.SIGTERM)
         assert process.exit_code(PROMPT) == 0
+
+
+@pytest.mark.parametrize("package", PATCHES)
+def test_requests_that_go_on_in_a_child_of_greenlets_do_not_end_it(
+    tmp_path: Path, package: str
+) -> None:
+    """The child is a copy of all of them, not of the one that forks alone as with threads."""
+    source = FORKING.replace("{patch}", PATCHES[package])
+    with ServerProcess(tmp_path, source, "--h2c", measured=False) as process:
+        process.ready()
+        with process.connect(tls=False) as peer:
+            waiting = peer.request(path="/wait")
+            assert peer.get("/fork-late").body == b"3"
+            assert peer.response(waiting).body == b"served"
+        process.signal(signal.SIGTERM)
+        assert process.exit_code(PROMPT) == 0
+        assert process.lines()[-1]["event"] == "stopped"

@@ -247,3 +247,18 @@ def test_the_end_of_an_idle_client_ends_the_connection(
     peer.sock.shutdown(socket.SHUT_WR)
     peer.wait_closed()
     settle(server)
+
+
+@LOOPS
+@pytest.mark.parametrize("path", ["/", "/ /"])
+def test_a_client_that_ends_behind_its_answer_is_told_goodbye(
+    app: App, serve: Serve, connect: Connect, loop: str, path: str
+) -> None:
+    """Behind a request that was malformed too, whose answer is sent at once."""
+    server = serve(app, h2c=True, loop=loop)
+    peer = silent(connect(server))
+    stream_id = peer.request(path=path)
+    assert peer.response(stream_id).status == (200 if path == "/" else 400)
+    peer.sock.shutdown(socket.SHUT_WR)
+    assert_goodbye(peer, stream_id)
+    settle(server)

@@ -120,6 +120,8 @@ MALFORMED: dict[str, Pairs] = {
     "host that is not :authority": added(("host", "elsewhere")),
     "host with another port": added(("host", "localhost:8443")),
     "host with the other scheme's port": added(("host", "localhost:80")),
+    "host with two colons before the default port": added(("host", "localhost::443")),
+    "host with two colons": added(("host", "localhost::")),
     "an empty host": added(("host", "")),
     "host twice": added(("host", "localhost"), ("host", "localhost")),
     "content-type twice": added(("content-type", "a/b"), ("content-type", "a/b")),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.process import START_PATIENCE, ServerProcess
+from support.process import START_PATIENCE, ServerProcess, coverages_variables
 from support.settled import PATIENCE, eventually
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has none")
@@ -146,6 +146,129 @@ def test_a_closed_window_stops_gracefully(tmp_path: Path, how: str) -> None:
         process.wait(PATIENCE)
         if how == "kill":
             os.close(terminal)
+
+
+# -------------------------------------------------------------- while the application is imported
+
+SLOW = (
+    """
+import pathlib, time
+
+FOLDER = pathlib.Path(__file__).parent
+
+def wait():
+    (FOLDER / "importing").touch()
+    while not (FOLDER / "imported").exists():
+        time.sleep(0.01)
+
+try:
+    wait()
+except Exception as error:
+    pass
+"""
+    + HELLO
+)
+SWALLOWING = SLOW.replace("except Exception as error:\n    pass", "except:\n    wait()")
+assert SWALLOWING != SLOW
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_a_stop_while_the_application_is_imported_is_prompt(tmp_path: Path, number: int) -> None:
+    with start(tmp_path, SLOW) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        server.signal(number)
+        expected = 128 + number if number == signal.SIGINT else 0
+        assert server.exit_code(PATIENCE) == expected
+        said = f"h2wsgi: {signal.Signals(number).name}: stopped before anything was served\n"
+        assert server.log.read_text() == ("\n" if number == signal.SIGINT else said)
+
+
+def test_a_stop_that_the_applications_import_swallows_is_not_forgotten(tmp_path: Path) -> None:
+    with start(tmp_path, SWALLOWING) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        (tmp_path / "importing").unlink()
+        server.signal(signal.SIGTERM)
+        eventually((tmp_path / "importing").exists, "the import to go on")
+        (tmp_path / "imported").touch()
+        assert server.exit_code(PATIENCE) == 0
+        assert "ready" not in server.log.read_text()
+
+
+def test_a_second_signal_ends_an_import_that_swallows_the_first(tmp_path: Path) -> None:
+    with start(tmp_path, SWALLOWING) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        (tmp_path / "importing").unlink()
+        server.signal(signal.SIGTERM)
+        eventually((tmp_path / "importing").exists, "the import to go on")
+        server.signal(signal.SIGQUIT)
+        assert server.exit_code(PATIENCE) == 128 + signal.SIGQUIT
+        assert "SIGQUIT again: ending at once" in server.log.read_text()
+
+
+def test_other_signals_wait_until_the_application_is_imported(tmp_path: Path) -> None:
+    with start(tmp_path, SLOW) as server:
+        eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            server.signal(number)
+        (tmp_path / "imported").touch()
+        get(server)
+        for text in ("SIGHUP: no log", "SIGUSR1: no log", "SIGUSR2: nothing"):
+            said(server, text)
+
+
+def test_serve_returns_if_it_is_stopped_while_it_imports(tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(SLOW)
+    program = (
+        "import signal, h2wsgi\n"
+        "print(h2wsgi.serve('web:app', bind='localhost:0', h2c=True))\n"
+        "print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in coverages_variables():  # whose handler of SIGTERM would be found
+        del environment[name]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+    )
+    eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=PATIENCE)[0] == b"0\nTrue\n"
+
+
+def check(folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "web.py").write_text(SLOW)
+    return subprocess.Popen(
+        [sys.executable, "-m", "h2wsgi", "web:app", "--check", "--app-dir", str(folder)]
+        + ["--h2c", "--bind=127.0.0.1:0"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_check_that_is_stopped_says_nothing_of_being_well(tmp_path: Path, number: int) -> None:
+    process = check(tmp_path)
+    eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    name = signal.Signals(number).name.encode()
+    assert (process.returncode, out) == (128 + number, b"")
+    assert err == b"h2wsgi: " + name + b": not all was checked\n"
+
+
+def test_a_check_goes_on_at_other_signals(tmp_path: Path) -> None:
+    process = check(tmp_path)
+    eventually((tmp_path / "importing").exists, "the import", START_PATIENCE)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        process.send_signal(number)
+    (tmp_path / "imported").touch()
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert b"All is well." in out
 
 
 # -------------------------------------------------------------------------- to open logs anew
@@ -287,6 +410,10 @@ def test_serve_puts_back_what_it_found(tmp_path: Path) -> None:
         "signal.signal(signal.SIGTERM, mine)\n"
         "def app(environ, start_response): ...\n"
         "h2wsgi.serve(app, bind='localhost:0', loop=sys.argv[1])\n"
+        "try:\n"
+        "    h2wsgi.serve('no_such_module:app')\n"
+        "except h2wsgi.ConfigurationError:\n"
+        "    pass\n"
         "assert signal.getsignal(signal.SIGTERM) is mine\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "for name in ('SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'):\n"
@@ -322,6 +449,11 @@ if os.environ["HOLD"] == "thread":
     threading.Thread(target=hold, name="the consumer").start()
 elif os.environ["HOLD"] == "process":
     multiprocessing.get_context("fork").Process(target=hold, name="the worker").start()
+elif os.environ["HOLD"] == "pool":
+    from concurrent.futures import ProcessPoolExecutor
+    pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"))
+    pool.submit(hold)
+    pool.submit(hold)
 elif os.environ["HOLD"] == "executor":
     from concurrent.futures import ThreadPoolExecutor
     pool = ThreadPoolExecutor(1, thread_name_prefix="the cook")
@@ -346,6 +478,7 @@ elif os.environ["HOLD"] == "daemons":
         ("thread", "no daemons (the consumer)", signal.SIGTERM),
         ("thread", "no daemons (the consumer)", signal.SIGINT),
         ("process", "the worker, pid ", signal.SIGQUIT),
+        ("pool", "its processes (ForkProcess-", signal.SIGTERM),
         ("executor", "threads of its executors (the cook_0)", signal.SIGTERM),
         ("atexit", "given to atexit", signal.SIGTERM),
     ],
@@ -369,8 +502,8 @@ def test_what_holds_up_the_end_is_named_and_a_second_signal_ends_it(
         eventually(ends, "the signal to count")
         assert server.exit_code(PATIENCE) == 128 + second
         assert f"{signal.Signals(second).name} again: ending at once" in messages(server)
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
+        assert len(children) == {"process": 1, "pool": 2}.get(what, 0)
+        eventually(lambda: not any(map(is_alive, children)), "its processes to end with it")
 
 
 def children_of(pid: int) -> list[int]:

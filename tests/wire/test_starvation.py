@@ -215,6 +215,15 @@ def codes(peer: Peer) -> set[int | None]:
 class Trickling(Attackers):
     """Uploads that bring a line every now and then, each of which an application waits for."""
 
+    line = b"line\n"
+
+    def __init__(self, server: ServerThread, connect: Connect) -> None:
+        super().__init__(server, connect)
+        self.lines: dict[Peer, bytes] = {}
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._go_on)
+        self.thread.start()
+
     def begin(self, connections: int, count: int) -> None:
         for _ in range(connections):
             peer = self.connect(self.server)
@@ -222,14 +231,13 @@ class Trickling(Attackers):
             self.peers.append(peer)
             for _ in range(count):
                 peer.request("POST", "/lines", end_stream=False)
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._go_on, args=(count,))
-        self.thread.start()
+            data = [frame(Type.DATA, 0, 2 * n + 1, self.line) for n in range(count)]
+            peer.sock.sendall(b"".join(data))
+            self.lines[peer] = b"".join(data)
 
-    def _go_on(self, count: int) -> None:
-        lines = b"".join(frame(Type.DATA, 0, 2 * n + 1, b"line\n") for n in range(count))
+    def _go_on(self) -> None:
         while not self.stop.wait(0.3):
-            for peer in self.peers:
+            for peer, lines in list(self.lines.items()):
                 peer.sock.sendall(lines)
 
     def end(self) -> None:
@@ -279,6 +287,39 @@ def test_uploads_that_trickle_keep_no_fresh_client_waiting_and_are_given_up(
     assert honest.response(upload).status == 200
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+def test_who_keeps_several_threads_waiting_at_whatever_pace_gives_one_to_a_fresh_client(
+    serve: Serve,
+    connect: Connect,
+    crowd: Crowd,
+    trickling: Callable[[ServerThread], Trickling],
+    monkeypatch: pytest.MonkeyPatch,
+    greedy: bool,
+) -> None:
+    """Fast enough not to be slow, and so many that those kept for others are taken as well."""
+    monkeypatch.setattr(server_module, "BUSY_CLIENT", 1e9)
+    if not greedy:
+        monkeypatch.setattr(server_module, "GREEDY_CLIENT", 1e9)
+    server = serve(crowd, **SMALL)
+    attackers = trickling(server)
+    attackers.line = bytes(9_999) + b"\n"  # on a busy machine some come late
+    attackers.begin(3, 9)
+    shared = shared_threads(32)
+    eventually(lambda: server.server.busy_threads >= shared, "the shared threads to be taken")
+    attackers.begin(32 - shared, 1)
+    eventually(lambda: server.server.busy_threads == 32, "all threads to be taken")
+    with connect(server) as fresh:
+        stream_id = fresh.request(path="/hello")
+        if not greedy:
+            fresh.read_available(1.0)
+            assert stream_id not in fresh.responses
+            return
+        assert fresh.response(stream_id).body == b"hello"
+    given_up = [peer for peer in attackers.peers if codes(peer)]
+    assert len(given_up) == 1
+    assert given_up[0] in attackers.peers[:3], "who keeps one alone keeps it"
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_threads_are_kept_for_connections_that_have_none(
     serve: Serve,
@@ -290,6 +331,7 @@ def test_threads_are_kept_for_connections_that_have_none(
 ) -> None:
     """Where nobody is given up, they alone answer a fresh client; without them nothing does."""
     monkeypatch.setattr(server_module, "SLOW_CLIENT", 1e9)
+    monkeypatch.setattr(server_module, "GREEDY_CLIENT", 1e9)
     if not kept:
         monkeypatch.setattr(lanes, "KEPT", 0)
     server = serve(crowd, **SMALL)

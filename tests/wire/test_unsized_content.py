@@ -13,6 +13,7 @@ import os
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import h2wsgi
 from conftest import Connect, Serve
 from h2wsgi.http2 import gathering
 from h2wsgi.seam import spool
+from h2wsgi.server import server as server_module
 from h2wsgi.server.running import ServerThread
 from support.peer import TIMEOUT, Code, Peer, Response
 from support.settled import eventually
@@ -97,7 +99,7 @@ def assert_nothing_is_left(server: ServerThread) -> None:
     """No content in memory or in a file, no thread of the application that has it."""
     held = server.server.spool
     eventually(
-        lambda: (held.used, held.files, server.server.input_budget.used) == (0, 0, 0),
+        lambda: (held.used, held.contents, server.server.input_budget.used) == (0, 0, 0),
         "content to be gone",
     )
     assert not temporary_files()
@@ -442,17 +444,72 @@ def test_content_over_what_the_files_may_hold_is_a_503(serve: Serve, app, connec
     assert text(peer.response(post(peer, LARGE))) == f"{len(LARGE)} {len(LARGE)} []"
 
 
-def test_too_many_files_are_a_503(serve: Serve, app, connect: Connect, monkeypatch):
-    """Each takes a descriptor. Small content goes on in memory."""
-    monkeypatch.setattr(spool, "MAX_FILES", 2)
-    server = serve(app, unsized_content="buffer")
+@pytest.mark.parametrize("judged", [True, False])
+def test_who_fills_the_disk_and_brings_little_goes_for_others(
+    serve: Serve, app, connect: Connect, monkeypatch, caplog, judged
+):
+    """Whoever holds most for longest first; and nobody who brings what a slow line can."""
+    monkeypatch.setattr(server_module, "SLOW_CONTENT", 0.3 if judged else 1e9)
+    monkeypatch.setattr(server_module, "DISK_LOOK", 0.0)
+    server = serve(app, unsized_content="buffer", max_unsized_total=2_000_000)
+    holding = connect(server)
+    small = post(holding, LARGE[:300_000], end=False)
+    large = post(holding, LARGE, end=False)
+    eventually(lambda: server.server.spool.used > 1_200_000, "content to be written")
+    time.sleep(0.4)
+    honest = connect(server)
+    stream_id = post(honest, LARGE[:400_000], end=False)  # the first look finds who is slow
+    honest.roundtrip()
+    honest.upload(stream_id, LARGE[400_000:], end_stream=False)
+    if not judged:
+        assert honest.response(stream_id).status == 503
+        return
+    honest.data(stream_id, b"", end_stream=True)
+    assert text(honest.response(stream_id)) == f"{len(LARGE)} {len(LARGE)} []"
+    assert holding.response(large).status == 503
+    assert seen(holding, small).status == 0
+    holding.data(small, b"", end_stream=True)
+    assert text(holding.response(small)) == "300000 300000 []"
+    given_up = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(given_up) == 1
+    assert "comes slowly, and others need the room of it (--max-unsized-total)" in given_up[0]
+    assert_nothing_is_left(server)
+
+
+def test_more_contents_than_a_process_may_have_files_are_kept(serve: Serve, app, connect: Connect):
+    """All at once, in one file: they take one descriptor."""
+    server = serve(app, unsized_content="buffer", max_buffered=1_048_576, max_streams=200)
+    peers = [connect(server) for _ in range(2)]
+    for peer in peers:
+        peer.wait_settings()
+    streams = [(peer, post(peer, LARGE[:8_000], end=False)) for peer in peers for _ in range(180)]
+    for peer in peers:
+        peer.roundtrip()
+    assert server.server.spool.contents > 256
+    assert len(temporary_files()) == 1
+    for peer, stream_id in streams:
+        peer.data(stream_id, LARGE[8_000:8_010], end_stream=True)
+    for peer, stream_id in streams:
+        assert text(peer.response(stream_id)) == "8010 8010 []"
+    assert app.contents == [LARGE[:8_010]] * 360
+    assert server.server.limits_hit["max_unsized_total"] == 0
+    assert_nothing_is_left(server)
+
+
+def test_without_a_thread_that_writes_it_is_a_503(server, connect: Connect, monkeypatch, caplog):
+    """The operator is told that it is no limit of ours."""
+    started = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "h2wsgi-files":
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
     peer = connect(server)
-    open_ones = [post(peer, LARGE[:400_000], end=False) for _ in range(2)]
     assert peer.response(post(peer, LARGE[:270_000], end=False)).status == 503
-    assert peer.response(post(peer, SMALL)).status == 200
-    for stream_id in open_ones:
-        peer.data(stream_id, b"", end_stream=True)
-        assert peer.response(stream_id).status == 200
+    assert "cannot be kept in a temporary file: can't start new thread" in caplog.text
+    assert not server.server.limits_hit
     assert_nothing_is_left(server)
 
 
@@ -570,27 +627,23 @@ def test_no_file_is_touched_on_the_loops_thread(server, app, connect: Connect, m
     """Opened, written and closed on a thread of its own, read on the application's."""
     touched: set[tuple[str, str]] = set()
 
-    class File:
-        def __init__(self, **options: Any) -> None:
-            self._file = open_file(**options)
-            self._note("open")
+    def note(name: str) -> None:
+        done = getattr(spool.Blocks, name)
 
-        def _note(self, what: str) -> None:
-            touched.add((what, threading.current_thread().name.rstrip("0123456789")))
+        def noted(*arguments: Any) -> Any:
+            touched.add((name, threading.current_thread().name.rstrip("0123456789")))
+            return done(*arguments)
 
-        def __getattr__(self, name: str) -> Any:
-            self._note(name)
-            return getattr(self._file, name)
+        monkeypatch.setattr(spool.Blocks, name, noted)
 
-    open_file = tempfile.TemporaryFile
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", File)
+    for name in ("__init__", "take", "write", "read", "free", "close"):
+        note(name)
     peer = connect(server)
     peer.response(post(peer, LARGE))
     peer.rst_stream(post(peer, LARGE, end=False))
     assert_nothing_is_left(server)
-    files, application = "h2wsgi-files", "h2wsgi-app-"
-    expected = {(what, files) for what in ("open", "write", "close")}
-    assert touched == expected | {(what, application) for what in ("seek", "read")}
+    own = ("__init__", "take", "write", "free", "close")
+    assert touched == {("read", "h2wsgi-app-"), *((name, "h2wsgi-files") for name in own)}
 
 
 # ---------------------------------------------------------------------------------- under pressure

@@ -125,7 +125,7 @@ class Conversation:
         self.ended_at = 0.0
         self.is_starved = False
         """Whether the client gave no credit for content that it had got."""
-        self._tap.opened(_facts(sock, peer, session.port), sock.selected_alpn_protocol())
+        self._tap.opened(_facts(sock, peer, session.port, number), sock.selected_alpn_protocol())
 
     # ------------------------------------------------------------------------------- waiting
 
@@ -375,8 +375,10 @@ class Conversation:
         raise HungUp
 
 
-def _facts(sock: ssl.SSLSocket, peer: tuple[str, int], port: int) -> ConnectionFacts:
+def _facts(sock: ssl.SSLSocket, peer: tuple[str, int], port: int, number: int) -> ConnectionFacts:
     host, peer_port = peer
     cipher = sock.cipher()
     tls = {"SSL_PROTOCOL": sock.version() or "", "SSL_CIPHER": cipher[0] if cipher else ""}
-    return ConnectionFacts("https", "localhost", str(port), host, str(peer_port), tls)
+    return ConnectionFacts(
+        "https", "localhost", str(port), host, str(peer_port), tls, number=number
+    )

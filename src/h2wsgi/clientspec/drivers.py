@@ -150,7 +150,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None,
     """Wait for a process; return its exit code, or None if it had to be killed, and its memory.
 
     The memory is what it was seen to have, or what the system tells of it and its children at its
-    end. That begins with the memory of the process that made it, this one, so it counts only beyond.
+    end. That begins with the memory of the process that made it, this one: it counts only beyond.
     """
     deadline = time.monotonic() + seconds
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

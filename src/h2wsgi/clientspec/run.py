@@ -166,7 +166,7 @@ def _frames(session: Session) -> str:
     """Return what went over each connection, as text."""
     text = []
     for conversation in session.conversations:
-        form = TextForm(colour=False)
+        form = TextForm(colour=False, windows=True)
         frames = conversation.exchanged
         assert conversation.info is not None
         text.append(f"connection {conversation.number}\n")

@@ -24,17 +24,19 @@ from click.core import ParameterSource
 from ..config.config import GROUPS, Config, option_types
 from ..config.options import accepted, default_hint, default_text, meant, option_name
 from ..errors import ConfigurationError
+from .report import USER_ERROR, report, warn
 from .sources import Settings, as_toml, gather
 
 if TYPE_CHECKING:
+    from ..server.signals import Signals
     from ..tls.development import Kind
 
-USER_ERROR = 2
 OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EPIPE)
 INTERRUPTED = 130
 
 INSTEAD = "Instead of serving"
 CERTIFICATES = "With --make-cert"
+TRUST = "With --trust and --untrust"
 HELP = """\
 Serve a WSGI application over HTTP/2, and nothing else.
 
@@ -171,15 +173,6 @@ def _usage_hint(error: click.ClickException) -> str:
     return ""
 
 
-def report(message: str, hint: str) -> int:
-    """Tell the user what is wrong and what to do; return the exit code for it."""
-    from ..log.text import printable
-
-    click.echo(f"h2wsgi: error: {printable(message)}", err=True)
-    click.echo(f"hint: {printable(hint or 'See h2wsgi --help.')}", err=True)
-    return USER_ERROR
-
-
 @functools.cache
 def command() -> click.Command:
     """Return the command, its options made from the fields of Config."""
@@ -234,6 +227,7 @@ def _default_text(field: dataclasses.Field[Any]) -> str:
 def _further_options() -> list[GroupedOption]:
     option = functools.partial(GroupedOption, group=INSTEAD)
     certificate = functools.partial(GroupedOption, group=CERTIFICATES)
+    trust = functools.partial(GroupedOption, group=TRUST)
     flag: dict[str, Any] = {"is_flag": True, "default": False}
     return [
         GroupedOption(
@@ -246,6 +240,12 @@ def _further_options() -> list[GroupedOption]:
         option("--check", help="load everything, say whether it is well, and exit", **flag),
         option("--print-config", help="show every option, and where its value is from", **flag),
         option("--make-cert", metavar="DIR", help="write cert.crt, cert.key and ca.crt to DIR"),
+        option(
+            "--trust",
+            help="have browsers and this machine trust the development CA, once you agree",
+            **flag,
+        ),
+        option("--untrust", help="have them trust it no longer", **flag),
         option("--version", help="show the version", **flag),
         certificate(
             "names",
@@ -257,18 +257,30 @@ def _further_options() -> list[GroupedOption]:
         ),
         certificate("--expired", help="make one that ended yesterday", **flag),
         certificate("--wrong-host", help="make one for another host", **flag),
+        certificate(
+            "--keep-ca/--no-keep-ca",
+            default=None,
+            help="keep the CA's key in DIR, so that the next certificate there is trusted too  "
+            "[default: on]",
+        ),
+        trust("--yes", help="do not ask", **flag),
     ]
 
 
 def run(
     *,
+    target: str | None,
     check: bool,
     print_config: bool,
     make_cert: str | None,
+    trust: bool,
+    untrust: bool,
     version: bool,
     names: tuple[str, ...],
     expired: bool,
     wrong_host: bool,
+    keep_ca: bool | None,
+    yes: bool,
     **_options: Any,
 ) -> int:
     """Do what the command line asks for; return the exit code."""
@@ -278,11 +290,19 @@ def run(
         click.echo(f"h2wsgi {__version__}")
         return 0
     if make_cert is not None:
-        return make_certificate(make_cert, names, expired=expired, wrong_host=wrong_host)
-    if names or expired or wrong_host:
+        return make_certificate(
+            make_cert, names, expired=expired, wrong_host=wrong_host, keep_ca=keep_ca is not False
+        )
+    if names or expired or wrong_host or keep_ca is not None:
         raise ConfigurationError(
-            "--name, --expired and --wrong-host say what --make-cert makes.",
+            "--name, --expired, --wrong-host and --keep-ca say what --make-cert makes.",
             "Add --make-cert DIR, or leave them out.",
+        )
+    if trust or untrust:
+        return change_trust(target, trust=trust, untrust=untrust, yes=yes)
+    if yes:
+        raise ConfigurationError(
+            "--yes is an answer to what --trust and --untrust ask.", "Leave it out."
         )
     settings = gather(_given(), os.environ)
     if print_config:
@@ -309,20 +329,42 @@ def _given() -> dict[str, Any]:
 def serve(settings: Settings) -> int:
     """Serve until the server is told to stop; return its exit code."""
     # Imported before the application's folder is importable, which may have a module of that name.
-    from ..server import running
+    from ..server.signals import Signals, Stopped
 
-    application = running.load_application(settings.target, settings.config)
-    return running.run(
-        application,
-        settings.config,
-        target=settings.target,
-        ignored=settings.ignored,
-        ends=True,
-    )
+    signals = Signals()
+    try:
+        from ..server import running
+
+        application = running.load_application(settings.target, settings.config)
+        return running.run(
+            application,
+            settings.config,
+            signals=signals,
+            target=settings.target,
+            ignored=settings.ignored,
+            ends=True,
+        )
+    except BaseException as error:
+        signals.restore()
+        if not isinstance(error, Stopped):
+            raise
+        click.echo(f"h2wsgi: {error}", err=True)
+        return 0
 
 
 def check_settings(settings: Settings) -> int:
     """Load everything that serving needs and say that all is well."""
+    from ..server.signals import Signals, Stopped
+
+    with Signals() as signals:
+        try:
+            return _check(settings, signals)
+        except Stopped as stopped:
+            click.echo(f"h2wsgi: {stopped.name}: not all was checked", err=True)
+            return 128 + stopped.number
+
+
+def _check(settings: Settings, signals: Signals) -> int:
     from ..log.logs import check_file
     from ..log.text import printable
     from ..server.banner import certificate_lines
@@ -358,6 +400,7 @@ def check_settings(settings: Settings) -> int:
         for listener in open_listeners(addresses, tls=is_tls):
             listener.close()
     application = load_application(settings.target, config)
+    signals.stop_if_asked()
     loop_factory(config.loop)
     lines = [
         f"{settings.target} is a WSGI application ({type(application).__name__}).",
@@ -369,14 +412,31 @@ def check_settings(settings: Settings) -> int:
         click.echo(printable(line))
     warnings = certificate.warnings() if certificate is not None else []
     for warning in warnings:
-        click.echo(f"h2wsgi: warning: {printable(warning)}", err=True)
+        warn(warning)
     many = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
     click.echo(f"Usable, with {many}." if warnings else "All is well.")
     return 0
 
 
+def change_trust(target: str | None, *, trust: bool, untrust: bool, yes: bool) -> int:
+    """Have this machine's clients trust the development CA, or no longer."""
+    from . import trusting
+
+    if trust and untrust:
+        raise ConfigurationError(
+            "--trust and --untrust are two opposite things.", "Leave out one of them."
+        )
+    flag = "--trust" if trust else "--untrust"
+    if target:
+        raise ConfigurationError(
+            f"{flag} is done instead of serving, so it takes no application.",
+            f"First h2wsgi {flag}, then h2wsgi {target}.",
+        )
+    return trusting.change_trust(trusted=trust, yes=yes)
+
+
 def make_certificate(
-    directory: str, names: tuple[str, ...], *, expired: bool, wrong_host: bool
+    directory: str, names: tuple[str, ...], *, expired: bool, wrong_host: bool, keep_ca: bool
 ) -> int:
     """Make a certificate for tests and say how clients come to trust it."""
     from ..server.banner import trust_guide
@@ -393,6 +453,6 @@ def make_certificate(
             "Leave out --name, or leave out --wrong-host to choose the name yourself.",
         )
     kind: Kind = "expired" if expired else "wrong-host" if wrong_host else "valid"
-    made = make_certificates(directory, names, kind=kind)
+    made = make_certificates(directory, names, kind=kind, keep_ca=keep_ca)
     click.echo(trust_guide(made), nl=False)
     return 0

@@ -25,11 +25,13 @@ PREFIX = "H2WSGI_"
 NO_OPTIONS = frozenset({"H2WSGI_THREAD_GUARD"})
 """Variables of ours that are not options: see guards.py."""
 SERVICE_LINK = re.compile(
-    r"H2WSGI_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
+    r"H2WSGI_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|ENV_\w+"
     r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR|_START|_END)?)",
     re.ASCII,
 )
 """What Kubernetes tells of a service named h2wsgi, or h2wsgi-web; Docker of a linked container."""
+CONTAINER_NAME = re.compile(r"/[\w.-]+/[\w.-]+", re.ASCII)
+"""The value of Docker's ``..._NAME``: who has linked a container, and as what."""
 SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://", re.ASCII)
 """How the value of its ``..._PORT`` begins. Of a user's, it would be a number."""
 OWN_FILE = "h2wsgi.toml"
@@ -96,6 +98,8 @@ def environment_values(
 def _is_service_link(name: str, value: str) -> bool:
     if SERVICE_LINK.fullmatch(name):
         return True
+    if name.endswith("_NAME"):
+        return CONTAINER_NAME.fullmatch(value) is not None
     return name.endswith("_PORT") and SERVICE_URL.match(value) is not None
 
 

@@ -102,6 +102,12 @@ def parse_host_port(address: str) -> tuple[str, int]:
     return (host[1:-1] if bracketed else "" if host == "*" else host), int(port)
 
 
+def joined(host: str, port: str) -> str:
+    """Return a host and, if there is one, its port, as one text."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if port else shown
+
+
 def _is_ipv6(host: str) -> bool:
     try:
         ipaddress.IPv6Address(host)

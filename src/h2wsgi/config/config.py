@@ -21,8 +21,19 @@ from .access_format import parse_format
 from .addresses import from_the_root
 from .fault_rules import parse_rules
 from .options import Source, absolute, check_range, convert, option, option_name, unknown_name
+from .trusted_peers import TrustedPeers
 
-GROUPS = ("Application", "Addresses", "TLS", "Process", "Logging", "Tools", "Limits", "Timeouts")
+GROUPS = (
+    "Application",
+    "Addresses",
+    "TLS",
+    "Proxies",
+    "Process",
+    "Logging",
+    "Tools",
+    "Limits",
+    "Timeouts",
+)
 
 DEFAULT_BIND = ("localhost:8443",)
 
@@ -120,6 +131,21 @@ class Config:
         False,
         "answer 421 to a request for a host that the connection's certificate is not for",
         group="TLS",
+    )
+
+    forwarded_allow_ips: tuple[str, ...] = option(
+        (),
+        "proxies that are believed what they say of their clients, in X-Forwarded-* and Forwarded "
+        "as in a PROXY header: addresses, networks, unix: for Unix sockets, * for everybody; "
+        "repeatable",
+        group="Proxies",
+        metavar="PEER",
+    )
+    proxy_protocol: Literal["off", "optional", "required"] = option(
+        "off",
+        "may, or must, a connection begin with a PROXY header; from peers of "
+        "--forwarded-allow-ips alone",
+        group="Proxies",
     )
 
     threads: int = option(
@@ -510,6 +536,12 @@ class Config:
                 f"{name} is of no use with --log-config: its handlers and formatters say where "
                 "lines go, and how they look.",
                 "Leave out one of them.",
+            )
+        if not TrustedPeers.of(self.forwarded_allow_ips) and self.proxy_protocol != "off":
+            raise ConfigurationError(
+                f"With --proxy-protocol {self.proxy_protocol} no peer may send a PROXY header, as "
+                "none is named.",
+                "Name the proxies with --forwarded-allow-ips, such as 127.0.0.1 or 10.0.0.0/8.",
             )
         parse_rules(self.fault, self.fault_seed)
         if self.max_threads < self.threads:

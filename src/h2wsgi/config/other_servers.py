@@ -80,10 +80,9 @@ HINTS: tuple[tuple[str, str], ...] = (
         "Set variables before the start, as systemd does with Environment=.",
     ),
     (
-        "forwarded_allow_ips proxy_headers proxy_allow_ips proxy_allow_from trusted_proxy "
-        "trusted_proxy_headers trusted_hosts proxy_protocol secure_scheme_headers",
-        "What a proxy says of its client is for the application: wrap it, as with werkzeug's "
-        "ProxyFix.",
+        "proxy_headers proxy_allow_ips proxy_allow_from trusted_proxy trusted_proxies "
+        "trusted_proxy_count trusted_proxy_headers trusted_hosts secure_scheme_headers",
+        "{forwarded_allow_ips} names the proxies that are believed what they say of their clients.",
     ),
     (
         "url_prefix url_path_prefix script_name mount mount_point prefix",

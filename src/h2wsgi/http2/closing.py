@@ -27,10 +27,13 @@ from .connection import Connection
 from .deadlines import Deadlines
 from .interfaces import ServerContext
 
+OVERTAKEN_WAIT = 0.05
+"""Seconds that requests get which the answer to the PING has overtaken: Go's client writes it from
+another goroutine, and repeats no request with content that a GOAWAY rules out."""
 DRAIN_WAIT = 0.25
 """Seconds to wait for the PING that shows the peer has seen the first GOAWAY."""
 RETIRE_WAIT = 5.0
-"""Seconds a connection that has to be replaced is given to be without a stream for once."""
+"""Seconds that a connection which has to be replaced has to be without a stream once."""
 LINGER = 0.25
 """Seconds to go on reading after the last octet was written, and after what still comes."""
 LONGEST_LINGER = 5.0
@@ -117,8 +120,8 @@ class Closing:
     """How one connection ends."""
 
     __slots__ = (
-        "_in_the_way", "_left_to_send", "_linger_until", "_patient_until", "_protocol", "_retiring",
-        "_server", "_timer", "final_goaway_sent", "still_sends",
+        "_drain_answered", "_in_the_way", "_left_to_send", "_linger_until", "_patient_until",
+        "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent", "still_sends",
     )  # fmt: skip
 
     def __init__(self, protocol: Closable, server: ServerContext) -> None:
@@ -128,16 +131,17 @@ class Closing:
         # loop thread only
         self.final_goaway_sent = False
         self.still_sends = False
-        """Whether anything came since the lingering close began, or was looked at last."""
+        """Whether anything came since the last look, or since the lingering close began."""
         self._retiring = False
+        self._drain_answered = False
         self._in_the_way = False
         """Whether another connection waits for its end."""
         self._linger_until = 0.0
-        """The end of its patience with a client that still sends, by the monotonic clock."""
+        """When the patience with a client that still sends ends, by the monotonic clock."""
         self._left_to_send = 0
         """Octets that the transport held when it was looked at last, on the way out."""
         self._patient_until = 0.0
-        """How long a slow client has for them, by the monotonic clock."""
+        """Until when a slow client may take those octets, by the monotonic clock."""
         self._timer: asyncio.TimerHandle | None = None
         """The next step of the end, whichever that is."""
 
@@ -161,7 +165,12 @@ class Closing:
     def make_room(self) -> None:
         """Shut down gracefully, for another connection: with little patience at the very end."""
         self._in_the_way = True
-        self.drain()
+        if self._protocol.state is State.LINGERING:
+            until = time.monotonic() + IN_THE_WAY
+            self._linger_until = min(self._linger_until, until)
+            self._patient_until = min(self._patient_until, until)
+        else:
+            self.drain()
 
     def announce_end(self) -> None:
         # Section 6.8: the first GOAWAY only says that an end is near, so that requests already
@@ -190,14 +199,16 @@ class Closing:
     def _drain_behind_the_last(self, open_streams: int) -> None:
         self._protocol.deadlines.streams_changed(open_streams)
         if open_streams == 0 and self._protocol.state is State.OPEN:
-            # Who closed the last stream is about to transmit: GOAWAY comes with the response.
+            # The caller is about to transmit, so GOAWAY leaves with the last response.
             self._protocol.state = State.DRAINING
             self.announce_end()
 
     def ping_acknowledged(self, payload: bytes) -> None:
         """The peer answered a PING."""
-        if payload == DRAIN_PING:
-            self._send_final_goaway()
+        is_awaited = self._protocol.state is State.DRAINING and not self.final_goaway_sent
+        if payload == DRAIN_PING and is_awaited and not self._drain_answered:
+            self._drain_answered = True
+            self.set_timer(OVERTAKEN_WAIT, self._send_final_goaway)
 
     def _send_final_goaway(self) -> None:
         if self.final_goaway_sent or self._protocol.state is not State.DRAINING:
@@ -271,7 +282,7 @@ class Closing:
             reason += f" (--{limit.replace('_', '-')})"
         peer, name = self._protocol.facts.peer, code_name(code)
         self._server.log.events.info(
-            "%s: connection failed with %s: %s",
+            "%s: connection ended by GOAWAY(%s): %s",
             peer,
             name,
             reason,
@@ -295,6 +306,9 @@ class Closing:
         connection = protocol.connection
         connection.lose_incomplete("the client sends no more")
         if not (connection.is_in_use or protocol.unsent):
+            if protocol.state in READING and protocol.started and not self.final_goaway_sent:
+                self._go_away_behind_the_last(0)
+                protocol.write(connection.engine.data_to_send())
             self.close()
             return
         if protocol.state is not State.FAILED and not self.final_goaway_sent:
@@ -333,6 +347,10 @@ class Closing:
 
     def refuse(self, octets: bytes, advice: str) -> None:
         """Answer a client that does not speak HTTP/2 here."""
+        if refusal.is_proxy_header(octets):
+            self._server.log_refusal(self._protocol.facts, refusal.UNEXPECTED_PROXY_HEADER)
+            self.linger()  # a proxy has no use for an answer
+            return
         self._server.log_refusal(self._protocol.facts, advice)
         if answer := refusal.refusal(octets, advice):
             self._protocol.write(answer)
@@ -392,7 +410,7 @@ class Closing:
         self._protocol.connection.lose("the connection is closing")
         self._protocol.transport.close()
         # close() waits for a peer that does not read; this does not.
-        self.set_timer(ABORT_AFTER, self._protocol.abort)
+        self.set_timer(LINGER if self._in_the_way else ABORT_AFTER, self._protocol.abort)
 
     def cancel(self) -> None:
         """The transport is gone: nothing is left to do."""
@@ -400,7 +418,7 @@ class Closing:
             self._timer.cancel()
 
     def set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called in place of whatever was to be the next step of the end."""
+        """Have ``callback`` called later, as the next step of the end, in place of any other."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._protocol.call_at(seconds, callback)

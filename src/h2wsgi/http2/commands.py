@@ -108,7 +108,7 @@ class ConnectionCommands(Commands):
         self._engine.ping(ping.payload)
 
     def ping_acknowledged(self, payload: bytes) -> bool:
-        """The client answered a PING; False if it was none of these."""
+        """The client answered a PING; False if no application had sent that one."""
         if (same := self._pings.get(payload)) is None:
             return False
         same.pop(0).answered()

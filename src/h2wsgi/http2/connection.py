@@ -54,6 +54,15 @@ _REASONS = {
 class Connection(EngineHandler):
     """What the engine tells becomes streams; what applications hand over goes to the engine."""
 
+    # Beyond thirty fields a dict of an instance would be 1.5 KiB.
+    __slots__ = (
+        "_access_wanted", "_arrived", "_arrived_at", "_arrives_from", "_commands", "_facts",
+        "_gathers", "_handover", "_held", "_leftovers", "_limits", "_log", "_max_body",
+        "_max_requests", "_new_stream", "_queued", "_readers", "_sections", "_server",
+        "_settings_acknowledged", "_trailers", "_uncounted", "_wire", "client_log", "engine",
+        "gathering", "inflow", "meter", "outflow", "streams",
+    )  # fmt: skip
+
     def __init__(self, server: ServerContext, wire: Wire, facts: ConnectionFacts) -> None:
         config = server.config
         # immutable
@@ -94,7 +103,7 @@ class Connection(EngineHandler):
         self._uncounted = 0
         """Octets of content in this slice's requests that the budget does not know of yet."""
         self._trailers: FieldList | None = None
-        """Those of the request that ends next."""
+        """The trailers of the request that ends next."""
         self._settings_acknowledged = False
         self._limits = Limits(
             config.stream_buffer, credit_step=config.stream_window // 4, max_body=config.max_body
@@ -126,6 +135,8 @@ class Connection(EngineHandler):
             self._arrived.append(stream)
         else:
             self.gathering.begin(stream)
+        if request.priority is not None:
+            self.outflow.prioritize(stream_id, request.priority, first=True)
         if request.large:
             self._sections[stream_id] = request.large
             self.inflow.count(request.large, (stream,))
@@ -142,7 +153,7 @@ class Connection(EngineHandler):
             self.client_log.limit_hit(error.limit, said)
         else:
             self.client_log.say_once(f"answered {status}", said)
-        # Nobody waits for the rest of one that is malformed: its reset is on its way.
+        # A malformed request is reset in a moment: nobody waits for its content.
         stream = self._open(stream_id, unserved_request(fields), malformed)
         self.answer(stream, status, f"{error}\n" if malformed else "")
         if malformed:
@@ -275,7 +286,7 @@ class Connection(EngineHandler):
     def stream_reset(self, stream_id: int, code: int, by_peer: bool, reason: str) -> None:
         name = code_name(code)
         if not by_peer:
-            said = f"stream {stream_id} reset with {name}: {reason}"
+            said = f"stream {stream_id} ended by RST_STREAM({name}): {reason}"
             if code == ErrorCode.REFUSED_STREAM:
                 self.client_log.limit_hit("max_streams", said)
             else:
@@ -317,9 +328,12 @@ class Connection(EngineHandler):
         if not self._commands.ping_acknowledged(payload):
             self._wire.closing.ping_acknowledged(payload)
 
+    def priority_updated(self, stream_id: int, value: bytes) -> None:
+        self.outflow.prioritize(stream_id, value, first=False)
+
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         if code:
-            said = f"the client is going away: {code_name(code)} {debug[:200]!r}"
+            said = f"the client sent GOAWAY({code_name(code)}) {debug[:200]!r}"
             self.client_log.say_once("going away", said)
 
     # -------------------------------------------------------------------------- output
@@ -328,14 +342,14 @@ class Connection(EngineHandler):
     def flush(self) -> bool:
         """Take what the applications handed over, and send what may be sent as Outflow.transmit."""
         batch = self._handover.drain()
-        # Only then can a stream have more than one piece in it.
+        # Only a batch of several can hold more than one piece of a stream.
         outputs = joined(batch) if len(batch) > len(self.streams) else iter(batch)
         while (output := self.outflow.frame_whole(outputs)) is not None:
             self._take(output)
         return self.outflow.transmit()
 
     def _take(self, output: Output) -> None:
-        """Take what is not a whole response that may leave at once."""
+        """Take what is more than a whole response that may leave at once."""
         stream, kind, head, data, credit, command = output
         if command is not None:
             self._take_command(stream, command)
@@ -344,7 +358,7 @@ class Connection(EngineHandler):
             self._repair(stream)
             return
         if self.streams.get(stream.stream_id) is not stream:
-            return  # closed meanwhile; its octets were given up then
+            return  # the stream was closed meanwhile, and its octets given up
         if credit:
             self.inflow.credit_stream(stream, credit)
         if kind is FINISHED:
@@ -363,7 +377,7 @@ class Connection(EngineHandler):
             self.outflow.push_command(stream, command)
 
     def _repair(self, stream: Stream) -> None:
-        """Count anew what is unsent, and end a stream that nobody knows the state of."""
+        """Count anew what is unsent, and end a stream whose state is not known."""
         peer = self._facts.peer
         extra = named("stream_broken", peer=peer)
         self._log.events.error("%s: %s: %s", peer, stream.name, BROKEN_HERE, extra=extra)
@@ -492,7 +506,7 @@ class Connection(EngineHandler):
     def holds_up(self, stream: Stream) -> Stream | None:
         """Return the stream that keeps ``stream`` waiting for the room of their connection.
 
-        Of several the one that would need longest to take what it holds, as it has done so far;
+        Of several, the one that would need longest, at its pace so far, to take what it holds;
         None if ``stream`` waits for its own client.
         """
         if stream.unsent or stream not in self._handover.ceiling_waiters:
@@ -563,7 +577,7 @@ class Connection(EngineHandler):
         self._reset_all([s for s in self.streams.values() if not s.request_ended], reason)
 
     def reset_all(self, reason: str) -> None:
-        """The time of all that is open is up."""
+        """The time for all open streams is up."""
         self._reset_all(list(self.streams.values()), reason)
 
     def _reset_all(self, streams: list[Stream], reason: str) -> None:
@@ -572,7 +586,7 @@ class Connection(EngineHandler):
             self.reset(stream, ErrorCode.CANCEL, reason)
 
     def _cancel_all(self, streams: list[Stream]) -> None:
-        # Before the first of them ends: its thread, woken, would take the next of those that wait.
+        # Before a stream ends: the thread that its end wakes would begin the next request.
         for stream in streams:
             self.cancel(stream)
 

@@ -18,9 +18,9 @@ from .connection import Connection
 from .outflow import Outflow
 
 INTERVAL = 1.0
-"""Seconds between looks while streams are open; shorter where a timeout is shorter ..."""
+"""Seconds between looks while streams are open, or less where a timeout is shorter."""
 SHORTEST_INTERVAL = 0.01
-"""... but no less than this, or a timeout of a microsecond would keep the loop busy."""
+"""The least seconds between looks: a timeout of a microsecond must not keep the loop busy."""
 
 
 class Timer(Protocol):
@@ -85,7 +85,7 @@ class Deadlines:
         """Since when there is no stream, by the monotonic clock; None while there is one."""
         self._settings_received = False
         self._settings_owed: list[float] = []
-        """When those of our SETTINGS were sent that the peer has not acknowledged."""
+        """When we sent each SETTINGS frame that the peer has not acknowledged."""
         self.fields_since: float | None = None
         """When the field section began that is not whole, as :meth:`fields_begun` was told."""
         self._heard_at = self._opened_at
@@ -248,7 +248,7 @@ class Deadlines:
         if limit := self._config.request_timeout:
             for stream in list(connection.streams.values()):
                 if now - stream.started_at >= limit:
-                    # A stream of ours may take its place, whose pace is its own.
+                    # A stand-in may follow under the same number, with a pace of its own.
                     self._reads.pop(stream.stream_id, None)
                     self._writes.pop(stream.stream_id, None)
                     self._handler.request_timed_out(stream)
@@ -269,7 +269,7 @@ class Deadlines:
                 self._handler.read_timed_out(stream, "read_timeout")
                 return
             waited += now - since
-        # Whoever is answered already may be in a conversation, and have nothing to say just now.
+        # A client that has part of an answer may have nothing to say just now.
         if not rate or (stream.status >= 200 and stream.request.content_length is None):
             return
         pace = self._reads.get(stream.stream_id) or _ReadPace(stream.started_at, 0.0, 0)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from ..errors import MalformedRequest, UnacceptableRequest
+from ..seam import forwarded
 from ..seam.request import RequestFields
 
 FieldList = list[tuple[bytes, bytes]]
@@ -35,7 +36,7 @@ _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
-_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+_DEFAULT_PORTS = {b"http": b"80", b"https": b"443"}
 _UNIQUE = frozenset({b"host", b"content-type"})
 
 
@@ -90,6 +91,7 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
     content_length = None
     host = None
     expects_continue = False
+    priority = None
     for name, value in regular:
         if name == b"content-length":
             content_length = _content_length(value, content_length)
@@ -97,6 +99,8 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
             host = value
         elif name == b"expect":
             expects_continue = value.lower() == b"100-continue"
+        elif name == b"priority":
+            priority = value if priority is None else priority + b", " + value
     if end_stream and content_length:
         raise MalformedRequest(f"content-length is {content_length}, but there is no content")
     authority = _authority(pseudo.get(b":authority"), host, pseudo.get(b":scheme", b""))
@@ -114,6 +118,7 @@ def check_request(fields: FieldList, *, end_stream: bool) -> RequestFields:
         content_length,
         # Nothing to continue with where there is no content.
         expects_continue and not end_stream,
+        priority,
     )
 
 
@@ -123,7 +128,9 @@ def unserved_request(fields: FieldList) -> RequestFields:
     method = known.get(b":method", b"")[:LONGEST_SHOWN].decode("latin-1")
     # CONNECT has a target, but no path.
     path = known.get(b":path", known.get(b":authority", b""))[:LARGE_SECTION]
-    return RequestFields(method, b"", None, path, (), None, expects_continue=False)
+    # Who its client is may be said by its proxy, whatever else is wrong with it.
+    told = tuple(f for f in fields if f[0] in forwarded.NAMES and len(f[1]) < LARGE_SECTION)
+    return RequestFields(method, b"", None, path, told, None, expects_continue=False)
 
 
 def check_trailers(fields: FieldList) -> FieldList:
@@ -195,7 +202,8 @@ def _authority(authority: bytes | None, host: bytes | None, scheme: bytes) -> by
 def _normal(authority: bytes, scheme: bytes) -> bytes:
     """Return an authority without the port that its scheme implies (RFC 3986 section 6.2.3)."""
     authority = authority.lower()
-    return authority.removesuffix(_DEFAULT_PORTS.get(scheme.lower(), b"")).removesuffix(b":")
+    host, colon, port = authority.rpartition(b":")
+    return host if colon and port in (b"", _DEFAULT_PORTS.get(scheme.lower())) else authority
 
 
 def _scheme(pseudo: dict[bytes, bytes]) -> bytes:

@@ -38,7 +38,7 @@ SLICE_FRAMES = 100
 SLICE_OCTETS = 262_144
 SLICE_SECONDS = 0.005
 LOOK_OCTETS = 4_096
-"""Octets between looks at the clock: what is small is quick, and SLICE_FRAMES bounds it."""
+"""Octets between looks at the clock. Small frames are quick, and SLICE_FRAMES bounds them."""
 LARGEST_PADDING = 1 + 5 + 255
 """Octets that HEADERS may have beside a fragment: pad length, priority and padding."""
 # PRIORITY is missing: its wrong size is an error of the stream, not of the connection.
@@ -76,7 +76,7 @@ _read_length_and_type = Struct("!LBL").unpack_from
 _LAST_FIELDS = FLAG_END_HEADERS | FLAG_END_STREAM
 """The flags of HEADERS that are a field block and nothing else, the last of the message."""
 _SMALL_ID = (1 << 30) - 1
-"""Up to which a stream's number needs no look at its reserved bit, and is quickly compared."""
+"""The largest stream number that is taken without a look at its reserved bit."""
 _HEADERS_TYPE = bytes((HEADERS,))
 _WHOLE = FLAG_END_HEADERS | FLAG_PADDED | FLAG_PRIORITY
 """The flags that tell whether HEADERS is a field block and nothing else: END_HEADERS alone."""
@@ -111,11 +111,11 @@ class FrameGate:
         self._meter = meter
         self._data = b""
         self._position = 0
-        """Where in it the next frame begins."""
+        """Where in the data the next frame begins."""
         self._missing = 0
         """Octets until a frame over the default size is whole; 0 if none is under way."""
         self._rest = bytearray()
-        """What has come of it meanwhile."""
+        """What has come of that frame so far."""
         self._block: _FieldBlock | None = None
         self._settings_received = False
         self.preface_received = False
@@ -183,7 +183,7 @@ class FrameGate:
                     position = end
                     receive_data(stream_id, data[start:end], length, False)
                 elif position == size and between_blocks:
-                    # Nothing is left, of which next_frame would take note.
+                    # next_frame, which would note that nothing is left, is not called.
                     self._data = b""
                     position = 0
                     self.fields_since = None

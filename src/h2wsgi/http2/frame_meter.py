@@ -16,7 +16,7 @@ from ..config.config import Config
 from ..errors import ConnectionFailed
 
 SECONDS_TO_FILL = 30
-"""In which an empty bucket is full again: 1,000 and 33 a second, 10,000 and 333 [nghttp2]."""
+"""Seconds in which an empty bucket fills up: 1,000 and 33 a second, 10,000 and 333 [nghttp2]."""
 SETTINGS_COST = 10
 """Glitches that SETTINGS count: applied, acknowledged, and every open stream's window changes."""
 WINDOW_UPDATES_AT_FIRST = 100
@@ -79,7 +79,7 @@ class FrameMeter:
             if self._window_updates > WINDOW_UPDATES_AT_FIRST + WINDOW_UPDATES_EACH * reasons:
                 self.spend("max_glitches")
         elif type_ == DATA:
-            # Node.js ends an upload with an empty frame, which says something: END_STREAM.
+            # Empty, but not for nothing: Node.js ends an upload with it (END_STREAM).
             if not flags & FLAG_END_STREAM:
                 self.spend("max_empty_frames")
                 self.spend("max_glitches")

@@ -1,7 +1,7 @@
 """Content whose length nobody told, gathered until it is whole, before its application begins.
 
 CONTENT_LENGTH must be there with content (RFC 3875 section 4.1.2), and many applications read
-nothing without it. What is small stays in memory, the rest goes to the files of the
+nothing without it. What is small stays in memory, the rest goes to the file of the
 :class:`~h2wsgi.seam.spool.Spool`, and so does the small if the process is full: then it is spilled
 where other content is refused (invariant 3). The stream's credit returns when octets come, or once
 they are in the file; so a stream has at most IN_MEMORY and a window of it in memory. The clocks of
@@ -10,13 +10,14 @@ reading run meanwhile. Loop thread only.
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Protocol
 
 from ..log.logs import named
 from ..seam.handover import MORE
 from ..seam.request import RequestFields
-from ..seam.spool import Gathered, SpoolFull
+from ..seam.spool import Gathered, Spooled, SpoolFull
 from ..seam.stream import CONTINUE, SMALL_CHUNK, Stream
 from .client_log import ClientLog
 from .engines.interface import Engine
@@ -29,7 +30,7 @@ IN_MEMORY = 262_144
 BATCH = 65_536
 """Octets that are worth being written."""
 STREAMING = (b"application/grpc", b"application/connect+")
-"""How the content types of RPCs begin whose client may wait for an answer in the middle."""
+"""The beginnings of content types of RPCs: a client may wait for an answer in their middle."""
 SLOW = (
     "it is waited for, as its length is not told; for a client that waits for an answer before it "
     "ends its content: --unsized-content stream"
@@ -120,7 +121,7 @@ class Gathering:
     def ended(self, stream: Stream, gathered: Gathered) -> None:
         """The request is complete."""
         self._wait_no_more(stream)
-        if gathered.file is None:
+        if gathered.spooled is None:
             octets = b"".join(gathered.chunks)
             gathered.chunks = []
             gathered.waiting = 0
@@ -141,10 +142,10 @@ class Gathering:
     # --------------------------------------------------------------------------- the file
 
     def _write_if_due(self, stream: Stream, gathered: Gathered) -> None:
-        """Have written what waits, if that is worth it, and nothing is being written."""
+        """Have what waits written, if that is worth it and no other write is under way."""
         if gathered.writing or not gathered.waiting:
             return
-        if gathered.file is None:
+        if gathered.spooled is None:
             due = gathered.waiting > IN_MEMORY
         else:
             step = min(BATCH, stream.limits.credit_step)
@@ -154,20 +155,40 @@ class Gathering:
 
     def _write(self, stream: Stream, gathered: Gathered) -> None:
         try:
-            if gathered.file is None:
-                gathered.file = self._server.spool.file(stream.content_written)
-            gathered.file.write(gathered.chunks, gathered.waiting)
+            if gathered.spooled is None:
+                gathered.spooled = self._server.spool.keep(stream.content_written)
+                gathered.written_at = time.monotonic()
+            self._hand_over(stream, gathered, gathered.spooled)
         except SpoolFull as error:
             said = f"the content of stream {stream.stream_id} is refused, {error}"
             self._connection.client_log.limit_hit("max_unsized_total", said)
             self._refuse(stream, 503)
+        except RuntimeError as error:
+            self._cannot_be_kept(stream, error)
         else:
             gathered.writing, gathered.waiting = gathered.waiting, 0
             gathered.chunks = []
-            self._wait_no_more(stream)  # it may be waiting for credit that the disk holds back
+            # The client may be waiting for credit that a slow disk holds back.
+            self._wait_no_more(stream)
+
+    def _hand_over(self, stream: Stream, gathered: Gathered, spooled: Spooled) -> None:
+        while True:
+            try:
+                spooled.write(gathered.chunks, gathered.waiting)
+                return
+            except SpoolFull:
+                if not self._server.make_disk_room(stream):
+                    raise
+
+    def make_room(self, stream: Stream, gathered: Gathered, spooled: Spooled) -> None:
+        """Refuse a request whose content comes slowly, as others need what it holds of the disk."""
+        said = f"gave up {stream.name}: its content comes slowly, and others need the room of it"
+        self._connection.client_log.limit_hit("max_unsized_total", said, logging.WARNING)
+        self._refuse(stream, 503)
+        self._server.spool.uncount(spooled)
 
     def _wait_no_more(self, stream: Stream) -> None:
-        """It is not the client that keeps us waiting, for now."""
+        """Stop the clock: for now it is not the client that keeps us waiting."""
         if (since := stream.reading_since) is not None:
             stream.reading_since = None
             stream.waited_for_content += time.monotonic() - since
@@ -175,27 +196,31 @@ class Gathering:
     def written(self, stream: Stream) -> None:
         """What was on its way into the file is there, or cannot be."""
         gathered = stream.gathered
-        if gathered is None or gathered.file is None:
+        if gathered is None or gathered.spooled is None:
             return  # answered meanwhile
-        if (error := gathered.file.error) is not None:
-            self._server.log.events.error(
-                "%s: the content of stream %d cannot be kept in a temporary file: %s",
-                stream.connection.peer,
-                stream.stream_id,
-                error,
-                extra=named("content_not_kept", peer=stream.connection.peer),
-            )
-            self._refuse(stream, 503)
+        if (error := gathered.spooled.error) is not None:
+            self._cannot_be_kept(stream, error)
             return
         stream.budgeted -= gathered.writing
         self._inflow.budget.release(gathered.writing)
         gathered.writing = 0
+        gathered.written_at = time.monotonic()
         if not stream.request_ended:
-            stream.reading_since = stream.received_at = time.monotonic()
+            stream.reading_since = stream.received_at = gathered.written_at
         self._write_if_due(stream, gathered)
         if stream.gathered is gathered:
             self._return_credit(stream)
             self._start_if_whole(stream, gathered)
+
+    def _cannot_be_kept(self, stream: Stream, error: Exception) -> None:
+        self._server.log.events.error(
+            "%s: the content of stream %d cannot be kept in a temporary file: %s",
+            stream.connection.peer,
+            stream.stream_id,
+            error,
+            extra=named("content_not_kept", peer=stream.connection.peer),
+        )
+        self._refuse(stream, 503)
 
     def spill(self, stream: Stream) -> bool:
         """Have what the stream holds in memory written; False if it holds nothing of that kind."""
@@ -203,7 +228,7 @@ class Gathering:
         if gathered is None or not stream.budgeted:
             return False
         if gathered.started:
-            if gathered.file is not None or not self._connection.cancel(stream):
+            if gathered.spooled is not None or not self._connection.cancel(stream):
                 return False
             octets = stream.withdraw_whole()
             gathered.started = False
@@ -217,7 +242,7 @@ class Gathering:
         gathered = stream.gathered
         if gathered is None:
             return
-        held = gathered.waiting + gathered.writing if gathered.file is not None else 0
+        held = gathered.waiting + gathered.writing if gathered.spooled is not None else 0
         due = gathered.uncredited - held
         if due >= stream.limits.credit_step:
             gathered.uncredited -= due
@@ -244,8 +269,8 @@ class Gathering:
         """
         gathered, stream.gathered = stream.gathered, None
         stream.reading_since = None
-        if gathered is not None and gathered.file is not None:
-            gathered.file.release()
+        if gathered is not None and gathered.spooled is not None:
+            gathered.spooled.release()
         self._inflow.budget.release(stream.budgeted)
         stream.budgeted = 0
 

@@ -20,7 +20,7 @@ from ..seam.stream import Stream
 from .connection import Connection
 
 KEPT_PART = 4
-"""One part of so many of ``max_buffered`` is kept for connections that hold little of it."""
+"""``max_buffered`` divided by this is kept for connections that hold little."""
 INTERVAL = 0.25
 """Seconds between looks while the budget is full."""
 SEEN = 1.0
@@ -61,7 +61,7 @@ class _Pace:
 
     def __init__(self, stream: Stream, now: float) -> None:
         self.first_seen = now
-        # Nobody looked before, so the time that the application took counts as well.
+        # This is the first look, so the application's own time counts as well.
         self.older = (stream.started_at, 0)
         self.newer = (now, stream.octets_sent)
 
@@ -92,7 +92,7 @@ class Hoards:
         self._call_later = call_later
         self._now = now
         self._paces: dict[Stream, _Pace] = {}
-        """Of streams that were waiting at the last look."""
+        """The paces of the streams that were waiting at the last look."""
         self._watching = False
 
     @loop_thread

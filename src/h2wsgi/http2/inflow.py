@@ -140,7 +140,7 @@ class Inflow:
             if not self.budget.full:
                 break
             self._refuse_if_unstarted(stream)
-        # Not here: it may be another connection's turn, and this one's end may have come.
+        # Not sent here: another connection may be in the middle of its turn.
         self._wire.wake_threadsafe()
 
     def _refuse_if_unstarted(self, stream: Stream) -> None:
@@ -186,7 +186,7 @@ class ReaderWakeups:
         self._waiting: dict[Stream, None] = {}
         self._scheduled = False
         self.heard = False
-        """Whether some came since the last look."""
+        """Whether content came since the last look."""
         self._turns = 0
 
     def received(self, stream: Stream) -> None:

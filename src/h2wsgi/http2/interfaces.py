@@ -83,6 +83,9 @@ class ServerContext(Protocol):
     def input_is_full(self) -> None:
         """Too much content waits in the process: make every connection refuse what it can."""
 
+    def make_disk_room(self, asking: Stream) -> bool:
+        """Refuse one whose content comes slowly, for ``asking``; False if there is none."""
+
     def connection_closed(self, protocol: Any) -> None:
         """The transport is closed and every stream has ended."""
 
@@ -128,6 +131,9 @@ class Wire(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send octets."""
+
+    def keep_unsent_low(self) -> None:
+        """Have little lie below us that is not on its way: what comes later may be urgent."""
 
     @property
     def unsent(self) -> int:

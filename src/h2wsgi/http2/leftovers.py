@@ -65,7 +65,7 @@ class Leftovers:
         self.rests.clear()
 
     def add(self, stream_id: int, uncredited: int) -> None:
-        """Take no more of a request than may be; ``uncredited`` octets of it nobody will read."""
+        """Begin to drop the rest of a request; nobody will read ``uncredited`` octets of it."""
         rest = _Rest(self._max_octets, 0, time.monotonic() + self._seconds)
         self.rests[stream_id] = rest
         if rest.left and uncredited:

@@ -8,9 +8,11 @@ a connection ends is in closing.py. Loop thread only, except where a name ends i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import random
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -32,10 +34,12 @@ from .timeouts import Timeouts
 
 WRITE_HIGH_WATER = 65_536
 """Octets the transport may buffer before it pauses us."""
+UNSENT_LOW = 16_384
+"""The same, and of the kernel beyond what is on its way, for clients that have priorities."""
 UNREAD_REPLIES = 1_048_576
 """Octets of output, answers to PING and SETTINGS included, behind which we stop reading too."""
 AGE_JITTER = 0.1
-"""By what part of it a connection's age is shortened at most."""
+"""The largest part of ``--max-connection-age`` that chance takes off for one connection."""
 
 
 class H2Protocol(asyncio.BufferedProtocol):
@@ -165,7 +169,7 @@ class H2Protocol(asyncio.BufferedProtocol):
         try:
             self._lost()
         except Exception:
-            # Once more, as each of its steps may be done twice: nobody else ends these waits.
+            # Once more, or the streams would wait for ever. Each step may be done twice.
             self._log_crash()
             self._lost()
 
@@ -182,7 +186,7 @@ class H2Protocol(asyncio.BufferedProtocol):
             if self._stall is not None:
                 self._stall.cancel()
             self._server.connection_closed(self)
-        # TLS holds some 300 KiB, which would wait for the garbage collector with the rest.
+        # Else its TLS object, of some 300 KiB, would stay until the garbage collector runs.
         self.__dict__.pop("transport", None)
 
     # ------------------------------------------------------------------------------- input
@@ -227,7 +231,7 @@ class H2Protocol(asyncio.BufferedProtocol):
             self.pause_reading(more or self._clogged)
 
     def _may_start(self) -> bool:
-        """Start with the preface; False before it is whole, and for one who is refused."""
+        """Start once the preface is whole; False before that, and for a client that is refused."""
         if self.advice:
             self.closing.refuse(self._gate.peek(), self.advice)
             return False
@@ -244,7 +248,7 @@ class H2Protocol(asyncio.BufferedProtocol):
 
     @property
     def _clogged(self) -> bool:
-        """True while the peer makes us answer and reads no answer: they would pile up for ever."""
+        """True while the peer reads no answers, which would pile up without bound."""
         return self.write_paused and self.unsent > UNREAD_REPLIES
 
     def pause_reading(self, pause: bool) -> None:
@@ -258,11 +262,21 @@ class H2Protocol(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------------------ output
 
     def write(self, data: bytes) -> None:
-        """Credit may come due after the end, by what another connection gives back."""
+        """Send octets, or drop them if the end has come.
+
+        Credit may come due as late, when another connection makes room.
+        """
         if self._stall is not None:
             self._stalled += data
         elif self.state not in SILENT:
             self.transport.write(data)
+
+    def keep_unsent_low(self) -> None:
+        self.transport.set_write_buffer_limits(high=UNSENT_LOW)
+        connection = self.transport.get_extra_info("socket")
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError, AttributeError):  # the peer is gone; no such option
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW)
 
     @property
     def unsent(self) -> int:

@@ -29,6 +29,12 @@ NEEDS_CLEARTEXT = (
 )
 LONGEST_LINE = 2_048
 """Octets of a request line that is logged."""
+UNEXPECTED_PROXY_HEADER = (
+    "What came is a PROXY header, which is taken with --proxy-protocol alone, from peers of "
+    "--forwarded-allow-ips."
+)
+PROXY_V1 = b"PROXY "
+PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
 TLS_HANDSHAKE = 0x16
 """The first octet of every TLS connection: a handshake record."""
 
@@ -36,6 +42,11 @@ TLS_HANDSHAKE = 0x16
 def advice_for(octets: bytes) -> str:
     """Return what a client on a cleartext port needs to know that began with ``octets``."""
     return NEEDS_CLEARTEXT if octets[:1] == bytes((TLS_HANDSHAKE,)) else NEEDS_PRIOR_KNOWLEDGE
+
+
+def is_proxy_header(octets: bytes) -> bool:
+    """Return True if ``octets`` begin a header of the PROXY protocol."""
+    return octets.startswith((PROXY_V1, PROXY_V2))
 
 
 def looks_like_http1(octets: bytes) -> bool:

@@ -1,8 +1,9 @@
 """Who sends next: output of all streams of a connection, fair between them. Pure.
 
 Each stream has its pieces in the order the application made them (invariant 2). Streams take
-turns of one frame; one whose flow-control window is closed steps aside until it opens. A command
-of the application has its place between the pieces, but does not wait for a window.
+turns of one frame, or go by their priorities; one whose flow-control window is closed steps aside
+until it opens. A command of the application has its place between the pieces, but does not wait for
+a window.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from ..codes import FRAME_LIMIT
 from ..seam.control import Command
 from ..seam.handover import ABORT, COMMAND, END, MORE, TRAILERS, Head, Kind
+from .priorities import Turns
 
 
 class Piece(NamedTuple):
@@ -63,17 +65,23 @@ class SendQueue:
         self._max_frame_size = max_frame_size
         self.pending: dict[int, _Pending] = {}
         """What is queued, by stream: looked at for each response, so no method stands before it."""
-        self._ready: deque[int] = deque()
+        self._ready: Turns = deque()
         # In the order they stepped aside: a window that opens a little must not serve the same
         # stream each time.
         self._blocked: dict[int, None] = {}
         self.stalled: set[int] = set()
         """Streams that an application holds up. They are pending, even with nothing to send."""
 
+    def take_turns_by(self, turns: Turns) -> None:
+        """Let ``turns`` say from here on whose turn it is."""
+        while self._ready:
+            turns.append(self._ready.popleft())
+        self._ready = turns
+
     @property
     def has_ready(self) -> bool:
         """True if some stream may have its turn: what comes now has to wait behind it."""
-        return bool(self._ready)
+        return len(self._ready) > 0
 
     def ends(self, stream_id: int) -> bool:
         """Return True if the end of the stream is queued: nothing can follow it."""

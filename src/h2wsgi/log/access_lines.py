@@ -8,6 +8,8 @@ hyphen.
 from __future__ import annotations
 
 import base64
+import contextlib
+import ipaddress
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -60,8 +62,17 @@ def _safe(text: str, most: int = MAX_SHOWN) -> str:
 
 
 def _host(record: AccessRecord) -> str:
-    host, colon, _ = record.remote.rpartition(":")
-    return host.strip("[]") if colon else "-"  # a Unix socket
+    """Return the client's address: a proxy may have told it without a port."""
+    for host in (record.remote, record.remote.rpartition(":")[0]):
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+    return "-"  # a Unix socket, or a name that a proxy has made up
+
+
+def _port(record: AccessRecord) -> str:
+    host, colon, port = record.remote.rpartition(":")
+    is_alone = ":" in host and not host.endswith("]")  # an IPv6 address without brackets
+    return port if colon and port.isdecimal() and not is_alone else "-"
 
 
 def _user(record: AccessRecord) -> str:
@@ -114,7 +125,7 @@ _VALUES: dict[str, Value] = {
     "M": lambda record: str(int(record.seconds * 1_000)),
     "L": lambda record: f"{record.seconds:.6f}",
     "p": lambda record: f"<{os.getpid()}>",
-    "port": lambda record: record.remote.rpartition(":")[2] if ":" in record.remote else "-",
+    "port": _port,
     "stream": lambda record: str(record.stream_id or "-"),
     "outcome": lambda record: printable(record.outcome or "complete"),
 }

@@ -27,7 +27,8 @@ from typing import Any
 
 from ..config.config import Config
 from ..errors import ConfigurationError
-from .text import MAX_METHOD, MAX_SHOWN, UTC_OFFSET, AccessRecord, cut, printable, shown
+from .terminal import terminal_form
+from .text import MAX_METHOD, MAX_SHOWN, AccessRecord, cut, printable, shown, time_of_day
 from .writer import LogWriter
 
 MAX_LINE = 65_536
@@ -187,7 +188,9 @@ def command_log(config: Config) -> Log:
     as_json = config.log_format == "json"
     errors = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
     level = LEVELS[config.log_level]
-    events = _CommandLogger(level, errors, event_json if as_json else event_text)
+    terminal = None if as_json else terminal_form(sys.stderr)
+    text = event_text if terminal is None else terminal.event(event_text)
+    events = _CommandLogger(level, errors, event_json if as_json else text)
     make_text = errors_json if as_json else errors_text
 
     def application_text(text: str) -> None:
@@ -205,7 +208,11 @@ def command_log(config: Config) -> Log:
     elif as_json:
         make_line = access_json
     else:
-        make_line = access_text if accesses.is_terminal else access_file_text
+        # Where nobody watches, or a file is read later, the date and the client come first.
+        is_file = config.access_log_file not in ("", "-")
+        stream = sys.stdout if config.access_log_file else sys.stderr
+        terminal = None if is_file else terminal_form(stream)
+        make_line = access_file_text if terminal is None else terminal.access
 
     def access(record: AccessRecord) -> None:
         accesses.write(make_line(record))
@@ -323,7 +330,7 @@ def event_text(record: logging.LogRecord) -> str:
 def _lines(at: float, first: str, rest: list[str]) -> str:
     """Return a line with its time of day before it, and text that others have chosen below."""
     below = "".join(f"{BELOW}{shown(line, MAX_LINE)}\n" if line else "\n" for line in rest)
-    return f"{_time_of_day(int(at))}  {first}\n{below}"
+    return f"{time_of_day(int(at))}  {first}\n{below}"
 
 
 def event_json(record: logging.LogRecord) -> str:
@@ -369,11 +376,6 @@ def errors_json(text: str) -> str:
     return _json_line(fields)
 
 
-def access_text(record: AccessRecord) -> str:
-    """Return a request as a line for people, the time of day first."""
-    return f"{_time_of_day(int(time.time()))}  {describe_request(record)}\n"
-
-
 def access_file_text(record: AccessRecord) -> str:
     """Return a request as a line that is kept, or read by a program: date and time first."""
     return f"{_iso(time.time())} {describe_for_a_file(record)}\n"
@@ -414,7 +416,7 @@ def access_json(record: AccessRecord) -> str:
 
 
 def _access_fields(record: AccessRecord) -> dict[str, Any]:
-    return {
+    fields = {
         "method": cut(record.method, MAX_METHOD),
         "path": record.path,
         "status": record.status,
@@ -424,7 +426,10 @@ def _access_fields(record: AccessRecord) -> dict[str, Any]:
         "octets": record.octets,
         "remote": record.remote,
         "outcome": record.outcome or "complete",
-    } | trace_fields(record)
+    }
+    if record.proxy:
+        fields["proxy"] = record.proxy
+    return fields | trace_fields(record)
 
 
 def _json_line(fields: dict[str, Any]) -> str:
@@ -434,7 +439,7 @@ def _json_line(fields: dict[str, Any]) -> str:
 
 def dropped_text(count: int) -> str:
     """Return the line that says how many lines are missing."""
-    return f"{_time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
+    return f"{time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
 
 
 def dropped_json(count: int) -> str:
@@ -445,11 +450,6 @@ def dropped_json(count: int) -> str:
 
 def _dropped(count: int) -> str:
     return f"{count} log lines were dropped, as nobody took them."
-
-
-@functools.lru_cache(maxsize=2)
-def _time_of_day(second: int) -> str:
-    return time.strftime("%H:%M:%S", time.gmtime(second + UTC_OFFSET))
 
 
 def _iso(seconds: float) -> str:

@@ -1,11 +1,8 @@
-"""Text of somebody else's, made fit for a line, and what a line says of a request. Any thread.
-
-The invariant: what :func:`shown` returns is as short as was asked for, but for what it escapes, and
-has no character that steers a terminal or begins a line.
-"""
+"""Text of others as a line of a log may hold it, and what a line says of a request. Pure."""
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -29,6 +26,8 @@ class AccessRecord(NamedTuple):
 
     ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
     ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
+    ``remote`` is the client, ``proxy`` who told of it if that was somebody else; ``connection`` is
+    the connection's number.
     """
 
     method: str
@@ -40,6 +39,8 @@ class AccessRecord(NamedTuple):
     octets: int
     remote: str
     outcome: str = ""
+    proxy: str = ""
+    connection: int = 0
     authority: bytes | None = None
     fields: Iterable[tuple[bytes, bytes]] = ()
     response_fields: Iterable[tuple[bytes, bytes]] = ()
@@ -69,3 +70,9 @@ def cut(text: str, most: int) -> str:
 def shown(text: str, most: int) -> str:
     """Return text of somebody else's as a line may hold it: cut and printable."""
     return printable(cut(text, most))
+
+
+@functools.lru_cache(maxsize=2)
+def time_of_day(second: int) -> str:
+    """Return the local time of day of a second since the epoch."""
+    return time.strftime("%H:%M:%S", time.gmtime(second + UTC_OFFSET))

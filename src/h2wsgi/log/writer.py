@@ -94,11 +94,6 @@ class LogWriter:
         return self._output.is_reopened
 
     @property
-    def is_terminal(self) -> bool:
-        """Whether people read it as it comes."""
-        return self._output.is_terminal
-
-    @property
     def name(self) -> str:
         """The name of the file, as it was given."""
         return self._output.name
@@ -160,7 +155,6 @@ class _Output:
             and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         )
         """Whether this is a file that can be opened anew, and no pipe or device."""
-        self.is_terminal = self._descriptor >= 0 and os.isatty(self._descriptor)
 
     def write(self, text: str) -> bool:
         """Write all of ``text``; return False if the output is gone or full."""

@@ -39,6 +39,8 @@ Looked up at each use, as eventlet replaces locks.
 """
 _masks: list[set[int]] = []
 """The signals that were blocked before each fork that is under way."""
+_child_thread = 0
+"""In a child: the one that has forked."""
 _HELD_BACK = {
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -73,7 +75,15 @@ def close_copy(descriptor: int) -> None:
 
 
 def end_child(code: object = None) -> NoReturn:
-    """End a forked child as ``sys.exit(code)`` does, but for what ``atexit`` has of the parent."""
+    """End a forked child as ``sys.exit(code)`` does, but for what ``atexit`` has of the parent.
+
+    Greenlets that look like threads go on in a child, all of them: others than the one that has
+    forked get no further.
+    """
+    if threading.get_ident() != _child_thread:
+        raise SystemExit
+    if code is None and isinstance(error := sys.exception(), SystemExit):
+        code = error.code  # on its way out, through a finally that leads here
     if code is None or isinstance(code, int):
         status = (code or 0) & 0xFF
     else:
@@ -97,7 +107,9 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _child_thread
     try:
+        _child_thread = threading.get_ident()
         for sock in list(_sockets):
             # Detached, or the object would close a descriptor that is another's by then.
             close_copy(sock.detach())

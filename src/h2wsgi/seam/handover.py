@@ -34,13 +34,19 @@ class Head:
 
     ``fields``: ``:status`` first, then lower-case names, as octets; trailers have status 0 and no
     ``:status``. ``block`` and ``whole`` are where an engine keeps them encoded, if that does not
-    depend on the connection.
+    depend on the connection. ``priority`` is the value of that field, if there is one.
     """
 
-    __slots__ = ("block", "fields", "status", "whole")
+    __slots__ = ("block", "fields", "priority", "status", "whole")
 
-    def __init__(self, status: int, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        fields: Iterable[tuple[bytes, bytes]] = (),
+        priority: bytes | None = None,
+    ) -> None:
         self.status = status
+        self.priority = priority
         self.fields = ((b":status", b"%d" % status), *fields) if status else tuple(fields)
         self.block: bytes | None = None
         self.whole: tuple[int, bytes, bytes] | None = None

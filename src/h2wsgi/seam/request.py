@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.addresses import joined
+from .forwarded import ForwardedReader
+
 
 @dataclass(slots=True)
 class RequestFields:
@@ -27,6 +30,8 @@ class RequestFields:
     """Names in lower case, values as sent, in the order sent, pseudo-fields left out."""
     content_length: int | None
     expects_continue: bool
+    priority: bytes | None = None
+    """The value of the ``priority`` field (RFC 9218), if there is one."""
     like: RequestFields | None = field(default=None, repr=False, compare=False)
     """An earlier request that differs in its path alone."""
     environ: dict[str, Any] | None = field(default=None, repr=False, compare=False)
@@ -46,6 +51,7 @@ class RequestFields:
             self.fields,
             self.content_length,
             self.expects_continue,
+            self.priority,
             self,
         )
 
@@ -69,16 +75,24 @@ class ConnectionFacts:
     environ_template: dict[str, Any] | None = field(default=None, repr=False)
     """Where the application side keeps the part of environ that is the same for all requests."""
     number: int = 0
-    """``ConnectionRecord.id``, if somebody watches the connection."""
+    """1 for a server's first connection; ``ConnectionRecord.id`` for those who observe it."""
     covers: Callable[[str], bool] | None = field(default=None, repr=False)
     """Whether the connection's certificate is for a host, where others' requests are refused."""
     shared: dict[Any, Any] = field(default_factory=dict, repr=False)
     """The application's own; see StreamControl."""
+    forwarded: ForwardedReader | None = field(default=None, repr=False)
+    """What the peer says of its clients, if it is one that is believed."""
+    proxy: str = ""
+    """Who sent the PROXY header that told the remote address, as ``peer``; empty without one."""
+    proxied: dict[str, str] = field(default_factory=dict)
+    """What that header told besides, as environ's ``h2wsgi.proxy`` has it."""
 
     @property
     def peer(self) -> str:
         """The peer as a log line names it."""
-        if not self.remote_address:
-            return "unix socket"
-        host = f"[{self.remote_address}]" if ":" in self.remote_address else self.remote_address
-        return f"{host}:{self.remote_port}"
+        return peer_name(self.remote_address, self.remote_port)
+
+
+def peer_name(address: str, port: str) -> str:
+    """Return a peer as a log line names it; ``address`` is empty on a Unix socket."""
+    return joined(address, port) if address else "unix socket"

@@ -518,14 +518,10 @@ class Stream(StreamControl):
         that is cut off here must not look whole.
         """
         handover = self._handover
-        if (gathered := self.gathered) is not None and gathered.file:
-            gathered.file.release()
         if self._failure is BROKEN_HERE:  # the property's call would be one for each request
             self._hand_over_break()
-        elif self.has_content and not (
-            self._input_ended and not (self._chunks or self._credit_due)
-        ):
-            self._leave_input()
+        if self.has_content:
+            self._leave_content()
         if not handover.scheduled and handover.outbox:
             thread = self._client_wait
             if thread is None or thread.unwoken is None:
@@ -540,9 +536,13 @@ class Stream(StreamControl):
         self._handover.outbox.append((self, BROKEN, None, b"", 0, None))
         self._handover.wake()
 
-    def _leave_input(self) -> None:
-        """Read no further, and let the loop know that nobody does."""
+    def _leave_content(self) -> None:
+        """Read no further, and let the loop know that nobody does, unless all was read."""
         handover = self._handover
+        if (gathered := self.gathered) is not None and gathered.spooled:
+            gathered.spooled.release()
+        if self._input_ended and not (self._chunks or self._credit_due):
+            return
         output: Output = (self, FINISHED, None, b"", 0, None)
         with handover.lock:
             if self._input_failure is None and (self._chunks or not self._input_ended):
@@ -749,8 +749,7 @@ class Stream(StreamControl):
                 self._failure = BROKEN_HERE
                 # As takes_locked and _hand_over_locked, whose calls would cost as much again.
                 if not (
-                    self.output_ended
-                    or self.head_left
+                    self.head_left
                     or credit != self._credit_due  # a finalizer has read meanwhile
                     or (size and handover.unsent >= handover.ceiling)
                     or (handover.output.full and size > handover.output.kept - handover.unsent)

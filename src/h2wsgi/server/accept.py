@@ -14,14 +14,15 @@ import asyncio
 import contextlib
 import errno
 import functools
+import itertools
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from itertools import islice
 
 from ..config.config import Config
+from ..config.trusted_peers import UNIX_PEER, TrustedPeers
 from ..http2 import refusal
 from ..http2.closing import State
 from ..http2.interfaces import ServerContext
@@ -29,8 +30,10 @@ from ..http2.protocol import H2Protocol
 from ..log.logs import Log, named
 from ..process import forking
 from ..seam.guards import loop_thread
+from ..seam.request import peer_name
 from .listeners import Listener
 from .peers import connection_facts
+from .proxy_header import SHOWN, BadHeader, Came, HeaderReader, ProxyHeader, shown
 
 ACCEPTS_PER_TURN = 64
 NO_DESCRIPTORS_WAIT = 0.5
@@ -47,6 +50,10 @@ HANDSHAKE_GRACE = 1.0
 TLS_SHUTDOWN_TIMEOUT = 1.0
 NEVER = 10.0 * 365 * 86_400
 """Seconds; the loops have no word for it here."""
+NOT_ALLOWED = (
+    "closed, as a PROXY header is required (--proxy-protocol), and taken from peers of "
+    "--forwarded-allow-ips alone"
+)
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -59,6 +66,11 @@ class _Handshake:
     timer: asyncio.TimerHandle
     since: float
     """When it was accepted, by the monotonic clock."""
+    begins: str = "TLS handshake"
+    """What is waited for."""
+    header: ProxyHeader | None = None
+    read: bytes = b""
+    """What was taken off the socket to look for a PROXY header, and is the protocol's."""
     task: asyncio.Task[None] | None = None
     made: bool = False
     """True once a protocol has the connection and tells when it ends."""
@@ -73,7 +85,7 @@ class Acceptor:
         listeners: list[Listener],
         tls: Callable[[], ssl.SSLContext | None],
         opened: Callable[[H2Protocol], None],
-        protocols: Collection[H2Protocol],
+        protocols: Set[H2Protocol],
     ) -> None:
         self._server = server
         self._config: Config = server.config
@@ -84,9 +96,12 @@ class Acceptor:
         self._protocols = protocols
         """Those of the connections that are open."""
         self._loop = asyncio.get_running_loop()
+        self._trusted = TrustedPeers.of(self._config.forwarded_allow_ips)
         self._handshake_timeout = self._config.handshake_timeout or NEVER
         self._pending: dict[int, _Handshake] = {}
         self._connections = 0
+        self._numbers = itertools.count(1)
+        """What connections are called in the log and by those who observe them."""
         self._leaving: set[H2Protocol] = set()
         """Those that were to make room for others, and are not closed yet."""
         self._next_look: asyncio.TimerHandle | None = None
@@ -187,18 +202,22 @@ class Acceptor:
     def _idle_longest(self) -> H2Protocol | _Handshake | None:
         """Return who has had no stream for longest, one in its handshake included.
 
-        Those that have not taken their last response come behind the others.
+        Those that are about to close come first, those that have not taken their last response
+        behind the others, and at the very end those that failed and answer something yet.
         """
-        idle: list[tuple[bool, float, H2Protocol | _Handshake]] = [
-            (protocol.unsent > 0, since, protocol)
-            for protocol in self._protocols
-            if protocol.state is State.OPEN and (since := protocol.deadlines.idle_since) is not None
-        ]
+        idle: list[tuple[int, float, H2Protocol | _Handshake]] = []
+        for protocol in self._protocols - self._leaving:
+            if protocol.state is State.OPEN:
+                if (since := protocol.deadlines.idle_since) is not None:
+                    idle.append((int(protocol.unsent > 0), since, protocol))
+            elif protocol.state in (State.FAILED, State.LINGERING):
+                idle.append((2 if protocol.state is State.FAILED else 0, 0.0, protocol))
         # In the order in which they were accepted.
-        idle += [(False, first.since, first) for first in islice(self._pending.values(), 1)]
+        handshakes = itertools.islice(self._pending.values(), 1)
+        idle += [(0, first.since, first) for first in handshakes]
         before = time.monotonic() - IDLE_ENOUGH
         idle = [each for each in idle if each[1] <= before]
-        return min(idle, key=lambda each: each[:2], default=(False, 0.0, None))[2]
+        return min(idle, key=lambda each: each[:2], default=(0, 0.0, None))[2]
 
     def _have_leave(self, idle: H2Protocol | _Handshake) -> None:
         if isinstance(idle, _Handshake):
@@ -238,10 +257,61 @@ class Acceptor:
         timer = self._loop.call_later(self._handshake_timeout, self._time_out, sock)
         handshake = _Handshake(sock, peer, timer, time.monotonic())
         self._pending[id(sock)] = handshake
-        if listener.tls:
-            self._loop.add_reader(sock, self._first_octet, listener, handshake)
+        if self._config.proxy_protocol == "off":
+            self._greet(listener, handshake)
+        elif self._trusted.include(str(address[0]) if isinstance(address, tuple) else UNIX_PEER):
+            handshake.begins = "PROXY header"
+            self._loop.add_reader(sock, self._read_header, listener, handshake, HeaderReader())
+        elif self._config.proxy_protocol == "optional":
+            self._greet(listener, handshake)
         else:
+            extra = named("proxy_header_refused", peer=handshake.peer)
+            self._log.events.info("%s: %s", handshake.peer, NOT_ALLOWED, extra=extra)
+            self._give_up(handshake)
+
+    def _read_header(self, listener: Listener, handshake: _Handshake, reader: HeaderReader) -> None:
+        """Take a PROXY header off the socket, before anybody else reads from it."""
+        try:
+            found = reader.read(handshake.sock)
+            if found is Came.OTHER and self._config.proxy_protocol == "required":
+                octets = reader.taken + handshake.sock.recv(SHOWN + 1)
+                raise BadHeader(f"{shown(octets)} without a PROXY header")
+        except BadHeader as error:
+            self._log.events.warning(
+                "%s: closed, as what came is %s (--proxy-protocol)",
+                handshake.peer,
+                error,
+                extra=named("proxy_header_refused", peer=handshake.peer),
+            )
+            self._give_up(handshake)
+            return
+        except OSError as error:  # as of who looks whether somebody listens
+            self._log.events.debug(
+                "%s: no PROXY header: %s",
+                handshake.peer,
+                error,
+                extra=named("proxy_header_refused", peer=handshake.peer),
+            )
+            self._give_up(handshake)
+            return
+        if found is Came.PART:
+            return
+        self._loop.remove_reader(handshake.sock)
+        if isinstance(found, ProxyHeader):
+            handshake.header = found
+            handshake.peer = peer_name(*found.source) if found.source else handshake.peer
+        else:
+            handshake.read = bytes(reader.taken)
+        handshake.begins = "TLS handshake"
+        self._greet(listener, handshake)
+
+    def _greet(self, listener: Listener, handshake: _Handshake) -> None:
+        if not listener.tls:
             self._connect(listener, handshake, tls=None, advice="")
+        elif handshake.read:
+            self._connect(listener, handshake, tls=None, advice=refusal.NEEDS_TLS)
+        else:
+            self._loop.add_reader(handshake.sock, self._first_octet, listener, handshake)
 
     def _first_octet(self, listener: Listener, handshake: _Handshake) -> None:
         """Look whether TLS begins, so that plain HTTP on the TLS port gets an answer."""
@@ -277,7 +347,14 @@ class Acceptor:
         def make() -> H2Protocol:
             return self._protocol(
                 self._server,
-                lambda transport: connection_facts(transport, listener, self._config.misdirected),
+                lambda transport: connection_facts(
+                    transport,
+                    listener,
+                    self._trusted,
+                    handshake.header,
+                    number=next(self._numbers),
+                    misdirected=self._config.misdirected,
+                ),
                 advice=advice,
                 made=lambda protocol: self._made(handshake, protocol),
             )
@@ -296,6 +373,8 @@ class Acceptor:
         handshake.timer.cancel()
         self._pending.pop(id(handshake.sock), None)
         self._opened(protocol)
+        if handshake.read:
+            protocol.receive(handshake.read)  # before what the transport reads
         if self._closed:
             protocol.closing.drain()
 
@@ -326,7 +405,9 @@ class Acceptor:
             self._server.limit_hit("handshake_timeout")
             self._server.handshake_failed("timeout")
             said = named("handshake_failed", peer=handshake.peer, reason="timeout")
-            self._log.events.info("%s: the TLS handshake took too long", handshake.peer, extra=said)
+            self._log.events.info(
+                "%s: the %s took too long", handshake.peer, handshake.begins, extra=said
+            )
             self._give_up(handshake)
 
     def _give_up(self, handshake: _Handshake) -> None:

@@ -128,10 +128,15 @@ def certificate_lines(certificate: TLSIdentity | None) -> list[str]:
             lines.append(f"Certificate:  {names}; until {facts.not_after:%Y-%m-%d}")
     if certificate.development:
         made = "MADE JUST NOW" if certificate.made else "made before"
+        rest = "refused until clients trust its CA:"
+        if certificate.trusted:
+            rest = "trusted by this machine (--untrust):"
         lines += [
-            f"DEVELOPMENT CERTIFICATE, {made}: refused until clients trust its CA:",
+            f"DEVELOPMENT CERTIFICATE, {made}: {rest}",
             f"{certificate.ca_path}  (for localhost and IP addresses)",
         ]
+        if not certificate.trusted:
+            lines.append("Have browsers and this machine trust it:  h2wsgi --trust")
     return lines
 
 
@@ -198,6 +203,7 @@ def _certificate_fields(certificate: TLSIdentity | None) -> dict[str, Any] | Non
         "ca": certificate.ca_path,
         "development": certificate.development,
         "made": certificate.made,
+        "trusted": certificate.trusted,
     }
 
 
@@ -208,7 +214,8 @@ def trust_guide(made: MadeCertificate) -> str:
     url = f"https://{_bracketed(wanted)}:8443/"
     parts = [
         f"Wrote {cert}, {key} and {ca}",
-        f"for {', '.join(made.names)}; until {made.not_after:%Y-%m-%d}. The CA's key was not kept.",
+        f"for {', '.join(made.names)}; until {made.not_after:%Y-%m-%d}.",
+        _fate_of_the_ca(made),
         "",
         f"Serve    h2wsgi module:app --cert {cert} --key {key}",
         "",
@@ -222,7 +229,18 @@ def trust_guide(made: MadeCertificate) -> str:
         parts.append(f"But for curl, the name must lead here: 127.0.0.1 {wanted} in /etc/hosts.")
     if made.kind == "valid":
         parts += _browsers(ca)
-    return "\n".join([*parts, f"Never commit {key}.", ""])
+    secret = f"{key} or {shlex.quote(made.ca_key)}" if made.ca_key else key
+    return "\n".join([*parts, f"Never commit {secret}.", ""])
+
+
+def _fate_of_the_ca(made: MadeCertificate) -> str:
+    """Return whether clients that trust the CA will trust the next certificate too."""
+    kept = "Its key was not kept, so it signs nothing more."
+    if made.ca_key:
+        kept = f"Its key is kept in {shlex.quote(made.ca_key)}, for the next one made here."
+    if made.replaced:
+        return f"THE CA IS NEW, as {made.replaced}: clients have to trust it.\n{kept}"
+    return f"The CA: {kept[0].lower()}{kept[1:]}"
 
 
 def _verdict(made: MadeCertificate, ca: str) -> str:

@@ -40,11 +40,14 @@ def name_what_is_waited_for(log: Log) -> None:
 
 
 def end_process(code: int) -> NoReturn:
-    """End at once, whatever runs. Children that are daemons end too, as ever."""
+    """End at once, whatever runs.
+
+    Children of multiprocessing end too, daemons or not: nobody would be there to wait for one, and
+    those of an executor would wait for work for ever.
+    """
     for child in _children():
-        if child.daemon:
-            with suppress(Exception):
-                child.terminate()
+        with suppress(Exception):
+            child.terminate()
     os._exit(code)
 
 

@@ -59,7 +59,8 @@ def load(target: str, *, app_dir: str = "", factory: bool = False) -> Callable[.
     except ApplicationLoadError:
         raise
     except LoadError as error:
-        raise LoadError(str(error), _origin_hint(parsed, module, folder) or error.hint) from None
+        hint = _origin_hint(parsed, module, folder) or _module_hint(parsed, module) or error.hint
+        raise LoadError(str(error), hint) from None
     if parsed.factory:
         found = _call_factory(parsed, found)
     return check_wsgi(parsed.text, found)
@@ -135,6 +136,16 @@ def _origin_hint(target: Target, module: ModuleType, folder: str) -> str:
     return f"It is Python's own, imported from {place}; rename yours, if there is one."
 
 
+def _module_hint(target: Target, module: ModuleType) -> str:
+    """Return a hint if what stands behind the colon is a module of a package; empty otherwise."""
+    name = target.attributes[0] if target.attributes else ""
+    for path in getattr(module, "__path__", ()):
+        if name and os.path.isfile(file := Path(path, f"{name}.py")):
+            found = ".".join(target.attributes[1:]) or target_in(file) or "app"
+            return f"{name} is a module of {target.module}: write {target.module}.{name}:{found}."
+    return ""
+
+
 def _nearby(module: ModuleType, folder: str) -> list[str]:
     """Return targets in a package, or beside a script such as Django's manage.py."""
     found = [
@@ -166,22 +177,36 @@ def _attribute(owner: str, found: object, name: str) -> object:
     except Exception as error:
         raise _raised(f"Looking up {name!r} in {owner!r}", error) from error
     public = [other for other in dir(found) if not other.startswith("_")]
-    near = difflib.get_close_matches(name, public, n=3)
-    raise LoadError(
-        f"{owner!r} has no attribute {name!r}.", _suggest(owner, near or applications_in(found))
-    )
+    factories = _factories_in(found)
+    near = [
+        f"{match}()" if f"{match}()" in factories else match
+        for match in difflib.get_close_matches(name, public, n=3)
+    ]
+    if name in DEFAULT_ATTRIBUTES:
+        # A factory's name looks like theirs, as do others.
+        near = [*(other for other in DEFAULT_ATTRIBUTES if other in public), *factories, *near]
+    near = near or applications_in(found)
+    raise LoadError(f"{owner!r} has no attribute {name!r}.", _suggest(owner, near))
+
+
+def _factories_in(found: object) -> list[str]:
+    """Return how those are called that make applications, by their names, the likeliest first."""
+    return [f"{name}()" for name in FACTORIES if callable(getattr(found, name, None))]
 
 
 def _find_default(target: Target, module: ModuleType, folder: str) -> object:
     for name in DEFAULT_ATTRIBUTES:
         if hasattr(module, name):
             return getattr(module, name)
+    factories = _factories_in(module)
     names = [other for other in dir(module) if not other.startswith("_")]
     near = [
-        match for name in DEFAULT_ATTRIBUTES for match in difflib.get_close_matches(name, names)
+        match
+        for name in DEFAULT_ATTRIBUTES
+        for match in difflib.get_close_matches(name, names)
+        if f"{match}()" not in factories
     ]
-    near += [f"{name}()" for name in FACTORIES if callable(getattr(module, name, None))]
-    hint = _suggest(target.module, [*applications_in(module), *near])
+    hint = _suggest(target.module, [*factories, *applications_in(module), *near])
     if not hint.startswith("Did") and (nearby := _nearby(module, folder)):
         hint = f"Did you mean {' or '.join(nearby[:3])}?"
     raise LoadError(f"{target.module!r} has neither 'app' nor 'application'.", hint)
@@ -201,6 +226,11 @@ def _call_factory(target: Target, found: Any) -> object:
             f"The factory {target.text!r} is not callable.",
             "Leave out --factory and the () if it is the application itself.",
         )
+    if looks_wsgi(found) and not isinstance(found, type):
+        raise LoadError(
+            f"{target.text.partition('(')[0]!r} is the application itself, and no factory of it.",
+            "Leave out --factory and the ().",
+        )
     if inspect.iscoroutinefunction(found):
         raise LoadError(
             f"The factory {target.text!r} is a coroutine function, which nobody awaits here.",
@@ -213,10 +243,9 @@ def _call_factory(target: Target, found: Any) -> object:
             raise _raised(f"The factory {target.text!r}", error) from error
         given = target.arguments or target.keywords
         hint = "Leave out --factory and the () if it is the application itself."
-        if looks_wsgi(found):
-            hint = "It is the application itself: leave out --factory and the ()."
-        elif inspect.isfunction(found):
-            hint = f'Give it its arguments: "{target.text.partition("(")[0]}(...)".'
+        if inspect.isfunction(found):
+            name = target.text.partition("(")[0]
+            hint = f'Give it its arguments: "{name}(...)"; it takes {inspect.signature(found)}.'
         raise LoadError(
             f"The factory {target.text!r} cannot be called "
             f"{'with these' if given else 'without'} arguments: {error}.",

@@ -6,13 +6,18 @@ import functools
 import re
 import ssl
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..config.trusted_peers import TrustedPeers
+from ..seam.forwarded import ForwardedReader
 from ..seam.request import ConnectionFacts
 from ..tls.certificate import covers
 from ..tls.context import CertificateContext
 from .listeners import Listener
+from .proxy_header import ProxyHeader
 
+NOBODY = TrustedPeers()
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
 # OpenSSL's long names, which ssl gives -> its short names, which RFC 2253 asks for.
@@ -48,12 +53,52 @@ class Transport(Protocol):
 
 
 def connection_facts(
-    transport: Transport, listener: Listener, misdirected: bool = False
+    transport: Transport,
+    listener: Listener,
+    trusted: TrustedPeers = NOBODY,
+    header: ProxyHeader | None = None,
+    *,
+    number: int = 0,
+    misdirected: bool = False,
 ) -> ConnectionFacts:
     """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on).
 
-    ``misdirected`` is what the option says.
+    ``header`` is the PROXY header that came, ``trusted`` who is believed what it says of its client
+    in a request, ``number`` what the connection is called, ``misdirected`` what the option says.
     """
+    facts = _facts_of_socket(transport, listener, number)
+    if misdirected:
+        facts.covers = _covers(transport)
+    if header is not None:
+        _apply(header, facts)
+        if header.source is None and not header.is_local:
+            return facts  # the address is the proxy's, but what is said is somebody else's
+    if trusted and trusted.include(facts.remote_address):
+        facts.forwarded = ForwardedReader(trusted)
+    return facts
+
+
+def _covers(transport: Transport) -> Callable[[str], bool] | None:
+    """Return what says whether the connection's certificate is for a host, if that is known."""
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None or not isinstance(tls.context, CertificateContext) or tls.context.facts is None:
+        return None
+    return functools.partial(covers, tls.context.facts.names)
+
+
+def _apply(header: ProxyHeader, facts: ConnectionFacts) -> None:
+    """Describe the connection that a proxy passes on, in place of the proxy's own."""
+    facts.proxy, facts.proxied = facts.peer, header.told
+    if header.source is not None:
+        facts.remote_address, facts.remote_port = header.source
+    facts.server_name = header.server_name or facts.server_name
+    facts.server_port = header.destination[1] or facts.server_port
+    if header.tls is not None:
+        facts.tls = header.tls
+        facts.scheme = "https" if header.tls else "http"
+
+
+def _facts_of_socket(transport: Transport, listener: Listener, number: int) -> ConnectionFacts:
     local = transport.get_extra_info("sockname")
     remote = transport.get_extra_info("peername")
     tls = transport.get_extra_info("ssl_object")
@@ -66,11 +111,9 @@ def connection_facts(
     address, remote_port = "", ""
     if isinstance(remote, tuple):
         address, remote_port = str(remote[0]), str(remote[1])
-    facts = ConnectionFacts(scheme, name, port, address, remote_port, tls_variables(tls))
-    if misdirected and tls is not None and isinstance(tls.context, CertificateContext):
-        certificate = tls.context.facts
-        facts.covers = None if certificate is None else functools.partial(covers, certificate.names)
-    return facts
+    return ConnectionFacts(
+        scheme, name, port, address, remote_port, tls_variables(tls), number=number
+    )
 
 
 def tls_variables(tls: ssl.SSLObject | None) -> dict[str, str]:

@@ -31,7 +31,7 @@ from .banner import Endpoint, ready
 from .ending import end_process, name_what_is_waited_for
 from .loading import load
 from .server import Server
-from .signals import Signals
+from .signals import Signals, Stopped
 
 if TYPE_CHECKING:
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
@@ -110,26 +110,30 @@ def run(
     app: WSGIApplication,
     config: Config,
     *,
+    signals: Signals,
     target: str,
     ignored: Sequence[str] = (),
     ends: bool = False,
 ) -> int:
     """Serve until a signal says to stop, telling standard error about it; return the exit code.
 
-    ``target`` is what to call the application; ``ignored`` are variables that were not ours.
+    ``signals`` were taken before the application was loaded, and are given back here. ``target`` is
+    what to call the application; ``ignored`` are variables that were not ours.
     ``ends`` says that the process ends behind it: a second signal is heard until it has, and what
     holds it up is named.
 
     Raises:
         ConfigurationError: an address, a certificate or a log file cannot be used.
+        Stopped: a signal asked to stop before there was a server.
     """
-    factory = loop_factory(config.loop)
-    identity = resolve(config)
-    log = command_log(config)
-    signals = Signals(log)
     with ExitStack() as stack:
+        stack.enter_context(signals)
+        signals.stop_if_asked()
+        factory = loop_factory(config.loop)
+        identity = resolve(config)
+        log = command_log(config)
         stack.callback(log.close)
-        stack.callback(signals.restore)
+        signals.log = log
         for name in ignored:
             log.events.debug(
                 "%s is ignored: it tells of a service of that name",
@@ -250,7 +254,11 @@ def serve(app: WSGIApplication | str, **options: Any) -> int:
     _require_main_thread()
     config = Config.build(**options)
     target = app if isinstance(app, str) else _describe(app)
-    return run(_application(app, config), config, target=target)
+    with Signals() as signals:
+        try:
+            return run(_application(app, config), config, signals=signals, target=target)
+        except Stopped:
+            return 0
 
 
 def _require_main_thread() -> None:

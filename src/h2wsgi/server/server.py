@@ -29,7 +29,7 @@ from ..seam.handover import Handover
 from ..seam.mailbox import Mailbox
 from ..seam.request import ConnectionFacts
 from ..seam.spool import Spool
-from ..seam.stream import Stream
+from ..seam.stream import Stream, Waited
 from ..tls.context import TLSIdentity, resolve
 from ..tls.watch import CertificateWatch
 from ..wsgi.runner import Runner, WSGIApplication
@@ -51,8 +51,16 @@ if TYPE_CHECKING:
 SLOW_CLIENT = 1.0
 """Seconds that a client must have kept its application waiting, all in all, beyond those that its
 content takes at a low pace, to be given up for another ..."""
+GREEDY_CLIENT = 0.5
+"""... seconds at whatever pace, of a connection that keeps several threads waiting, to be given up
+for one that has none, where no other is slower ..."""
 BUSY_CLIENT = 10.0
-"""... and seconds at whatever pace, where no other is slower."""
+"""... and seconds at whatever pace, whoever it is given up for."""
+SLOW_CONTENT = 10.0
+"""Seconds for the next 64 KiB of content without a length, whose request may have to go then for
+others, while the disk for all of them is full."""
+DISK_LOOK = 0.25
+"""Seconds between looks for one of these while there is none."""
 CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
 READ_BUFFER = 262_144
@@ -61,6 +69,30 @@ MOST_REASONS = 64
 """Reasons of handshakes that failed that are told apart."""
 POLL = 0.01
 """Seconds between looks at the pool while a stopping server waits for applications."""
+
+
+Wait = tuple[H2Protocol, Stream, Waited]
+"""A thread that waits on its client, and how long that client has been waited for."""
+
+
+def _greedy(waits: list[Wait], held: Counter[H2Protocol], count: int) -> list[Wait]:
+    """Return who may go for so many connections without a thread: of those who keep most waiting.
+
+    Each connection keeps one of those that wait.
+    """
+    left = Counter(held)
+    found = []
+    for wait in sorted(waits, key=lambda wait: wait[2].seconds, reverse=True):
+        found.append((left[wait[0]], wait))
+        left[wait[0]] -= 1
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [wait for n, wait in found[:count] if n > 1 and wait[2].seconds >= GREEDY_CLIENT]
+
+
+def _busy(waits: list[Wait], held: Counter[H2Protocol]) -> list[Wait]:
+    """Return the one who has been waited for longest, if it is long enough."""
+    longest = max(waits, key=lambda wait: wait[2].seconds * held[wait[0]])
+    return [longest] if longest[2].seconds >= BUSY_CLIENT else []
 
 
 class Server(ServerContext):
@@ -128,6 +160,8 @@ class Server(ServerContext):
         self._endpoints: list[Endpoint] = []
         self._protocols: set[H2Protocol] = set()
         self._refusals_logged: set[str] = set()
+        self._look_for_disk_at = 0.0
+        """When it is worth looking again who holds disk and brings little."""
         self.limits_hit: Counter[str] = Counter()
         """How often a client went over the limit of an option, by the option's name."""
         self._handshakes_failed: Counter[str] = Counter()
@@ -255,7 +289,7 @@ class Server(ServerContext):
         while self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         deadline = time.monotonic() + CLOSE_GRACE
-        while self.spool.files and not self._pool.busy and time.monotonic() < deadline:
+        while self.spool.contents and not self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
         if self._certificates is not None:
@@ -410,18 +444,15 @@ class Server(ServerContext):
             return
         # Who holds most threads for longest goes, one for each connection that waits for its first.
         waits.sort(key=lambda wait: wait[2].idle * held[wait[0]], reverse=True)
-        if waits[0][2].idle < SLOW_CLIENT:
-            # Nobody sends or takes too little.
-            waits = [max(waits, key=lambda wait: wait[2].seconds * held[wait[0]])]
-            if waits[0][2].seconds < BUSY_CLIENT:
-                return
-        for protocol, stream, waited in waits[: max(1, self._pool.fresh_waiting)]:
-            if waited.idle >= SLOW_CLIENT or waited.seconds >= BUSY_CLIENT:
-                all_ = f"and all {self.config.max_threads} are taken"
-                why = f"its client kept a thread waiting for {waited.seconds:.0f} s, {all_}"
-                protocol.give_up_slow(
-                    protocol.connection.holds_up(stream) or stream, "max_threads", why
-                )
+        fresh = self._pool.fresh_waiting
+        slow = [wait for wait in waits[: max(1, fresh)] if wait[2].idle >= SLOW_CLIENT]
+        # Or nobody sends or takes too little.
+        for protocol, stream, waited in slow or _greedy(waits, held, fresh) or _busy(waits, held):
+            all_ = f"and all {self.config.max_threads} are taken"
+            why = f"its client kept a thread waiting for {waited.seconds:.0f} s, {all_}"
+            protocol.give_up_slow(
+                protocol.connection.holds_up(stream) or stream, "max_threads", why
+            )
 
     @loop_thread
     def _threads_taken(self) -> None:
@@ -471,6 +502,31 @@ class Server(ServerContext):
             protocol.connection.inflow.return_credit()
         for protocol in list(self._protocols):
             protocol.connection.inflow.refuse_unstarted()
+
+    @loop_thread
+    def make_disk_room(self, asking: Stream) -> bool:
+        """Refuse one whose content comes slowly, for ``asking``; False if there is none."""
+        now = time.monotonic()
+        if now < self._look_for_disk_at:
+            return False
+        found = [
+            (gathered.spooled.reserved * (now - gathered.written_at), protocol, stream)
+            for protocol in self._protocols
+            if not protocol.connection.inflow.withholds_credit
+            for stream in protocol.connection.streams.values()
+            if (gathered := stream.gathered) is not None
+            and gathered.spooled is not None
+            and now - gathered.written_at >= SLOW_CONTENT
+            and not (stream.request_ended or gathered.writing or stream is asking)
+        ]
+        if not found:
+            self._look_for_disk_at = now + DISK_LOOK
+            return False
+        _, protocol, stream = max(found, key=lambda each: each[0])
+        if (gathered := stream.gathered) is not None and gathered.spooled is not None:
+            protocol.connection.gathering.make_room(stream, gathered, gathered.spooled)
+        protocol.call_soon(protocol.transmit)  # not here, which may be another connection's turn
+        return True
 
     def _input_relieved(self) -> None:
         for protocol in list(self._protocols):

@@ -9,23 +9,32 @@
     SIGUSR2                   nothing, which is said
 
 Main thread. SIGTERM and SIGINT are always the server's. The others are if nobody catches or ignores
-them at the start: an application, ``faulthandler`` or ``nohup`` have theirs. A forked child has the
-handlers that were there before: a loop's do nothing but write to a pipe, which the parent hears.
+them: an application, ``faulthandler`` or ``nohup`` have theirs. They are taken before the
+application is imported, which may be for long, as their own action would end the process: what asks
+to stop raises :class:`Stopped` there, the rest is done once there is a server. A forked child has
+the handlers that were there before: a loop's do nothing but write to a pipe, which the parent
+hears.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..log.logs import Log, named
 from ..process.forking import tell_in_child
 from .ending import end_process
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ..log.logs import Log
 
 SAME_SIGNAL = 1.0
 """Seconds in which a signal may come twice and count once: a supervisor (``timeout``, ``npm``, a
@@ -38,19 +47,62 @@ IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
-class Signals:
-    """The signals of one run of a server. Made before its loop, which comes with a handler too."""
+class Stopped(BaseException):
+    """A signal asked to stop before there was a server.
 
-    def __init__(self, log: Log) -> None:
-        self.log = log
+    No Exception, as an application that is being imported may catch all of those.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.name = signal.Signals(number).name
+        super().__init__(f"{self.name}: stopped before anything was served")
+
+
+class Signals:
+    """The signals of one run of a server. Made before its application is imported."""
+
+    def __init__(self) -> None:
+        self.log: Log | None = None
+        """Where to say what is done, once there is one."""
         self._found = _to_take()
         """What was there before, of the signals that are ours."""
         self._ours: dict[signal.Signals, Handler] = {}
         """What is there as long as it is ours."""
+        self._in_c: dict[signal.Signals, int] = {}
+        """What C calls for those."""
         self._has_terminal = _has_terminal()
         self._first: tuple[int, float] | None = None
         """What asked to stop first, and when by the monotonic clock."""
+        self._early: list[int] = []
+        """What came before there was a server, and does not ask to stop."""
+        self._serving: Callable[[int], None] | None = None
+        """What hands a signal to the loop."""
+        self._over = False
         tell_in_child(self)
+        for number in self._found:
+            if number != signal.SIGINT:  # Python's own raises KeyboardInterrupt
+                self._take(number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def _take(self, number: signal.Signals) -> None:
+        signal.signal(number, self._hear)
+        self._ours[number] = signal.getsignal(number)
+        self._in_c[number] = _in_c(number)
+
+    def stop_if_asked(self) -> None:
+        """Raise Stopped again, if an application that was imported has swallowed it.
+
+        Raises:
+            Stopped: the process was asked to stop.
+        """
+        if self._first is not None:
+            raise Stopped(self._first[0])
 
     def listen(
         self,
@@ -66,20 +118,39 @@ class Signals:
         def heard(number: int) -> None:
             self._heard(number, stop, reload)
 
+        def serving(number: int) -> None:
+            loop.call_soon_threadsafe(heard, number)
+
+        self._serving = serving
+        caught = _caught_by_anybody()
         for number in self._found:
-            try:
-                loop.add_signal_handler(number, heard, number)
-            except NotImplementedError:  # Windows
-                signal.signal(number, lambda n, _: loop.call_soon_threadsafe(heard, n))
-            self._ours[number] = signal.getsignal(number)
+            if number.name in ALWAYS:
+                try:
+                    # With this the loop hears of all signals.
+                    loop.add_signal_handler(number, heard, number)
+                except NotImplementedError:  # Windows
+                    signal.signal(number, self._hear)
+                self._ours[number] = signal.getsignal(number)
+            elif signal.getsignal(number) != self._ours[number]:  # the application's
+                del self._ours[number]
+                if _is_free(number, caught):
+                    self._take(number)
+            elif self._in_c[number] != _in_c(number):  # somebody's in C, put above ours
+                del self._ours[number]
+        for early in self._early:
+            heard(early)
+        if self._first is not None:
+            stop(signal.Signals(self._first[0]).name)
 
     def leave(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on without the loop, which is about to close."""
+        self._over = True
         for number in self._ours:
-            # First, or uvloop would have its own handler stay for good.
-            loop.remove_signal_handler(number)
-            signal.signal(number, self._heard_late)
-            self._ours[number] = signal.getsignal(number)
+            if number.name in ALWAYS:
+                # First, or uvloop would have its own handler stay for good.
+                loop.remove_signal_handler(number)
+                signal.signal(number, self._hear)
+                self._ours[number] = signal.getsignal(number)
 
     def restore(self) -> None:
         """Put back what was there before, but for what somebody has changed since."""
@@ -91,9 +162,25 @@ class Signals:
 
     def forked(self) -> None:
         """See Forkable."""
-        if self._ours:
+        if self._serving is not None:
             signal.set_wakeup_fd(-1)
-            self.restore()
+        self.restore()
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        """Called by Python between two lines of the main thread."""
+        stops = self._stops(signal.Signals(number).name)
+        if self._over:  # and the process is about to end: nothing else can be done
+            if stops:
+                self._heard_again(number)
+        elif self._serving is not None:
+            self._serving(number)
+        elif not stops:
+            self._early.append(number)
+        elif self._first is None:
+            self._first = (number, time.monotonic())
+            raise Stopped(number)
+        else:
+            self._heard_again(number)
 
     def _heard(self, number: int, stop: Callable[[str], None], reload: Callable[[], bool]) -> None:
         name = signal.Signals(number).name
@@ -104,16 +191,9 @@ class Signals:
             else:
                 self._heard_again(number)
         elif name == "SIGUSR2":
-            self.log.events.warning(
-                "SIGUSR2: nothing is done for it", extra=named("signal", signal=name)
-            )
+            self._say("SIGUSR2: nothing is done for it", name)
         else:
             self._reopen_files(name, reloads=name == "SIGHUP" and reload())
-
-    def _heard_late(self, number: int, _frame: FrameType | None) -> None:
-        """The server has stopped, and the process is about to end: nothing else can be done."""
-        if self._stops(signal.Signals(number).name):
-            self._heard_again(number)
 
     def _stops(self, name: str) -> bool:
         return name in (*ALWAYS, "SIGQUIT") or (name == "SIGHUP" and self._has_terminal)
@@ -122,12 +202,21 @@ class Signals:
         first, at = self._first or (0, 0.0)
         if number != first or time.monotonic() - at >= SAME_SIGNAL:
             name = signal.Signals(number).name
-            extra = named("signal", signal=name)
-            self.log.events.warning("%s again: ending at once", name, extra=extra)
-            self.log.close()
+            self._say(f"{name} again: ending at once", name)
+            if self.log is not None:
+                self.log.close()
             end_process(128 + number)
 
+    def _say(self, what: str, name: str) -> None:
+        if self.log is None:
+            with suppress(OSError):
+                os.write(2, f"h2wsgi: {what}\n".encode())
+        else:
+            self.log.events.warning("%s", what, extra=named("signal", signal=name))
+
     def _reopen_files(self, name: str, *, reloads: bool) -> None:
+        if self.log is None:
+            return
         paths = self.log.reopen_files()
         self.log.events.info(
             "%s: %s%s",
@@ -145,12 +234,32 @@ def _to_take() -> dict[signal.Signals, Handler]:
     found: dict[signal.Signals, Handler] = {}
     caught = _caught_by_anybody()
     for name in (*ALWAYS, *IF_FREE):
-        if (number := getattr(signal, name, None)) is not None:
-            handler = signal.getsignal(number)
-            is_free = handler == signal.SIG_DFL and not caught >> (number - 1) & 1
-            if name in ALWAYS or is_free:
-                found[number] = handler
+        number = getattr(signal, name, None)
+        if number is not None and (name in ALWAYS or _is_free(number, caught)):
+            found[number] = signal.getsignal(number)
     return found
+
+
+def _is_free(number: signal.Signals, caught: int) -> bool:
+    """Return whether nobody has done anything about a signal."""
+    return signal.getsignal(number) == signal.SIG_DFL and not caught >> (number - 1) & 1
+
+
+def _in_c(number: signal.Signals) -> int:
+    """Return the address of what C calls for a signal, 0 if that cannot be told.
+
+    It is the same for all handlers of Python's, and another for ``faulthandler.register``, which
+    nothing else tells from them.
+    """
+    try:
+        import ctypes
+
+        action = ctypes.create_string_buffer(512)  # the address comes first in all of them
+        if ctypes.CDLL(None).sigaction(int(number), None, action):
+            return 0
+    except (ImportError, OSError, AttributeError, TypeError):  # no such thing there, as on Windows
+        return 0
+    return int.from_bytes(action.raw[: ctypes.sizeof(ctypes.c_void_p)], sys.byteorder)
 
 
 def _caught_by_anybody() -> int:

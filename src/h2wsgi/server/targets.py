@@ -95,6 +95,11 @@ def _file_for_a_module(text: str, path: Path, attribute: str) -> LoadError:
         hint = _with_folder(found[0], folder) if found else "Name a module in it: module:attribute."
         return LoadError(f"The target {text!r} is a folder, but a module is needed.", hint)
     if not file.exists():
+        if meant := _file_elsewhere(file):
+            return LoadError(
+                f"There is no file {file}, which the target {text!r} names.",
+                f"If {meant} is meant: {_way_to_write(meant, attribute)}",
+            )
         near = difflib.get_close_matches(file.name, _sources_in(file.parent), n=1)
         hint = "Name a module, as Python imports it: myproject.web:app."
         if near:
@@ -103,6 +108,18 @@ def _file_for_a_module(text: str, path: Path, attribute: str) -> LoadError:
     return LoadError(
         f"The target {text!r} is a file, but a module is needed.", _way_to_write(file, attribute)
     )
+
+
+def _file_elsewhere(file: Path) -> Path | None:
+    """Return the file that was meant by ``mysite.wsgi.py``, or by ``wsgi.py`` of a package."""
+    dotted = file.parent.joinpath(*file.stem.split("."))
+    if (dotted := dotted.parent / f"{dotted.name}.py").is_file():
+        return dotted
+    for target in targets_below(file.parent):
+        *packages, module = target.partition(":")[0].split(".")
+        if packages and module == file.stem:
+            return file.parent.joinpath(*packages, file.name)
+    return None
 
 
 def _sources_in(folder: Path) -> list[str]:

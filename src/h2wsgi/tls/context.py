@@ -81,7 +81,8 @@ class TLSIdentity:
     ``context`` is what connections begin with; the first of ``certificates`` is shown to clients
     that ask for none of their names. ``ca_path`` is the file that clients have to trust, if one is
     known. ``development`` says that the certificate is the one of :mod:`h2wsgi.tls.development`,
-    ``made`` that it was made just now, ``replaced`` why its CA is a new one.
+    ``made`` that it was made just now, ``replaced`` why its CA is a new one, ``trusted`` that
+    ``h2wsgi --trust`` was called for it.
     """
 
     context: ssl.SSLContext
@@ -90,6 +91,7 @@ class TLSIdentity:
     development: bool = False
     made: bool = False
     replaced: str = ""
+    trusted: bool = False
     revocations: Revocations | None = None
     files: tuple[str, ...] = ()
     """All that it was read from."""
@@ -110,7 +112,7 @@ class TLSIdentity:
         if self.replaced:
             found.append(
                 f"The development CA {self.ca_path} is new, as {self.replaced}: have your clients "
-                "trust it, and forget the old one."
+                "trust it, and forget the old one (h2wsgi --trust does both)."
             )
         found += [certificate.warning() for certificate in self.certificates]
         if self.revocations is not None:
@@ -165,7 +167,12 @@ def resolve(config: Config) -> TLSIdentity | None:
     made = ensure_development_certificate()
     identity = _identity(config, [(made.cert, made.key)], "")
     return replace(
-        identity, ca_path=made.ca, development=True, made=made.made, replaced=made.replaced
+        identity,
+        ca_path=made.ca,
+        development=True,
+        made=made.made,
+        replaced=made.replaced,
+        trusted=made.trusted,
     )
 
 
@@ -181,7 +188,7 @@ def read_again(config: Config, identity: TLSIdentity) -> TLSIdentity:
         return _identity(config, _pairs(config), config.key_password)
     cert, key = identity.files[:2]
     again = _identity(config, [(cert, key)], "")
-    return replace(again, ca_path=identity.ca_path, development=True)
+    return replace(again, ca_path=identity.ca_path, development=True, trusted=identity.trusted)
 
 
 def _pairs(config: Config) -> list[tuple[str, str | None]]:

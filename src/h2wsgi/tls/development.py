@@ -6,8 +6,8 @@ not at all; a CA made here can vouch for no other host names than it was made fo
 4.2.1.10), so to trust such a CA exposes no site that has a name. For IP addresses it can, as
 BoringSSL, in grpcio, curl_cffi and others, refuses all that a CA with constraints on them signed.
 
-The development CA's key is kept, readable by its user alone, so that clients that trust the CA
-trust a renewed leaf too. A CA made by :func:`make_certificates` signs once, and its key is never
+A CA's key is kept, readable by its user alone, so that clients that trust the CA trust a renewed
+leaf too. :func:`make_certificates` can be told not to: then its CA signs once, and the key is never
 written.
 """
 
@@ -17,7 +17,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,8 @@ WRONG_HOST = "wrong-host.invalid"
 LEAF_LIFE = timedelta(days=397)
 """Browsers accept at most 398 days; one day less is for clocks that differ."""
 CA_LIFE = timedelta(days=3650)
+TRUSTED = "trusted.crt"
+"""A copy of the CA that this machine's clients were made to trust; empty if that is halfway."""
 RENEW_BEFORE = timedelta(days=60)
 """The time for which a leaf is still good, at least, when a server starts with it."""
 
@@ -45,6 +47,7 @@ class DevCertificate:
 
     ``cert`` and ``key`` are one file, so that no reader ever sees halves of two pairs.
     ``replaced`` says why the CA is not the one that was there, which clients may trust; or nothing.
+    ``trusted`` says that ``h2wsgi --trust`` has had this machine's clients trust this very CA.
     """
 
     cert: str
@@ -52,11 +55,16 @@ class DevCertificate:
     ca: str
     made: bool
     replaced: str = ""
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MadeCertificate:
-    """The paths that :func:`make_certificates` wrote, and the leaf's names, end and kind."""
+    """The paths that :func:`make_certificates` wrote, and the leaf's names, end and kind.
+
+    ``ca_key`` is empty if it was not kept. ``replaced`` says why the CA is not the one that was
+    there; it is empty where there was none.
+    """
 
     cert: str
     key: str
@@ -64,6 +72,8 @@ class MadeCertificate:
     names: tuple[str, ...]
     not_after: datetime
     kind: Kind = "valid"
+    ca_key: str = ""
+    replaced: str = ""
 
 
 def cache_folder() -> Path:
@@ -93,23 +103,18 @@ def ensure_development_certificate() -> DevCertificate:
     Raises:
         CertificateError: ``cryptography`` is not installed or the folder cannot be written.
     """
-    _need_cryptography("the development certificate")
+    need_cryptography("the development certificate")
     folder = cache_folder()
-    try:
+    with _kept_in(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if sys.platform != "win32" and folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
         with _locked(folder / "lock"):
             return _ensure(folder)
-    except OSError as error:
-        raise CertificateError(
-            f"The development certificate cannot be kept in {folder}: {error.strerror or error}.",
-            "Set XDG_CACHE_HOME to a folder that can be written, or give --cert and --key.",
-        ) from error
 
 
 def _ensure(folder: Path) -> DevCertificate:
-    from .issuing import authority, leaf
+    from .issuing import DEVELOPMENT_CA, authority, leaf
 
     ca_path, ca_key_path = folder / "ca.crt", folder / "ca.key"
     leaf_path = folder / "localhost.pem"
@@ -120,7 +125,7 @@ def _ensure(folder: Path) -> DevCertificate:
     replaced = ""
     if ca is None:
         replaced = _why_replaced(ca_path, ca_key_path)
-        ca = authority("h2wsgi development CA", NAMES, _begin(now), now + CA_LIFE)
+        ca = authority(DEVELOPMENT_CA, NAMES, _begin(now), now + CA_LIFE)
         write_file(ca_key_path, ca.key_pem(), mode=0o600)
         write_file(ca_path, ca.certificate_pem(), mode=0o644)
     signer = ca
@@ -130,7 +135,62 @@ def _ensure(folder: Path) -> DevCertificate:
         known = leaf(ca, NAMES, _begin(now), now + LEAF_LIFE)
         write_file(leaf_path, known.certificate_pem() + known.key_pem(), mode=0o600)
         made = True
-    return DevCertificate(str(leaf_path), str(leaf_path), str(ca_path), made, replaced)
+    trusted = _is_same(folder / TRUSTED, ca_path)
+    return DevCertificate(str(leaf_path), str(leaf_path), str(ca_path), made, replaced, trusted)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return one.read_bytes() == other.read_bytes()
+    return False
+
+
+def note_trust(*, trusted: bool | None) -> None:
+    """Keep in mind whether this machine's clients trust the development CA; None: halfway.
+
+    Raises:
+        CertificateError: the folder cannot be written.
+    """
+    folder = cache_folder()
+    with _kept_in(folder):
+        if trusted is False:
+            (folder / TRUSTED).unlink(missing_ok=True)
+        else:
+            ca = (folder / "ca.crt").read_bytes() if trusted else b""
+            write_file(folder / TRUSTED, ca, mode=0o644)
+
+
+def is_trust_halfway() -> bool:
+    """Return whether a change of what trusts the development CA was begun, and not done."""
+    with suppress(OSError):
+        return not (cache_folder() / TRUSTED).read_bytes()
+    return False
+
+
+@contextmanager
+def while_trust_changes() -> Iterator[None]:
+    """Hold other processes back that would change what trusts the development CA.
+
+    Raises:
+        CertificateError: the folder cannot be written.
+    """
+    folder = cache_folder()
+    with ExitStack() as stack:
+        with _kept_in(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(_locked(folder / "trust.lock"))
+        yield
+
+
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CertificateError(
+            f"The development certificate cannot be kept in {folder}: {error.strerror or error}.",
+            "Set XDG_CACHE_HOME to a folder that can be written, or give --cert and --key.",
+        ) from error
 
 
 def _why_replaced(ca: Path, key: Path) -> str:
@@ -159,18 +219,24 @@ def _load(cert: Path, key: Path, is_good: Callable[[Pair], bool]) -> Pair | None
 
 
 def make_certificates(
-    directory: str | Path, names: tuple[str, ...] = (), *, kind: Kind = "valid"
+    directory: str | Path,
+    names: tuple[str, ...] = (),
+    *,
+    kind: Kind = "valid",
+    keep_ca: bool = True,
 ) -> MadeCertificate:
     """Write ``cert.crt``, ``cert.key`` and ``ca.crt`` to ``directory``, made for ``names``.
 
     ``names`` are host names and IP addresses, localhost's if empty. An ``"expired"`` leaf ended
     yesterday; a ``"wrong-host"`` one is for another host. Files of an earlier call are replaced,
-    any others are left alone.
+    any others are left alone. The CA is that of the earlier call, if it may sign for ``names``;
+    ``ca.key`` has its key, and once more the CA itself, so that the file is a pair at any time.
+    Without ``keep_ca`` there is no such file, and each call makes a new CA.
 
     Raises:
         CertificateError: a name is malformed, files of another kind are there, or writing fails.
     """
-    _need_cryptography("--make-cert")
+    need_cryptography("--make-cert")
     from .issuing import authority, checked_name, leaf
 
     folder = Path(directory)
@@ -180,12 +246,23 @@ def make_certificates(
     now = datetime.now(UTC)
     ends = now - timedelta(days=1) if kind == "expired" else now + LEAF_LIFE
     begins = now - timedelta(days=60) if kind == "expired" else _begin(now)
-    ca = authority("h2wsgi made CA", names, begins, now + LEAF_LIFE)
-    made = leaf(ca, names, begins, ends)
-    cert, key, ca_path = (folder / name for name in ("cert.crt", "cert.key", "ca.crt"))
+    cert, key, ca_path, ca_key = (
+        folder / name for name in ("cert.crt", "cert.key", "ca.crt", "ca.key")
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign(cert, key, ca_path)
+        _refuse_foreign(cert, key, ca_path, ca_key)
+        replaced = ""
+        ca = _kept_authority(ca_key, names, now + LEAF_LIFE) if keep_ca else None
+        if ca is None:
+            replaced = _why_made_anew(ca_path, ca_key, keep_ca)
+            life = CA_LIFE if keep_ca else LEAF_LIFE
+            ca = authority("h2wsgi made CA", names, begins, now + life)
+            if keep_ca:
+                write_file(ca_key, ca.certificate_pem() + ca.key_pem(), mode=0o600)
+            else:
+                ca_key.unlink(missing_ok=True)
+        made = leaf(ca, names, begins, ends)
         write_file(key, made.key_pem(), mode=0o600)
         write_file(cert, made.certificate_pem(), mode=0o644)
         write_file(ca_path, ca.certificate_pem(), mode=0o644)
@@ -195,19 +272,41 @@ def make_certificates(
             f"{error.strerror or error}.",
             "Name a folder that can be written.",
         ) from error
-    return MadeCertificate(str(cert), str(key), str(ca_path), names, ends, kind)
+    kept = str(ca_key) if keep_ca else ""
+    return MadeCertificate(str(cert), str(key), str(ca_path), names, ends, kind, kept, replaced)
 
 
-def _refuse_foreign(cert: Path, key: Path, ca: Path) -> None:
+def _kept_authority(path: Path, names: tuple[str, ...], end: datetime) -> Pair | None:
+    """Return the CA that an earlier call kept, if it is good for ``names`` and until ``end``."""
+    return _load(path, path, lambda pair: pair.is_authority_until(end) and pair.permits(names))
+
+
+def _why_made_anew(ca: Path, kept: Path, keep_ca: bool) -> str:
+    if not ca.exists():
+        return ""
+    if not keep_ca:
+        return "no CA was to be kept"
+    if not kept.exists():
+        return "the key of the one before was not kept"
+    if _load(kept, kept, lambda pair: pair.is_authority_until(datetime.now(UTC) + LEAF_LIFE)):
+        return "the one before may not sign for these names"
+    return "the one before could not be used any more"
+
+
+def _refuse_foreign(cert: Path, key: Path, ca: Path, ca_key: Path) -> None:
     """Raise if a file would be overwritten that no earlier call wrote."""
-    if not any(path.exists() for path in (cert, key, ca)):
+    if not any(path.exists() for path in (cert, key, ca, ca_key)):
         return
     ours = _load(cert, key, lambda pair: pair.is_ours())
-    if ours is not None and (not ca.exists() or ours.is_issued_by_pem(ca.read_bytes())):
+    signed = ours is not None and (not ca.exists() or ours.is_issued_by_pem(ca.read_bytes()))
+    # A kept CA was written first, so where a call was interrupted it may be all that there is.
+    kept = _load(ca_key, ca_key, lambda pair: pair.is_ours())
+    is_alone = kept is not None and not any(path.exists() for path in (cert, key, ca))
+    if (signed and (kept is not None or not ca_key.exists())) or is_alone:
         return
     raise CertificateError(
         f"The folder {cert.parent} (--make-cert) holds a certificate that h2wsgi did not make.",
-        "Name another folder, or move cert.crt, cert.key and ca.crt away.",
+        "Name another folder, or move cert.crt, cert.key, ca.crt and ca.key away.",
     )
 
 
@@ -248,7 +347,12 @@ def _lock(file: IO[bytes]) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _need_cryptography(what: str) -> None:
+def need_cryptography(what: str) -> None:
+    """Refuse ``what`` where ``cryptography`` is not installed.
+
+    Raises:
+        CertificateError: it is not.
+    """
     try:
         importlib.import_module("cryptography.x509")
     except ImportError:

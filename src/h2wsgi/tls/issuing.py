@@ -23,6 +23,8 @@ UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x50
 """Exceptions that come of reading or checking a broken file."""
 
 ORGANIZATION = "h2wsgi, for development only"
+DEVELOPMENT_CA = "h2wsgi development CA"
+"""How the common name of each development CA begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,14 @@ class Pair:
             isinstance(name, x509.IPAddress) for name in found.value.permitted_subtrees or ()
         )
 
+    def permits(self, names: tuple[str, ...]) -> bool:
+        """Return whether this CA may sign for ``names``."""
+        found = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
+        allowed = [n.value for n in found.value.permitted_subtrees or ()]
+        return all(
+            any(f".{host.value}".endswith(f".{name}") for name in allowed) for host in _hosts(names)
+        )
+
     def fits(self, issuer: Pair, names: tuple[str, ...], end: datetime) -> bool:
         """Return whether ``issuer`` signed this leaf for ``names``, good until ``end``."""
         self.certificate.verify_directly_issued_by(issuer.certificate)
@@ -100,6 +110,18 @@ class Pair:
     def _lasts_until(self, end: datetime) -> bool:
         begins = self.certificate.not_valid_before_utc
         return begins <= datetime.now(begins.tzinfo) and self.certificate.not_valid_after_utc >= end
+
+
+def development_ca_name(pem: bytes) -> str:
+    """Return the common name of the development CA in ``pem``; nothing if it is no such thing."""
+    try:
+        subject = x509.load_pem_x509_certificate(pem).subject
+    except UNREADABLE:
+        return ""
+    values = {attribute.oid: str(attribute.value) for attribute in subject}
+    name = values.get(NameOID.COMMON_NAME, "")
+    is_ours = values.get(NameOID.ORGANIZATION_NAME) == ORGANIZATION
+    return name if is_ours and name.startswith(f"{DEVELOPMENT_CA} ") else ""
 
 
 def checked_name(name: str) -> str:
@@ -223,6 +245,9 @@ def _permitted(names: tuple[str, ...]) -> list[x509.GeneralName]:
     Of a kind of name that is not mentioned every name is permitted. So are IP addresses, as
     BoringSSL refuses every certificate for one below a CA with a constraint on them.
     """
+    return list(_hosts(names) or [x509.DNSName("none.invalid")])
+
+
+def _hosts(names: tuple[str, ...]) -> list[x509.DNSName]:
     named = [_general_name(name.removeprefix("*.")) for name in names]
-    hosts = [name for name in dict.fromkeys(named) if isinstance(name, x509.DNSName)]
-    return list(hosts or [x509.DNSName("none.invalid")])
+    return [name for name in dict.fromkeys(named) if isinstance(name, x509.DNSName)]

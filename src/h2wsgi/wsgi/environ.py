@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from ..config.addresses import joined
+from ..seam.forwarded import DEFAULT_PORTS, Forwarded, split_host
 from ..seam.request import ConnectionFacts, RequestFields
 
 # Names that environ carries in another place, or must not carry at all: content-type and
@@ -53,6 +55,8 @@ def connection_template(
         "h2wsgi.trailers": _no_trailers,
     }
     template.update(facts.tls)
+    if facts.proxy:
+        template["h2wsgi.proxy"] = facts.proxied
     return template
 
 
@@ -69,9 +73,9 @@ def _script_name(root_path: str) -> str:
 
 
 def build_environ(
-    request: RequestFields, template: dict[str, Any], dropped: list[bytes]
+    request: RequestFields, connection: ConnectionFacts, dropped: list[bytes]
 ) -> dict[str, Any]:
-    """Return a fresh environ: ``template`` plus this request's own entries.
+    """Return a fresh environ: the connection's template plus this request's own entries.
 
     The names of fields that are left out for their underscore are added to ``dropped``, if they
     were not of an earlier request like it.
@@ -84,7 +88,7 @@ def build_environ(
         like = request.like or request
         known = like.environ
         if known is None:
-            known = like.environ = _known_part(like, template, dropped)
+            known = like.environ = _known_part(like, connection, dropped)
         if like is not request:
             known = known.copy()
             _set_path(known, request.path)
@@ -95,17 +99,44 @@ def build_environ(
 
 
 def _known_part(
-    request: RequestFields, template: dict[str, Any], dropped: list[bytes]
+    request: RequestFields, connection: ConnectionFacts, dropped: list[bytes]
 ) -> dict[str, Any]:
-    environ = template.copy()
+    assert connection.environ_template is not None
+    environ = connection.environ_template.copy()
     environ["REQUEST_METHOD"] = request.method
-    _set_path(environ, request.path)
     if request.content_length is not None:
         environ["CONTENT_LENGTH"] = str(request.content_length)
     if request.authority is not None:
         environ["HTTP_HOST"] = request.authority.decode("latin-1")
     _add_fields(environ, request.fields, dropped)
+    if connection.forwarded is not None:
+        _set_forwarded(environ, connection.forwarded.read(request.fields))
+    _set_path(environ, request.path)
     return environ
+
+
+def _set_forwarded(environ: dict[str, Any], told: Forwarded) -> None:
+    """Describe the client in place of its proxy, as far as that told."""
+    if told.address is not None:
+        environ["REMOTE_ADDR"] = told.address
+        environ["REMOTE_PORT"] = told.port or ""
+    if told.scheme is not None:
+        environ["wsgi.url_scheme"] = told.scheme
+        environ.pop("HTTPS", None)
+        if told.scheme == "https":
+            environ["HTTPS"] = "on"
+    if told.prefix is not None:
+        environ["SCRIPT_NAME"] = told.prefix
+    if told.scheme is None and told.host is None and told.server_port is None:
+        return
+    name, port = split_host(told.host or environ.get("HTTP_HOST", ""))
+    default = DEFAULT_PORTS[environ["wsgi.url_scheme"]]
+    port = told.server_port or port or default
+    environ["SERVER_PORT"] = port
+    if told.host is not None:
+        environ["SERVER_NAME"] = name
+    if told.host is not None or (told.server_port is not None and name):
+        environ["HTTP_HOST"] = joined(name, "" if port == default else port)
 
 
 def _set_path(environ: dict[str, Any], target: bytes) -> None:

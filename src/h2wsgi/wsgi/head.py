@@ -54,7 +54,8 @@ class CheckedHead:
         sized = self._sized
         if sized is None or sized.length != length:
             fields = (*self.head.fields[1:], (b"content-length", b"%d" % length))
-            sized = CheckedHead(Head(self.head.status, fields), length, self.notes)
+            head = Head(self.head.status, fields, self.head.priority)
+            sized = CheckedHead(head, length, self.notes)
             self._sized = sized
         return sized
 
@@ -153,7 +154,10 @@ def _check(status: str, headers: Headers, date: bytes) -> CheckedHead:
         sent.append((b"date", date))
     if "server" not in names:
         sent.append((b"server", b"h2wsgi"))
-    return CheckedHead(Head(code, sent), length, tuple(notes))
+    priority = None
+    if "priority" in names:
+        priority = b", ".join(value for name, value in sent if name == b"priority")
+    return CheckedHead(Head(code, sent, priority), length, tuple(notes))
 
 
 def _declared_length(fields: Headers) -> int:

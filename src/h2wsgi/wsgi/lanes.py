@@ -88,21 +88,20 @@ class Lanes(Generic[Job]):
         """True if the threads that are left are for lanes that have none."""
         return len(self.running) + len(self.away) >= self._crowd
 
-    def may_start(self) -> bool:
-        """Return True if a job waits that may run now, on a thread that is there."""
+    def turn(self) -> deque[Lane[Job]] | None:
+        """Return the ring whose first lane may run a job now, on a thread that is there."""
+        running = len(self.running)
         if self.fresh:
-            return len(self.running) < self.limit
-        return self._has_share() and not self.crowded
+            return self.fresh if running < self.limit else None
+        ring, share = (self.quiet, self.limit) if self.quiet else (self.ring, self.shared)
+        # As `crowded`, whose call would be one for each job.
+        return ring if ring and running < share and running + len(self.away) < self._crowd else None
 
     def held_back(self) -> bool:
         """Return True if a job could run now, but that too many threads wait on clients."""
-        return self._has_share() and self.crowded
-
-    def _has_share(self) -> bool:
-        """Return True if there is a share of ``limit`` for a lane that has a thread."""
-        if self.quiet:
-            return len(self.running) < self.limit
-        return bool(self.ring) and len(self.running) < self.shared
+        share = self.limit if self.quiet else self.shared
+        waits = not self.fresh and bool(self.quiet or self.ring)
+        return waits and len(self.running) < share and self.crowded
 
     def enter(self, lane: Lane[Job]) -> None:
         """Put a lane where it waits for its turn, if it has jobs that may run."""
@@ -124,23 +123,23 @@ class Lanes(Generic[Job]):
 
     def next(self, thread: Runs[Job]) -> bool:
         """Write the next job, round robin, on ``thread``; False if none may run now."""
-        while self.may_start():
-            ring = self.fresh or self.quiet or self.ring
+        while (ring := self.turn()) is not None:
             lane = ring.popleft()
             lane.ring = None
             if ring is not self.ring and (lane.running or (lane.away and ring is self.fresh)):
                 self.enter(lane)  # a thread of its came back meanwhile
                 continue
-            if not lane.waiting or len(lane.running) + len(lane.away) >= self._lane_limit:
+            waiting = lane.waiting
+            if not waiting or len(lane.running) + len(lane.away) >= self._lane_limit:
                 continue
-            if (self.quiet or self.ring) and self.crowded:
+            if ring is self.fresh and (self.quiet or self.ring) and self.crowded:
                 self.beside += 1
             lane.running.add(thread)
             self.running.add(thread)
             thread.lane = lane
-            thread.job = lane.waiting[0]
-            lane.waiting.popleft()  # only now: a job is always somewhere
-            if lane.waiting:
+            thread.job = waiting[0]
+            waiting.popleft()  # only now: a job is always somewhere
+            if waiting:
                 self.enter(lane)
             return True
         return False
@@ -164,8 +163,9 @@ class Lanes(Generic[Job]):
         """A thread runs nothing of the lane any more."""
         self.running.discard(thread)
         lane.running.discard(thread)
-        self.away.discard(thread)
-        lane.away.discard(thread)
+        if self.away:
+            self.away.discard(thread)
+            lane.away.discard(thread)
         if lane.waiting:
             self.enter(lane)
 

@@ -22,6 +22,7 @@ from ..log.text import shown
 from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
+from ..seam.request import ConnectionFacts
 from ..seam.stream import ClientWait, Stream
 from .environ import build_environ, connection_template
 from .head import HeadMemory
@@ -97,9 +98,11 @@ class Runner:
             if (known := request.environ) is not None:
                 environ = known.copy()  # as build_environ does, for most requests
             else:
-                template = stream.connection.environ_template or self._make_template(stream)
+                connection = stream.connection
+                if connection.environ_template is None:
+                    self._make_template(connection)
                 dropped: list[bytes] = []
-                environ = build_environ(request, template, dropped)
+                environ = build_environ(request, connection, dropped)
                 if dropped:
                     self._say_dropped(stream, dropped, client_wait)
             environ["wsgi.input"] = (
@@ -146,20 +149,18 @@ class Runner:
                     extra=named("field_dropped"),
                 )
 
-    def _make_template(self, stream: Stream) -> dict[str, Any]:
+    def _make_template(self, connection: ConnectionFacts) -> None:
         """Make what the environs of a connection share, and keep it there."""
         template = connection_template(
-            stream.connection,
+            connection,
             root_path=self._root_path,
             multithread=self._multithread,
             errors=self._errors,
             file_wrapper=FileWrapper,
         )
         if self._record is not None:
-            number = stream.connection.number
-            template["h2wsgi.record"] = functools.partial(self._record, number)
-        stream.connection.environ_template = template
-        return template
+            template["h2wsgi.record"] = functools.partial(self._record, connection.number)
+        connection.environ_template = template
 
     @kernel
     def _close(self, response: Response, stream: Stream) -> None:
@@ -247,8 +248,8 @@ def _content(stream: Stream, environ: dict[str, Any], content: bytes | None) -> 
     if (gathered := stream.gathered) is not None:
         environ["CONTENT_LENGTH"] = str(gathered.octets)
         environ["h2wsgi.trailers"] = stream.request_trailers
-        if gathered.file is not None:
-            return Input(b"", gathered.file)
+        if gathered.spooled is not None:
+            return Input(b"", gathered.spooled)
     elif content is None:
         content = stream.take_whole()
         environ["h2wsgi.trailers"] = stream.request_trailers

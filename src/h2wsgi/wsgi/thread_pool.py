@@ -252,9 +252,9 @@ class ThreadPool(Generic[Job]):
             return step
 
     def _grow_locked(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
-        if not self._closing and self._lanes.held_back() and not self._lanes.fresh:
+        if not self._closing and self._lanes.held_back():
             return Step.AT_CEILING
-        if self._closing or not self._lanes.may_start():
+        if self._closing or self._lanes.turn() is None:
             self._watching = False
             return Step.NOTHING_WAITS
         if len(self._workers) >= self._max_threads and not self._idle:
@@ -302,7 +302,7 @@ class ThreadPool(Generic[Job]):
                 return
             self._begin_locked()
             lanes = self._lanes
-            is_full = lanes.any_wait and not lanes.may_start() and not lanes.held_back()
+            is_full = lanes.any_wait and lanes.turn() is None and not lanes.held_back()
             if is_full:
                 self._schedule_threadsafe(FULL_AGAIN, self._look_whether_full)
             self._looks_at_full = is_full
@@ -319,6 +319,8 @@ class ThreadPool(Generic[Job]):
         """
         self._lock = threading.RLock()
         self._torn = self._in_child = True
+        for worker in self._workers:
+            worker.ends = True  # see end_child
         return [job for worker in self._workers if (job := worker.job) is not None]
 
     # ------------------------------------------------------------------- under the lock
@@ -353,10 +355,12 @@ class ThreadPool(Generic[Job]):
         That thread does the same for the next job before it begins its own, and so on: the loop
         would be busy for a millisecond if it woke a hundred itself. True if there was a job for it.
         """
-        if self._closing or not self._lanes.may_start():
-            if not self._closing and self._lanes.held_back():
+        if self._closing:
+            return False
+        if self._lanes.turn() is None:
+            if self._lanes.held_back():
                 self._watch_locked()
-            elif self._lanes.any_wait and not (self._looks_at_full or self._closing):
+            elif self._lanes.any_wait and not self._looks_at_full:
                 self._schedule_threadsafe(FULL_LOOK, self._look_whether_full)
                 self._looks_at_full = True
             return False
@@ -371,8 +375,9 @@ class ThreadPool(Generic[Job]):
             self._watch_locked()
             return False
         worker = self._idle[-1]
-        if not self._next_locked(worker):
+        if not self._lanes.next(worker):
             return False
+        self._started += 1
         self._progress_at = time.monotonic()
         self._idle.pop()
         worker.inbox.put(None)
@@ -382,13 +387,6 @@ class ThreadPool(Generic[Job]):
         if not self._watching:
             self._schedule_threadsafe(0.0, self._begin_watch)
             self._watching = True
-
-    def _next_locked(self, worker: Worker[Job]) -> bool:
-        """Write the next job on a worker; False if there is none for it."""
-        if self._closing or not self._lanes.next(worker):
-            return False
-        self._started += 1
-        return True
 
     def _spawn_eagerly_locked(self) -> bool:
         few = min(EAGER_THREADS, self._lanes.limit)
@@ -431,6 +429,9 @@ class ThreadPool(Generic[Job]):
                 self._serve(worker)
             except BaseException as error:
                 worker.error = error
+        if self._in_child:
+            # A greenlet, see end_child. The child knows nothing of it, and ending would raise.
+            queue.SimpleQueue[None]().get()
 
     @guards.outermost
     def _serve(self, worker: Worker[Job]) -> None:
@@ -484,15 +485,15 @@ class ThreadPool(Generic[Job]):
         """
         began, now = worker.began, time.monotonic()
         worker.began = self._progress_at = now
-        job = None
+        lanes = self._lanes
         with self._lock:
             if self._torn:
                 self._repair_locked()
-            lane = worker.lane
-            if lane is None:  # it was taken back already, and is idle
+            if (lane := worker.lane) is None:  # it was taken back already, and is idle
                 self._torn = False
                 return None
             self._torn = True
+            job = None
             if now - began >= QUICK:
                 self._slow_lately = SLOW_MEMORY
             elif self._slow_lately:
@@ -500,22 +501,23 @@ class ThreadPool(Generic[Job]):
             if (
                 (waiting := lane.waiting)
                 and now - worker.turn_began < TURN
-                and len(self._lanes.running) <= self._lanes.limit
+                and len(lanes.running) <= lanes.limit
                 and not self._closing
             ):
                 job = worker.job = waiting[0]
                 waiting.popleft()
                 self._started += 1
                 if not waiting:
-                    self._lanes.leave_if_empty(lane)
+                    lanes.leave_if_empty(lane)
             else:
                 worker.turn_began = now
                 worker.job = None
-                self._lanes.end(worker, lane)
+                lanes.end(worker, lane)
                 worker.lane = None
                 if self._closing:
                     self._end_locked(worker)
-                elif self._lanes.any_wait and self._next_locked(worker):
+                elif lanes.any_wait and lanes.next(worker):
+                    self._started += 1
                     job = worker.job
                 else:
                     self._idle.append(worker)

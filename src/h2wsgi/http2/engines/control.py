@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import abc
 import math
-from collections import deque
 from struct import pack
 from typing import Generic
 
@@ -20,6 +19,7 @@ from ...codes import (
     HEADERS,
     PING,
     PRIORITY,
+    PRIORITY_UPDATE,
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
@@ -47,7 +47,7 @@ class FrameReceiver(Engine, Generic[S]):
         self._max_field_section = config.max_field_section
         self._peer_section: float = math.inf
         """Octets of a field section above which the peer would rather not have it."""
-        self._unacknowledged: deque[dict[int, int]] = deque()
+        self._unacknowledged: list[dict[int, int]] = []
         """Our SETTINGS frames that the peer has not confirmed yet."""
         self._streams: StreamTable[S] = StreamTable()
         self._receivers = {
@@ -57,6 +57,7 @@ class FrameReceiver(Engine, Generic[S]):
             PUSH_PROMISE: self._receive_push_promise,
             PING: self._receive_ping,
             GOAWAY: self._receive_goaway,
+            PRIORITY_UPDATE: self._receive_priority_update,
             WINDOW_UPDATE: self._receive_window_update,
         }
 
@@ -158,6 +159,19 @@ class FrameReceiver(Engine, Generic[S]):
         elif stream_id in self._streams.open:
             self._stream_error(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets")
 
+    def _receive_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        """RFC 9218 section 7.1. Of a stream that is closed, or that we ignore, it means nothing."""
+        if stream_id:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
+        if len(payload) < 4:
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY_UPDATE names no stream")
+        prioritized = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
+        if prioritized % 2 == 0:
+            reason = f"PRIORITY_UPDATE of stream {prioritized}, which no client can open"
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, reason)
+        if prioritized in self._streams.open or self._streams.is_idle(prioritized):
+            self._handler.priority_updated(prioritized, payload[4:])
+
     def _depends_on_itself(self, stream_id: int) -> None:
         """An error of the stream (RFC 7540 section 5.3.1), which h2spec wants to see to this day.
 
@@ -184,7 +198,7 @@ class FrameReceiver(Engine, Generic[S]):
         elif payload:
             raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with content")
         else:
-            self._acknowledged(self._unacknowledged.popleft() if self._unacknowledged else {})
+            self._acknowledged(self._unacknowledged.pop(0) if self._unacknowledged else {})
 
     def change_settings(self, entries: dict[int, int]) -> None:
         self._unacknowledged.append(entries)

@@ -381,7 +381,7 @@ class FastEngine(FrameReceiver[_Stream]):
 
 
 def _most_octets(head: Head, block: bytes) -> int:
-    """Return what the field section of a head has at most, which is had sooner than what it has.
+    """Return an upper bound of the size of a head's field section, which is quicker than the size.
 
     Huffman's shortest code is of 5 bits. A field costs 32 octets more than it has (section 6.5.2),
     and no name or pair in the static table has more than 32.

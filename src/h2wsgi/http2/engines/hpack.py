@@ -36,7 +36,7 @@ MAX_TABLE_UPDATES = 2
 """In one field block: to the smallest size and to the last (RFC 7541 section 4.2)."""
 
 MAX_INTEGER_OCTETS = 5
-"""Behind a full prefix: they hold any 32-bit number, and a size or an index is never more."""
+"""Octets of an integer behind its full prefix: enough for any 32-bit number."""
 
 NEVER_INDEXED = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"})
 """Fields whose values no one on the way should keep in a table either (section 7.1.3)."""
@@ -74,7 +74,7 @@ class Decoder:
         self._table: FieldList = [*_NO_FIELDS, *_STATIC]
         """Index i is at 0x80 + i, the octet of an indexed field; the newest entry is first."""
         self._size = 0
-        """Of the dynamic table."""
+        """Octets in the dynamic table."""
         self._max_size = TABLE_SIZE
         self._longest = _LONGEST_STATIC
         """The size of the longest entry there ever was."""

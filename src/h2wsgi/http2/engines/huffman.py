@@ -80,7 +80,7 @@ def huffman_decode(data: bytes) -> bytes:
                 append(step)
             break
         except TypeError:
-            # The step is None: it is new. To look before each would take a seventh of the time.
+            # The step is None, so new. A check before each step would take a seventh of the time.
             step, row = _learn(row, octet)
             append(step)
     bits = row[_BITS]

@@ -95,6 +95,9 @@ class EngineHandler(Protocol):
     def ping_acknowledged(self, payload: bytes) -> None:
         """The answer to a PING of ours."""
 
+    def priority_updated(self, stream_id: int, value: bytes) -> None:
+        """PRIORITY_UPDATE came for a stream that is open, or may be opened yet (RFC 9218)."""
+
     def peer_going_away(self, last_stream_id: int, code: int, debug: bytes) -> None:
         """GOAWAY: the peer opens no more streams; those open go on."""
 

@@ -85,7 +85,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
         """SETTINGS is ours, because h2's own stream limit is set out of the way."""
         self._h2.initiate_connection()
         self._h2.clear_outbound_data_buffer()
-        self._h2.receive_data(PREFACE)  # the gate has taken the client's, or is about to
+        self._h2.receive_data(PREFACE)  # the gate takes the client's preface
         settings = own_settings(self._config)
         self._unacknowledged.append(settings.settings)
         self._out += settings.serialize()

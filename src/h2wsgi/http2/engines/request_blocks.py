@@ -49,7 +49,7 @@ class RequestBlocks:
         self._whole: tuple[Known, Known] = ({}, {})
         self._without_path: tuple[Known, Known] = ({}, {})
         self._recent: tuple[dict[bytes, RequestFields], dict[bytes, RequestFields]] = ({}, {})
-        """By END_STREAM, then by block, ``:path`` and all: what came last."""
+        """The last requests by END_STREAM, then by block, ``:path`` included."""
         self._octets = 0
         self._is_stable = False
         """Whether the block decoded last left the dynamic table as it was."""

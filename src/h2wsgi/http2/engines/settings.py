@@ -26,6 +26,7 @@ def own_settings(config: Config) -> SettingsFrame:
         Setting.MAX_CONCURRENT_STREAMS: config.max_streams,
         Setting.INITIAL_WINDOW_SIZE: config.stream_window,
         Setting.MAX_HEADER_LIST_SIZE: config.max_field_section,
+        Setting.NO_RFC7540_PRIORITIES: 1,
     }
     return frame
 

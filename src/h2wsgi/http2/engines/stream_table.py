@@ -6,7 +6,6 @@ last are remembered. Loop thread only; knows neither frames nor h2.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Generic, TypeVar
 
 from ...codes import ErrorCode
@@ -41,7 +40,7 @@ class StreamTable(Generic[S]):
         """The highest stream that the client opened, refused ones included."""
         self.ignore_above: int | None = None
         """The last-stream-id of our GOAWAY: streams above it never happened."""
-        self._skipped: deque[range] = deque(maxlen=REMEMBERED_GAPS)
+        self._skipped: list[range] = []
         self._reset_by_us: dict[int, None] = {}
 
     def is_ignored(self, stream_id: int) -> bool:
@@ -57,6 +56,8 @@ class StreamTable(Generic[S]):
         """The client opens ``stream_id``; those it skipped are closed thereby (section 5.1.1)."""
         if stream_id > self.highest + 2:
             self._skipped.append(range(self.highest + 1, stream_id))
+            if len(self._skipped) > REMEMBERED_GAPS:
+                del self._skipped[0]
         self.highest = stream_id
 
     def require_known(self, stream_id: int, what: str) -> None:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+from ...codes import ErrorCode
 from ...process.forking import tell_in_child
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame, Section
 from ..tap.names import code_name
@@ -24,14 +25,14 @@ MAX_CONNECTIONS = 200
 MAX_STREAMS = 2_000
 """Streams kept of all connections. The page keeps as many."""
 MAX_TROUBLES = 500
-"""Resets, GOAWAYs and problems kept."""
+"""Errors kept: resets, GOAWAYs, problems, responses of 5xx, and those cut off."""
 MAX_WEIGHT = 67_108_864
 """Octets of all that is kept, about. Beyond it the frames of the oldest streams are dropped.
 
 The rest alone is less, by the bounds that each stream and each connection has.
 """
-MAX_DEBUG = 200
-"""Octets shown of a GOAWAY's debug data, among the troubles."""
+MAX_QUOTED = 200
+"""Characters of a trouble that are the client's: debug data, a method and path."""
 
 
 class Totals(NamedTuple):
@@ -111,13 +112,17 @@ class Ledger:
             if stream is not None:
                 stream.take(frame, connection)
                 self._touch(stream)
+                if frame.section is Section.RESPONSE and stream.status >= 500:
+                    self._note_failure(stream, frame.time)
                 if stream.closed_at is not None:
                     del connection.open[frame.stream_id]
                     connection.blocked.pop(stream, None)
             self._settle_windows(connection, frame)
             while self._weight > MAX_WEIGHT and self._light:
                 self._drop_frames()
-            if frame.problems or frame.error_code is not None:
+            if frame.error_code is not None and frame.last_stream_id is None:
+                self._resets += 1
+            if frame.problems or _tells_of_error(frame, stream):
                 self._note_trouble(frame)
 
     def closed(self, connection: ConnectionInfo, reason: str, at: float) -> None:
@@ -128,6 +133,9 @@ class Ledger:
             for stream in seen.open.values():
                 stream.lost(at)
                 self._touch(stream)
+            cut_off = [stream for stream in seen.open.values() if stream.ended_at is None]
+            if cut_off:
+                self._note_cut_off(cut_off, reason, at)
             seen.open.clear()
             seen.blocked.clear()
             self._touch_connection(seen)
@@ -174,16 +182,28 @@ class Ledger:
         elif frame.error_code is None:
             kind, text = "problem", f"{frame.name} from {who}: {'; '.join(frame.problems)}"
         elif frame.last_stream_id is not None:
-            debug = frame.debug[:MAX_DEBUG].decode("latin-1")
+            debug = frame.debug[:MAX_QUOTED].decode("latin-1")
             kind, text = "goaway", f"GOAWAY from {who}: {code_name(frame.error_code)}"
             text += f", last stream {frame.last_stream_id}" + (f": {debug}" if debug else "")
         else:
-            self._resets += 1
             kind, text = "reset", f"{code_name(frame.error_code)}, from {who}"
+        self._note(kind, text, frame.time, frame.connection, frame.stream_id)
+
+    def _note_failure(self, stream: SeenStream, at: float) -> None:
+        request = f"{stream.method} {stream.path}"[:MAX_QUOTED]
+        text = f"{stream.status} to {request}"
+        self._note("response", text, at, stream.connection, stream.stream_id)
+
+    def _note_cut_off(self, streams: list[SeenStream], reason: str, at: float) -> None:
+        """Note responses that their connection's end left incomplete: once, as they may be many."""
+        one = len(streams) == 1
+        text = f"{len(streams)} response{'' if one else 's'} cut off: {reason}"
+        first = streams[0]
+        self._note("lost", text, at, first.connection, first.stream_id if one else 0)
+
+    def _note(self, kind: str, text: str, at: float, connection: int, stream_id: int) -> None:
         self._cursor += 1
-        self._troubles.append(
-            Trouble(self._cursor, frame.time, frame.connection, frame.stream_id, kind, text)
-        )
+        self._troubles.append(Trouble(self._cursor, at, connection, stream_id, kind, text))
 
     # -------------------------------------------------------------------------- any thread
 
@@ -256,3 +276,11 @@ class Ledger:
         weight = seen.weight
         self._weight += weight - seen.counted
         seen.counted = weight
+
+
+def _tells_of_error(frame: Frame, stream: SeenStream | None) -> bool:
+    """Return whether it is a RST_STREAM or GOAWAY for a reason that somebody should look at."""
+    if frame.error_code != ErrorCode.NO_ERROR:
+        return frame.error_code is not None
+    # A graceful end, or "send no more" behind a response that counts (RFC 9113 sections 6.8, 8.1).
+    return frame.last_stream_id is None and (stream is None or stream.ended_at is None)

@@ -56,7 +56,7 @@ class Trouble(NamedTuple):
     connection: int
     stream_id: int
     kind: str
-    """``reset``, ``goaway``, ``problem`` or ``not HTTP/2``."""
+    """``reset``, ``goaway``, ``problem``, ``not HTTP/2``, ``response`` (5xx) or ``lost``."""
     text: str
 
 

@@ -64,12 +64,10 @@ class Taps:
         self._log = log
         # The engine ends a connection beyond this limit, four times the option.
         self._max_octets = 4 * config.max_field_section
-        self._connections = 0
 
     def observe(self) -> Tap:
         """Return the observer of a new connection; see ObserverFactory."""
-        self._connections += 1
-        return Tap(self._connections, self, self._max_octets)
+        return Tap(self, self._max_octets)
 
     def add(self, sink: Sink) -> None:
         """Add a sink, which hears of nothing that was before."""
@@ -118,8 +116,7 @@ class _Way:
 class Tap:
     """A :class:`~h2wsgi.http2.observer.ConnectionObserver` that makes frames of octets."""
 
-    def __init__(self, number: int, taps: Taps, max_octets: int) -> None:
-        self._number = number
+    def __init__(self, taps: Taps, max_octets: int) -> None:
         self._taps = taps
         self._max_octets = max_octets
         self._received = _Way(Direction.RECEIVED, max_octets)
@@ -129,9 +126,8 @@ class Tap:
 
     def opened(self, facts: ConnectionFacts, alpn: str | None) -> None:
         """See ConnectionObserver."""
-        facts.number = self._number
         self._info = ConnectionInfo(
-            id=self._number,
+            id=facts.number,
             peer=facts.peer,
             scheme=facts.scheme,
             alpn=alpn,
@@ -193,7 +189,7 @@ class Tap:
     def _tell(self, way: _Way, raw: RawFrame, now: float, payload: Payload, content: bytes) -> None:
         self._frames += 1
         frame = Frame(
-            connection=self._number,
+            connection=self._info.id,
             number=self._frames,
             time=now,
             at=self._info.at + (now - self._info.opened_at),

@@ -15,6 +15,7 @@ from ..tap.names import FRAMES
 
 UNKNOWN = "unknown"
 """Stands for all types without a name."""
+WINDOWS = "windows"
 _TYPES = {name.lower(): frozenset({name}) for name in FRAMES.values()} | {
     # A sink gets fields with the last frame of their block.
     "headers": frozenset({"HEADERS", "CONTINUATION", "PUSH_PROMISE"}),
@@ -30,7 +31,7 @@ _DIRECTIONS = {
     "sent": Direction.SENT,
     "send": Direction.SENT,
 }
-_WORDS = ("all", "problems", *_TYPES, *_DIRECTIONS, "stream=", "conn=")
+_WORDS = ("all", "problems", WINDOWS, *_TYPES, *_DIRECTIONS, "stream=", "conn=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Filter:
     connections: frozenset[int] = frozenset()
     problems: bool = False
     """Only frames that have something wrong with them."""
+    windows: bool = False
+    """Whether the windows are shown as well, after each frame that may change them."""
 
     def shows(self, frame: Frame) -> bool:
         """Return whether the frame is shown."""
@@ -75,7 +78,7 @@ def parse_filter(text: str) -> Filter:
     without: set[str] = set()
     directions: set[Direction] = set()
     numbers: dict[str, set[int]] = {"stream": set(), "conn": set()}
-    problems = False
+    problems = windows = False
     for written in filter(None, (part.strip() for part in text.split(","))):
         term = written.lower()
         name, equals, value = term.partition("=")
@@ -90,6 +93,8 @@ def parse_filter(text: str) -> Filter:
             directions.add(_DIRECTIONS[term])
         elif term == "problems":
             problems = True
+        elif term == WINDOWS:
+            windows = True
         elif term != "all":
             raise _unknown(written, needs_number=key in numbers)
     return Filter(
@@ -99,12 +104,13 @@ def parse_filter(text: str) -> Filter:
         frozenset(numbers["stream"]),
         frozenset(numbers["conn"]),
         problems,
+        windows or bool(types & _TYPES["window"]),
     )
 
 
 def _unknown(written: str, needs_number: bool) -> ConfigurationError:
     example = (
-        "For example --trace=headers,reset or --trace=all,-window_update or "
+        "For example --trace=headers,reset or --trace=all,windows or "
         "--trace=conn=1,stream=5; --trace alone shows every frame."
     )
     if needs_number:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...log.terminal import BLUE, BOLD, CYAN, DIM, GREEN, LOUD, RED, RESET
 from ...log.text import printable
 from ..tap.field_blocks import Field, FieldBlock
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame
@@ -17,16 +18,18 @@ MAX_VALUE = 1_024
 """Characters shown of a name, a value or other text of a client."""
 _INDENT = " " * 10
 _WITH_WINDOWS = frozenset({"DATA", "HEADERS", "SETTINGS", "WINDOW_UPDATE"})
-
-_RESET, _BOLD, _DIM = "\x1b[0m", "\x1b[1m", "\x1b[2m"
-_RED, _GREEN, _BLUE, _CYAN = "\x1b[31m", "\x1b[32m", "\x1b[34m", "\x1b[36m"
+_ENDINGS = frozenset({"RST_STREAM", "GOAWAY"})
 
 
 class TextForm:
-    """Makes the lines. ``colour`` is whether a terminal reads them."""
+    """Makes the lines.
 
-    def __init__(self, *, colour: bool) -> None:
+    ``colour`` is whether a terminal reads them, ``windows`` whether those are shown after frames.
+    """
+
+    def __init__(self, *, colour: bool, windows: bool) -> None:
         self._colour = colour
+        self._windows = windows
         self._start: float | None = None
         """The time of the first event; lines show times since then."""
 
@@ -42,11 +45,12 @@ class TextForm:
 
     def frame(self, frame: Frame) -> str:
         """Return the lines of a frame."""
-        way = self._in("recv", _CYAN) if frame.received else self._in("send", _GREEN)
+        way = self._in("recv", CYAN) if frame.received else self._in("send", GREEN)
         what = f"{way} {frame.length} octets that are not HTTP/2"
         if frame.type != NOT_HTTP2:
+            name = self._in(frame.name, LOUD if frame.name in _ENDINGS else BOLD)
             what = (
-                f"{way} {self._in(frame.name, _BOLD)} frame <length={frame.length}, "
+                f"{way} {name} frame <length={frame.length}, "
                 f"flags=0x{frame.flags:02x}, stream_id={frame.stream_id}>"
             )
         lines = [self._head(frame.time, frame.connection, what)]
@@ -59,27 +63,28 @@ class TextForm:
         return f"[{time - self._start:7.3f}] #{connection} {text}\n"
 
     def _in(self, text: str, colour: str) -> str:
-        return f"{colour}{text}{_RESET}" if self._colour else text
+        return f"{colour}{text}{RESET}" if self._colour else text
 
     def _details(self, frame: Frame) -> Iterator[str]:
         if frame.flag_names:
             yield "; " + " | ".join(frame.flag_names)
         if numbers := list(_numbers(frame)):
-            yield f"({', '.join(numbers)})"
+            text = f"({', '.join(numbers)})"
+            yield self._in(text, LOUD) if frame.name in _ENDINGS else text
         for setting in (frame.settings or ())[:MAX_FIELDS]:
             yield f"[{setting.name}(0x{setting.id:02x}):{setting.value}]"
         if frame.block is not None:
             yield f"; {frame.section}"
             yield from self._fields(frame.block)
-        if frame.name in _WITH_WINDOWS:
-            yield self._in(_windows(frame), _DIM)
+        if self._windows and frame.name in _WITH_WINDOWS:
+            yield self._in(_windows(frame), DIM)
         for problem in frame.problems:
-            yield self._in(f"! {shown(problem)}", _RED)
+            yield self._in(f"! {shown(problem)}", RED)
 
     def _fields(self, block: FieldBlock) -> Iterator[str]:
         for field in block.fields[:MAX_FIELDS]:
-            name = self._in(shown(field.name), _BLUE)
-            yield f"{name}: {shown(field.value)}  {self._in(f'; {encoding(field)}', _DIM)}"
+            name = self._in(shown(field.name), BLUE)
+            yield f"{name}: {shown(field.value)}  {self._in(f'; {encoding(field)}', DIM)}"
         if (more := len(block.fields) - MAX_FIELDS) > 0:
             yield f"... and {more} fields more"
         updates = "".join(f"set to {size}, " for size in block.table_updates)
@@ -88,7 +93,7 @@ class TextForm:
             f"; block of {block.octets} octets; dynamic table: {updates}{entries}, "
             f"{block.table_size} of {block.table_limit} octets"
         )
-        yield self._in(table, _DIM)
+        yield self._in(table, DIM)
 
 
 def shown(text: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from ...config.config import Config
 from ...log.logs import Log, dropped_json, dropped_text, file_writer, named
+from ...log.terminal import is_coloured
 from ...log.writer import LogWriter
 from ..tap.frames import ConnectionInfo, Frame
 from ..tap.tap import Sink
@@ -91,19 +92,10 @@ def _warn_of_readers(path: str, log: Log) -> None:
 
 def _on_standard_error(config: Config, log: Log, wanted: Filter) -> Trace:
     as_json = config.log_format == "json"
-    form = JSONForm() if as_json else TextForm(colour=is_coloured(sys.stderr))
+    coloured = is_coloured(sys.stderr)
+    form = JSONForm() if as_json else TextForm(colour=coloured, windows=wanted.windows)
     if log.standard_error is not None:
         # The command's writer: one queue for log and trace keeps lines whole and in order.
         return Trace(log.standard_error, form, wanted, owned=False)
     writer = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
     return Trace(writer, form, wanted, owned=True)
-
-
-def is_coloured(stream: TextIO | None) -> bool:
-    """Return whether ``stream`` is a terminal whose user allows colours (no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or stream is None:
-        return False
-    try:
-        return stream.isatty()
-    except (OSError, ValueError):  # closed
-        return False
