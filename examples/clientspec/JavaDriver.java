@@ -12,10 +12,14 @@ import javax.net.ssl.*;
 
 public class JavaDriver {
     static HttpClient client;
-
     static String value(String line, String name) {
         Matcher found = Pattern.compile("\"" + name + "\": *\"?([^\",}]*)").matcher(line);
         return found.find() ? found.group(1) : "";
+    }
+
+    static String quoted(Object text) {
+        return '"' + Pattern.compile("[^ !#-\\[\\]-~]").matcher(String.valueOf(text))
+            .replaceAll(odd -> String.format("\\\\u%04x", (int) odd.group().charAt(0))) + '"';
     }
 
     static synchronized void say(String id, String rest) {
@@ -38,18 +42,17 @@ public class JavaDriver {
 
     static void answer(String id, HttpResponse<byte[]> response, Throwable error) {
         if (error != null) {
-            String text = String.valueOf(error).replaceAll("[\"\\\\\\p{Cntrl}]", " ");
-            say(id, ", \"error\": \"" + text + "\"");
+            say(id, ", \"error\": " + quoted(error));
             return;
         }
         try {
             byte[] content = response.body();
             String digest = HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(content));
-            String check = response.headers().firstValue("x-check").map(v -> ", \"check\": \"" + v + "\"").orElse("");
+            String check = response.headers().firstValue("x-check").map(v -> ", \"check\": " + quoted(v)).orElse("");
             say(id, ", \"status\": " + response.statusCode() + ", \"digest\": \"" + digest
                 + "\", \"length\": " + content.length + check);
         } catch (NoSuchAlgorithmException missing) {
-            say(id, ", \"error\": \"" + missing + "\"");
+            say(id, ", \"error\": " + quoted(missing));
         }
     }
 

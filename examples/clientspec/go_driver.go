@@ -8,92 +8,71 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 )
 
 type order struct {
-	ID   int    `json:"id"`
-	Do   string `json:"do"`
-	URL  string `json:"url"`
-	CA   string `json:"ca"`
-	Size int    `json:"size"`
+	ID, Size    int
+	Do, URL, CA string
 }
 
-var lock sync.Mutex
-
-func say(answer map[string]any) {
-	line, _ := json.Marshal(answer)
-	lock.Lock()
-	defer lock.Unlock()
-	os.Stdout.Write(append(line, '\n'))
-}
+type answer map[string]any
 
 func makeClient(ca string) *http.Client {
 	pool := x509.NewCertPool()
 	text, _ := os.ReadFile(ca)
 	pool.AppendCertsFromPEM(text)
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true, DisableCompression: true,
-	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
 	return &http.Client{Transport: transport, Timeout: 8 * time.Second}
 }
 
-func carryOut(o order, client *http.Client) {
-	request, err := http.NewRequest(strings.ToUpper(o.Do), o.URL, nil)
-	if o.Do == "post" {
-		request, err = http.NewRequest("POST", o.URL, bytes.NewReader(bytes.Repeat([]byte("x"), o.Size)))
-	}
-	var response *http.Response
-	if err == nil {
-		response, err = client.Do(request)
-	}
+func carryOut(o order, client *http.Client) (answer, error) {
+	upload := bytes.NewReader(bytes.Repeat([]byte("x"), o.Size))
+	request, err := http.NewRequest(strings.ToUpper(o.Do), o.URL, upload)
 	if err != nil {
-		say(map[string]any{"id": o.ID, "error": err.Error()})
-		return
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		say(map[string]any{"id": o.ID, "error": err.Error()})
-		return
-	}
-	digest := sha256.Sum256(content)
-	answer := map[string]any{
-		"id": o.ID, "status": response.StatusCode, "length": len(content), "digest": hex.EncodeToString(digest[:]),
-	}
-	if check := response.Header.Get("x-check"); check != "" {
-		answer["check"] = check
-	}
-	if trailer := response.Trailer.Get("x-trailer"); trailer != "" {
-		answer["trailer"] = trailer
-	}
-	say(answer)
+	told := answer{"status": response.StatusCode, "length": len(content)}
+	told["digest"] = fmt.Sprintf("%x", sha256.Sum256(content))
+	told["check"], told["trailer"] = response.Header.Get("x-check"), response.Trailer.Get("x-trailer")
+	return told, err
 }
 
 func main() {
-	var client *http.Client
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
+	say := log.New(os.Stdout, "", 0) // Whole lines, whoever writes.
+	client := &http.Client{}
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		var o order
 		json.Unmarshal(lines.Bytes(), &o)
-		if o.Do == "close" {
-			if client != nil {
-				client.CloseIdleConnections()
-			}
-			client = nil
-			say(map[string]any{"id": o.ID})
-			continue
-		}
-		if client == nil {
+		if client.Transport == nil {
 			client = makeClient(o.CA)
 		}
-		go carryOut(o, client)
+		go func(client *http.Client) {
+			told, err := answer{}, error(nil)
+			if o.Do == "close" {
+				client.CloseIdleConnections()
+			} else if told, err = carryOut(o, client); err != nil {
+				told = answer{"error": err.Error()}
+			}
+			told["id"] = o.ID
+			line, _ := json.Marshal(told)
+			say.Print(string(line))
+		}(client)
+		if o.Do == "close" {
+			client = &http.Client{}
+		}
 	}
 }

@@ -32,7 +32,7 @@ class Decoder:
         self._has = has
         self._max_octets = max_octets
         self.table: list[Field] = []
-        self._limit = MAX_TABLE
+        self.limit = MAX_TABLE
 
     def _refuse(self, defect: str) -> None:
         if not self._has(defect):
@@ -50,7 +50,7 @@ class Decoder:
                     size, at = self._integer(block, at, 5)
                     if size > MAX_TABLE:
                         self._refuse("takes a size update over the limit")
-                    self._limit = size
+                    self.limit = size
                     if not self._has("does not evict at a size update"):
                         self._evict()
                     continue
@@ -97,7 +97,7 @@ class Decoder:
     def _evict(self) -> None:
         if self._has("never evicts"):
             return
-        while sum(len(n) + len(v) + 32 for n, v in self.table) > self._limit:
+        while sum(len(n) + len(v) + 32 for n, v in self.table) > self.limit:
             self.table.pop()
 
     def _integer(self, block: bytes, at: int, prefix: int) -> tuple[int, int]:
@@ -110,9 +110,12 @@ class Decoder:
             octet = block[at]
             at += 1
             number += (octet & 0x7F) << shift
-            if number >= 2**32:
-                self._refuse("takes integers of any size")
-                number &= 0x7F
+            if self._has("wraps integers at 32 bits"):
+                number %= 2**32
+            elif self._has("wraps integers at 64 bits"):
+                number %= 2**64
+            elif number >= 2**32:
+                raise Broken("an integer that is too large")
             if octet < 0x80:
                 break
         return number, at
@@ -121,7 +124,7 @@ class Decoder:
         is_huffman = bool(block[at] & 0x80)
         length, at = self._integer(block, at, 7)
         if at + length > len(block):
-            self._refuse("takes a string that is cut short")
+            self._refuse("takes a block that is cut short")
         text = block[at : at + length]
         return (self._huffman(text) if is_huffman else text), at + length
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from h2wsgi.clientspec import cases
-from h2wsgi.clientspec.catalogue import CATALOGUE
+from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
 from h2wsgi.clientspec.cli import main
+from h2wsgi.clientspec.judge import Result, Verdict
+from h2wsgi.clientspec.report import Terminal, as_json, as_junit, as_markdown, wrapped
+from h2wsgi.errors import ConfigurationError
 from support.clients import find, running
 
 CURL = ["-sS", "--http2", "--cacert", "{ca}", "{url}"]
@@ -106,6 +109,19 @@ while len(head := file.read(9)) == 9:
         (["--", sys.executable], "The command has no {url}"),
         (["--", sys.executable, "-c", "", "{url}"], "took no good response"),
         (["--", sys.executable, "-c", "raise SystemExit('no')", "{url}"], "took no good response"),
+        (["--", sys.executable, "-c", "raise SystemExit('no')", "{url}"], "exit code 1: no"),
+        (["--only", "6.88"], "Near to it: 6.8."),
+        (["--only", "6.8", "--only", "goaway"], "No case is named goaway."),
+        (["--error-text", "(", "--", sys.executable, "{url}"], "is no regular expression"),
+        (["--error-text", "x", "--driver", "--", sys.executable], "is about a command"),
+        (["--junit", "/no/such/file", "--", sys.executable, "{url}"], "cannot be written"),
+        (["--json", "/", "--", sys.executable, "{url}"], "cannot be written"),
+        (["--serve", "--driver"], "--serve takes no client"),
+        (["--list", "--", "curl"], "--list takes no client"),
+        (["--list", "--serve"], "--list and --serve cannot both be had"),
+        (["curl", "--cacert", "x"], "Put -- before COMMAND"),
+        (["--compare"], "No reports are named"),
+        (["--compare", __file__], "is no report of h2wsgi-clientspec"),
         (["--compare", "/no/such/file"], "is no report of h2wsgi-clientspec"),
         (["--timeout", "x"], "is not a valid float"),
     ],
@@ -115,6 +131,64 @@ def test_mistakes_end_in_a_sentence(
 ) -> None:
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_ends_its_clients_and_tells_what_it_knows(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    client, report = tmp_path / "client.py", tmp_path / "report.json"
+    client.write_text(f"import time\n{CARELESS}time.sleep(600 * (b'8.1/3' in path))\n")
+    argv = [sys.executable, "-m", "h2wsgi.clientspec.cli", "--timeout", "500", "-j", "2"]
+    argv += ["--only", "9113/8.1/1", "--only", "9113/8.1/3", "--json", str(report)]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    argv += ["--", sys.executable, str(client), "{url}"]
+    with running(argv, env=env, **pipes) as process:
+        assert process.stdout is not None
+        while b"9113/8.1/1" not in (line := process.stdout.readline()):
+            assert line
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Stopped with 1 of 2 cases not played." in output
+    assert [case["id"] for case in json.loads(report.read_text("utf-8"))["cases"]] == ["9113/8.1/1"]
+
+
+def test_what_a_client_says_breaks_no_report() -> None:
+    said = "it | said \x1b[31m \ud800 \ufffe <x> & ]]>\r\n"
+    result = Result(case=CATALOGUE[0], verdict=Verdict.FAIL, problems=(said,), came=said)
+    suite = ElementTree.fromstring(as_junit(said, [result]).encode())
+    assert "<x> & ]]>" in (suite[0].findtext("failure") or "")
+    assert json.loads(as_json(said, [result]).encode())["cases"][0]["problems"] == [said]
+    lines = as_markdown(said, [result]).encode().splitlines()
+    assert len(lines) == 5
+    shown = Terminal(colour=False, verbose=True).result(result)
+    assert "\x1b" not in shown
+    shown.encode()
+
+
+def test_sentences_are_wrapped_to_the_terminal() -> None:
+    shown = wrapped("a sentence that is long " * 5, "    wanted: ", 40)
+    assert len(shown) > 2
+    assert max(map(len, shown)) <= 40
+    assert shown[0].startswith("    wanted: a sentence")
+    assert shown[1].startswith(" " * 12 + "sentence")
+    assert wrapped("word " * 50, "  ", 0) == [("  " + "word " * 50).rstrip()]
+
+
+def test_cases_are_named_by_section_rfc_and_pattern() -> None:
+    def ids(*names: str) -> list[str]:
+        return [case.id for case in chosen(CATALOGUE, names)]
+
+    assert ids("9113/6.8/1") == ["9113/6.8/1"]
+    assert ids("6.8") == ids("9113/6.8") == ids("9113/6.8/*")
+    assert {id_.split("/")[0] for id_ in ids("7541")} == {"7541"}
+    assert ids("7541") == ids("7541/*")
+    assert ids("*") == ids()
+    assert {id_.split("/")[1] for id_ in ids("6.9")} == {"6.9", "6.9.1", "6.9.2"}
+    with pytest.raises(ConfigurationError, match=r"No case is named 6\.88\."):
+        cases("6.88")
 
 
 def test_the_page_for_browsers_is_served_until_ctrl_c() -> None:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
+from h2wsgi.clientspec.catalogue import CATALOGUE
 from h2wsgi.clientspec.certificates import Identities
 from h2wsgi.clientspec.drivers import Command, Driver, Order
 from h2wsgi.clientspec.judge import Verdict
 from h2wsgi.clientspec.run import Runner
-from support.clients import find
+from support.clients import find, run
 from support.process import coverages_variables
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "clientspec"
-AT_ONCE, HEAD, UPLOAD, RESET = "9113/5.1.2/1", "9110/9.3.2/1", "9113/6.9/6", "9113/6.4/12"
+# At once, HEAD, an upload, an error, two requests on one connection.
+MADE = ("9113/5.1.2/1", "9110/9.3.2/1", "9113/6.9/6", "9113/6.4/12", "9113/5.1.1/6")
+AGAIN = "9113/9.1/1"
 DRIVERS = {
-    "httpx": [sys.executable, "httpx_driver.py"],
-    "niquests": [sys.executable, "niquests_driver.py"],
-    "curl": [sys.executable, "curl_driver.py"],
-    "node": ["node", "node_driver.mjs"],
+    "httpx": (sys.executable, "{examples}/httpx_driver.py"),
+    "niquests": (sys.executable, "{examples}/niquests_driver.py"),
+    "curl": (sys.executable, "{examples}/curl_driver.py"),
+    "node": ("node", "{examples}/node_driver.mjs"),
+    "go": ("{folder}/driver",),
+    "java": ("java", "-cp", "{folder}", "JavaDriver"),
 }
+BUILDS = {
+    "go": ("go", "build", "-o", "{folder}/driver", "{examples}/go_driver.go"),
+    "java": ("javac", "-d", "{folder}", "{examples}/JavaDriver.java"),
+}
+"""Where these compilers are missing, their drivers are not tested."""
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +46,46 @@ def identities() -> Identities:
 @pytest.mark.client
 @pytest.mark.parametrize("name", DRIVERS)
 def test_the_drivers_of_the_examples_make_every_kind_of_request(
-    name: str, identities: Identities, monkeypatch: pytest.MonkeyPatch
+    name: str, identities: Identities, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    program, file = DRIVERS[name]
     if name in ("curl", "node"):
         find(name, package="nodejs" if name == "node" else "curl")
     for variable in [v for v in os.environ if v.lower().endswith("_proxy")]:
         monkeypatch.delenv(variable)
-    argv = [program, str(EXAMPLES / file)]
+    # Debian's packages of one version of Go put nothing on PATH.
+    folders = [os.environ["PATH"], *map(str, Path("/usr/lib").glob("go-*/bin"))]
+    monkeypatch.setenv("PATH", os.pathsep.join(folders))
+    monkeypatch.setenv("GOCACHE", str(tmp_path / "cache"))
+    places = {"examples": EXAMPLES, "folder": tmp_path}
+    if name in BUILDS:
+        if shutil.which(BUILDS[name][0]) is None:
+            pytest.skip(f"there is no {BUILDS[name][0]}")
+        run([word.format(**places) for word in BUILDS[name]])
+    argv = [word.format(**places) for word in DRIVERS[name]]
     runner = Runner(lambda: Driver(argv, identities.ca), identities, jobs=2)
-    cases = chosen(CATALOGUE, (AT_ONCE, HEAD, UPLOAD, RESET))
-    cases = [case for case in cases if case.id in (AT_ONCE, HEAD, UPLOAD, RESET)]
+    cases = [case for case in CATALOGUE if case.id in (*MADE, AGAIN)]
     results = list(runner.run(cases, runner.prove(cases)))
-    assert len(results) == 4
-    assert not [f"{r}\n{r.came}" for r in results if r.verdict is not Verdict.PASS]
+    assert len(results) == len(cases)
+    made = [result for result in results if result.case.id != AGAIN]
+    assert not [f"{r}\n{r.came}" for r in made if r.verdict is not Verdict.PASS]
+    assert [r.word for r in results if r.case.id == AGAIN] == ["uses the connection again"]
+
+
+def test_no_driver_of_the_examples_is_long() -> None:
+    for file in EXAMPLES.iterdir():
+        if file.is_file():
+            assert len(file.read_text("utf-8").splitlines()) <= 80, file
+
+
+KNOWS_CLOSE = """
+import json, sys
+print(json.dumps({"id": json.loads(sys.stdin.readline())["id"]}), flush=True)
+"""
 
 
 def driver(source: str, identities: Identities) -> Driver:
-    return Driver([sys.executable, "-c", f"import sys, json\n{source}"], identities.ca)
+    """Return a driver that knows "close", and ``source`` for the orders."""
+    return Driver([sys.executable, "-c", f"{KNOWS_CLOSE}{source}"], identities.ca)
 
 
 ORDERS = [Order("get", "https://localhost:1/a"), Order("get", "https://localhost:1/b")]
@@ -65,12 +99,59 @@ def test_a_driver_that_says_nothing_is_ended_and_started_anew(identities: Identi
     silent.close()
 
 
+def test_a_driver_that_starts_slowly_has_all_of_its_time_afterwards(
+    identities: Identities,
+) -> None:
+    source = "for line in sys.stdin: print(json.dumps({'id': json.loads(line)['id']}), flush=True)"
+    slow = Driver(
+        [sys.executable, "-c", f"import json, sys, time\ntime.sleep(1)\n{source}"], identities.ca
+    )
+    assert [outcome.has_hung for outcome in slow.ask(ORDERS, 0.7)] == [False, False]
+    slow.close()
+
+
+def test_the_memory_of_a_driver_is_told_of_each_case_by_itself(identities: Identities) -> None:
+    source = """
+for line in sys.stdin:
+    order = json.loads(line)
+    kept = bytearray(order["size"])
+    kept[::4096] = b"x" * len(kept[::4096])
+    del kept
+    print(json.dumps({"id": order["id"]}), flush=True)
+"""
+    greedy = driver(source, identities)
+    peaks = [
+        greedy.ask([Order("post", "https://localhost:1/", size)], 60)[0].peak
+        for size in (200_000_000, 1000, 200_000_000)
+    ]
+    greedy.close()
+    assert [peak is not None and peak > 190_000_000 for peak in peaks] == [True, False, True]
+
+
+def test_a_driver_that_is_aborted_answers_at_once(identities: Identities) -> None:
+    silent = driver("for line in sys.stdin: pass", identities)
+    timer = threading.Timer(0.3, silent.abort)
+    timer.start()
+    began = time.monotonic()
+    assert [outcome.has_hung for outcome in silent.ask(ORDERS, 600)] == [True, True]
+    assert time.monotonic() - began < 60
+    timer.join()
+    silent.close()
+
+
 def test_a_driver_that_ends_is_an_error_of_the_client(identities: Identities) -> None:
-    ending = driver("sys.stdin.readline(); raise SystemExit(7)", identities)
+    ending = driver("sys.stdin.readline(); raise SystemExit('no module')", identities)
     outcomes = ending.ask(ORDERS, 10)
     ending.close()
     assert not any(outcome.has_hung for outcome in outcomes)
-    assert all(outcome.error.startswith("the driver ended") for outcome in outcomes)
+    assert {o.error for o in outcomes} == {"the driver ended with exit code 1: no module"}
+
+
+def test_what_a_driver_cannot_start_for_is_told(identities: Identities) -> None:
+    broken = Driver([sys.executable, "-c", "import no_such_module"], identities.ca)
+    outcomes = broken.ask(ORDERS, 10)
+    broken.close()
+    assert all("No module named 'no_such_module'" in outcome.error for outcome in outcomes)
 
 
 def test_answers_come_in_any_order_and_with_lines_that_are_none(identities: Identities) -> None:
@@ -84,7 +165,7 @@ def test_answers_come_in_any_order_and_with_lines_that_are_none(identities: Iden
     odd = driver(source, identities)
     outcomes = odd.ask(ORDERS, 10)
     odd.close()
-    assert [outcome.status for outcome in outcomes] == [1, 2]
+    assert [outcome.status for outcome in outcomes] == [2, 3]
     assert outcomes[0].length == 3
 
 
@@ -104,6 +185,17 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(identities: Identit
     (outcome,) = command.ask(ORDERS[:1], 0.5)
     assert outcome.has_hung
     assert outcome.error == "no end within 0.5 s"
+
+
+def test_a_command_that_prints_without_end_is_killed(identities: Identities) -> None:
+    source = "import sys\nwhile True: sys.stdout.write('x' * 2**20)"
+    began = time.monotonic()
+    (outcome,) = Command([sys.executable, "-c", source, "{url}"], identities.ca).ask(
+        ORDERS[:1], 600
+    )
+    assert time.monotonic() - began < 300
+    assert outcome.has_hung
+    assert outcome.error == "it printed more than 64 MiB"
 
 
 def test_what_a_command_prints_of_an_error_counts_as_one(identities: Identities) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clientspec.strict_client import StrictClient
+from h2wsgi.clientspec.case import Case
 from h2wsgi.clientspec.catalogue import CATALOGUE
 from h2wsgi.clientspec.certificates import Identities
 from h2wsgi.clientspec.drivers import Order
@@ -59,8 +60,22 @@ def test_what_makes_no_sense_is_answered(identities: Identities) -> None:
         assert "was not opened" in ask(client, f"{server.url}judge?id=x&status=x&length=-1")
         assert ask(client, f"{server.url}nothing") == "404"
         for number in range(MAX_OPEN + 3):
-            assert "https://localhost" in ask(client, f"{server.url}open?id=x{number}")
+            assert ".case.localhost" in ask(client, f"{server.url}open?id=x{number}")
         client.close()
+
+
+def test_a_client_that_is_driven_by_hand_is_told_about(identities: Identities) -> None:
+    told: list[tuple[Case, list[str], str]] = []
+    careful = StrictClient(identities.ca)
+    with PageServer(CATALOGUE, identities, lambda _: None, lambda *w: told.append(w)) as server:
+        assert ask(careful, f"{server.url}by-hand/9113/99/1") == "404"
+        url = ask(careful, f"{server.url}by-hand/9113/5.4.2/1").strip()
+        assert url.endswith("/9113/5.4.2/1")
+        assert "takes upper case" in careful.ask([Order("get", url)], 5)[0].error
+        careful.close()
+    assert [case.id for case, _, _ in told] == ["9113/5.4.2/1"]
+    assert "recv RST_STREAM frame" in told[0][2]
+    assert told[0][1] == []
 
 
 def test_a_browser_plays_what_is_one_get() -> None:

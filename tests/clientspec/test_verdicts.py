@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from clientspec.strict_client import StrictClient
-from h2wsgi.clientspec.catalogue import CATALOGUE
+from h2wsgi.clientspec.case import Script
+from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
 from h2wsgi.clientspec.certificates import Identities
-from h2wsgi.clientspec.drivers import Order, Outcome
+from h2wsgi.clientspec.conversation import Conversation
+from h2wsgi.clientspec.drivers import Order, Outcome, hung
 from h2wsgi.clientspec.judge import Proof, Verdict
 from h2wsgi.clientspec.run import Runner
 
@@ -40,6 +45,8 @@ class Lazy:
 
     def rest(self) -> None: ...
 
+    def abort(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -62,6 +69,66 @@ def test_a_client_that_stops_working_behind_the_proof_passes_nothing(
     proof = Proof(frozenset({"get", "head", "post"}))
     verdicts = {result.verdict for result in runner.run(CATALOGUE, proof)}
     assert verdicts == {Verdict.NOT_REACHED}
+
+
+def test_what_a_client_has_sent_is_judged_however_late_it_is_read(identities: Identities) -> None:
+    def play(c: Conversation) -> None:
+        c.greet()
+        c.reach()
+        c.respond(c.request())
+        time.sleep(0.5)
+
+    (frames,) = chosen(CATALOGUE, ["9113/4/1"])
+    case = replace(frames, script=Script("It is slow to read.", play))
+    client = StrictClient(identities.ca, ["sends an increment of 0"])
+    result = Runner(lambda: client, identities).one(case, client, Proof(frozenset({"get"})))
+    client.close()
+    assert result.verdict is Verdict.FAIL
+
+
+def test_a_client_that_asks_for_something_else_has_not_reached_a_case(
+    identities: Identities,
+) -> None:
+    (large,) = chosen(CATALOGUE, ["9113/5.2/1"])
+    client = StrictClient(identities.ca, ["drops the query"])
+    result = Runner(lambda: client, identities).one(large, client, Proof(frozenset({"get"})))
+    client.close()
+    assert result.verdict is Verdict.NOT_REACHED
+    assert result.word.startswith("it asked for '/9113/5.2/1', not '/9113/5.2/1?1/")
+
+
+class Waiting:
+    """The strict client, without a time limit."""
+
+    keeps_connections = True
+
+    def __init__(self, ca: str) -> None:
+        self._client = StrictClient(ca)
+        self._thread = threading.Thread()
+
+    def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
+        self._thread = threading.Thread(target=self._client.ask, args=(orders, 600))
+        self._thread.start()
+        self._thread.join(seconds)
+        return [hung(seconds)] * len(orders)
+
+    def rest(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None:
+        self._thread.join(30)  # The server has gone.
+        self._client.close()
+
+
+@pytest.mark.parametrize("id_", ["9110/6.4/4", "9110/15/2", "9113/3.4/9", "9113/6.9/9"])
+def test_to_wait_on_is_a_word_where_nothing_comes(id_: str, identities: Identities) -> None:
+    (case,) = chosen(CATALOGUE, [id_])
+    caller = Waiting(identities.ca)
+    runner = Runner(lambda: caller, identities, timeout=0.5)
+    result = runner.one(case, caller, Proof(frozenset({"get", "post"})))
+    caller.close()
+    assert (result.verdict, result.word) == (Verdict.WORD, "waits on")
 
 
 def test_the_identifiers_of_cases_are_unique() -> None:

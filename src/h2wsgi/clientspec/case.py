@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LINES = 20
 """Lines of the content that every good response has."""
+LONG = 100_000
+"""Lines of content that take their time."""
 
 
 class Level(StrEnum):
@@ -36,6 +38,7 @@ class Want(StrEnum):
     EMPTY = "gets a response without content"
     ERROR = "gets an error"
     EITHER = "gets the whole response or an error"
+    EMPTY_OR_ERROR = "gets a response without content or an error"
 
 
 Do = Literal["get", "head", "post"]
@@ -79,8 +82,13 @@ class Case:
     """A sentence for whoever fails the case."""
     words: tuple[str, str] = ("", "")
     """Of what is optional: a word for an error, and one for a response."""
+    hangs: str = ""
+    """Of what may take for ever: a word for a client that waits on."""
     fields: dict[str, str] = field(default_factory=dict, compare=False)
-    """What a driver that tells of fields must tell: ``check`` is the response's x-check."""
+    """What a driver that tells of fields must tell: ``check`` is the response's x-check.
+
+    Octets above 0x7f may be told as Latin-1 or as UTF-8.
+    """
     lines: int = LINES
     """Lines of content of a good response."""
     tls: TLS = "good"
@@ -103,6 +111,11 @@ class Case:
     def path(self) -> str:
         """The path of the case's URL."""
         return f"/{self.id}"
+
+    @property
+    def patience(self) -> int:
+        """How many times as long as usual a client gets: more where a great deal comes."""
+        return 3 if self.is_costly or self.lines > LONG else 1
 
     @property
     def is_optional(self) -> bool:
@@ -128,6 +141,6 @@ def content_of(path: str) -> bytes:
     The path may say how many lines it has, behind its last slash.
     """
     count = path.partition("?")[2].partition("/")[2]
-    lines = int(count) if count.isdigit() and len(count) < 6 else LINES
+    lines = int(count) if count.isdigit() and len(count) <= 6 else LINES
     said = [f"{path} line {number:05} which no other has" for number in range(lines)]
     return "\n".join([f"begin {path}", *said, f"end {path}\n"]).encode()

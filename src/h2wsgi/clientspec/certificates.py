@@ -1,7 +1,7 @@
 """What the suite's server shows of itself: a good certificate, bad ones, and odd TLS.
 
-Made on the main thread, used on any. The bad leaves are signed by the development CA, so that each
-has one thing wrong with it; the CA of ``unknown-ca`` signs once, and its key is never written.
+Made on the main thread, used on any. All leaves are signed by the development CA, so that each bad
+one has one thing wrong with it; the CA of ``unknown-ca`` signs once, and its key is never written.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ..tls.development import (
 )
 from .case import TLS
 
+CASES_HOST = "case.localhost"
+"""Each case that a browser plays has a host in this domain: what one has been told of a host, such
+as to speak HTTP/1.1 from now on, it keeps for all ports of it."""
 OTHER_NAMES: tuple[str, ...] = ("other.localhost",)
 PROHIBITED = "ECDHE-ECDSA-AES128-SHA"
 """A suite of TLS 1.2 that RFC 9113 appendix A lists."""
@@ -32,7 +35,6 @@ class Identities:
     def __init__(self) -> None:
         made = ensure_development_certificate()
         self.ca = made.ca
-        self._good = made.cert
         self._contexts = {kind: self._make(kind) for kind in typing.get_args(TLS)}
 
     def context(self, kind: TLS) -> ssl.SSLContext:
@@ -47,17 +49,14 @@ class Identities:
         if kind == "prohibited":
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.set_ciphers(PROHIBITED)
-        if kind in ("expired", "wrong-host", "unknown-ca"):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "leaf.pem"
-                write_file(path, _bad_leaf(kind), mode=0o600)
-                context.load_cert_chain(path)
-        else:
-            context.load_cert_chain(self._good)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "leaf.pem"
+            write_file(path, _leaf(kind), mode=0o600)
+            context.load_cert_chain(path)
         return context
 
 
-def _bad_leaf(kind: TLS) -> bytes:
+def _leaf(kind: TLS) -> bytes:
     """Return a certificate and its key as PEM."""
     from ..tls.issuing import Pair, authority, leaf
 
@@ -65,12 +64,12 @@ def _bad_leaf(kind: TLS) -> bytes:
     folder = cache_folder()
     issuer = Pair.from_pem((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
     begins, ends = now - DAY, now + DAY
-    names: tuple[str, ...] = NAMES
+    names: tuple[str, ...] = (*NAMES, f"*.{CASES_HOST}")
     if kind == "expired":
         begins, ends = now - 60 * DAY, now - DAY
     elif kind == "wrong-host":
         names = OTHER_NAMES
-    else:
+    elif kind == "unknown-ca":
         issuer = authority("h2wsgi unknown CA", NAMES, begins, ends)
     made = leaf(issuer, names, begins, ends)
     return made.certificate_pem() + made.key_pem()

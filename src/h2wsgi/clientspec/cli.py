@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
+import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import ConfigurationError
+from ..log.text import printable
 from .case import Case
 from .catalogue import CATALOGUE, chosen
 from .certificates import Identities
 from .drivers import Caller, Command, Driver
 from .judge import Proof, Result, Verdict
-from .report import Terminal, as_json, as_junit, as_markdown, compare, wanted
+from .report import Terminal, as_json, as_junit, as_markdown, compare, wanted, wrapped
 from .run import TIMEOUT, Runner
 from .serving import PageServer
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+COMPARED = ("id", "title", "level", "verdict", "word")
+"""What a comparison takes of each case."""
 HELP = """\
 Put an HTTP/2 client through a catalogue of what servers do, right and wrong.
 
@@ -50,7 +56,7 @@ Examples:
 )
 @click.argument("command", nargs=-1)
 @click.option(
-    "--only", multiple=True, metavar="SECTION", help="a section (6.8) or case; repeatable"
+    "--only", multiple=True, metavar="NAME", help="a section (6.8), case or pattern; repeatable"
 )
 @click.option("--list", "lists", is_flag=True, help="list the cases and exit")
 @click.option("--driver", is_flag=True, help="COMMAND speaks the JSON lines of docs/clientspec.md")
@@ -79,7 +85,10 @@ Examples:
 @click.option("--json", "json_file", metavar="FILE", help="write JSON, for --compare")
 @click.option("--markdown", metavar="FILE", help="write a table of Markdown")
 @click.option(
-    "--serve", "serves", is_flag=True, help="serve a page that plays the cases in a browser"
+    "--serve",
+    "serves",
+    is_flag=True,
+    help="serve a page that plays the cases in a browser; clients may be driven by hand too",
 )
 @click.option(
     "--compare",
@@ -94,14 +103,35 @@ def _command(**options: Any) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments``, or those of the process; return the exit code."""
     try:
-        result = _command.main(arguments, prog_name="h2wsgi-clientspec", standalone_mode=False)
+        with _ended_by_sigterm():
+            result = _command.main(arguments, prog_name="h2wsgi-clientspec", standalone_mode=False)
     except ConfigurationError as error:
         return _report(str(error), error.hint)
+    except click.NoSuchOption as error:
+        hint = "Put -- before COMMAND, or its options are taken for those of h2wsgi-clientspec."
+        return _report(error.format_message(), hint)
     except click.ClickException as error:
         return _report(error.format_message(), "See h2wsgi-clientspec --help.")
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end a run as Ctrl-C does: with the sum, and the reports."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report(message: str, hint: str) -> int:
@@ -111,14 +141,11 @@ def _report(message: str, hint: str) -> int:
 
 
 def _run(*, command: tuple[str, ...], only: tuple[str, ...], **options: Any) -> int:
+    _check(command, **options)
     if options["compares"]:
         click.echo(compare([_read(path) for path in command]), nl=False)
         return 0
     cases = chosen(CATALOGUE, only)
-    if not cases:
-        raise ConfigurationError(
-            f"No case is named {', '.join(only)}.", "See h2wsgi-clientspec --list."
-        )
     if options["lists"]:
         click.echo("".join(_listed(cases)), nl=False)
         return 0
@@ -141,20 +168,65 @@ def _run(*, command: tuple[str, ...], only: tuple[str, ...], **options: Any) -> 
     return _play(command, cases, **options)
 
 
+def _check(command: Sequence[str], **options: Any) -> None:
+    """Refuse what makes no sense, before anything is done.
+
+    Raises:
+        ConfigurationError: an option has no meaning here, or a report cannot be written.
+    """
+    modes = [name for name in ("list", "serve", "compare") if options[f"{name}s"]]
+    if len(modes) > 1:
+        raise ConfigurationError(f"--{modes[0]} and --{modes[1]} cannot both be had.", "Drop one.")
+    if command and modes and modes != ["compare"]:
+        raise ConfigurationError(
+            f"--{modes[0]} takes no client.", f"Drop --{modes[0]}, or {' '.join(command)}."
+        )
+    if modes == ["compare"] and not command:
+        raise ConfigurationError(
+            "No reports are named.", "For example: h2wsgi-clientspec --compare a.json b.json"
+        )
+    if options["driver"] and modes:
+        raise ConfigurationError(f"--{modes[0]} takes no client.", "Drop --driver.")
+    if options["driver"] and options["error_text"]:
+        raise ConfigurationError(
+            "--error-text is about a command.", "A driver tells errors in its answers."
+        )
+    try:
+        re.compile(options["error_text"] or "")
+    except re.error as error:
+        raise ConfigurationError(
+            f"--error-text {options['error_text']!r} is no regular expression: {error}.",
+            "Put a backslash before characters that stand for themselves.",
+        ) from None
+    for path in (options["junit"], options["json_file"], options["markdown"]):
+        folder = Path(path or ".").parent
+        target = Path(path) if path and Path(path).exists() else folder
+        if not folder.is_dir() or not os.access(target, os.W_OK) or (path and Path(path).is_dir()):
+            raise ConfigurationError(f"The report {path} cannot be written.", "Name another file.")
+
+
 def _serve(cases: Sequence[Case], **options: Any) -> int:
     """Serve the page until the user has had enough."""
     identities = Identities()
-    terminal = Terminal(colour=_colour(), verbose=options["verbose"])
+    terminal = _terminal(verbose=options["verbose"])
     began = time.monotonic()
 
     def tell(result: Result) -> None:
         click.echo(terminal.result(result), nl=False)
 
-    with PageServer(cases, identities, tell) as server, suppress(KeyboardInterrupt):
+    def tell_by_hand(case: Case, findings: list[str], frames: str) -> None:
+        click.echo(terminal.by_hand(case, findings, frames), nl=False)
+
+    page = PageServer(cases, identities, tell, tell_by_hand, options["timeout"])
+    with page as server, suppress(KeyboardInterrupt):
         click.echo(f"Open {server.url} in a browser that trusts {identities.ca}. Ctrl-C to stop.")
+        click.echo(
+            f"By hand: curl -sS --cacert {identities.ca} {server.url}by-hand/{cases[0].id} "
+            "answers with the URL to get."
+        )
         threading.Event().wait()
     name = options.pop("name") or "browser"
-    return _ended(name, server.results, began, terminal, **options)
+    return _ended(name, server.results, len(server.results), began, terminal, **options)
 
 
 def _listed(cases: Sequence[Case]) -> list[str]:
@@ -164,13 +236,14 @@ def _listed(cases: Sequence[Case]) -> list[str]:
             group = case.group
             lines.append(f"\n{group}\n")
         lines.append(f"  {case.id:14} {case.level:6} {case.title}\n")
-        lines.append(f"  {'':14} {'':6} {case.script.words} Right: {'; '.join(wanted(case))}.\n")
+        said = f"{case.script.words} Right: {'; '.join(wanted(case))}."
+        lines += [f"{line}\n" for line in wrapped(said, " " * 24, _width())]
     return lines
 
 
 def _play(command: Sequence[str], cases: Sequence[Case], **options: Any) -> int:
     identities = Identities()
-    name = options.pop("name") or " ".join(command)
+    name = options.pop("name") or _unquoted(shlex.join(command))
 
     def make() -> Caller:
         if options["driver"]:
@@ -182,23 +255,40 @@ def _play(command: Sequence[str], cases: Sequence[Case], **options: Any) -> int:
     proof = runner.prove(cases)
     click.echo(f"HTTP/2 client conformance of {name}")
     if not proof.taken:
+        reason = printable(next(iter(proof.reasons.values())))
+        hint = "It has to print the content of the response, and to trust the file of {ca}."
+        if options["driver"]:
+            hint = (
+                "It has to answer each order as docs/clientspec.md says, and to trust the CA of it."
+            )
         return _report(
-            f"The client took no good response, so nothing can be said of it: {proof.reason}.",
-            "It has to print the content of the response, and to trust the file of {ca}.",
+            f"The client took no good response, so nothing can be said of it: {reason}", hint
         )
-    results = _results(runner, cases, proof, verbose=options["verbose"])
-    terminal = Terminal(colour=_colour(), verbose=False)
-    return _ended(name, results, began, terminal, **options)
+    terminal = _terminal(verbose=options["verbose"])
+    results = _results(runner, cases, proof, terminal)
+    return _ended(name, results, len(cases), began, terminal, **options)
+
+
+def _unquoted(line: str) -> str:
+    """Return a command line whose placeholders look as the user typed them."""
+    return line.replace("'{url}'", "{url}").replace("'{ca}'", "{ca}")
 
 
 def _ended(
-    name: str, results: Sequence[Result], began: float, terminal: Terminal, **options: Any
+    name: str,
+    results: Sequence[Result],
+    planned: int,
+    began: float,
+    terminal: Terminal,
+    **options: Any,
 ) -> int:
     """Sum up and write the reports; return the exit code."""
-    click.echo(terminal.summary(results, time.monotonic() - began), nl=False)
+    click.echo(terminal.summary(results, time.monotonic() - began, planned), nl=False)
     _write(options["junit"], as_junit, name, results)
     _write(options["json_file"], as_json, name, results)
     _write(options["markdown"], as_markdown, name, results)
+    if len(results) < planned:
+        return INTERRUPTED
     failed = any(r.fails_must or (options["strict"] and r.fails_should) for r in results)
     return FAILED if failed else 0
 
@@ -207,19 +297,33 @@ def _colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _results(runner: Runner, cases: Sequence[Case], proof: Proof, *, verbose: bool) -> list[Result]:
-    """Run the cases and show each as it is done, with a line that says how far it is."""
-    terminal = Terminal(colour=_colour(), verbose=verbose)
+def _width() -> int:
+    """Return the columns of the terminal, or 0 if there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def _terminal(*, verbose: bool) -> Terminal:
+    return Terminal(colour=_colour(), verbose=verbose, width=_width())
+
+
+def _results(
+    runner: Runner, cases: Sequence[Case], proof: Proof, terminal: Terminal
+) -> list[Result]:
+    """Run the cases and show each as it is done, with a line that says how far it is.
+
+    Ctrl-C ends it early, with the results that there are.
+    """
     shows_progress = sys.stderr.isatty()
     results: list[Result] = []
-    for result in runner.run(cases, proof):
-        results.append(result)
-        if shows_progress:
-            click.echo("\r\x1b[K", err=True, nl=False)
-        click.echo(terminal.result(result), nl=False)
-        if shows_progress:
-            failed = sum(r.verdict is Verdict.FAIL for r in results)
-            click.echo(f"{len(results)} of {len(cases)}, {failed} failed", err=True, nl=False)
+    with suppress(KeyboardInterrupt), closing(runner.run(cases, proof)) as played:
+        for result in played:
+            results.append(result)
+            if shows_progress:
+                click.echo("\r\x1b[K", err=True, nl=False)
+            click.echo(terminal.result(result), nl=False)
+            if shows_progress:
+                failed = sum(r.verdict is Verdict.FAIL for r in results)
+                click.echo(f"{len(results)} of {len(cases)}, {failed} failed", err=True, nl=False)
     if shows_progress:
         click.echo("\r\x1b[K", err=True, nl=False)
     return results
@@ -239,7 +343,8 @@ def _write(path: str | None, form: Any, name: str, results: Sequence[Result]) ->
 def _read(path: str) -> dict[str, Any]:
     try:
         report = json.loads(Path(path).read_text("utf-8"))
-        return {"client": report["client"], "cases": report["cases"]}
+        cases = [{name: str(case[name]) for name in COMPARED} for case in report["cases"]]
+        return {"client": report["client"], "cases": cases}
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigurationError(
             f"The file {path} is no report of h2wsgi-clientspec.", "Make one with --json."

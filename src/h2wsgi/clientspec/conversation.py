@@ -83,6 +83,12 @@ class Request:
         return self.field(":path")
 
     @property
+    def number(self) -> int:
+        """Which of the requests of a case it is, from 1 on."""
+        number = self.path.partition("?")[2].partition("/")[0]
+        return int(number) if number.isdecimal() else 1
+
+    @property
     def content(self) -> bytes:
         """Of the good response to it."""
         return content_of(self.path)
@@ -123,6 +129,8 @@ class Conversation:
         self.ended = ""
         """How the client ended the connection; empty as long as it is there."""
         self.ended_at = 0.0
+        self.idle_since = 0.0
+        """When all that had come by then was read, the last time."""
         self.is_starved = False
         """Whether the client gave no credit for content that it had got."""
         self._tap.opened(_facts(sock, peer, session.port, number), sock.selected_alpn_protocol())
@@ -132,8 +140,10 @@ class Conversation:
     def pump(self, seconds: float) -> None:
         """Read what comes within ``seconds``, once."""
         if not self._sock.pending():
+            began = time.monotonic()
             readable, _, _ = select.select([self._sock], [], [], max(seconds, 0))
             if not readable:
+                self.idle_since = began
                 return
         try:
             came = self._sock.recv(READ)
@@ -241,6 +251,11 @@ class Conversation:
     def max_frame_size(self) -> int:
         """Octets of the largest payload that the client takes."""
         return self.settings.get(Setting.MAX_FRAME_SIZE, octets.SMALLEST_FRAME)
+
+    @property
+    def connection_window(self) -> int:
+        """Octets of DATA that may be sent on the connection now."""
+        return self._window
 
     def window(self, stream: int) -> int:
         """Return how many octets of DATA may be sent on a stream now."""

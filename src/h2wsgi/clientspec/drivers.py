@@ -20,16 +20,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from .case import Do
 
 MAX_OUTPUT = 2**26
-"""Octets of a command's output that are looked at."""
+"""Octets that a command may print."""
 MAX_LINE = 2**20
 """Octets of a driver's line."""
 MAX_SAID = 200
 """Characters shown of what a client says."""
+TURN = 0.05
+"""Seconds between two looks at whether a driver is to end at once."""
+START_PATIENCE = 30.0
+"""Seconds that a driver gets to start, before it is told anything that counts."""
 CLOSE_PATIENCE = 2.0
 """Seconds that a driver gets to close its connections."""
 
@@ -43,6 +47,8 @@ class Order:
     do: Do
     url: str
     size: int = 0
+    next: str = ""
+    """URLs of the GETs that follow, one after the other, with blanks in between; if that is all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,8 @@ class Outcome:
     fields: dict[str, str] | None = None
     """Further things that a driver told: ``check`` and ``trailer``."""
     peak: int | None = None
-    """Octets of memory that the client's process had at most."""
+    """Octets of memory that the client's process had at most; beyond what it had before, if it
+    serves for many cases."""
 
     def is_whole(self, content: bytes) -> bool:
         """Return whether the client took this content, and said so."""
@@ -89,6 +96,9 @@ class Caller(Protocol):
     def rest(self) -> None:
         """Have the client's connections closed: the case is over."""
 
+    def abort(self) -> None:
+        """End the client at once: whoever waits for it gets an answer. From any thread."""
+
     def close(self) -> None:
         """The client is not needed any more."""
 
@@ -99,9 +109,10 @@ def hung(seconds: float, peak: int | None = None) -> Outcome:
 
 
 def short(text: str) -> str:
-    """Return the end of what a client said, on one line."""
+    """Return beginning and end of what a client said, on one line."""
     line = " ".join(text.split())
-    return line if len(line) <= MAX_SAID else f"...{line[-MAX_SAID:]}"
+    half = MAX_SAID // 2
+    return line if len(line) <= MAX_SAID else f"{line[:half]} ... {line[-half:]}"
 
 
 class Command:
@@ -113,6 +124,7 @@ class Command:
         self._argv = argv
         self._ca = ca
         self._error_text = re.compile(error_text) if error_text else None
+        self._is_aborted = threading.Event()
 
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
         """See Caller."""
@@ -121,6 +133,10 @@ class Command:
 
     def rest(self) -> None:
         """See Caller: each process ends by itself."""
+
+    def abort(self) -> None:
+        """See Caller."""
+        self._is_aborted.set()
 
     def close(self) -> None:
         """See Caller."""
@@ -131,7 +147,14 @@ class Command:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
-            code, peak = _wait(process, seconds)
+
+            def is_over() -> bool:
+                return self._is_aborted.is_set() or _prints_too_much(out, err)
+
+            code, peak = _wait(process, seconds, is_over)
+            if _prints_too_much(out, err):
+                words = f"it printed more than {MAX_OUTPUT // 2**20} MiB"
+                return Outcome(error=words, has_hung=True, peak=peak)
             out.seek(0)
             err.seek(0)
             content, said = out.read(MAX_OUTPUT), err.read(MAX_OUTPUT).decode("utf-8", "replace")
@@ -146,7 +169,13 @@ class Command:
         return Outcome(error=error, content=content, peak=peak)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None, int]:
+def _prints_too_much(*files: IO[bytes]) -> bool:
+    return any(os.fstat(file.fileno()).st_size > MAX_OUTPUT for file in files)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], seconds: float, is_over: Callable[[], bool]
+) -> tuple[int | None, int]:
     """Wait for a process; return its exit code, or None if it had to be killed, and its memory.
 
     The memory is what it was seen to have, or what the system tells of it and its children at its
@@ -156,18 +185,20 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None,
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seen = 0
     is_late = False
-    while True:
-        seen = _peak(process.pid) or seen
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            _kill(process.pid)  # What it has started, if anything is left.
-            told = usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
-            return None if is_late else process.returncode, max(seen, told)
-        if time.monotonic() > deadline:
-            is_late = True
-            _kill(process.pid)
-        time.sleep(0.01)
+    try:
+        while True:
+            seen = _peak(process.pid) or seen
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                told = usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
+                return None if is_late else process.returncode, max(seen, told)
+            if time.monotonic() > deadline or is_over():
+                is_late = True
+                _kill(process.pid)
+            time.sleep(0.01)
+    finally:
+        _kill(process.pid)  # What it has started, if anything is left; all of it on Ctrl-C.
 
 
 def _kill(group: int) -> None:
@@ -179,37 +210,44 @@ class Driver:
     """A process that takes orders as JSON, one a line, and answers each with a line.
 
     See docs/clientspec.md for the protocol. The process is started when it is needed, and anew
-    after it did not answer.
+    after it did not answer; it is told to close first, so that its start takes from no request.
     """
 
     keeps_connections = True
 
-    def __init__(self, argv: Sequence[str], ca: str) -> None:
+    def __init__(self, argv: Sequence[str], ca: str, patience: float = START_PATIENCE) -> None:
         self._argv = [word.replace("{ca}", ca) for word in argv]
         self._ca = ca
+        self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
+        self._complaints: IO[bytes] | None = None
+        """What the process writes to its standard error, of the last orders alone."""
         self._number = 0
+        self._is_aborted = threading.Event()
 
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
         """See Caller."""
         process = self._running()
+        had = _peak_from_now_on(process.pid)
         first = self._number + 1
         for order in orders:
             self._number += 1
-            self._tell(do=order.do, url=order.url, ca=self._ca, size=order.size)
+            more = {"next": order.next} if order.next else {}
+            self._tell(do=order.do, url=order.url, ca=self._ca, size=order.size, **more)
         answers: dict[int, dict[str, Any]] = {}
         deadline = time.monotonic() + seconds
         wanted = range(first, first + len(orders))
         while not answers.keys() >= set(wanted) and (line := self._line(deadline)) is not None:
             answers[line.get("id", -1)] = line
-        peak = _peak(process.pid)
+        peak = (_peak(process.pid) or had) - had
         if answers.keys() >= set(wanted):
             return [_outcome(answers[number], peak) for number in wanted]
-        is_late = time.monotonic() >= deadline
-        self._stop(patience=0 if is_late else CLOSE_PATIENCE)
+        is_late = time.monotonic() >= deadline or self._is_aborted.is_set()
+        said = self._stop(patience=0 if is_late else CLOSE_PATIENCE)
         code = None if is_late else process.returncode
-        gone = Outcome(error=f"the driver ended with exit code {code}", peak=peak)
+        words = f"the driver ended with exit code {code}"
+        gone = Outcome(error=f"{words}: {said}" if said else words, peak=peak)
         missing = hung(seconds, peak) if code is None else gone
         return [_outcome(answers[n], peak) if n in answers else missing for n in wanted]
 
@@ -217,13 +255,24 @@ class Driver:
         """See Caller."""
         if self._process is None:
             return
+        if not self._has_closed(CLOSE_PATIENCE):
+            self._stop()
+
+    def _has_closed(self, seconds: float) -> bool:
+        """Tell the driver to close all connections; return whether it says that it has."""
         self._number += 1
         self._tell(do="close")
-        deadline = time.monotonic() + CLOSE_PATIENCE
+        deadline = time.monotonic() + seconds
         while (line := self._line(deadline)) is not None:
             if line.get("id") == self._number:
-                return
-        self._stop()
+                assert self._complaints is not None
+                self._complaints.truncate(0)
+                return True
+        return False
+
+    def abort(self) -> None:
+        """See Caller."""
+        self._is_aborted.set()
 
     def close(self) -> None:
         """See Caller."""
@@ -231,13 +280,16 @@ class Driver:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
+            # Appended to, so that it can be emptied while the process writes.
+            self._complaints = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by _stop
             self._process = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=self._complaints,
                 start_new_session=True,
             )
+            self._has_closed(self._patience)
         return self._process
 
     def _tell(self, **order: Any) -> None:
@@ -251,6 +303,7 @@ class Driver:
         """Return the next line that is JSON, or None if none comes in time."""
         assert self._process is not None
         assert self._process.stdout is not None
+        assert self._complaints is not None
         while True:
             text, found, rest = self._left.partition(b"\n")
             if found:
@@ -260,17 +313,21 @@ class Driver:
                     if isinstance(answer, dict):
                         return answer
                 continue
-            left = max(deadline - time.monotonic(), 0)
-            readable, _, _ = select.select([self._process.stdout], [], [], left)
+            readable: list[Any] = []
+            while not readable and (left := deadline - time.monotonic()) > 0:
+                if self._is_aborted.is_set() or _prints_too_much(self._complaints):
+                    return None
+                readable, _, _ = select.select([self._process.stdout], [], [], min(left, TURN))
             came = os.read(self._process.stdout.fileno(), 2**16) if readable else b""
             if not came or len(self._left) > MAX_LINE:
                 return None
             self._left += came
 
-    def _stop(self, patience: float = 0) -> None:
+    def _stop(self, patience: float = 0) -> str:
+        """End the process; return what it has complained of."""
         process, self._process, self._left = self._process, None, b""
-        if process is None:
-            return
+        if process is None or self._complaints is None:
+            return ""
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
         _kill(process.pid)
@@ -279,6 +336,9 @@ class Driver:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
+        with self._complaints as complaints:
+            complaints.seek(0)
+            return short(complaints.read(MAX_LINE).decode("utf-8", "replace"))
 
 
 def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:
@@ -293,6 +353,13 @@ def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:
         fields={name: str(answer[name]) for name in ("check", "trailer") if name in answer},
         peak=peak,
     )
+
+
+def _peak_from_now_on(pid: int) -> int:
+    """Have the system forget the most memory that a process had; return what it has now."""
+    with suppress(OSError), open(f"/proc/{pid}/clear_refs", "w") as file:
+        file.write("5")
+    return _peak(pid) or 0
 
 
 def _peak(pid: int) -> int | None:
@@ -332,6 +399,9 @@ class Function:
 
     def rest(self) -> None:
         """See Caller."""
+
+    def abort(self) -> None:
+        """See Caller: nothing can be done with a function that does not return."""
 
     def close(self) -> None:
         """See Caller."""

@@ -7,11 +7,12 @@ always reports an error, passes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .case import Case, Level, Step, Want, content_of
+from .case import Case, Do, Level, Step, Want, content_of
 from .drivers import Outcome
+from .rules import request_fields
 from .server import Session
 
 MEMORY = 128 * 2**20
@@ -78,6 +79,8 @@ def judge(case: Case, outcomes: list[Outcome], session: Session, proof: Proof) -
     if not problems and case.is_optional:
         verdict = Verdict.WORD
         word = case.words[0 if any(outcome.error for outcome in outcomes) else 1]
+        if any(outcome.has_hung for outcome in outcomes):
+            word = case.hangs
     return Result(
         case=case,
         verdict=verdict,
@@ -96,12 +99,16 @@ class Proof:
     taken: frozenset[str] = frozenset()
     peak: int | None = None
     """Octets of memory it took for that."""
-    reason: str = "no good response was taken"
+    reasons: dict[Do, str] = field(default_factory=dict)
+    """Why it took none, of what is not among ``taken``."""
 
     def missing(self, case: Case) -> str:
         """Return why nothing can be said of the client in a case, or nothing."""
         lacking = sorted({step.do for step in case.steps} - self.taken)
-        return f"it took no good response to a {lacking[0].upper()}" if lacking else ""
+        if not lacking:
+            return ""
+        reason = self.reasons.get(lacking[0], "")
+        return f"it took no good response to a {lacking[0].upper()}{reason and f': {reason}'}"
 
 
 def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: Proof) -> str:
@@ -109,16 +116,32 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
         return cannot
     if missing := proof.missing(case):
         return missing
+    if other := _other_path(case, session):
+        return other
     if case.tls in ("good", "prohibited") and not any(c.is_reached for c in session.conversations):
         if case.tls == "prohibited" and session.handshakes:
             return ""
         reasons = [c.reason for c in session.conversations if c.reason]
-        reasons += [text for text in session.handshakes if text.startswith("failed")]
-        if session.conversations:
+        if not reasons:
+            reasons = [f"TLS {text}" for text in session.handshakes if text.startswith("failed")]
+            came = "it left before the case began" if session.handshakes else "it did not connect"
             errors = [f": {outcome.error}" for outcome in outcomes if outcome.error]
-            reasons.append("it left before the case began" + "".join(errors[-1:]))
-        return reasons[0] if reasons else "it did not connect"
+            reasons = ["".join([*(reasons[:1] or [came]), *errors[-1:]])]
+        return reasons[0]
     return "" if session.handshakes else "it did not connect"
+
+
+def _other_path(case: Case, session: Session) -> str:
+    """Return what is wrong if the client asked for something else: that is no answer to the case.
+
+    The section about ``:path`` itself has a case that fails it.
+    """
+    wanted = {path for _, path in case.paths()}
+    for fields in request_fields(session.conversations):
+        path = dict(fields).get(":path", "")
+        if path not in wanted and case.section != "8.3.1":
+            return f"it asked for {path!r}, not {min(wanted)!r}"
+    return ""
 
 
 def _wire(case: Case, session: Session) -> tuple[list[str], list[str]]:
@@ -133,15 +156,16 @@ def _wire(case: Case, session: Session) -> tuple[list[str], list[str]]:
 def _caller(case: Case, step: Step, outcome: Outcome, path: str, proof: Proof) -> str:
     content = content_of(path)
     if outcome.has_hung:
-        return outcome.error
+        return "" if case.hangs else outcome.error
     if case.is_costly and outcome.peak and proof.peak and outcome.peak - proof.peak > MEMORY:
         return f"it took {(outcome.peak - proof.peak) // 2**20} MiB of memory for it"
     is_whole = not outcome.error and outcome.is_whole(content)
     if step.do == "head":
         is_whole = not outcome.error and outcome.is_empty(content)
     if outcome.error:
-        return "" if step.want in (Want.ERROR, Want.EITHER) else f"it says: {outcome.error}"
-    if step.want is Want.EMPTY:
+        may_fail = step.want in (Want.ERROR, Want.EITHER, Want.EMPTY_OR_ERROR)
+        return "" if may_fail else f"it says: {outcome.error}"
+    if step.want in (Want.EMPTY, Want.EMPTY_OR_ERROR):
         return "" if outcome.is_empty(content) else "it took content that is none"
     if step.want is Want.ERROR:
         return "it took the response" if is_whole else _not_whole(outcome, content)
@@ -152,8 +176,9 @@ def _caller(case: Case, step: Step, outcome: Outcome, path: str, proof: Proof) -
     if not case.is_optional and outcome.status not in (None, int(case.fields.get("status", 200))):
         return f"it says that the status is {outcome.status}"
     for name, wanted in case.fields.items():
-        if outcome.fields and outcome.fields.get(name, wanted) != wanted:
-            return f"it says that {name} is {outcome.fields[name]!r}, not {wanted!r}"
+        told = (outcome.fields or {}).get(name, wanted)
+        if told not in (wanted, wanted.encode("latin-1").decode("utf-8", "replace")):
+            return f"it says that {name} is {told!r}, not {wanted!r}"
     return ""
 
 

@@ -6,6 +6,8 @@ Nothing that a client says reaches a terminal unescaped.
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -30,14 +32,17 @@ _COLOURS = {
 _RESET, _BOLD, _DIM, _YELLOW = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[33m"
 FORMAT = 1
 """The version of the JSON."""
+NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Terminal:
     """Makes the lines of a report as its results come."""
 
-    def __init__(self, *, colour: bool, verbose: bool) -> None:
+    def __init__(self, *, colour: bool, verbose: bool, width: int = 0) -> None:
         self._colour = colour
         self._verbose = verbose
+        self._width = width
+        """Columns that sentences are wrapped to; 0 for as many as they take."""
         self._group = ""
 
     def result(self, result: Result) -> str:
@@ -54,7 +59,7 @@ class Terminal:
         if result.problems:
             lines += self._problems(result)
         for remark in result.remarks:
-            lines.append(f"        {self._in(_YELLOW, 'SHOULD')} {printable(remark)}")
+            lines += self._wrapped("SHOULD", printable(remark), _YELLOW)
         if self._verbose and result.frames:
             shown = result.frames.splitlines()
             lines += [f"        {self._in(_DIM, line)}" for line in shown]
@@ -62,20 +67,39 @@ class Terminal:
 
     def _problems(self, result: Result) -> Iterator[str]:
         case = result.case
-        yield f"        {case.script.words}"
-        yield f"        wanted: {'; '.join(wanted(case))}"
+        yield from self._wrapped("", case.script.words)
+        yield from self._wrapped("wanted:", "; ".join(wanted(case)))
         for problem in result.problems:
-            yield f"        came:   {self._in(_COLOURS[Verdict.FAIL], printable(problem))}"
-        yield f"        {case.advice} RFC {case.rfc}, section {case.section}."
+            yield from self._wrapped("came:  ", printable(problem), _COLOURS[Verdict.FAIL])
+        yield from self._wrapped("", f"{case.advice} RFC {case.rfc}, section {case.section}.")
 
-    def summary(self, results: Sequence[Result], seconds: float) -> str:
-        """Return the lines at the end."""
+    def _wrapped(self, word: str, text: str, colour: str = "") -> list[str]:
+        """Return the lines of a sentence behind a word."""
+        first = " " * 8 + (f"{word} " if word else "")
+        shown = wrapped(text, first, self._width)
+        return [line[: len(first)] + self._in(colour, line[len(first) :]) for line in shown]
+
+    def by_hand(self, case: Case, findings: Sequence[str], frames: str) -> str:
+        """Return the lines about a connection of a client that somebody drives by hand."""
+        lines = ["", f"  {self._in(_DIM, case.id)} {case.title}"]
+        lines += self._wrapped("", case.script.words)
+        lines += self._wrapped("wanted:", "; ".join(wanted(case)))
+        for finding in findings or ["as wanted, as far as the wire tells"]:
+            colour = _COLOURS[Verdict.FAIL if findings else Verdict.PASS]
+            lines += self._wrapped("came:  ", printable(finding), colour)
+        lines += [f"        {self._in(_DIM, line)}" for line in frames.splitlines()]
+        return "\n".join(lines) + "\n"
+
+    def summary(self, results: Sequence[Result], seconds: float, planned: int) -> str:
+        """Return the lines at the end, of the cases that were played of those ``planned``."""
         count = Counter(result.verdict for result in results)
         musts = [result for result in results if result.fails_must]
         shoulds = sum(result.fails_should for result in results)
-        lines = [
-            "",
-            f"{len(results)} cases in {seconds:.1f} s: {count[Verdict.PASS]} passed, "
+        lines = [""]
+        if len(results) < planned:
+            lines.append(f"Stopped with {planned - len(results)} of {planned} cases not played.")
+        lines += [
+            f"{counted(len(results))} in {seconds:.1f} s: {count[Verdict.PASS]} passed, "
             f"{count[Verdict.FAIL]} failed, {count[Verdict.WORD]} with a word, "
             f"{count[Verdict.NOT_REACHED]} not reached.",
         ]
@@ -83,11 +107,25 @@ class Terminal:
             lines.append(self._in(_COLOURS[Verdict.FAIL], f"{len(musts)} failed a MUST:"))
             lines += [f"  {result.case.id} {result.case.title}" for result in musts]
         if shoulds:
-            lines.append(f"{shoulds} did not do what they SHOULD.")
+            lines.append(f"It did less than it SHOULD in {counted(shoulds)}.")
         return "\n".join(lines) + "\n"
 
     def _in(self, colour: str, text: str) -> str:
-        return f"{colour}{text}{_RESET}" if self._colour else text
+        return f"{colour}{text}{_RESET}" if self._colour and colour else text
+
+
+def counted(cases: int) -> str:
+    """Return a number of cases, in words."""
+    return "1 case" if cases == 1 else f"{cases} cases"
+
+
+def wrapped(text: str, first: str, width: int) -> list[str]:
+    """Return text in lines of at most ``width`` columns (0: one line), ``first`` before it."""
+    later = " " * len(first)
+    width = max(width, len(first) + 20) if width else len(first) + len(text) + 1
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+    )
 
 
 def wanted(case: Case) -> list[str]:
@@ -118,10 +156,12 @@ def as_json(client: str, results: Iterable[Result]) -> str:
 def as_junit(client: str, results: Sequence[Result]) -> str:
     """Return results as JUnit's XML."""
     count = Counter(result.verdict for result in results)
+    seconds = sum(result.seconds for result in results)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<testsuite name={quoteattr(_xml(client))} tests="{len(results)}" '
-        f'failures="{count[Verdict.FAIL]}" skipped="{count[Verdict.NOT_REACHED]}" errors="0">',
+        f'failures="{count[Verdict.FAIL]}" skipped="{count[Verdict.NOT_REACHED]}" errors="0" '
+        f'time="{seconds:.3f}">',
     ]
     for result in results:
         case = result.case
@@ -142,7 +182,7 @@ def as_junit(client: str, results: Sequence[Result]) -> str:
 
 def _xml(text: str) -> str:
     """Return text without the characters that XML cannot hold."""
-    return "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in text)
+    return NOT_IN_XML.sub("\ufffd", text)
 
 
 def as_markdown(client: str, results: Iterable[Result]) -> str:

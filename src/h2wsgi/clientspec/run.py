@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
@@ -19,10 +19,10 @@ from .server import Session
 
 TIMEOUT = 10.0
 """Seconds that a client gets for a step."""
-COSTLY = 3
-"""How much more it gets where a great deal comes."""
 SETTLE = 1.0
 """Seconds that the wire gets, once the caller knows, for what a client does in the end."""
+UNREAD = 5.0
+"""Seconds for the suite itself to read what has come."""
 GLANCE = 0.1
 """Seconds for what was sent before that."""
 SHOWN = 60
@@ -69,13 +69,13 @@ class Runner:
                 if result.verdict is Verdict.PASS:
                     proof.taken |= {do}
                     proof.peak = max((proof.peak or 0, *(o.peak or 0 for o in outcomes)))
-                elif do == "get":
-                    proof.reason = result.problems[0] if result.problems else result.word
+                else:
+                    proof.reasons[do] = result.problems[0] if result.problems else result.word
         finally:
             caller.close()
         return proof
 
-    def run(self, cases: Sequence[Case], proof: Proof) -> Iterator[Result]:
+    def run(self, cases: Sequence[Case], proof: Proof) -> Generator[Result, None, None]:
         """Yield a result for each case, in the order of the cases, as they are done."""
         callers: queue.SimpleQueue[Caller] = queue.SimpleQueue()
         jobs = max(1, min(self.jobs, len(cases)))
@@ -91,8 +91,16 @@ class Runner:
                 callers.put(caller)
 
         pool = ThreadPoolExecutor(jobs, "clientspec")
+        # What may take all of its time begins first, or everybody waits for it in the end.
+        first = sorted(range(len(cases)), key=lambda number: not cases[number].hangs)
+        played = {number: pool.submit(one, cases[number]) for number in first}
         try:
-            yield from pool.map(one, cases)
+            for number in range(len(cases)):
+                yield played[number].result()
+        except BaseException:
+            for caller in made:  # Nobody waits for clients once the user has had enough.
+                caller.abort()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
             for caller in made:
@@ -109,15 +117,17 @@ class Runner:
 
     def _play(self, case: Case, caller: Caller, proof: Proof) -> tuple[Result, list[Outcome]]:
         outcomes: list[Outcome] = []
-        seconds = self.timeout * (COSTLY if case.is_costly else 1)
+        seconds = self.timeout * case.patience
         with Playing(case, self.identities) as playing:
-            paths = iter(case.paths())
+            orders = [
+                Order(step.do, playing.session.url + path, step.size) for step, path in case.paths()
+            ]
+            if all(step.do == "get" and step.times == 1 for step in case.steps):
+                urls = [order.url for order in orders]
+                orders = [replace(o, next=" ".join(urls[n:])) for n, o in enumerate(orders, 1)]
             for step in case.steps:
-                orders = [
-                    Order(step.do, playing.session.url + path, step.size)
-                    for _, path in (next(paths) for _ in range(step.times))
-                ]
-                outcomes += caller.ask(orders, seconds)
+                now, orders = orders[: step.times], orders[step.times :]
+                outcomes += caller.ask(now, seconds)
             # Before the client is told to close its connections: that it does so says nothing.
             result = playing.judged(outcomes, proof)
             caller.rest()
@@ -127,9 +137,16 @@ class Runner:
 class Playing:
     """A case that is being played on a session of its own."""
 
-    def __init__(self, case: Case, identities: Identities) -> None:
+    def __init__(
+        self,
+        case: Case,
+        identities: Identities,
+        *,
+        host: str = "localhost",
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self.case = case
-        self.session = Session(case.script, identities, tls=case.tls)
+        self.session = Session(case.script, identities, tls=case.tls, host=host, ended=ended)
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -147,22 +164,27 @@ class Playing:
             word = f"the suite itself failed: {self.session.failures[0]!r}"
             result = Result(case=self.case, verdict=Verdict.NOT_REACHED, word=word)
         taken = time.monotonic() - self._began
-        return replace(result, seconds=taken, frames=_frames(self.session))
+        return replace(result, seconds=taken, frames=frames_of(self.session))
 
 
 def _settle(case: Case, session: Session) -> None:
     """Wait until the wire has nothing more to say, or may not have."""
     waits = any(rule.waits for rule in case.wire)
     began = time.monotonic()
-    while (passed := time.monotonic() - began) < SETTLE:
+    while (passed := time.monotonic() - began) < UNREAD:
         if session.conversations and all(c.ended for c in session.conversations):
             return
-        if passed > GLANCE and not (waits and any(any(r.check(session)) for r in case.wire)):
+        # What the client has sent before its caller knew is judged, however busy the machine is.
+        is_read = all(c.ended or c.idle_since > began for c in session.conversations)
+        is_settled = passed > SETTLE or (
+            passed > GLANCE and not (waits and any(any(r.check(session)) for r in case.wire))
+        )
+        if is_read and is_settled:
             return
         time.sleep(0.01)
 
 
-def _frames(session: Session) -> str:
+def frames_of(session: Session) -> str:
     """Return what went over each connection, as text."""
     text = []
     for conversation in session.conversations:

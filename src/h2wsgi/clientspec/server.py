@@ -7,10 +7,12 @@ is used, which refuses to send most of this; what the client sends is decoded by
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -29,10 +31,21 @@ END_PATIENCE = 15.0
 class Session:
     """Plays a script on a port of its own."""
 
-    def __init__(self, script: Script, identities: Identities, *, tls: TLS = "good") -> None:
+    def __init__(
+        self,
+        script: Script,
+        identities: Identities,
+        *,
+        tls: TLS = "good",
+        host: str = "localhost",
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self._script = script
+        self._ended = ended
+        """Called when a connection has ended, on its thread."""
         self._context = identities.context(tls)
         self.tls = tls
+        self.host = host
         self.is_over = False
         self.conversations: list[Conversation] = []
         self.handshakes: list[str] = []
@@ -48,7 +61,7 @@ class Session:
     @property
     def url(self) -> str:
         """The origin of the session."""
-        return f"https://localhost:{self.port}"
+        return f"https://{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         for listener in self._listeners:
@@ -95,6 +108,12 @@ class Session:
     def _converse(self, sock: socket.socket, peer: tuple[str, int], number: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(HANDSHAKE)
+        try:
+            self._serve(sock, peer, number)
+        finally:
+            self._ended()
+
+    def _serve(self, sock: socket.socket, peer: tuple[str, int], number: int) -> None:
         with sock:
             if self.tls == "none":
                 self.handshakes[number - 1] = "closed"
@@ -138,6 +157,8 @@ class Session:
             conversation.reason = str(reason)
         except Starved:
             conversation.is_starved = True
+        finally:
+            conversation.idle_since = math.inf  # Nobody reads any more.
 
     def _drain(self, sock: ssl.SSLSocket) -> None:
         """Take what still comes, or the client would get a TCP reset in place of FIN."""

@@ -20,20 +20,28 @@ CREDIT = "Credit for content goes back as it is consumed, or the response never 
 OBEY = "No more than the windows allow may be sent: the stream's, and the connection's."
 LARGEST = "No window may grow beyond 2^31-1."
 WITHIN = clean("no DATA frame goes beyond a window or SETTINGS_MAX_FRAME_SIZE", (DATA,))
-SMALL = 2**20
-"""Octets: windows up to this are filled by a response of ``MANY`` lines."""
-MANY = 60_000
+SMALL, MANY = 2**20, 60_000
+"""Octets of windows, and lines of content that are more than they hold."""
+LARGE, VERY_MANY = 2**25, 700_000
+"""The same for clients that give a great deal at once, as browsers do."""
+DISCARDED = 3
+"""Streams whose content is discarded."""
 
 
-def _large(c: Conversation) -> None:
-    c.greet()
-    request = c.request()
-    c.until(lambda: c.settings, 1)
-    c.sleep(0.05)
-    if c.window(request.stream) > SMALL:
-        raise NotReached(f"its windows are over {SMALL // 2**20} MiB")
-    c.reach()
-    c.respond(request)
+def _larger(largest: int) -> Callable[[Conversation], None]:
+    """Send a response that is larger than the windows, if they are at most so large."""
+
+    def play(c: Conversation) -> None:
+        c.greet()
+        request = c.request()
+        c.until(lambda: c.settings, 1)
+        c.sleep(0.05)
+        if c.window(request.stream) > largest:
+            raise NotReached(f"its windows are over {largest // 2**20} MiB")
+        c.reach()
+        c.respond(request)
+
+    return play
 
 
 def _all_padding(c: Conversation) -> None:
@@ -54,24 +62,29 @@ def _all_padding(c: Conversation) -> None:
 
 
 def _discarded(c: Conversation) -> None:
-    """Fill the connection's window on a stream that the client has reset; then serve on."""
+    """Use up the connection's window on streams that the client has reset; then serve on."""
     c.greet()
-    request = c.request()
-    c.sleep(0.05)
-    if c.window(request.stream) > SMALL:
-        raise NotReached(f"its windows are over {SMALL // 2**20} MiB")
-    c.send(octets.headers(request.stream, (*OK, ("X-Upper", "case"))))
-    for _ in range(3):
-        left = c.window(request.stream)
+    had = spent = 0
+    while (request := c.request()).number <= DISCARDED:
+        c.sleep(0.05)
+        had = had or c.connection_window
+        if c.window(request.stream) > LARGE:
+            raise NotReached(f"its windows are over {LARGE // 2**20} MiB")
+        c.send(octets.headers(request.stream, (*OK, ("X-Upper", "case"))))
+        c.sleep(0.05)
+        left = min(c.window(request.stream), had - spent)
+        spent += max(left, 0)
         while left > 0:
             step = min(left, 2**14)
             left -= step
             c.spend(request.stream, step)
-            c.send(octets.data(request.stream, bytes(step)))
-        c.sleep(0.1)
-    second = c.request()
-    c.reach()
-    c.respond(second)
+            c.send(octets.data(request.stream, bytes(step)), seen=False)
+        c.send(octets.data(request.stream, b"", end=True))
+    if had and spent >= had:
+        c.reach()
+    else:
+        c.reason = "the connection's window was not used up on streams that were reset"
+    c.respond(request)
 
 
 def _upload(
@@ -190,10 +203,18 @@ CASES: list[Case] = [
     fine(
         "9113/5.2/1",
         "a response larger than the windows",
-        Script("It sends 3 MB, as far as the client's windows allow.", _large),
+        Script("It sends 3 MB, as far as the client's windows allow.", _larger(SMALL)),
         CREDIT,
         that("WINDOW_UPDATE gives credit for what was taken", _is_credited),
         lines=MANY,
+    ),
+    fine(
+        "9113/5.2/2",
+        "a response larger than windows of 32 MiB",
+        Script("It sends 36 MB, as far as the client's windows allow.", _larger(LARGE)),
+        CREDIT,
+        that("WINDOW_UPDATE gives credit for what was taken", _is_credited),
+        lines=VERY_MANY,
     ),
     fine(
         "9113/6.9.1/1",
@@ -206,11 +227,11 @@ CASES: list[Case] = [
         title="content that the client discards",
         level=Level.MUST,
         script=Script(
-            "It fills the connection's window on a stream with a malformed response, and answers "
-            "the next request well.",
+            "It uses up the connection's window on three streams with malformed responses, and "
+            "answers the next request well.",
             _discarded,
         ),
-        steps=(Step(Want.ERROR), Step(Want.WHOLE)),
+        steps=(*[Step(Want.ERROR)] * DISCARDED, Step(Want.WHOLE)),
         wire=(),
         advice="Credit of the connection goes back for DATA that is discarded too.",
     ),

@@ -31,8 +31,10 @@ from ..octets import (
     frame,
     padded,
 )
+from ..rules import that
 from ..scripts import amid, before, response
-from .build import ends_connection, ends_stream, fine, optional
+from ..server import Session
+from .build import GET_EITHER, ends_connection, ends_stream, error, fine, optional
 
 PROTOCOL, SIZE, FLOW = (
     ErrorCode.PROTOCOL_ERROR,
@@ -92,6 +94,26 @@ def _push_off(c: Conversation) -> None:
     c.send(frame(PUSH_PROMISE, request.stream, PUSH, END_HEADERS))
     c.sleep(0.2)
     c.content(request, request.content)
+
+
+def _answers_ping(session: Session) -> str:
+    frames = [f for c in session.conversations for f in c.frames]
+    answered = any(f.type == PING and f.flags & ACK for f in frames)
+    return "it answered an answer" if answered else ""
+
+
+def _split_trailers(thing: str, ending: bytes) -> Script:
+    """Send trailers whose HEADERS frame ends the stream, and CONTINUATION the block."""
+
+    def make(r: Request) -> bytes:
+        begun = octets.headers(r.stream, OK) + octets.data(r.stream, r.content)
+        return (
+            begun
+            + frame(HEADERS, r.stream, octets.literal("x-first", "1"), END_STREAM)
+            + frame(CONTINUATION, r.stream, ending, END_HEADERS)
+        )
+
+    return response(f"a response with {thing}", make)
 
 
 def _split(sizes: list[int], thing: str) -> Script:
@@ -395,6 +417,14 @@ CASES: list[Case] = [
         "An answer to a PING that was not sent does no harm.",
         level=Level.ROBUST,
     ),
+    error(
+        "9113/6.7/7",
+        "PING with ACK is not answered",
+        amid("PING with ACK", frame(PING, 0, bytes(8), ACK)),
+        "PING with ACK is an answer, and must not be answered.",
+        that("no PING with ACK comes back", _answers_ping),
+        steps=GET_EITHER,
+    ),
     fine(
         "9113/6.7/6",
         "PING with undefined flags",
@@ -450,6 +480,20 @@ CASES: list[Case] = [
         level=Level.ROBUST,
     ),
     # --------------------------------------------------------------------- CONTINUATION (6.10)
+    fine(
+        "9113/6.10/15",
+        "trailers in two frames",
+        _split_trailers("trailers in two frames", octets.literal("x-trailer", "right")),
+        "END_STREAM on HEADERS ends the stream behind its field block, not before.",
+        fields={"trailer": "right"},
+    ),
+    ends_connection(
+        "9113/6.10/16",
+        "trailers whose second frame is broken",
+        _split_trailers("trailers whose second frame cannot be decoded", octets.indexed(0)),
+        "END_STREAM on HEADERS ends the stream behind its field block, not before.",
+        COMPRESSION,
+    ),
     fine(
         "9113/6.10/1",
         "a field block in two frames",

@@ -20,6 +20,8 @@ BROKEN = "A field block that cannot be decoded is a connection error of type COM
 DECODES = "Every representation of a field has to be understood."
 TABLE = "The dynamic table has to be kept as RFC 7541 section 4 says, or fields go wrong later."
 ONES = b"\xff"
+DATE = 33
+"""An index of the static table."""
 
 
 def _good(id: str, title: str, encoded: bytes, advice: str = DECODES) -> Case:
@@ -80,6 +82,18 @@ def _no_table(c: Conversation) -> None:
     second = c.request()
     c.reach()
     c.respond(second)
+
+
+def _own_table(c: Conversation) -> None:
+    """The server takes no table; what it sends uses the client's nevertheless."""
+    c.greet((Setting.HEADER_TABLE_SIZE, 0))
+    request = c.request()
+    c.until(c.acknowledged, 2)
+    c.reach()
+    kept = literal("x-trailer", "right", kind=0x40)
+    c.send(octets.head(request.stream, STATUS + TYPE + kept))
+    c.content(request, request.content, end=False)
+    c.send(octets.head(request.stream, indexed(62), end=True))
 
 
 def _uses_no_table(session: Session) -> str:
@@ -178,7 +192,9 @@ CASES: list[Case] = [
     _bad("7541/6.1/3", "index 0", indexed(0)),
     _bad("7541/2.3.3/1", "an index beyond the table", indexed(62)),
     _bad("7541/2.3.3/2", "a name's index beyond the table", literal(100, "x", kind=0x40)),
-    _bad("7541/5.1/3", "an integer over 2^32", b"\xff" + b"\xff" * 8 + b"\x01"),
+    # In 32 or 64 bits these two are the index of a good field.
+    _bad("7541/5.1/3", "an integer over 2^32", integer(2**32 + DATE, 7, 0x80)),
+    _bad("7541/5.1/6", "an integer over 2^64", integer(2**64 + DATE, 7, 0x80)),
     _bad("7541/5.1/4", "an integer of a hundred octets", b"\xff" + b"\xff" * 100 + b"\x00"),
     _bad("7541/5.1/5", "an integer that is cut short", b"\xff\x80"),
     _bad("7541/5.2/7", "a string that is cut short", b"\x00" + b"\x7fx-short"),
@@ -282,6 +298,13 @@ CASES: list[Case] = [
         steps=(Step(Want.WHOLE), Step(Want.WHOLE)),
         wire=(NO_TABLE,),
         advice="An encoder keeps its table within the other side's SETTINGS_HEADER_TABLE_SIZE.",
+    ),
+    fine(
+        "7541/4.2/3",
+        "a table of the client's size under HEADER_TABLE_SIZE of 0",
+        Script("It sets HEADER_TABLE_SIZE to 0, and uses the client's table.", _own_table),
+        "SETTINGS_HEADER_TABLE_SIZE of a server is about what the client encodes, nothing else.",
+        fields={"trailer": "right"},
     ),
     fine(
         "9113/4.3/1",

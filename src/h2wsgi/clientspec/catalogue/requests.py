@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ...codes import Setting
 from .. import octets
-from ..case import Case, Level, Script, Step, Want
+from ..case import LINES, Case, Level, Script, Step, Want
 from ..conversation import Conversation
 from ..octets import DATA, HEADERS, SETTINGS
 from ..rules import clean, request_fields, that
@@ -42,7 +43,7 @@ WELL = Script("It answers well.", _well)
 Check = Callable[[list[tuple[str, str]], Session], str]
 
 
-def _fields(id: str, title: str, words: str, check: Check, advice: str) -> Case:
+def _fields(id: str, title: str, words: str, check: Check, advice: str, **more: Any) -> Case:
     """A case about the fields of every request."""
 
     def look(session: Session) -> str:
@@ -51,7 +52,7 @@ def _fields(id: str, title: str, words: str, check: Check, advice: str) -> Case:
                 return problem
         return ""
 
-    return fine(id, title, WELL, advice, that(words, look))
+    return fine(id, title, WELL, advice, that(words, look), **more)
 
 
 def _once(fields: list[tuple[str, str]], session: Session) -> str:
@@ -71,7 +72,7 @@ def _first(fields: list[tuple[str, str]], session: Session) -> str:
 
 
 def _authority(fields: list[tuple[str, str]], session: Session) -> str:
-    wanted = f"localhost:{session.port}"
+    wanted = f"{session.host}:{session.port}"
     got = dict(fields).get(":authority")
     return "" if got == wanted else f":authority is {got!r}, not {wanted!r}"
 
@@ -89,7 +90,7 @@ def _scheme(fields: list[tuple[str, str]], session: Session) -> str:
 
 def _path(fields: list[tuple[str, str]], session: Session) -> str:
     path = dict(fields).get(":path", "")
-    return "" if path.startswith("/9113/8.3.1/") else f":path is {path!r}"
+    return "" if path == f"/9113/8.3.1/6?1/{LINES + 1}" else f":path is {path!r}"
 
 
 def _method(fields: list[tuple[str, str]], session: Session) -> str:
@@ -283,7 +284,8 @@ CASES: list[Case] = [
         ":path",
         ":path is that of the URL",
         _path,
-        ":path is the path of the URL, from its slash on.",
+        ":path is the path of the URL, from its slash on, and its query.",
+        lines=LINES + 1,  # So that the URL has a query.
     ),
     _fields(
         "9113/8.3/5",

@@ -18,6 +18,7 @@ LENGTH = "A Content-Length that is not the length of the content makes a respons
 INTERIM = "1xx responses come before the final one, any number of them, and are not it."
 TRAILERS = "Trailers come behind the content, end the stream, and have no pseudo-fields."
 STATUS = (":status", "200")
+SNOWMAN = "a snow\xe2\x98\x83man\tin UTF-8"
 
 
 def _malformed(id: str, title: str, fields: Fields, advice: str = MALFORMED) -> Case:
@@ -131,9 +132,10 @@ CASES: list[Case] = [
     fine(
         "9113/8.2.1/13",
         "values with octets above 0x7f and tabs inside",
-        with_head("a value with octets above 0x7f and a tab", (*OK, ("x-value", "\xe9\ta"))),
-        "These octets are allowed in a value.",
+        with_head("a value with octets above 0x7f and a tab", (*OK, ("x-check", SNOWMAN))),
+        "These octets are allowed in a value, and are all of it.",
         level=Level.SHOULD,
+        fields={"check": SNOWMAN},
     ),
     _with("9113/8.2.2/1", "connection", ("connection", "close")),
     _with("9113/8.2.2/2", "transfer-encoding", ("transfer-encoding", "chunked")),
@@ -202,6 +204,14 @@ CASES: list[Case] = [
         steps=EMPTY,
     ),
     optional(
+        "9110/8.6/4",
+        "204 with a Content-Length",
+        _empty("204", ("content-length", "1000")),
+        "RFC 9110 forbids servers to send it; RFC 9113 section 8.1.1 lets clients take it.",
+        ("refuses it", "takes it"),
+        steps=(Step(Want.EMPTY_OR_ERROR),),
+    ),
+    optional(
         "9110/15.3.5/2",
         "204 with content",
         _frames("a 204 with content", _status("204"), _all),
@@ -241,12 +251,13 @@ CASES: list[Case] = [
         "9113/8.1/8",
         "103 with fields before the response",
         _frames(
-            "103 with Link fields and a good response",
-            _status("103", ("link", "</style.css>; rel=preload")),
-            _head(),
+            "103 with fields and a good response",
+            _status("103", ("link", "</style.css>; rel=preload"), ("x-check", "early")),
+            _head(("x-check", "right")),
             _all,
         ),
         INTERIM,
+        fields={"check": "right"},
     ),
     fine(
         "9113/8.1/9",
@@ -289,6 +300,18 @@ CASES: list[Case] = [
         ),
         TRAILERS,
         fields={"trailer": "right"},
+    ),
+    fine(
+        "9110/6.5.1/1",
+        "a trailer with the name of a field",
+        _frames(
+            "a response with a field that is in its trailers too",
+            _head(("x-check", "head")),
+            _content,
+            _fields(("x-check", "trailer"), end=True),
+        ),
+        "Trailers are kept apart from the fields of the head.",
+        fields={"check": "head"},
     ),
     fine(
         "9113/8.1/13",

@@ -67,6 +67,10 @@ def _fail(c: Conversation, r: Request) -> None:
     c.send(octets.reset(r.stream, ErrorCode.INTERNAL_ERROR))
 
 
+def _cancel(c: Conversation, r: Request) -> None:
+    c.send(octets.reset(r.stream, ErrorCode.CANCEL))
+
+
 def _go_away(c: Conversation, r: Request) -> None:
     c.send(octets.goaway(r.stream - 2 if r.stream > 1 else 0))
 
@@ -128,6 +132,15 @@ CASES: list[Case] = [
         "9110/9.2.2/2",
         "RST_STREAM(INTERNAL_ERROR) behind a POST",
         Script("It takes a POST, and resets the stream each time.", _always(_fail)),
+        ONCE,
+        should("the POST is sent once", _once),
+        level=Level.SHOULD,
+        steps=(Step(Want.ERROR, "post", size=1000),),
+    ),
+    error(
+        "9110/9.2.2/5",
+        "RST_STREAM(CANCEL) behind a POST",
+        Script("It takes a POST, and cancels the stream each time.", _always(_cancel)),
         ONCE,
         should("the POST is sent once", _once),
         level=Level.SHOULD,

@@ -9,8 +9,10 @@ from .. import octets
 from ..case import Case, Level, Script, Step, Want
 from ..conversation import OK, REACTION, Conversation
 from ..octets import END_HEADERS, HEADERS, block, frame
+from ..rules import reached, that
 from ..scripts import amid, response
-from .build import GET_WHOLE, ends_connection, optional
+from ..server import Session
+from .build import GET_WHOLE, ends_connection, error, optional
 
 PROTOCOL = ErrorCode.PROTOCOL_ERROR
 IDLE = 1001
@@ -64,6 +66,35 @@ def _after_reset(c: Conversation) -> None:
     head = block(OK) + octets.indexed(62)
     c.send(octets.head(second.stream, head))
     c.content(second, second.content)
+
+
+def _behind_the_end(c: Conversation) -> None:
+    """Answer an upload that goes on, send more behind the end, and then let the upload go on.
+
+    What comes of the upload after that was sent by a client that has seen all of it.
+    """
+    c.credits = False
+    c.greet()
+    request = c.request()
+    c.until(lambda: c.received(request.stream) > 1000)
+    c.respond(request)
+    c.send(octets.data(request.stream, b"more"))
+    c.sleep(REACTION)
+    c.send(*(octets.window_update(stream, 2**20) for stream in (0, request.stream)))
+    c.sleep(REACTION)
+    c.reach()
+
+
+def _went_on(session: Session) -> str:
+    if not reached(session):
+        return "it left"
+    for c in session.conversations:
+        credited = False
+        for frame_ in c.exchanged:
+            credited |= not frame_.received and frame_.type == octets.WINDOW_UPDATE
+            if credited and frame_.received and frame_.type == octets.DATA:
+                return "it went on with its upload"
+    return ""
 
 
 CASES: list[Case] = [
@@ -159,6 +190,17 @@ CASES: list[Case] = [
         "CONTINUATION follows HEADERS without END_HEADERS, and nothing else.",
         PROTOCOL,
         ErrorCode.STREAM_CLOSED,
+    ),
+    error(
+        "9113/5.1/11",
+        "DATA behind the end of a response to an upload that goes on",
+        Script(
+            "It answers an upload before it has ended, and sends DATA behind the response.",
+            _behind_the_end,
+        ),
+        "DATA on a stream that the server has ended is a stream error of type STREAM_CLOSED.",
+        that("the upload ends, with RST_STREAM(STREAM_CLOSED)", _went_on, waits=True),
+        steps=(Step(Want.EITHER, "post", size=100_000),),
     ),
     Case(
         id="9113/5.1/7",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ...codes import Setting
 from .. import octets
-from ..case import Case, Level, Script
+from ..case import Case, Level, Script, Step, Want
 from ..conversation import OK, Conversation
 from ..scripts import whole
-from .build import fine, optional
+from .build import GET_ERROR, fine, optional
 
 PIECES = "TCP keeps no borders: frames come in any pieces, whatever they were sent as."
 PATIENT = "A response that is slow is no error."
@@ -86,6 +89,48 @@ def _small_frames(c: Conversation) -> None:
     c.content(request, request.content, size=1)
 
 
+def _stall_on(c: Conversation) -> None:
+    c.greet()
+    request = c.request()
+    c.head(request)
+    c.content(request, request.content[:100], end=False)
+    c.reach()
+    c.linger()
+
+
+def _silent(c: Conversation) -> None:
+    c.greet()
+    c.request()
+    c.reach()
+    c.linger()
+
+
+def _mute(c: Conversation) -> None:
+    c.reach()
+    c.linger()
+
+
+def _shut(c: Conversation) -> None:
+    c.credits = False
+    c.greet((Setting.INITIAL_WINDOW_SIZE, 1_000))
+    c.request()
+    c.reach()
+    c.linger()
+
+
+def _endless(
+    id: str,
+    title: str,
+    words: str,
+    play: Callable[[Conversation], None],
+    steps: tuple[Step, ...] = GET_ERROR,
+) -> Case:
+    """A case in which nothing comes any more: only the caller knows how long to wait."""
+    advice = "Who waits for ever needs a time limit of its own; a part is no response."
+    script = Script(words, play)
+    return optional(id, title, script, advice, ("gives up", ""), hangs="waits on", steps=steps)
+
+
 CASES: list[Case] = [
     fine(
         "9113/4.1/3",
@@ -132,6 +177,16 @@ CASES: list[Case] = [
         Script("It stalls for 3 s in the middle of the content.", _stall),
         PATIENT,
         ("gives up", "waits"),
+    ),
+    _endless("9110/6.4/4", "content that stalls for ever", "It stalls in the content.", _stall_on),
+    _endless("9110/15/2", "a head that never comes", "It answers nothing.", _silent),
+    _endless("9113/3.4/9", "a preface that never comes", "It sends nothing at all.", _mute),
+    _endless(
+        "9113/6.9/9",
+        "an upload whose window never opens",
+        "It lets 1,000 octets of an upload come, and no more.",
+        _shut,
+        steps=(Step(Want.ERROR, "post", size=100_000),),
     ),
     optional(
         "9113/6.5.3/4",
