@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from h2wsgi.http2.protocol import H2Protocol
@@ -19,6 +20,8 @@ class NegotiatedTLS:
 
 class Socket:
     """What the protocol asks of a socket."""
+
+    family = socket.AF_INET
 
     def __init__(self, error: int) -> None:
         self._error = error
