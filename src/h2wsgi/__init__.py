@@ -1,8 +1,8 @@
 """h2wsgi: an HTTP/2 server for WSGI applications, and nothing else.
 
-Public names: :func:`serve`, :func:`serve_in_thread`, :class:`Server`, :class:`Config`,
-:class:`StreamControl` with :class:`ErrorCode` and :class:`Setting`, and the errors. They are
-imported when first asked for, so that ``h2wsgi --help`` stays quick.
+Public names: :func:`serve`, :func:`serve_in_thread`, :class:`Server`, :class:`Config` and its
+keywords, :class:`Options`; :class:`StreamControl` with :class:`ErrorCode` and :class:`Setting`; and
+the errors. They are imported when first asked for, so that ``h2wsgi --help`` stays quick.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .codes import ErrorCode, Setting
     from .config.config import Config
+    from .config.keywords import Options
     from .errors import (
         ApplicationError,
         BodyTooLarge,
@@ -43,6 +44,7 @@ __all__ = [
     "ErrorCode",
     "H2WSGIError",
     "LoadError",
+    "Options",
     "ReadTimeout",
     "RequestTimeout",
     "Server",
@@ -60,6 +62,7 @@ __all__ = [
 _HOMES = {
     "Config": "config.config",
     "ErrorCode": "codes",
+    "Options": "config.keywords",
     "Server": "server.server",
     "ServerThread": "server.running",
     "Setting": "codes",

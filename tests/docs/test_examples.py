@@ -284,7 +284,7 @@ def test_bare_counts_until_the_client_leaves():
         with connected(server) as client, client.stream("GET", "/count") as answer:
             lines = answer.iter_lines()
             assert [next(lines) for _ in range(3)] == ["1", "2", "3"]
-        server.wait_for("The client left, the count was", source="wsgi.errors")
+        server.wait_for("wsgi_errors")
 
 
 # flask_app.py

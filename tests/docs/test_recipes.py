@@ -32,33 +32,58 @@ def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def assert_passes(pytester: pytest.Pytester, name: str) -> None:
-    (pytester.path / "test_recipe.py").write_text(RECIPES[name])
+def assert_passes(pytester: pytest.Pytester, **tests: int) -> None:
+    """Run recipes in one go: so many ``tests`` of each."""
+    for name in tests:
+        (pytester.path / f"test_{name}.py").write_text(RECIPES[name])
     result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", timeout=PATIENCE)
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=sum(tests.values()))
 
 
-@pytest.mark.parametrize("name", ["errors", "fixtures", "httpx", "niquests", "once"])
-def test_a_recipe_works(pytester: pytest.Pytester, name: str) -> None:
-    assert_passes(pytester, name)
+TESTS = {
+    "concurrency": 2,
+    "errors": 1,
+    "expectations": 2,
+    "fixtures": 1,
+    "goaway": 2,
+    "httpx": 1,
+    "niquests": 1,
+    "once": 1,
+    "shared": 2,
+    "trailers": 1,
+}
+"""How many tests there are in each recipe for Python, but urllib3's."""
+PROGRAMS = {
+    "curl": ("curl", "", ""),
+    "node": ("node", "nodejs", "node.mjs"),
+    "go": ("go", "golang-go", "client.go"),
+    "java": ("java", "default-jdk-headless", "Client.java"),
+}
+"""What the others need: a program, Debian's package with it, and the file that it is given."""
+
+
+def test_the_recipes_that_need_nothing_but_python_work(pytester: pytest.Pytester) -> None:
+    assert_passes(pytester, **TESTS)
 
 
 def test_the_recipe_for_urllib3_works(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, urllib3_folder: Path
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(urllib3_folder))
-    assert_passes(pytester, "urllib3")
+    assert_passes(pytester, urllib3=1)
 
 
-def test_the_recipe_for_curl_works(pytester: pytest.Pytester) -> None:
-    find("curl")
-    assert_passes(pytester, "curl")
-
-
-def test_the_recipe_for_node_works(pytester: pytest.Pytester) -> None:
-    find("node", package="nodejs")
-    (pytester.path / "node.mjs").write_text(RECIPES["node.mjs"])
-    assert_passes(pytester, "node")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_recipe_with_a_program_works(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    program, package, file = PROGRAMS[name]
+    folder = os.path.dirname(find(program, package=package))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("GOCACHE", str(pytester.path / "cache"))
+    if file:
+        (pytester.path / file).write_text(RECIPES[file])
+    assert_passes(pytester, **{name: 1})
 
 
 def test_the_recipe_for_unittest_works(tmp_path: Path) -> None:
@@ -66,9 +91,9 @@ def test_the_recipe_for_unittest_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "unittest", "test_recipe"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
-    assert "Ran 1 test" in done.stderr
+    assert "Ran 2 tests" in done.stderr
 
 
 def test_every_recipe_is_run() -> None:
-    run = {"errors", "fixtures", "httpx", "niquests", "once", "urllib3", "curl", "node", "node.mjs"}
-    assert set(RECIPES) == run | {"unittest"}
+    files = {file for _, _, file in PROGRAMS.values() if file}
+    assert set(RECIPES) == {*TESTS, *PROGRAMS, *files, "urllib3", "unittest"}

@@ -343,7 +343,6 @@ def nothing(environ: dict[str, Any], start_response: Callable[..., Any]) -> list
 def goaway_below(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     stream = environ["h2wsgi.stream"]
     stream.goaway("NO_ERROR", last_stream_id=stream.id - 1)
-    stream.abandon()
     return nothing(environ, start_response)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi import ErrorCode, Setting
-from h2wsgi.config.fault_rules import parse_rules
+from h2wsgi import ConfigurationError, ErrorCode, Setting
 from support.peer import Peer, StreamReset, Type
 from support.settled import eventually, settle
 
@@ -118,14 +118,43 @@ def test_refuse_before_the_application_runs(faulty: Faulty, connect: Connect) ->
     assert app.calls == []
 
 
-def test_goaway_with_code_and_last_stream(faulty: Faulty, connect: Connect) -> None:
-    _, server = faulty("goaway=ENHANCE_YOUR_CALM /bad last=0")
+def test_goaway_lets_open_streams_finish(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("goaway=ENHANCE_YOUR_CALM /bad")
     peer = connect(server)
     stream_id = peer.request(path="/bad")
     goaway = peer.wait_goaway()
-    assert (goaway.error_code, goaway.last_stream_id) == (ErrorCode.ENHANCE_YOUR_CALM, 0)
+    assert (goaway.error_code, goaway.last_stream_id) == (ErrorCode.ENHANCE_YOUR_CALM, stream_id)
     assert peer.response(stream_id).body == CONTENT
     peer.wait_closed()
+
+
+@pytest.mark.parametrize("path", ["/bad/list", "/bad/write"])
+def test_a_stream_that_goaway_refuses_gets_no_answer(
+    faulty: Faulty, connect: Connect, path: str
+) -> None:
+    app, server = faulty("goaway=ENHANCE_YOUR_CALM /bad/* last=0")
+    peer = connect(server)
+    stream_id = peer.request(path=path)
+    goaway = peer.wait_goaway()
+    assert (goaway.error_code, goaway.last_stream_id) == (ErrorCode.ENHANCE_YOUR_CALM, 0)
+    peer.wait_closed()
+    assert stream_id not in peer.responses
+    assert app.calls == []  # so that it is safe to try again
+
+
+@pytest.mark.parametrize("path", ["/bad/list", "/bad/write"])
+def test_a_stream_that_goaway_refuses_in_its_middle_gets_no_more(
+    faulty: Faulty, connect: Connect, path: str
+) -> None:
+    app, server = faulty("goaway /bad/* last=0 after=5001")
+    with connect(server) as peer:
+        stream_id = peer.request(path=path)
+        assert peer.wait_goaway().last_stream_id == 0
+        peer.wait_closed()
+        assert peer.responses[stream_id].body == CONTENT[:5001]
+        assert not peer.responses[stream_id].ended
+    settle(server, connections=0)
+    assert app.closed == (path == "/bad/write")
 
 
 def test_stall_of_a_stream(faulty: Faulty, connect: Connect) -> None:
@@ -245,7 +274,7 @@ def test_curl_says_what_a_reset_is_to_it(faulty: Faulty) -> None:
 
 
 def test_curl_tries_a_refused_stream_again(faulty: Faulty) -> None:
-    app, server = faulty("refuse /bad 50%", fault_seed=first_seed_that_hits_once())
+    app, server = faulty("refuse /bad times=1")
     command = ["curl", "--silent", "--http2", "--cacert", str(server.ca_file)]
     done = subprocess.run(
         [*command, server.join("bad")], capture_output=True, timeout=60, check=True
@@ -254,16 +283,113 @@ def test_curl_tries_a_refused_stream_again(faulty: Faulty) -> None:
     assert app.calls == ["/bad"]
 
 
-def first_seed_that_hits_once() -> int:
-    """Return a seed by which the first of two requests is hit and the second is not."""
-    for seed in range(1000):
-        (rule,) = parse_rules(["refuse /bad 50%"], seed)
-        if rule.strikes() and not rule.strikes():
-            return seed
-    raise AssertionError("no seed does that")
-
-
 # -------------------------------------------------------------------------------- how often
+
+KINDS = {
+    "reset": ErrorCode.INTERNAL_ERROR,
+    "reset=CANCEL after=3": ErrorCode.CANCEL,
+    "refuse": ErrorCode.REFUSED_STREAM,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_may_strike_a_number_of_times(faulty: Faulty, connect: Connect, kind: str) -> None:
+    _, server = faulty(f"{kind} /bad times=2")
+    peer = connect(server)
+    assert peer.get("/good").body == CONTENT
+    for _ in range(2):
+        assert partial(peer, "/bad")[0] == KINDS[kind]
+    for _ in range(2):
+        assert peer.get("/bad").body == CONTENT
+    (rule,) = server.faults
+    assert (rule.seen, rule.hits) == (4, 2)
+
+
+def test_a_goaway_may_strike_once(faulty: Faulty, connect: Connect) -> None:
+    app, server = faulty("goaway /bad last=0 times=1")
+    with connect(server) as peer:
+        peer.request(path="/bad")
+        assert peer.wait_goaway().last_stream_id == 0
+        peer.wait_closed()
+    assert connect(server).get("/bad").body == CONTENT
+    assert app.calls == ["/bad"]
+
+
+def test_settings_may_come_late_once(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("delay-settings=0.4 times=1")
+    peer = connect(server)
+    assert peer.read_available(0.2) == []
+    peer.wait_settings()
+    (rule,) = server.faults
+    peer = connect(server)
+    peer.wait_settings()
+    assert (rule.seen, rule.hits) == (2, 1)
+
+
+# -------------------------------------------------------------------- changed while it runs
+
+
+def test_rules_come_and_go_while_the_server_runs(faulty: Faulty, connect: Connect) -> None:
+    app, server = faulty()
+    peer = connect(server)
+    assert peer.get("/bad").body == CONTENT
+    fault = server.faults.add("refuse /bad times=1")
+    assert partial(peer, "/bad")[0] == ErrorCode.REFUSED_STREAM
+    assert peer.get("/bad").body == CONTENT
+    assert fault.hits == 1
+    server.faults.add("reset=CANCEL /bad")
+    assert [rule.text for rule in server.faults] == ["refuse /bad times=1", "reset=CANCEL /bad"]
+    assert partial(peer, "/bad")[0] == ErrorCode.CANCEL
+    server.faults.clear()
+    assert len(server.faults) == 0
+    assert peer.get("/bad").body == CONTENT
+    assert app.calls == ["/bad"] * 3
+
+
+def test_the_rules_of_the_option_go_as_well(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty("refuse /bad", "delay-settings=5")
+    server.faults.clear()
+    assert connect(server).get("/bad").body == CONTENT
+
+
+def test_rules_for_connections_may_come_later(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty()
+    server.faults.add("delay-settings=0.4")
+    assert connect(server).read_available(0.2) == []
+
+
+def test_rules_may_be_changed_by_the_application_they_hit(serve: Serve, connect: Connect) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        server.faults.clear()
+        server.faults.add("refuse /next")
+        start_response("200 OK", [])
+        return [CONTENT]
+
+    server = serve(app, fault="reset=CANCEL after=4")
+    peer = connect(server)
+    assert partial(peer, "/first") == (ErrorCode.CANCEL, CONTENT[:4])  # it had begun
+    assert partial(peer, "/next")[0] == ErrorCode.REFUSED_STREAM
+
+
+def test_threads_may_change_the_rules_of_one_server(faulty: Faulty, connect: Connect) -> None:
+    _, server = faulty()
+    with ThreadPoolExecutor(4) as threads:
+        for future in [
+            threads.submit(lambda: [server.faults.add("refuse /bad") for _ in range(50)])
+            for _ in range(4)
+        ]:
+            assert len(future.result()) == 50
+    assert len(server.faults) == 200
+    assert len({rule.key for rule in server.faults}) == 200  # each has chances of its own
+    server.faults.clear()
+
+
+def test_a_rule_that_is_none_changes_nothing(serve: Serve, connect: Connect) -> None:
+    server = serve(App(), fault="refuse /bad")
+    with pytest.raises(ConfigurationError, match="Did you mean refuse"):
+        server.faults.add("refus /good")
+    assert connect(server).get("/good").body == CONTENT
+    assert partial(connect(server), "/bad")[0] == ErrorCode.REFUSED_STREAM
 
 
 def test_a_seed_hits_the_same_requests_again(faulty: Faulty, connect: Connect) -> None:

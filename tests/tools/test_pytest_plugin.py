@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import time
@@ -361,6 +362,201 @@ def test_it(h2_server):
 """)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*ConfigurationError: client_cert*", "E*--client-ca*"])
+    result.stdout.no_fnmatch_line("*fixture_server.py*")  # the test's line is what counts
+
+
+# ------------------------------------------------------------- what a failed test shows
+
+
+def sections(result: pytest.RunResult) -> dict[str, list[str]]:
+    """Return what failures show of servers: lines by test, without times."""
+    found: dict[str, list[str]] = {}
+    test, inside = "", False
+    for line in result.outlines:
+        if title := re.fullmatch(r"_+ (?:ERROR at \w+ of )?(\w+) _+", line):
+            test, inside = title[1], False
+        elif re.fullmatch(r"[-=]+ .* [-=]+", line):
+            inside = " h2wsgi" in line
+        elif inside:
+            found.setdefault(test, []).append(re.sub(r"\[ *\d+\.\d+\] ", "", line.strip()))
+    return found
+
+
+FAILING = """
+from h2wsgi.testing import FixtureServers
+
+@pytest.fixture(scope="module")
+def shared():
+    with FixtureServers() as h2_server:
+        yield h2_server(app, raise_app_errors=False)
+
+def test_application(h2_server):
+    assert get(h2_server(app), "/fails").status_code == 200
+
+def test_client(h2_server):
+    server = h2_server(app, fault="refuse /x times=1")
+    with client_of(server) as client:
+        client.get(server + "/hi")
+        client.get(server + "/x")
+
+def test_passes(shared, h2bin):
+    assert get(shared, "/fails").status_code == 500
+    assert get(h2bin, "/reset/CANCEL").status_code == 200
+
+def test_shared(shared):
+    assert get(shared, "/mine").status_code == 404
+
+def test_late(request):
+    get(request.getfixturevalue("h2bin"), "/status/201")
+    assert False
+
+def test_unused(h2bin):
+    assert False
+
+def test_setup_fails(shared, failing_fixture):
+    pass
+
+@pytest.fixture
+def failing_fixture(shared):
+    get(shared, "/setup")
+    raise RuntimeError("in the fixture")
+
+def test_teardown_fails(h2_server):
+    get(h2_server(app), "/fails")
+
+def test_not_recorded(h2_server):
+    get(h2_server(app, record=False), "/")
+    assert False
+
+def test_not_trusted(h2_server):
+    httpx.Client(http2=True).get(h2_server(app).url)
+
+def test_has_none():
+    assert False
+"""
+
+
+def test_a_failed_test_shows_what_its_servers_have_seen(suite):
+    result = suite(
+        FAILING.replace("def test_passes(shared, h2bin)", "def test_passes(shared)").replace(
+            '    assert get(h2bin, "/reset/CANCEL").status_code == 200\n', ""
+        )
+    )
+    result.assert_outcomes(passed=2, failed=8, errors=3)
+    shown = sections(result)
+    names = ["application", "client", "shared", "late", "unused", "setup_fails", "teardown_fails"]
+    names += ["not_recorded", "not_trusted"]
+    assert set(shown) == {f"test_{name}" for name in names}
+
+    said = shown["test_application"]
+    assert said[0].startswith("#1 from 127.0.0.1:")
+    assert said[1].startswith("stream 1: GET /fails -> 500, 22 octets in ")
+    assert "recv HEADERS       stream 1   GET /fails, END_STREAM" in said
+    assert "send HEADERS       stream 1   500" in said
+    # Nobody has to wait for the end of the test for this, though the client is told before.
+    assert said[-1].startswith("error: GET /fails (stream 1): the application failed: ValueError")
+    assert said[-1].endswith("(no such page in the book, at web.py:4 in app)")
+
+    said = shown["test_client"]
+    assert "send RST_STREAM    stream 3   REFUSED_STREAM" in said
+    assert said[-3:] == [
+        "fault 'refuse /x times=1': hit 1 of 1",
+        "log:",
+        "info: fault 'refuse /x times=1': GET /x (stream 3)",
+    ]
+
+    requests = [line for line in shown["test_shared"] if line.startswith("stream ")]
+    assert len(requests) == 1
+    assert requests[0].startswith("stream 1: GET /mine -> 200")
+    assert "GET /status/201 -> 201" in "\n".join(shown["test_late"])
+    assert shown["test_unused"] == ["no connection was made"]
+    assert "GET /setup -> 200" in "\n".join(shown["test_setup_fails"])
+    assert "GET /fails -> 500" in "\n".join(shown["test_teardown_fails"])
+    assert shown["test_not_recorded"] == ["nothing was recorded, as the option record is off"]
+    assert shown["test_not_trusted"][:2] == ["no connection was made", "log:"]
+    assert "(the client does not trust the server's certificate)" in shown["test_not_trusted"][2]
+
+
+def test_what_servers_have_seen_reaches_the_controller_of_xdist(suite):
+    result = suite(FAILING, "-n", "2")
+    result.assert_outcomes(passed=1, failed=9, errors=3)
+    shown = sections(result)
+    assert len(shown) == 10
+    assert "send HEADERS       stream 1   500" in shown["test_application"]
+    assert "send RST_STREAM    stream 1   CANCEL" in shown["test_passes"]
+
+
+def test_servers_of_the_session_show_a_test_only_its_own(suite):
+    result = suite("""
+from h2wsgi.testing import FixtureServer, FixtureServers
+
+@pytest.fixture(scope="module")
+def shared():
+    with FixtureServers() as h2_server:
+        yield h2_server(app, raise_app_errors=False)
+
+@pytest.fixture(scope="session")
+def client(h2bin):
+    with client_of(h2bin) as client:
+        yield client
+
+left_open = []
+
+@pytest.mark.parametrize("number", range(3))
+def test_own(shared: FixtureServer, h2bin: FixtureServer, client, number):
+    assert h2bin.connections == h2bin.requests == shared.requests == shared.errors == []
+    left_open.append(client_of(shared))
+    assert left_open[-1].get(shared + "/fails").status_code == 500
+    assert isinstance(shared.wait_for_error(), ValueError)
+    assert left_open[-1].get(shared + "/fails").status_code == 500  # its error is left there
+    for request in range(2):
+        assert client.get(h2bin + f"/anything?{number}").status_code == 200
+    assert [request.path for request in h2bin.requests] == [f"/anything?{number}"] * 2
+    (connection,) = h2bin.connections  # one for all tests, but each sees its own part
+    assert (connection.requests_seen, connection.reused) == (2, 1)
+    assert len(shared.connections) == 1
+    h2bin.faults.add("refuse /anything")  # as good as gone when the test ends
+    shared.faults.add(f"reset /{number}")
+
+def test_the_rules_of_a_server_of_ones_own_stay(shared):
+    assert len(shared.faults) == 3
+    for client in left_open:
+        client.close()
+
+@pytest.fixture(scope="module")
+def strict():
+    with FixtureServers() as h2_server:
+        yield h2_server(app)
+
+def test_fails_strictly(strict):
+    get(strict, "/fails")
+
+def test_passes_strictly(strict):
+    assert strict.errors == []
+    get(strict, "/fails")
+    strict.wait_for_error()
+
+def test_clear(h2_server):
+    server = h2_server(app)
+    get(server, "/arrange")
+    server.clear()
+    get(server, "/act")
+    assert [request.path for request in server.requests] == ["/act"]
+
+def test_clear_hides_no_error(h2_server):
+    server = h2_server(app)
+    get(server, "/fails")
+    server.stop()
+    server.clear()
+""")
+    result.assert_outcomes(passed=8, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_fails_strictly*",
+            "E*ValueError: no such page in the book",
+            "*ERROR at teardown of test_clear_hides_no_error*",
+        ]
+    )
 
 
 # ------------------------------------------------------------------------- httpbin and h2bin
@@ -543,7 +739,7 @@ def test_the_fixtures_are_listed_with_what_they_do(suite):
     said = result.stdout.str()
     tree = ast.parse(Path(pytest_plugin.__file__).read_text("utf-8"))
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "pytest_")):
             assert (ast.get_docstring(node) or "").splitlines()[0] in said
 
 

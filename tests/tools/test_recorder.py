@@ -22,7 +22,7 @@ from h2wsgi.tools.tap.field_blocks import Representation
 from h2wsgi.tools.tap.frames import ConnectionInfo, Direction
 from support import clients
 from support.peer import Code, Peer, Setting
-from support.settled import eventually
+from support.settled import PATIENCE, eventually
 from support.tap import FACTS, Wire
 
 
@@ -490,3 +490,87 @@ def test_settings_resets_and_goaways_are_bounded(monkeypatch: pytest.MonkeyPatch
     assert connection.settings == {"HEADER_TABLE_SIZE": 1, "ENABLE_PUSH": 0}
     assert (len(connection.resets), connection.resets.dropped) == (limits.MAX_EVENTS, 5)
     assert (len(connection.goaways), connection.goaways.dropped) == (limits.MAX_EVENTS, 5)
+
+
+# ----------------------------------------------------------------------------------- clear()
+
+
+def test_clear_forgets_what_was_and_keeps_what_comes(serve: Any, connect: Any) -> None:
+    server = serve(echo, record=True)
+    for _ in range(2):
+        with client(server) as http:
+            http.get(server.join("/before"))
+    server.wait_for(lambda: all(connection.closed for connection in server.connections))
+    server.clear()
+    assert (server.connections, server.requests) == ([], [])
+    with client(server) as http:
+        http.post(server.join("/after"), content=b"12345")
+    (request,) = server.requests
+    (connection,) = server.connections
+    assert (request.path, request.body, request.connection) == ("/after", b"12345", 3)
+    assert (connection.id, connection.requests_seen, connection.requests_served) == (3, 1, 1)
+    assert server.connections.dropped == server.requests.dropped == 0
+
+
+def test_a_connection_that_is_open_when_all_is_cleared_counts_from_its_next_request_on(
+    serve: Any, connect: Any
+) -> None:
+    server = serve(echo, record=True)
+    with connect(server, settings={Setting.MAX_FRAME_SIZE: 20_000}) as peer, connect(server) as old:
+        old.get("/before")
+        for _ in range(3):
+            peer.get("/before")
+        server.clear()
+        assert server.connections == []
+        peer.ping(b"12345678")
+        peer.roundtrip()
+        assert server.connections == []
+        peer.get("/after")
+        (connection,) = server.connections
+        assert [request.path for request in connection.requests] == ["/after"]
+        assert (connection.requests_seen, connection.reused) == (1, 0)
+        assert connection.settings["MAX_FRAME_SIZE"] == 20_000
+        assert not [f for f in connection.frames if f.stream_id in (1, 3, 5)]
+    with connect(server) as peer:
+        peer.get("/next")
+    assert [c.requests[0].path for c in server.connections] == ["/after", "/next"]
+
+
+def test_a_request_that_runs_when_all_is_cleared_is_nobodys(serve: Any, connect: Any) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/before":
+            inside.set()
+            assert go_on.wait(PATIENCE)
+        start_response("200 OK", [])
+        return [b"well"]
+
+    server = serve(app, record=True)
+    with connect(server) as peer:
+        before = peer.request(path="/before")
+        assert inside.wait(PATIENCE)
+        server.clear()
+        go_on.set()
+        assert peer.response(before).body == b"well"
+        assert (server.connections, server.requests) == ([], [])
+        peer.get("/after")
+        (connection,) = server.connections
+        assert (connection.requests_seen, connection.requests_served) == (1, 1)
+
+
+def test_a_connection_that_had_no_request_since_is_forgotten_when_it_closes() -> None:
+    recorder = Recorder()
+    info = ConnectionInfo(
+        id=1, peer="", scheme="http", alpn=None, tls_version=None, cipher=None, opened_at=0, at=0
+    )
+    recorder.opened(info)
+    recorder.clear()
+    recorder.closed(info, "the client hung up", 1.0)
+    assert recorder.connections == []
+    assert recorder.connection(1) is None
+
+
+def test_nothing_can_be_cleared_where_nothing_is_recorded(serve: Any) -> None:
+    with pytest.raises(h2wsgi.ConfigurationError, match="the option record is off"):
+        serve(echo).clear()

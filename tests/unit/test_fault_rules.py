@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from h2wsgi import Config, ConfigurationError
-from h2wsgi.config.fault_rules import parse_rules
+from h2wsgi.config.fault_rules import KINDS, FaultRules, parse_rules
 
 # -------------------------------------------------------------------------------- how often
 
@@ -29,6 +29,25 @@ def test_a_probability_is_kept(percent: str, share: float) -> None:
     assert abs(hits / 8000 - share) < 0.02
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_of_any_kind_hits_no_more_often_than_it_may(kind: str) -> None:
+    value = "=1" if kind in ("stall", "delay-settings") else ""
+    (rule,) = parse_rules([f"{kind}{value} 50% times=3"], 7)
+    (unbounded,) = parse_rules([f"{kind}{value} 50% times=1000"], 7)
+    hits = [rule.strikes() for _ in range(40)]
+    assert sum(hits) == rule.hits == 3
+    assert rule.seen == 40
+    assert sum(unbounded.strikes() for _ in range(40)) > 10
+
+
+def test_what_a_rule_hits_depends_on_the_seed_and_not_on_when_it_was_added() -> None:
+    given = FaultRules(["refuse /a", "reset * 50%"], 5)
+    added = FaultRules(["refuse /a"], 5)
+    added.add("reset * 50%")
+    draws = [[rule.strikes() for _ in range(50)] for _, rule in (tuple(given), tuple(added))]
+    assert draws[0] == draws[1]
+
+
 # ------------------------------------------------------------------------------- the words
 
 WRONG = [
@@ -37,7 +56,10 @@ WRONG = [
     ("reset=CANCLE", "'CANCLE' is no name of an error code. Did you mean CANCEL?"),
     ("reset /a 101%", "probability: 101 is not from 0 to 100"),
     ("reset /a x%", "probability: 'x' is not a number"),
-    ("reset /a aftr=3", "reset does not know 'aftr', only after. Did you mean after?"),
+    ("reset /a aftr=3", "reset does not know 'aftr', only after, times. Did you mean after?"),
+    ("refuse tims=1", "refuse does not know 'tims', only times. Did you mean times?"),
+    ("refuse times=0", "times: 0 is not from 1 to 2147483647"),
+    ("delay-settings=1 times=once", "times: 'once' is not a number"),
     ("reset /a after=many", "after: 'many' is not a number"),
     ("reset /a after=0", "after: 0 is not from 1 to 2147483647"),
     ("reset api", "'api' is neither a path"),

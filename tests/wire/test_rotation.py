@@ -118,7 +118,7 @@ def test_the_limit_does_not_hold_up_a_stop(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reached between the two GOAWAYs, by a client that answers no PING."""
-    monkeypatch.setattr(ending, "DRAIN_WAIT", 1.0)
+    monkeypatch.setattr(ending, "AT_HAND", 1.0)
     server = serve(hello, max_requests_per_connection=1, graceful_timeout=2 * PATIENCE)
     peer = connect(server)
     peer.auto_ack_ping = False

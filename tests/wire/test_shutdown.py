@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from conftest import Connect, Serve
@@ -240,6 +241,83 @@ def hello(environ, start_response):
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("h2c", [False, True], ids=["tls", "cleartext"])
+def test_idle_clients_cost_a_stop_in_a_thread_nothing(serve: Serve, h2c: bool, loop: str) -> None:
+    """Some 35 ms; with the patience that clients on a network get it would be 500, over TLS 1,500.
+
+    The best of five, as a busy machine may hold up any of them.
+    """
+    seconds = []
+    for _ in range(5):
+        server = serve(hello, h2c=h2c, loop=loop, graceful_timeout=30, record=True)
+        context = httpx.create_ssl_context() if h2c else server.ssl_context()
+        with httpx.Client(http2=True, http1=False, verify=context) as idle:
+            assert idle.get(server.url).status_code == 200
+            start = time.monotonic()
+            server.stop()
+            seconds.append(time.monotonic() - start)
+            (connection,) = server.connections
+            assert [goaway.last_stream_id for goaway in connection.goaways] == [ANNOUNCED, 1]
+    assert min(seconds) < 0.25
+
+
+def test_an_idle_client_goes_at_once_beside_a_running_request(
+    serve: Serve, connect: Connect
+) -> None:
+    go_on = threading.Event()
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/wait":
+            assert go_on.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    server = serve(app, graceful_timeout=2 * PATIENCE)
+    busy, idle = connect(server), connect(server)
+    assert idle.get().body == b"hello"
+    stream_id = busy.request(path="/wait")
+    eventually(lambda: server.server.busy_threads == 1, "the request to run")
+    stopping = stop_in_thread(server)
+    idle.wait_closed()
+    assert stopping.is_alive()
+    go_on.set()
+    assert busy.response(stream_id).body == b"hello"
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_client_that_asked_at_the_end_has_time_to_read_its_answer(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """It is slow, and sends on: were our socket closed, many would fail and read no more."""
+    monkeypatch.setattr(ending, "LINGER", 1.0)
+    monkeypatch.setattr(ending, "SETTLED", 1.0)
+    go_on = threading.Event()
+
+    def app(environ, start_response):
+        assert go_on.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    server = serve(app, h2c=True, graceful_timeout=2 * PATIENCE)
+    peer = connect(server)
+    peer.wait_settings_ack()
+    stream_id = peer.request() if when == "before" else 1
+    peer.roundtrip()
+    stopping = stop_in_thread(server)
+    peer.wait_goaway()
+    if when == "meanwhile":
+        stream_id = peer.request()
+    go_on.set()
+    eventually(lambda: server.server.running_requests == 0, "the answer to leave")
+    for _ in range(3):
+        stopping.join(20 * ending.AT_HAND)
+        peer.ping(b"here yet")
+    assert peer.response(stream_id).body == b"hello"
+    assert peer.wait_closed() == "end of file"
+    stopping.join(PATIENCE)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("h2c", [False, True], ids=["tls", "cleartext"])
 def test_a_server_in_a_thread_stops_promptly_under_idle_clients(
     serve: Serve, connect: Connect, h2c: bool, loop: str
 ) -> None:
@@ -291,7 +369,7 @@ def test_a_client_whose_handshake_the_stop_overtakes_is_served_and_told(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     """Its first request comes with the end of the handshake: a reset would leave it in doubt."""
-    monkeypatch.setattr(accept, "HANDSHAKE_GRACE", PATIENCE)
+    monkeypatch.setattr(accept, "HANDSHAKE_GRACE_AT_HAND", PATIENCE)
     server = serve(hello, loop=loop, graceful_timeout=2 * PATIENCE)
     first = connect(server)
     port = int(server.url.rstrip("/").rpartition(":")[2])
@@ -318,6 +396,7 @@ def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     monkeypatch.setattr(ending, "DRAIN_WAIT", PATIENCE)
+    monkeypatch.setattr(ending, "AT_HAND", PATIENCE)
     server = serve(hello, h2c=True, loop=loop, graceful_timeout=2 * PATIENCE)
     first = connect(server)
     late = connect(server, preface=False, settings=None)
@@ -400,9 +479,10 @@ def test_at_the_end_of_the_graceful_timeout_every_wait_ends(
 
 
 def test_a_client_that_sends_on_for_a_second_still_reads_its_end(
-    serve: Serve, connect: Connect
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closing before would have the kernel answer what comes with a reset."""
+    monkeypatch.setattr(ending, "AT_HAND", ending.LINGER)  # as for one that is far away
     server = serve(
         lambda environ, start: (start("200 OK", []), [b"hello"])[1], bind_h2c="127.0.0.1:0"
     )
@@ -435,6 +515,31 @@ def test_a_response_that_is_whole_when_the_server_stops_arrives(
     stream_id = peer.request()
     peer.wait_headers(stream_id)
     stopping = stop_in_thread(server)
+    assert peer.response(stream_id).body == body
+    peer.wait_closed()
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("h2c", [False, True], ids=["tls", "cleartext"])
+def test_a_response_that_only_the_kernel_holds_when_the_server_stops_arrives(
+    serve: Serve, connect: Connect, h2c: bool
+) -> None:
+    """Its client has read none of it, and says something: a closed socket would drop the rest."""
+    body = bytes(range(256)) * 400
+    server = serve(lambda environ, start: (start("200 OK", []), [body])[1], h2c=h2c)
+    peer = connect(
+        server,
+        settings={Setting.INITIAL_WINDOW_SIZE: 1 << 30},
+        window=1 << 30,
+        receive_buffer=4096,
+    )
+    peer.wait_settings_ack()
+    stream_id = peer.request()
+    eventually(lambda: server.server.running_requests == 0, "the response to leave")
+    stopping = stop_in_thread(server)
+    stopping.join(20 * ending.AT_HAND)
+    peer.ping(b"here yet")
     assert peer.response(stream_id).body == body
     peer.wait_closed()
     stopping.join(PATIENCE)

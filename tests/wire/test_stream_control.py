@@ -504,6 +504,31 @@ def test_streams_above_the_goaway_are_ignored(serve: Serve, connect: Connect, en
     whole(server, connect)
 
 
+def test_open_streams_above_the_goaway_are_given_up_and_the_others_finish(
+    serve: Serve, connect: Connect, engine: str
+) -> None:
+    acting = threading.Barrier(2)
+    given_up: list[bool] = []
+
+    def act(stream: StreamControl) -> None:
+        acting.wait(PATIENCE)  # both are open
+        if stream.id == 3:
+            stream.goaway(last_stream_id=1)
+            given_up.append(stream.disconnected.wait(PATIENCE))
+        acting.wait(PATIENCE)
+
+    server = serve(App(act), engine=engine)
+    with connect(server) as peer:
+        first, second = peer.request(path="/act"), peer.request(path="/act")
+        assert peer.wait_goaway().last_stream_id == first
+        assert peer.response(first).body == b"after"
+        peer.wait_closed()
+        assert second not in peer.responses
+        assert not kinds(peer, Type.RST_STREAM)
+    assert given_up == [True]
+    whole(server, connect)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_close_transport_hangs_up_behind_what_was_written_and_without_goaway(
     serve: Serve, connect: Connect, engine: str, loop: str

@@ -14,7 +14,7 @@ import os
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from ..errors import ConfigurationError
 from .access_format import parse_format
@@ -22,6 +22,9 @@ from .addresses import from_the_root
 from .fault_rules import parse_rules
 from .options import Source, absolute, check_range, convert, option, option_name, unknown_name
 from .trusted_peers import TrustedPeers
+
+if TYPE_CHECKING:
+    from .keywords import Options
 
 GROUPS = (
     "Application",
@@ -467,8 +470,8 @@ class Config:
 
     fault: tuple[str, ...] = option(
         (),
-        "make requests fail: KIND[=VALUE] PATH PROBABILITY% NAME=VALUE; repeatable, see "
-        "docs/misbehaving.md",
+        "make requests fail: KIND[=VALUE] PATH PROBABILITY% NAME=VALUE, such as refuse /a times=1; "
+        "repeatable, see docs/misbehaving.md",
         group="Tools",
         metavar="RULE",
     )
@@ -565,7 +568,7 @@ class Config:
         return self.bind or (() if self.bind_h2c else DEFAULT_BIND)
 
     @classmethod
-    def build(cls, **values: Any) -> Self:
+    def build(cls, **values: Unpack[Options]) -> Self:
         """Return a Config from a library call's keywords: a lone string becomes a tuple of one.
 
         Raises:

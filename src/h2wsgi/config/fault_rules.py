@@ -6,22 +6,25 @@ A rule is words with blanks between them::
 
     reset=REFUSED_STREAM /api/* 10%
     stall=2 /slow after=1000
+    goaway last=0 times=1
 
 The same seed and the same order of requests give the same faults: whether a request is hit depends
-on the seed, the rule and how many requests the rule has seen.
+on the seed, the rule and how many requests the rule has seen. Any thread.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..codes import ErrorCode, error_code, near
 from ..errors import ConfigurationError
+from ..process.forking import tell_in_child
 
 ALL_PATHS = "*"
 RESOLUTION = 2**64
@@ -49,6 +52,10 @@ def _count(text: str) -> int:
     return int(_within(int(text), 0, 2**31 - 1))
 
 
+def _times(text: str) -> int:
+    return int(_within(int(text), 1, 2**31 - 1))
+
+
 def _within(number: float, least: float, most: float) -> float:
     if not least <= number <= most:
         raise ValueError(f"{number:.12g} is not from {least:.12g} to {most:.12g}")
@@ -64,6 +71,8 @@ def _word(*words: str) -> Callable[[str], str]:
     return read
 
 
+FOR_ALL: dict[str, Callable[[str], Any]] = {"times": _times}
+"""What a rule of each kind may be told."""
 KINDS = {
     "reset": Kind(error_code, ErrorCode.INTERNAL_ERROR, {"after": _octets}),
     "refuse": Kind(None),
@@ -91,6 +100,8 @@ class FaultRule:
     key: bytes
     """What makes its numbers differ from those of other rules and seeds."""
     seen: int = 0
+    hits: int = 0
+    """How many of them it has hit; with ``times`` no more than that."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def matches(self, path: str) -> bool:
@@ -100,8 +111,13 @@ class FaultRule:
     def strikes(self) -> bool:
         """Look at one more request, and return whether it is hit."""
         with self._lock:
-            number = self.seen
+            hit = self._draws(self.seen) and self.hits < self.named.get("times", math.inf)
             self.seen += 1
+            self.hits += hit
+        return hit
+
+    def _draws(self, number: int) -> bool:
+        """Return whether chance wants the request of a number hit."""
         digest = hashlib.blake2b(number.to_bytes(8, "big"), key=self.key, digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.probability * RESOLUTION
 
@@ -109,6 +125,60 @@ class FaultRule:
     def after(self) -> int:
         """Octets of the response's content before it; 0 if it comes before the application."""
         return int(self.named.get("after", 0))
+
+
+class FaultRules:
+    """``server.faults``: the rules of one server, which any thread may change while it runs.
+
+    Iterating gives the :class:`FaultRule` objects of the moment, in order.
+    """
+
+    def __init__(self, texts: Sequence[str], seed: int) -> None:
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._parsed = len(texts)
+        """How many rules there were so far: a number never comes again, nor its chances."""
+        self._rules = tuple(parse_rules(texts, seed))
+        self.changed: Callable[[], None] = lambda: None
+        """Called behind each change, on the thread that made it, one change after the other."""
+        tell_in_child(self)
+
+    def forked(self) -> None:
+        """See Forkable. The lock may be held by a thread that the child does not have."""
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<FaultRules {[rule.text for rule in self]}>"
+
+    def __iter__(self) -> Iterator[FaultRule]:
+        return iter(self._rules)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def add(self, rule: str) -> FaultRule:
+        """Add a rule, such as ``"goaway last=0 times=1"``, for requests that begin from here on.
+
+        What is returned counts its ``hits``.
+
+        Raises:
+            ConfigurationError: it is none.
+        """
+        with self._lock:
+            added = _parse(rule, self._parsed, self._seed)
+            self._parsed += 1
+            self._rules += (added,)
+            self.changed()
+        return added
+
+    def clear(self) -> None:
+        """Remove all rules, those of the option ``fault`` too.
+
+        A response that has begun goes on as its rules say.
+        """
+        with self._lock:
+            self._rules = ()
+            self.changed()
 
 
 def parse_rules(texts: Sequence[str], seed: int) -> list[FaultRule]:
@@ -172,11 +242,11 @@ def _read_named(rule: FaultRule, kind: Kind, word: str) -> None:
             f"{word!r} is neither a path, which begins with / or *, nor a probability, which ends "
             "with %, nor NAME=VALUE",
         )
-    if name not in kind.names:
-        known = ", ".join(kind.names) or "nothing"
-        what = f"{rule.kind} does not know {name!r}, only {known}.{near(name, list(kind.names))}"
-        raise _wrong(rule.text, what)
-    rule.named[name] = _converted(rule.text, name, kind.names[name], value)
+    names = kind.names | FOR_ALL
+    if name not in names:
+        what = f"{rule.kind} does not know {name!r}, only {', '.join(names)}."
+        raise _wrong(rule.text, what + near(name, list(names)))
+    rule.named[name] = _converted(rule.text, name, names[name], value)
 
 
 def _converted(text: str, name: str, read: Callable[[str], Any], value: str) -> Any:
@@ -201,6 +271,6 @@ def _key(text: str, number: int, seed: int) -> bytes:
 
 def _wrong(text: str, what: str, known: str = "") -> ConfigurationError:
     sentence = what if what.endswith(("?", ".")) else f"{what}."
-    form = "A rule is KIND[=VALUE] PATH PROBABILITY% NAME=VALUE, such as: reset=CANCEL /api/* 10%"
-    hint = f"The kinds are {known}." if known else form
+    form = "KIND[=VALUE] PATH PROBABILITY% NAME=VALUE, such as: reset=CANCEL /api/* 10% times=1"
+    hint = f"The kinds are {known}." if known else f"A rule is {form}"
     return ConfigurationError(f"The fault {text!r} (--fault): {sentence}", hint)

@@ -13,8 +13,10 @@ import asyncio
 import contextlib
 import enum
 import functools
+import math
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -48,6 +50,13 @@ GONE_PING = b"gone?   "
 """What that PING carries."""
 ABORT_AFTER = 2.0
 """Seconds a closing transport gets to send what it holds."""
+AT_HAND = 0.005
+"""Seconds that stand for each of these waits where the client is on this machine, idle and has
+everything: what it has sent is here by then."""
+SETTLED = 0.02
+"""Seconds after its last stream in which such a client has read it."""
+SIOCOUTQNSD = 0x894B
+"""Linux: how many octets of a TCP socket were not sent so far."""
 LAST_STREAM_ID = 2**31 - 1
 DRAIN_PING = b"draining"
 """What the PING that goes with the first GOAWAY carries."""
@@ -120,8 +129,9 @@ class Closing:
     """How one connection ends."""
 
     __slots__ = (
-        "_drain_answered", "_in_the_way", "_left_to_send", "_linger_until", "_patient_until",
-        "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent", "still_sends",
+        "_drain_answered", "_hurried_at", "_in_the_way", "_left_to_send", "_linger_until",
+        "_patient_until", "_protocol", "_retiring", "_server", "_timer", "final_goaway_sent",
+        "still_sends",
     )  # fmt: skip
 
     def __init__(self, protocol: Closable, server: ServerContext) -> None:
@@ -136,6 +146,8 @@ class Closing:
         self._drain_answered = False
         self._in_the_way = False
         """Whether another connection waits for its end."""
+        self._hurried_at = math.inf
+        """When the server, with this client on its machine, began to stop (monotonic clock)."""
         self._linger_until = 0.0
         """When the patience with a client that still sends ends, by the monotonic clock."""
         self._left_to_send = 0
@@ -160,7 +172,32 @@ class Closing:
             self.linger()
         else:
             # The preface may be on its way, with requests behind it.
-            self.set_timer(DRAIN_WAIT, self.linger)
+            self.set_timer(self._wait_of(DRAIN_WAIT), self.linger)
+
+    def hurry(self) -> None:
+        """The server stops, and the client is at hand: wait hardly for it where it is idle.
+
+        For where the end has begun already as well; :meth:`drain` follows. Who is in the middle of
+        something may be slow to read it, and send on: that gets the usual patience.
+        """
+        self._hurried_at = time.monotonic()
+        if self._protocol.state in SILENT:
+            if self._protocol.transport.is_closing():
+                self.set_timer(self._wait_of(ABORT_AFTER), self._protocol.abort)
+            else:
+                self.set_timer(self._wait_of(LINGER), self._close_when_sent)
+        elif self._protocol.state is State.DRAINING and not self.final_goaway_sent:
+            self.set_timer(self._wait_of(DRAIN_WAIT), self._send_final_goaway)
+
+    def _wait_of(self, seconds: float) -> float:
+        """Return what is left of a wait for the client where that is at hand, and has been idle."""
+        protocol = self._protocol
+        idle_since = protocol.deadlines.idle_since
+        if idle_since is None or idle_since > self._hurried_at or self._hurried_at == math.inf:
+            return seconds
+        if protocol.unsent or _may_hold_output(protocol.transport):
+            return seconds
+        return min(seconds, max(AT_HAND, idle_since + SETTLED - time.monotonic()))
 
     def make_room(self) -> None:
         """Shut down gracefully, for another connection: with little patience at the very end."""
@@ -178,7 +215,7 @@ class Closing:
         # in the same write: behind GOAWAY clients made with h2 4.4 take it for an error.
         self._protocol.connection.engine.ping(DRAIN_PING)
         self._protocol.connection.engine.go_away(LAST_STREAM_ID, ErrorCode.NO_ERROR)
-        self.set_timer(DRAIN_WAIT, self._send_final_goaway)
+        self.set_timer(self._wait_of(DRAIN_WAIT), self._send_final_goaway)
 
     def retire(self) -> None:
         """The connection has had its time: drain it at once if no stream is open, else behind the
@@ -208,7 +245,7 @@ class Closing:
         is_awaited = self._protocol.state is State.DRAINING and not self.final_goaway_sent
         if payload == DRAIN_PING and is_awaited and not self._drain_answered:
             self._drain_answered = True
-            self.set_timer(OVERTAKEN_WAIT, self._send_final_goaway)
+            self.set_timer(self._wait_of(OVERTAKEN_WAIT), self._send_final_goaway)
 
     def _send_final_goaway(self) -> None:
         if self.final_goaway_sent or self._protocol.state is not State.DRAINING:
@@ -381,7 +418,7 @@ class Closing:
             with contextlib.suppress(OSError):
                 self._protocol.transport.write_eof()
         self._linger_until = time.monotonic() + (IN_THE_WAY if self._in_the_way else LONGEST_LINGER)
-        self.set_timer(LINGER, self._close_when_sent)
+        self.set_timer(self._wait_of(LINGER), self._close_when_sent)
 
     def _be_patient(self) -> None:
         self._left_to_send = self._protocol.transport.get_write_buffer_size()
@@ -397,7 +434,7 @@ class Closing:
         still_sends, self.still_sends = self.still_sends, False
         until = self._patient_until if left else self._linger_until if still_sends else 0.0
         if time.monotonic() < until:
-            self.set_timer(LINGER, self._close_when_sent)
+            self.set_timer(self._wait_of(LINGER), self._close_when_sent)
         else:
             self.close()
 
@@ -408,9 +445,10 @@ class Closing:
         self._protocol.state = State.LINGERING
         self._protocol.deadlines.stop()
         self._protocol.connection.lose("the connection is closing")
+        wait = self._wait_of(LINGER if self._in_the_way else ABORT_AFTER)
         self._protocol.transport.close()
         # close() waits for a peer that does not read; this does not.
-        self.set_timer(LINGER if self._in_the_way else ABORT_AFTER, self._protocol.abort)
+        self.set_timer(wait, self._protocol.abort)
 
     def cancel(self) -> None:
         """The transport is gone: nothing is left to do."""
@@ -422,3 +460,21 @@ class Closing:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._protocol.call_at(seconds, callback)
+
+
+def _may_hold_output(transport: asyncio.Transport) -> bool:
+    """Return whether the kernel may hold octets that are not on their way to the peer.
+
+    What comes of the peer once the socket is closed would have it drop them.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0 or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    if sys.platform != "linux":
+        return True  # nobody says, so there every client is waited for
+    import fcntl  # which Windows does not have
+
+    unsent = bytearray(4)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, unsent)
+    return any(unsent)

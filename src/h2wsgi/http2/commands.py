@@ -30,6 +30,9 @@ class Target(Protocol):
     def give_up(self, stream: Stream, outcome: str, kind: type[ClientDisconnected]) -> None:
         """Give up a stream that the engine does not know any more; ``kind`` as of reset."""
 
+    def ignore_above(self, last_stream_id: int) -> None:
+        """Give up the open streams above the last of a GOAWAY, without a frame about them."""
+
     def limit_credit_step(self, window: int) -> None:
         """Return credit in steps that fit a window of so many octets."""
 
@@ -64,6 +67,7 @@ class ConnectionCommands(Commands):
     def go_away(self, code: int, last_stream_id: int | None, debug: bytes) -> None:
         last = self._engine.last_stream_id if last_stream_id is None else last_stream_id
         self._engine.go_away(last, code, debug)
+        self._target.ignore_above(last)
         self._wire.closing.goes_away()
 
     def send_raw_frames(self, frames: list[tuple[int, int, int, bytes]]) -> None:

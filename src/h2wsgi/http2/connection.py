@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from ..codes import ErrorCode, code_name
-from ..errors import ClientDisconnected, MalformedRequest, UnacceptableRequest
+from ..errors import ClientDisconnected, MalformedRequest, StreamGivenUp, UnacceptableRequest
 from ..log.logs import named
 from ..seam.control import Command
 from ..seam.guards import loop_thread
@@ -546,6 +546,14 @@ class Connection(EngineHandler):
         self.outflow.drop(stream)
         stream.fail(outcome or "the stream was reset", kind)
         self.close(stream, outcome)
+
+    def ignore_above(self, last_stream_id: int) -> None:
+        """Give up what GOAWAY has just called unprocessed: an answer would give it the lie."""
+        above = [s for s in self.streams.values() if s.stream_id > last_stream_id]
+        self._cancel_all(above)
+        for stream in above:
+            self.engine.abandon(stream.stream_id)
+            self.give_up(stream, "above the last stream of GOAWAY", StreamGivenUp)
 
     def close(self, stream: Stream, outcome: str) -> None:
         """Take a stream out of the table; ``outcome`` says why, if it did not end as it should."""

@@ -171,7 +171,7 @@ class StreamControl(abc.ABC):
         """Send GOAWAY (section 6.8); the connection closes when its open streams are done.
 
         Streams above ``last_stream_id``, by default the last that was opened, are ignored from
-        then on.
+        then on: those that are open, your own too, are given up as by :meth:`abandon`.
         """
         number = error_code(code)
         if last_stream_id is not None:

@@ -46,7 +46,9 @@ MOST_LEAVING = 32
 FULL_LOOK = 0.1
 """Seconds between looks for one that may leave, while others wait to be let in."""
 HANDSHAKE_GRACE = 1.0
-"""Seconds that handshakes under way get once nothing more is accepted."""
+"""Seconds that handshakes under way get once nothing more is accepted ..."""
+HANDSHAKE_GRACE_AT_HAND = 0.02
+"""... and where the clients are on this machine."""
 TLS_SHUTDOWN_TIMEOUT = 1.0
 NEVER = 10.0 * 365 * 86_400
 """Seconds; the loops have no word for it here."""
@@ -107,6 +109,7 @@ class Acceptor:
         self._next_look: asyncio.TimerHandle | None = None
         self._accepting = False
         self._closed = False
+        self._clients_at_hand = False
         self._silent_until = 0.0
         self.all_closed = asyncio.Event()
         """Set while no connection is open, handshakes included."""
@@ -136,19 +139,22 @@ class Acceptor:
             for listener in self._listeners:
                 self._loop.remove_reader(listener.sock)
 
-    def close(self, patience: float) -> None:
+    def close(self, patience: float, *, clients_at_hand: bool) -> None:
         """Accept nothing more but the backlog; end handshakes that take ``patience`` seconds yet.
 
         What connects between the last accept and the close of its socket is reset by the kernel.
+        ``clients_at_hand`` is that of :meth:`Server.stop`.
         """
         self._closed = True
+        self._clients_at_hand = clients_at_hand
         for listener in self._listeners:
             if self._accepting:
                 self._accept(listener)
         self._pause()
         for listener in self._listeners:
             listener.close()
-        self._loop.call_later(min(patience, HANDSHAKE_GRACE), self._give_up_all)
+        grace = HANDSHAKE_GRACE_AT_HAND if clients_at_hand else HANDSHAKE_GRACE
+        self._loop.call_later(min(patience, grace), self._give_up_all)
 
     def _give_up_all(self) -> None:
         for handshake in list(self._pending.values()):
@@ -376,6 +382,8 @@ class Acceptor:
         if handshake.read:
             protocol.receive(handshake.read)  # before what the transport reads
         if self._closed:
+            if self._clients_at_hand:
+                protocol.closing.hurry()
             protocol.closing.drain()
 
     def _connected(self, handshake: _Handshake) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
 from ..config.config import Config
+from ..config.fault_rules import FaultRules
 from ..errors import ConfigurationError
 from ..http2.closing import ABORT_AFTER
 from ..http2.hoards import Hoards, output_budget
@@ -133,6 +134,11 @@ class Server(ServerContext):
             multithread=self.config.max_threads > 1,
             record=self._toolbox.record_of,
         )
+
+        def change_faults() -> None:
+            self._runner.app = self._toolbox.in_front_of(app)
+
+        self.faults.changed = change_faults
         # One for all connections of the loop. The loops would allocate as much for each read and
         # give most of it back: the holes that left in glibc's heap made a busy server grow by
         # 14 MiB where it now grows by 8 (two minutes of the soak at three times its pace).
@@ -222,7 +228,7 @@ class Server(ServerContext):
         try:
             self._acceptor.start()
         except BaseException:  # a socket that the loop cannot watch, as of fd://
-            self._acceptor.close(0)
+            self._acceptor.close(0, clients_at_hand=False)
             self.mailbox.close()
             self._close_tools()
             set_role("")
@@ -258,8 +264,13 @@ class Server(ServerContext):
         self._certificates.read()
         return True
 
-    async def stop(self, graceful_timeout: float | None = None) -> bool:
+    async def stop(
+        self, graceful_timeout: float | None = None, *, clients_at_hand: bool = False
+    ) -> bool:
         """Stop: no new connections, GOAWAY, running requests finish within the timeout.
+
+        ``clients_at_hand`` says that the clients are on this machine, so that idle ones need not be
+        waited for: not for what they may have under way, nor for them to close.
 
         All of that after ``drain_delay``, in which the server says that it is not ready. Returns
         True if every application has returned, False if some are stuck in theirs.
@@ -272,8 +283,10 @@ class Server(ServerContext):
             self.log.events.info(said, delay, extra=named("drain_delayed"))
             await asyncio.sleep(delay)
         deadline = time.monotonic() + graceful_timeout
-        self._acceptor.close(graceful_timeout)
+        self._acceptor.close(graceful_timeout, clients_at_hand=clients_at_hand)
         for protocol in list(self._protocols):
+            if clients_at_hand:
+                protocol.closing.hurry()
             protocol.closing.drain()
         await self._wait_all_closed(graceful_timeout)
         # First, or a thread whose stream is reset would take the next request, to be reset as well.
@@ -392,6 +405,21 @@ class Server(ServerContext):
             ConfigurationError: the option ``record`` is off.
         """
         return self.recorder.requests
+
+    def clear(self) -> None:
+        """Forget the connections and requests so far. Any thread.
+
+        A connection that is open now is in ``connections`` again from its next request on.
+
+        Raises:
+            ConfigurationError: the option ``record`` is off.
+        """
+        self.recorder.clear()
+
+    @property
+    def faults(self) -> FaultRules:
+        """The rules by which requests go wrong, to be changed while the server runs. Any thread."""
+        return self._toolbox.faults
 
     @property
     def recorder(self) -> Recorder:

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..config.config import Config
-from ..config.fault_rules import parse_rules
+from ..config.fault_rules import FaultRules
 from ..errors import ConfigurationError
 from ..http2.interfaces import ObserverFactory
 from ..log.logs import Log
 from ..wsgi.runner import WSGIApplication
 
 if TYPE_CHECKING:
-    from ..tools.faults import ConnectionFaults
     from ..tools.inspector.service import Inspector
     from ..tools.recording.recorder import Recorder
     from ..tools.recording.records import ConnectionRecord
@@ -36,18 +35,13 @@ class Toolbox:
         # immutable
         self._config = config
         self._log = log
-        self._rules = parse_rules(config.fault, config.fault_seed)
-        self._faults: ConnectionFaults | None = None
+        self.faults = FaultRules(config.fault, config.fault_seed)
         self._recorder: Recorder | None = None
         self._inspector: Inspector | None = None
         self.record_of: Callable[[int], ConnectionRecord | None] | None = None
         """Returns the record of the connection of a number; None: nothing is recorded."""
         # loop thread only
         self._taps: Taps | None = None
-        if self._rules:
-            from ..tools.faults import ConnectionFaults
-
-            self._faults = ConnectionFaults(self._rules, log)
         if config.record:
             from ..tools.recording.recorder import Recorder
 
@@ -59,15 +53,20 @@ class Toolbox:
             self._inspector = Inspector(config.inspect, log)
 
     def in_front_of(self, app: WSGIApplication) -> WSGIApplication:
-        """Return the application with the faults in front of it, and who notes its calls."""
-        if self._rules:
+        """Return the application with faults in front of it, if there are rules now, and with who
+        notes its calls."""
+        if self.faults:
             from ..tools.faults import Faults
 
-            app = Faults(app, self._rules, self._log)
+            app = Faults(app, self.faults, self._log)
         return app if self._inspector is None else self._inspector.watched(app)
 
     def settings_delay(self, what: str, peer: str) -> float:
-        return 0 if self._faults is None else self._faults.delay(what, peer)
+        if not self.faults:
+            return 0
+        from ..tools.faults import settings_delay
+
+        return settings_delay(self.faults, self._log, what, peer)
 
     def open(self) -> ObserverFactory | None:
         """Return who is to observe the connections, or None if no option asks for it.

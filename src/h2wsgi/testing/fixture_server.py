@@ -2,27 +2,43 @@
 
 Errors are noted on the application's threads and read on the test's. The invariant: when a server
 has stopped, each exception of its application is in ``errors``, unless the test took it out. So an
-exception fails the test that caused it.
+exception fails the test that caused it. A server that several tests share shows each its own doings
+alone: the plugin says when a test begins.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Callable
-from typing import Any, Self
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Self, Unpack
 from urllib.parse import urljoin, urlsplit
 
 from ..config.config import Config
+from ..config.keywords import Options
 from ..errors import ConfigurationError
 from ..log.logs import Log, library_log
 from ..process.forking import tell_in_child
 from ..server.running import ServerThread
 from ..wsgi.runner import WSGIApplication
+from .report import LogLine, report
 
 GRACEFUL_TIMEOUT = 1.0
 """Seconds that applications which still run get at the end of a test, unless it says otherwise:
 nobody waits for their answers then."""
+MAX_LOG_KEPT = 200
+"""Lines of the log kept for a report."""
+MAX_LINE_KEPT = 500
+"""Characters of each."""
+MAX_SERVERS = 4
+"""Servers that a failed test shows."""
+ERROR_PATIENCE = 0.1
+"""Seconds that applications get to come back, at most: what they raise is known a moment after
+their clients are told."""
 
 
 class FixtureServer(ServerThread):
@@ -35,11 +51,30 @@ class FixtureServer(ServerThread):
         """Whether what is left in ``errors`` fails the test."""
         self.errors: list[BaseException] = []
         """What the application raised, oldest first. Take out, or clear, what you expected."""
+        self.is_for_all = False
+        """Whether any test may use it, and none is to meet the faults of another."""
+        self._is_of_before = False
+        """Whether it has run since before the current test."""
+        self._was_asked = False
+        """Whether the current test has asked for its URL."""
+        self._since = time.monotonic()
+        """When what it shows began."""
+        self._said: deque[LogLine] = deque(maxlen=MAX_LOG_KEPT)
         self._changed = threading.Condition()
         standard = library_log(config)
-        events = _Events(standard.events, self._take)
-        access = standard.access if config.access_log else None
-        super().__init__(app, config, log=Log(events, access, standard.access_wanted))
+
+        def application_text(text: str) -> None:
+            standard.application_text(text)
+            for line in text.split("\n"):
+                self._note(f"app: {line}")
+
+        log = Log(
+            _Events(standard.events, self._note, self._take),
+            standard.access if config.access_log else None,
+            standard.access_wanted,
+            application_text=application_text,
+        )
+        super().__init__(app, config, log=log)
         tell_in_child(self)
 
     def forked(self) -> None:
@@ -48,7 +83,7 @@ class FixtureServer(ServerThread):
 
     @classmethod
     def start(
-        cls, app: WSGIApplication | str, options: dict[str, Any], *, raise_app_errors: bool = True
+        cls, app: WSGIApplication | str, options: Options, *, raise_app_errors: bool = True
     ) -> Self:
         """Return a server that runs; ``options`` are those of :func:`h2wsgi.serve_in_thread`.
 
@@ -57,17 +92,23 @@ class FixtureServer(ServerThread):
         Raises:
             ConfigurationError: something cannot be used; its hint is a note.
         """
-        options = {"graceful_timeout": GRACEFUL_TIMEOUT, "record": True} | options
+        defaults: Options = {"graceful_timeout": GRACEFUL_TIMEOUT, "record": True}
         try:
-            return cls.build(app, options, raise_app_errors=raise_app_errors).__enter__()
+            server = cls.build(app, {**defaults, **options}, raise_app_errors=raise_app_errors)
+            server.__enter__()
         except ConfigurationError as error:
             if error.hint:
                 error.add_note(error.hint)
-            raise
+            # What counts is the line of the test that gave the option.
+            __tracebackhide__ = True
+            raise error.with_traceback(None) from error.__cause__
+        _started.append(server)
+        return server
 
     @property
     def url(self) -> str:
         """The first endpoint's URL, without a slash at its end: ``server.url + "/get"``."""
+        self._was_asked = True
         return super().url.rstrip("/")
 
     @property
@@ -84,6 +125,10 @@ class FixtureServer(ServerThread):
     def port(self) -> int:
         """The first endpoint's port; 0 for a Unix socket."""
         return urlsplit(self.url).port or 0
+
+    def __repr__(self) -> str:
+        where = super().url.rstrip("/") if self.server.endpoints else "not started"
+        return f"<{type(self).__name__} {where}>"
 
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on this server."""
@@ -106,6 +151,56 @@ class FixtureServer(ServerThread):
                 raise TimeoutError(f"The application raised nothing within {timeout:g} seconds.")
             return self.errors.pop(0)
 
+    def clear(self) -> None:
+        """Forget the connections and requests so far, and errors that are not to fail the test.
+
+        A connection that is open now is in ``connections`` again from its next request on.
+        """
+        if self.server.config.record:
+            super().clear()
+        if not self.raise_app_errors:
+            self.errors.clear()
+        self._said.clear()
+        self._since = time.monotonic()
+
+    def begin_test(self) -> None:
+        """Another test begins, in which the server has run from the start."""
+        self.clear()
+        self._is_of_before = True
+        self._was_asked = False
+        if self.is_for_all:
+            self.faults.clear()
+
+    def report(self) -> str:
+        """Return what a failed test shows of the server: see :mod:`h2wsgi.testing.report`."""
+        self._wait_for_applications()
+        connections = self.connections if self.server.config.record else None
+        running = self.server.busy_threads
+        return report(connections, running, list(self._said), self.faults, self._since)
+
+    def take_errors(self) -> list[BaseException]:
+        """Return what is left in ``errors`` and is to fail the test, which is over."""
+        if not self.raise_app_errors:
+            return []
+        self._wait_for_applications()
+        with self._changed:
+            taken, self.errors[:] = self.errors[:], []
+        return taken
+
+    def _wait_for_applications(self) -> None:
+        deadline = time.monotonic() + ERROR_PATIENCE
+        while self.server.busy_threads and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    @property
+    def was_used(self) -> bool:
+        """Whether the current test has started the server, or had to do with it."""
+        seen = self.server.config.record and self.connections
+        return bool(not self._is_of_before or self._was_asked or seen or self._said)
+
+    def _note(self, text: str) -> None:
+        self._said.append(LogLine(time.monotonic(), text[:MAX_LINE_KEPT]))
+
     def _take(self, error: BaseException, message: str) -> None:
         with self._changed:
             error.add_note(f"h2wsgi: {message}")
@@ -113,31 +208,85 @@ class FixtureServer(ServerThread):
             self._changed.notify_all()
 
 
+_started: list[FixtureServer] = []
+"""Those of the current test, and those that ran when it began."""
+
+
+def begin_test() -> None:
+    """A test begins: what runs already shows it nothing of those before it."""
+    _started[:] = [server for server in _started if server.is_running]
+    for server in _started:
+        server.begin_test()
+
+
+def end_test() -> BaseException | None:
+    """A test is over: return what it has made the applications of servers raise that go on."""
+    errors = [error for server in _started if server.is_running for error in server.take_errors()]
+    return _together(errors) if errors else None
+
+
+def _together(errors: list[BaseException]) -> BaseException:
+    # In a group even a KeyboardInterrupt fails the test instead of ending pytest.
+    if len(errors) == 1 and isinstance(errors[0], Exception):
+        return errors[0]
+    return BaseExceptionGroup("the application under h2_server raised", errors)
+
+
+def reports(used: Collection[object]) -> list[tuple[str, str]]:
+    """Return title and text for each server that the current test had to do with.
+
+    ``used`` are the fixtures that it asked for.
+    """
+    servers = [s for s in _started if s.was_used or any(s is value for value in used)]
+    found = [(f"h2wsgi {server.url}", server.report()) for server in servers[-MAX_SERVERS:]]
+    if (left_out := len(servers) - len(found)) > 0:
+        found.insert(0, ("h2wsgi", f"... {left_out} servers more, and then"))
+    return found
+
+
 class _Events(logging.Logger):
-    """Passes what a server reports on to the standard logger, and takes the exceptions in it.
+    """Passes what a server reports on to the standard logger, notes it, and takes the exceptions.
 
     Each server has its own logger, to tell the errors of two servers apart. Neither ``dictConfig``
     nor ``disable()`` of the application reaches it.
     """
 
     def __init__(
-        self, standard: logging.Logger, take: Callable[[BaseException, str], None]
+        self,
+        standard: logging.Logger,
+        note: Callable[[str], None],
+        take: Callable[[BaseException, str], None],
     ) -> None:
         super().__init__(standard.name)
         self._standard = standard
+        self._note = note
         self._take = take
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (logging's name)
-        return level >= logging.ERROR or self._standard.isEnabledFor(level)
+        return level >= logging.INFO or self._standard.isEnabledFor(level)
 
     def handle(self, record: logging.LogRecord) -> None:
+        error = None if record.exc_info is None else record.exc_info[1]
+        if record.levelno >= logging.INFO:
+            where = "" if error is None else f" ({_raised(error)})"
+            self._note(f"{record.levelname.lower()}: {record.getMessage()}{where}")
         try:
             if self._standard.isEnabledFor(record.levelno):
                 self._standard.handle(record)
         finally:
             # After the standard handlers, which would show the note as well.
-            if record.exc_info is not None and record.exc_info[1] is not None:
-                self._take(record.exc_info[1], record.getMessage())
+            if error is not None:
+                self._take(error, record.getMessage())
+
+
+def _raised(error: BaseException) -> str:
+    """Return what an exception says and where it was raised, on one line."""
+    said = " ".join(str(error).split())
+    places = traceback.extract_tb(error.__traceback__)
+    if not places:
+        return said
+    place = places[-1]
+    return f"{said}, at {os.path.basename(place.filename)}:{place.lineno} in {place.name}"
 
 
 class FixtureServers:
@@ -147,7 +296,11 @@ class FixtureServers:
         self._servers: list[FixtureServer] = []
 
     def __call__(
-        self, app: WSGIApplication | str, *, raise_app_errors: bool = True, **options: Any
+        self,
+        app: WSGIApplication | str,
+        *,
+        raise_app_errors: bool = True,
+        **options: Unpack[Options],
     ) -> FixtureServer:
         """Serve ``app``, or what a target such as ``"module:app"`` names, on a free port.
 
@@ -157,6 +310,7 @@ class FixtureServers:
         Raises:
             ConfigurationError: something cannot be used.
         """
+        __tracebackhide__ = True  # tells pytest to leave this frame out
         server = FixtureServer.start(app, options, raise_app_errors=raise_app_errors)
         self._servers.append(server)
         return server
@@ -167,6 +321,8 @@ class FixtureServers:
     def __exit__(self, *exc_info: object) -> None:
         __tracebackhide__ = True  # tells pytest to leave these frames out
         errors: list[BaseException] = []
+        for server in self._servers:
+            server.begin_stop()  # all at once, as each may have something to wait for
         for server in reversed(self._servers):
             try:
                 server.stop()
@@ -174,9 +330,5 @@ class FixtureServers:
                 errors.append(error)
             if server.raise_app_errors:
                 errors += server.errors
-        if not errors:
-            return
-        # In a group even a KeyboardInterrupt fails the test instead of ending pytest.
-        if len(errors) == 1 and isinstance(errors[0], Exception):
-            raise errors[0]
-        raise BaseExceptionGroup("the application under h2_server raised", errors)
+        if errors:
+            raise _together(errors)

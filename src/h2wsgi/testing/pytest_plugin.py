@@ -1,4 +1,4 @@
-"""The pytest plugin: servers as fixtures, with nothing to import.
+"""The pytest plugin: servers as fixtures, with nothing to import; failed tests show what they saw.
 
 Every pytest run where h2wsgi is installed imports this module, so it imports nothing but pytest
 until a fixture is used. The fixtures run on the test's thread, the servers on their own.
@@ -7,16 +7,58 @@ until a fixture is used. The fixtures run on the test's thread, the servers on t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Generator, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pytest
 
 if TYPE_CHECKING:
+    from ..config.keywords import Options
     from .fixture_server import FixtureServer, FixtureServers
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 """Where clients look for the CAs to trust: OpenSSL and httpx, requests and niquests, curl, Node."""
+_SHOWN = pytest.StashKey[bool]()
+"""Whether a test has shown its servers already, as it failed before its end did."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have servers that run already show this test nothing of those before it."""
+    item.stash[_SHOWN] = False
+    if (servers := _fixture_server()) is not None:
+        servers.begin_test()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown() -> Generator[None, Any, None]:
+    """Fail the test that made an application raise, also where its server goes on."""
+    outcome = yield
+    servers = _fixture_server()
+    error = None if servers is None else servers.end_test()
+    if error is not None and outcome.exception is None:
+        outcome.force_exception(error)
+    elif error is not None:
+        outcome.exception.add_note(f"h2wsgi: the application has raised as well: {error!r}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Add to the report of a failure what the test's servers have seen."""
+    outcome = yield
+    made: pytest.TestReport = outcome.get_result()
+    servers = _fixture_server()
+    if servers is None or not made.failed or item.stash.get(_SHOWN, False):
+        return
+    item.stash[_SHOWN] = True
+    made.sections += servers.reports(getattr(item, "funcargs", {}).values())
+
+
+def _fixture_server() -> ModuleType | None:
+    """Return the module of the servers if there may be any."""
+    return sys.modules.get(f"{__package__}.fixture_server")
 
 
 @pytest.fixture
@@ -63,10 +105,11 @@ def httpbin_h2_ca_bundle(monkeypatch: pytest.MonkeyPatch) -> str:
     return ca_file
 
 
-def _serving(app: Any, **options: Any) -> Iterator[FixtureServer]:
+def _serving(app: Any, **options: Unpack[Options]) -> Iterator[FixtureServer]:
     from .fixture_server import FixtureServer
 
     server = FixtureServer.start(app, options, raise_app_errors=False)
+    server.is_for_all = True
     yield server
     server.stop()
 

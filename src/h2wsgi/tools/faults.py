@@ -1,6 +1,6 @@
 """Faults on demand: a middleware that makes responses go wrong by ``--fault`` rules.
 
-Runs on application threads, in front of the application, and only if there are rules. Any
+Runs on application threads, in front of the application, and only while there are rules. Any
 application can do the same by ``environ["h2wsgi.stream"]``. Only the faults of whole connections
 are the loop's to ask for.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..codes import ErrorCode, code_name
-from ..config.fault_rules import FaultRule
+from ..config.fault_rules import FaultRule, FaultRules
 from ..errors import ClientDisconnected
 from ..log.logs import Log, named
 from ..seam.control import StreamControl
@@ -23,12 +23,19 @@ ENDING = frozenset({"reset", "refuse", "drop"})
 """Faults behind which nothing more is sent."""
 
 
+def ends(rule: FaultRule, stream: StreamControl) -> bool:
+    """Return whether nothing more is sent of a stream once it was hit."""
+    if rule.kind == "goaway":
+        return int(rule.named.get("last", stream.id)) < stream.id  # it says: not processed
+    return rule.kind in ENDING
+
+
 class Faults:
     """The application that stands before another one, with the rules for its requests."""
 
-    def __init__(self, app: WSGIApplication, rules: Iterable[FaultRule], log: Log) -> None:
+    def __init__(self, app: WSGIApplication, rules: FaultRules, log: Log) -> None:
         self._app = app
-        self._rules = [rule for rule in rules if rule.kind != "delay-settings"]
+        self._rules = rules
         self._log = log
 
     def __call__(
@@ -36,7 +43,11 @@ class Faults:
     ) -> Iterable[bytes]:
         """Answer the request, or do what the rules say instead."""
         path = environ["PATH_INFO"]
-        hits = [rule for rule in self._rules if rule.matches(path) and rule.strikes()]
+        hits = [
+            rule
+            for rule in self._rules
+            if rule.kind != "delay-settings" and rule.matches(path) and rule.strikes()
+        ]
         if not hits:
             return self._app(environ, start_response)
         stream: StreamControl = environ["h2wsgi.stream"]
@@ -47,7 +58,7 @@ class Faults:
                 later.append(rule)
                 continue
             self._inject(rule, stream, what)
-            if rule.kind in ENDING:
+            if ends(rule, stream):
                 raise ClientDisconnected(f"ended by the fault {rule.text!r}")
         if not later:
             return self._app(environ, start_response)
@@ -128,7 +139,7 @@ class _Pieces:
         while self._due and self._due[0].after <= self._sent:
             rule = self._due.pop(0)
             self._inject(rule)
-            if rule.kind in ENDING:
+            if ends(rule, self._stream):
                 raise ClientDisconnected(f"ended by the fault {rule.text!r}")
         if self._drip is not None:
             if self._sent <= self._drip.value:
@@ -158,18 +169,13 @@ class _Content:
             close()
 
 
-class ConnectionFaults:
-    """The rules for connections, before any request. Loop thread only."""
-
-    def __init__(self, rules: Iterable[FaultRule], log: Log) -> None:
-        self._rules = [rule for rule in rules if rule.kind == "delay-settings"]
-        self._log = log
-
-    def delay(self, what: str, peer: str) -> float:
-        """Return the seconds by which ``"settings"`` or their ``"ack"`` are late now."""
-        seconds = 0.0
-        for rule in self._rules:
-            if rule.named.get("what", "settings") == what and rule.strikes():
-                self._log.events.info("fault %r: %s", rule.text, peer, extra=named("fault"))
-                seconds = max(seconds, rule.value)
-        return seconds
+def settings_delay(rules: FaultRules, log: Log, what: str, peer: str) -> float:
+    """Return the seconds by which ``"settings"`` or their ``"ack"`` are to be late. Loop thread."""
+    seconds = 0.0
+    for rule in rules:
+        if rule.kind != "delay-settings" or rule.named.get("what", "settings") != what:
+            continue
+        if rule.strikes():
+            log.events.info("fault %r: %s", rule.text, peer, extra=named("fault"))
+            seconds = max(seconds, rule.value)
+    return seconds

@@ -75,6 +75,12 @@ class _Request:
 @dataclass(slots=True)
 class _Connection:
     info: ConnectionInfo
+    listed: bool = True
+    """False from a clear() on until its next request."""
+    forgotten: int = 0
+    """The last stream that came before the clear()."""
+    last_stream: int = 0
+    """The last one that came at all."""
     closed_at: float | None = None
     close_reason: str = ""
     settings: dict[int, int] = field(default_factory=dict)
@@ -136,7 +142,7 @@ class Recorder:
     def connections(self) -> Records[ConnectionRecord]:
         """Every connection so far, in the order they came."""
         with self._changed:
-            found = [connection.snapshot() for connection in self._connections.values()]
+            found = [each.snapshot() for each in self._connections.values() if each.listed]
             return Records(found, self._connections_dropped)
 
     def connection(self, number: int) -> ConnectionRecord | None:
@@ -151,6 +157,26 @@ class Recorder:
         with self._changed:
             found = [request.snapshot() for _, request in self._requests]
             return Records(found, self._requests_dropped)
+
+    def clear(self) -> None:
+        """Forget everything so far. A connection that is still open is listed again from its next
+        request on, with what it does from now on; of requests that still run nothing is kept."""
+        with self._changed:
+            self._connections = {
+                number: _Connection(
+                    old.info,
+                    listed=False,
+                    forgotten=old.last_stream,
+                    last_stream=old.last_stream,
+                    settings=old.settings,
+                )
+                for number, old in self._connections.items()
+                if old.closed_at is None
+            }
+            self._requests.clear()
+            self._connections_dropped = self._requests_dropped = 0
+            self._frames = self._frame_octets = self._request_octets = 0
+            self._touch()
 
     @application_thread
     def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
@@ -187,6 +213,8 @@ class Recorder:
         with self._changed:
             if (connection := self._connections.get(frame.connection)) is None:
                 return
+            if 0 < frame.stream_id <= connection.forgotten:
+                return
             self._keep(connection, frame)
             connection.highest_concurrency = max(connection.highest_concurrency, frame.open_streams)
             if frame.settings and frame.received:
@@ -202,6 +230,9 @@ class Recorder:
         with self._changed:
             if (found := self._connections.get(connection.id)) is not None:
                 found.closed_at, found.close_reason = at, reason
+                if not found.listed:
+                    self._drop_frames(found)
+                    del self._connections[connection.id]
             self._touch()
 
     def close(self) -> None:
@@ -227,14 +258,17 @@ class Recorder:
 
     def _drop_connection(self, number: int) -> None:
         connection = self._connections.pop(number)
-        self._connections_dropped += 1
-        self._frames -= len(connection.frames)
-        self._frame_octets -= sum(map(_octets, connection.frames))
+        self._connections_dropped += connection.listed
+        self._drop_frames(connection)
         for request in connection.requests.values():
             self._request_octets -= request.kept
         before = len(self._requests)
         self._requests = deque(kept for kept in self._requests if kept[0] is not connection)
         self._requests_dropped += before - len(self._requests)
+
+    def _drop_frames(self, connection: _Connection) -> None:
+        self._frames -= len(connection.frames)
+        self._frame_octets -= sum(map(_octets, connection.frames))
 
     def _drop_request(self) -> None:
         connection, request = self._requests.popleft()
@@ -276,6 +310,8 @@ class Recorder:
             at=frame.at,
         )
         request = connection.requests[frame.stream_id] = _Request(record)
+        connection.listed = True
+        connection.last_stream = max(connection.last_stream, frame.stream_id)
         connection.requests_seen += 1
         self._requests.append((connection, request))
         if len(self._requests) > MAX_REQUESTS:

@@ -59,7 +59,7 @@ class GoAway(NamedTuple):
         return code_name(self.code)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestRecord:
     """One request and its response, as far as they have come.
 
@@ -97,6 +97,13 @@ class RequestRecord:
 
     reset: Reset | None = None
     """The first RST_STREAM of either side, if the stream ended with one."""
+
+    def __repr__(self) -> str:
+        became = "no answer" if self.status is None else str(self.status)
+        if self.reset is not None:
+            became += f", RST_STREAM({self.reset.name})"
+        where = f"connection {self.connection}, stream {self.stream_id}"
+        return f"<RequestRecord {self.method} {self.path} ({where}): {became}>"
 
     @property
     def method(self) -> str:
@@ -147,7 +154,7 @@ class RequestRecord:
         return None if found is None else found.value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ConnectionRecord(ConnectionInfo):
     """One connection, as far as it has come."""
 
@@ -171,6 +178,11 @@ class ConnectionRecord(ConnectionInfo):
     """Every RST_STREAM of either side, in order."""
     goaways: Records[GoAway]
     """Every GOAWAY of either side, in order."""
+
+    def __repr__(self) -> str:
+        end = self.close_reason if self.closed else "open"
+        seen = f"{self.requests_seen} requests, {len(self.frames)} frames"
+        return f"<ConnectionRecord {self.id} of {self.peer}: {seen}; {end}>"
 
     @property
     def closed(self) -> bool:

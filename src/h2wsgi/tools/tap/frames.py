@@ -70,7 +70,7 @@ class Windows(NamedTuple):
     """What the server may send on the frame's stream."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Frame:
     """One frame. What its type does not carry is None, or empty."""
 
@@ -123,6 +123,12 @@ class Frame:
     """Of PUSH_PROMISE."""
     problems: tuple[str, ...] = ()
     """What is wrong with the frame, as phrases."""
+
+    def __repr__(self) -> str:
+        flags = "".join(f" {name}" for name in self.flag_names)
+        problems = f" ! {'; '.join(self.problems)}" if self.problems else ""
+        what = f"{self.direction} {self.name} on {self.stream_id}{flags}{problems}"
+        return f"<Frame {self.number}: {what}>"
 
     @property
     def name(self) -> str:

@@ -1,0 +1,75 @@
+"""The server of the fixtures, without pytest around it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import httpx
+
+from conftest import Connect
+from h2wsgi.testing.fixture_server import FixtureServers
+from support.settled import PATIENCE, eventually
+
+OPTIONS: dict[str, Any] = {
+    "loop": os.environ.get("TEST_LOOP", "auto"),
+    "engine": os.environ.get("TEST_ENGINE", "auto"),
+}
+
+
+def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [b"hello"]
+
+
+def client_of(server: Any) -> httpx.Client:
+    return httpx.Client(http2=True, http1=False, verify=server.ssl_context())
+
+
+# ------------------------------------------------------------------------------------ the end
+
+
+def test_several_servers_with_idle_clients_stop_at_once() -> None:
+    """The best of three, as a busy machine may hold up any of them."""
+    seconds = []
+    for _ in range(3):
+        clients = []
+        with FixtureServers() as h2_server:
+            for _ in range(2):
+                server = h2_server(hello, **OPTIONS)
+                clients.append(client_of(server))
+                assert clients[-1].get(server.url).text == "hello"
+            start = time.monotonic()
+        seconds.append(time.monotonic() - start)
+        for client in clients:
+            client.close()
+    assert min(seconds) < 0.25
+
+
+def test_the_requests_of_several_servers_get_their_time_side_by_side(connect: Connect) -> None:
+    inside = threading.Barrier(3)
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        inside.wait(PATIENCE)  # both run
+        inside.wait(PATIENCE)  # both were told of the end
+        return hello(environ, start_response)
+
+    def let_go() -> None:
+        inside.wait(PATIENCE)
+        for peer in peers:
+            peer.wait_goaway()
+        inside.wait(PATIENCE)
+
+    with FixtureServers() as h2_server:
+        servers = [h2_server(app, graceful_timeout=PATIENCE, **OPTIONS) for _ in range(2)]
+        peers = [connect(server) for server in servers]
+        streams = [peer.request() for peer in peers]
+        letting_go = threading.Thread(target=let_go)
+        letting_go.start()
+        for server in servers:
+            eventually(lambda server=server: server.server.busy_threads == 1, "the request to run")
+    letting_go.join(PATIENCE)
+    for peer, stream_id in zip(peers, streams, strict=True):
+        assert peer.response(stream_id).body == b"hello"
