@@ -287,13 +287,13 @@ class Mind:
         yield from self._written("ping", False, self._rng.getrandbits(63))
 
     def _stray(self) -> Iterator[Step]:
-        """Send what has to be ignored."""
+        """Send what has to be ignored, or changes the order of responses alone."""
         rng = self._rng
         stream_id = rng.choice([*self._session.ledger.exchanges, 1_001])
         ignored = (
             frame(PRIORITY, 0, stream_id, bytes(5)),
             frame(0xFE, 0xFF, rng.choice((0, stream_id)), rng.randbytes(9)),
-            frame(0x10, 0, 0, bytes(3) + b"\x01u=3"),
+            frame(0x10, 0, 0, stream_id.to_bytes(4, "big") + b"u=%d" % (stream_id % 8)),
         )
         # More than a slice of the input takes, now and then.
         many = 150 if rng.random() < 0.1 else 1

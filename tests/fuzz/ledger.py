@@ -31,7 +31,7 @@ from support.engine_output import settings_of, table_updates
 
 from .exchanges import Exchange, foul_in, foul_in_fields, is_gathered
 
-GOAWAY, PRIORITY = 7, 2
+GOAWAY, PRIORITY, PRIORITY_UPDATE = 7, 2, 16
 MAX_FRAME_SIZE = 16_384
 DEFAULT_WINDOW = 65_535
 MAX_WINDOW = 2**31 - 1
@@ -167,6 +167,10 @@ class Ledger:
             self._foul(stream_id, "PRIORITY")
         elif type_ == PRIORITY and not stream_id:
             self._foul(stream_id, "PRIORITY on stream 0")
+        elif type_ == PRIORITY_UPDATE and (
+            stream_id or len(payload) < 4 or _dependency(payload) % 2 == 0
+        ):
+            self._fail("PRIORITY_UPDATE")
 
     def _foul(self, stream_id: int, why: str) -> None:
         """The server may end the stream for it, if it knows it, or the connection."""
@@ -360,6 +364,7 @@ class Ledger:
 
 
 def _dependency(priority: bytes) -> int:
+    """Return the stream that PRIORITY depends on, or that PRIORITY_UPDATE is about."""
     return int.from_bytes(priority[:4], "big") & MAX_WINDOW
 
 

@@ -21,7 +21,7 @@ class NegotiatedTLS:
 class Socket:
     """What the protocol asks of a socket."""
 
-    family = socket.AF_INET
+    family = socket.AF_UNIX  # no options of TCP
 
     def __init__(self, error: int) -> None:
         self._error = error
