@@ -159,7 +159,9 @@ def test_the_tools_are_known_to_who_starts_a_server_alone() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "h2wsgi.tools")}
     outside = {name for name in found if not name.startswith("tools")}
     outside = {name for name in outside if not name.startswith(("testing", "clientspec"))}
-    assert outside <= {"server.server", "server.toolbox", "server.running", "command.cli", "h2bin"}
+    metrics = {"server.metering", "server.measuring"}
+    starts = {"server.server", "server.toolbox", "server.running", "command.cli", "h2bin"}
+    assert outside <= starts | metrics
 
 
 @pytest.mark.parametrize("path", in_package("clientspec"), ids=name_of)
@@ -240,7 +242,7 @@ def test_what_wakes_the_loop_says_so_in_its_name() -> None:
 def test_what_the_applications_side_is_given_of_the_loop_says_so_in_its_name() -> None:
     """A callable handed to the seam or the pool is called on any thread, unless named here."""
     # On an application thread; on the loop, by what it scheduled.
-    others = {"run", "exhausted", "failed"}
+    others = {"run", "exhausted", "full", "failed"}
     checked = set()
     pool = [ROOT / "wsgi" / name for name in ("thread_pool.py", "growth.py")]
     for path in (ROOT / "seam" / "handover.py", ROOT / "seam" / "stream.py", *pool):

@@ -78,13 +78,14 @@ class Running:
             self._lines.put(line)
         self._lines.put("")
 
-    def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Return the next JSON line whose event begins like that and that has those fields."""
+    def wait_for(self, event: str, saying: str = "", **fields: Any) -> dict[str, Any]:
+        """Return the next JSON line of an event that says so and has those fields."""
         deadline = time.monotonic() + DEADLINE
         with suppress(queue.Empty):
             while line := self._lines.get(timeout=max(0, deadline - time.monotonic())):
                 shown = json.loads(line) if line.startswith("{") else {"event": ""}
-                if shown["event"].startswith(event) and fields.items() <= shown.items():
+                says_so = shown.get("message", "").startswith(saying)
+                if shown["event"] == event and says_so and fields.items() <= shown.items():
                     return shown
         raise AssertionError(f"It never said {event!r}, but:\n{''.join(self.log)}")
 
@@ -284,7 +285,7 @@ def test_bare_counts_until_the_client_leaves():
         with connected(server) as client, client.stream("GET", "/count") as answer:
             lines = answer.iter_lines()
             assert [next(lines) for _ in range(3)] == ["1", "2", "3"]
-        server.wait_for("The client left, the count was", source="wsgi.errors")
+        server.wait_for("wsgi_errors", saying="The client left, the count was")
 
 
 # flask_app.py

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 from h2wsgi.config.config import Config
 from h2wsgi.http2.protocol import H2Protocol
-from h2wsgi.log.logs import AccessRecord, Log
+from h2wsgi.log.logs import Log
+from h2wsgi.log.text import AccessRecord
 from h2wsgi.seam.budget import Budget
 from h2wsgi.seam.handover import Handover
 from h2wsgi.seam.request import ConnectionFacts
@@ -116,6 +117,7 @@ class Host:
         self.overtime = Overtime(config, self.log, now=lambda: loop.now)
         self.new_stream = self.overtime.new_stream if config.request_timeout else Stream
         self.observe = None
+        self.counts = None
         self.protocols: list[H2Protocol] = []
         self.actors: list[Actor] = []
         self._connections = 0
@@ -182,6 +184,9 @@ class Host:
 
     def limit_hit(self, option: str) -> None:
         """See Host."""
+
+    def handshake_failed(self, reason: str) -> None:
+        """See ServerContext."""
 
     def settings_delay(self, what: str, facts: ConnectionFacts) -> float:
         """See ServerContext."""

@@ -362,7 +362,7 @@ class Field:
         return now - int(self.before["limits_hit"].get(option, 0))
 
     def _said(self, text: str) -> list[str]:
-        events = [line["event"] for line in self.server.lines()[self._lines_before :]]
+        events = [line.get("message", "") for line in self.server.lines()[self._lines_before :]]
         return [event for event in events if text in event]
 
     def watches(self) -> None:

@@ -89,6 +89,10 @@ class Recorder:
         """See EngineHandler."""
         self.events.append(("unacceptable", stream_id, error.status, error.limit, list(fields)))
 
+    def request_refused(self, stream_id: int, fields: list[tuple[bytes, bytes]]) -> None:
+        """See EngineHandler."""
+        self.events.append(("refused", stream_id, list(fields)))
+
     def data_received(
         self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
     ) -> None:

@@ -40,8 +40,9 @@ class Pool:
             monkeypatch.setattr(module, "time", clock)
         self.scheduled: deque[tuple[float, Callable[[], None]]] = deque()
         self.idle_looks: deque[tuple[float, Callable[[], None]]] = deque()
+        self.full_looks: deque[tuple[float, Callable[[], None]]] = deque()
         self.order: list[str] = []
-        self.exhausted = 0
+        self.exhausted = self.full = 0
         self.failed: list[Job] = []
         self.jobs: list[Job] = []
         self.pools: list[ThreadPool[Job]] = []
@@ -64,18 +65,31 @@ class Pool:
             lane_limit=lane_limit,
             schedule_threadsafe=self.schedule,
             exhausted=self.count_exhausted,
+            full=self.count_full,
             failed=lambda job, worker: self.failed.append(job),
         )
         self.pools.append(pool)
         return pool
 
     def schedule(self, delay: float, callback: Callable[[], None]) -> None:
-        """Keep the looks at idle threads, which are rare, apart from those at waiting jobs."""
+        """Keep the looks at idle and at full threads, which are rare, apart from the others."""
         looks = self.idle_looks if delay > 0.5 else self.scheduled
+        if getattr(callback, "__name__", "") == "_look_whether_full":
+            looks = self.full_looks
         looks.append((delay, callback))
+
+    def look_whether_full(self) -> float:
+        """Make the one look that is to come; return after which delay."""
+        ((delay, callback),) = self.full_looks
+        self.full_looks.clear()
+        callback()
+        return delay
 
     def count_exhausted(self) -> None:
         self.exhausted += 1
+
+    def count_full(self) -> None:
+        self.full += 1
 
     def job(self, name: str = "", *, free: bool = False) -> Job:
         job = Job(name, free=free)

@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 
 from h2wsgi.config.config import Config
-from h2wsgi.log.logs import (
-    Log,
-    command_log,
-)
+from h2wsgi.log.logs import Log, command_log
 from h2wsgi.server.banner import Endpoint, curl_line, ready
-from h2wsgi.tls.context import TLSIdentity, resolve
+from h2wsgi.tls.context import Certificate, TLSIdentity, resolve
 from h2wsgi.tls.development import make_certificates
 
 
@@ -84,7 +81,7 @@ def test_a_start_without_tls_or_facts_says_what_there_is(stderr, identity):
     show(log, None, Endpoint("http://localhost:1/", False))
     (line,) = lines_of(stderr)
     assert json.loads(line)["certificate"] is None
-    unread = TLSIdentity(identity.context, "c.crt", None, None)
+    unread = TLSIdentity(identity.context, (Certificate("c.crt", None),), None)
     show(command_log(Config()), unread, Endpoint("https://localhost:1/", True))
     assert "curl --http2 https://localhost:1/\n" in stderr.read_text()
     assert "Certificate" not in stderr.read_text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2wsgi.tls.certificate import read_certificate
+from h2wsgi.tls.certificate import CertificateFacts, covers, end_of_list, read_certificate
 from h2wsgi.tls.context import describe
-from support.certificates import self_signed
+from support.certificates import Authority, self_signed
 
 
 def test_the_facts_of_a_certificate_are_what_cryptography_says(made, rsa_files, tmp_path):
@@ -82,3 +82,47 @@ def test_names_that_are_neither_hosts_nor_addresses_are_left_out(tmp_path):
     names = [x509.RFC822Name("me@web.test"), x509.DNSName("web.test")]
     (tmp_path / "c.crt").write_bytes(self_signed(key, names=names))
     assert describe(str(tmp_path / "c.crt")).names == ("web.test",)
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "expected"),
+    [
+        (["shop.test"], "shop.test", True),
+        (["Shop.test"], "sHop.test.", True),
+        (["shop.test"], "www.shop.test", False),
+        (["*.shop.test"], "www.shop.test", True),
+        (["*.shop.test"], "a.www.shop.test", False),
+        (["*.shop.test"], "shop.test", False),
+        (["*"], "test", False),
+        (["*.test"], "*.test", True),
+        (["127.0.0.1"], "127.0.0.1", True),
+        (["::1"], "[0:0::1]", True),
+        (["*.0.0.1"], "127.0.0.1", False),
+        ([], "shop.test", False),
+        (["shop.test"], "", False),
+    ],
+)
+def test_a_certificate_covers_what_its_names_say(names, host, expected):
+    assert covers(names, host) is expected
+
+
+@pytest.mark.parametrize(
+    ("life", "left", "expected"), [(90, 15, False), (90, 13, True), (6, 3, False), (6, 1, True)]
+)
+def test_a_certificate_ends_soon_by_how_long_it_is_good(life, left, expected):
+    now = datetime.now(UTC)
+    ends = now + timedelta(days=left)
+    facts = CertificateFacts((), ends - timedelta(days=life), ends, b"", b"")
+    assert facts.ends_soon is expected
+
+
+def test_the_end_of_a_revocation_list_is_read():
+    der = ssl.PEM_cert_to_DER_cert(
+        Authority().revocations().decode().replace("X509 CRL", "CERTIFICATE")
+    )
+    left = end_of_list(der) - datetime.now(UTC)
+    assert timedelta(hours=23) < left <= timedelta(days=1)
+    with pytest.raises(ValueError):
+        end_of_list(der[:-1])
+    with pytest.raises(ValueError):
+        end_of_list(bytes.fromhex("3004300202 00".replace(" ", "")))

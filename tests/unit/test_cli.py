@@ -155,7 +155,7 @@ def test_what_the_user_wrote_reaches_the_server(folder, monkeypatch):
     config = seen["config"]
     assert seen["target"] == "web:app"
     assert seen["app"]({}, lambda *_: None) == [b"served"]
-    assert (config.cert, config.key) == (str(folder / "c"), str(folder / "k"))
+    assert (config.cert, config.key) == ((str(folder / "c"),), (str(folder / "k"),))
     assert config.bind == ("localhost:1", "[::1]:2")
     assert (config.access_log, config.h2c) == (False, False)
     assert (config.threads, config.max_streams, config.max_fields) == (4, 9, 20)
@@ -388,7 +388,7 @@ def test_variables_that_tell_of_a_service_are_ignored_with_a_line_of_debugging(f
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=QUICK)
     assert server.returncode == 0
-    assert [(line["level"], line["event"]) for line in lines] == [
+    assert [(line["level"], line["message"]) for line in lines] == [
         ("debug", "H2WSGI_PORT is ignored: it tells of a service of that name"),
         ("debug", "H2WSGI_SERVICE_HOST is ignored: it tells of a service of that name"),
         ("info", "ready"),

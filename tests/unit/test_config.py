@@ -87,7 +87,7 @@ def test_options_that_contradict_each_other_are_refused(values, sentence):
 
 def test_a_config_made_by_hand_has_values_of_the_right_kind():
     assert str(error_of(Config, threads="x")) == "threads: 'x' is not a whole number."
-    assert (Config(threads="8").threads, Config(cert=Path("/c")).cert) == (8, "/c")
+    assert (Config(threads="8").threads, Config(cert=Path("/c")).cert) == (8, ("/c",))
 
 
 def test_a_password_is_in_no_message_and_no_repr():

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from h2wsgi.config.config import Config
 from h2wsgi.errors import CertificateError, ConfigurationError
-from h2wsgi.tls.context import describe, is_local, resolve, server_context
+from h2wsgi.tls.context import TLSIdentity, describe, is_local, resolve, server_context
 from h2wsgi.tls.development import MadeCertificate, make_certificates
-from support.certificates import pem_of, self_signed
+from support.certificates import Authority, pem_of, self_signed
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def client_context(ca: str, *protocols: str) -> ssl.SSLContext:
 
 
 def handshake(
-    server: ssl.SSLContext, client: ssl.SSLContext, name: str = "localhost"
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = "localhost"
 ) -> ssl.SSLObject:
     """Shake hands in memory; return the client's side. Either side's failure is raised."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -196,7 +196,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_a_certificate_this_machine_gets_one_for_development(cache):
     identity = resolve(Config())
-    assert (identity.development, identity.made, identity.warning()) == (True, True, "")
+    assert (identity.development, identity.made, identity.warnings()) == (True, True, [])
     assert identity.ca_path == str(cache / "ca.crt")
     assert resolve(Config()).made is False
     handshake(identity.context, client_context(identity.ca_path, "h2"))
@@ -256,13 +256,80 @@ def test_a_certificate_knows_which_file_makes_clients_trust_it(made, rsa_files, 
 def test_a_certificate_of_a_shape_we_cannot_read_is_served_all_the_same(made, monkeypatch):
     monkeypatch.setattr("h2wsgi.tls.context.describe", lambda path: None)
     identity = resolve(Config(cert=made.cert, key=made.key))
-    assert (identity.facts, identity.ca_path, identity.warning()) == (None, None, "")
+    assert (identity.facts, identity.ca_path, identity.warnings()) == (None, None, [])
 
 
 def test_an_expired_certificate_is_a_warning(tmp_path):
     expired = make_certificates(tmp_path, kind="expired")
     identity = resolve(Config(cert=expired.cert, key=expired.key))
-    assert identity.warning().startswith(f"The certificate {expired.cert} expired on 20")
+    (warning,) = identity.warnings()
+    assert warning.startswith(f"The certificate {expired.cert} expired on 20")
+
+
+def shown(identity: TLSIdentity, ca: str, name: str | None) -> str:
+    """Return the first name of the certificate that a client is shown who asks for ``name``."""
+    client = ssl.create_default_context(cafile=ca)
+    client.check_hostname = False
+    side = handshake(identity.context, client, name)
+    return side.getpeercert()["subjectAltName"][0][1]
+
+
+def test_the_certificate_is_chosen_by_the_name_that_the_client_asks_for(tmp_path):
+    authority = Authority()
+    (tmp_path / "ca.crt").write_bytes(authority.pem)
+    names = [["first.test"], ["*.shop.test", "shop.test"], ["Pay.shop.test"], ["first.test", "x"]]
+    pairs = [authority.write(tmp_path / str(n), *some) for n, some in enumerate(names)]
+    certs, keys = zip(*pairs, strict=True)
+    identity = resolve(Config(cert=certs, key=keys))
+    ca = str(tmp_path / "ca.crt")
+    assert identity.ca_path == ca
+    for asked, expected in (
+        ("first.test", "first.test"),
+        ("www.shop.test", "*.shop.test"),
+        ("SHOP.test", "*.shop.test"),
+        ("pay.shop.test", "Pay.shop.test"),
+        ("a.b.shop.test", "first.test"),
+        ("elsewhere.test", "first.test"),
+        ("x", "first.test"),
+        (None, "first.test"),
+    ):
+        assert shown(identity, ca, asked) == expected, asked
+
+
+def test_certificates_and_keys_come_in_pairs(made, tmp_path):
+    for certs, keys in ((2, 1), (1, 2)):
+        with pytest.raises(CertificateError, match=r"There (is|are) .* \(--cert\), but .* \(--key"):
+            resolve(Config(cert=(made.cert,) * certs, key=(made.key,) * keys))
+    combined = tmp_path / "both.pem"
+    combined.write_text(Path(made.cert).read_text() + Path(made.key).read_text())
+    assert len(resolve(Config(cert=(str(combined),) * 2)).certificates) == 2
+
+
+@pytest.mark.parametrize(
+    ("days", "when"), [(9.5, "in 9 days"), (1.5, "in 1 day"), (0.5, "today or tomorrow")]
+)
+def test_a_certificate_that_ends_soon_is_a_warning(tmp_path, days, when):
+    cert, key = Authority().write(tmp_path / "soon", "localhost", days=days)
+    (warning,) = resolve(Config(cert=cert, key=key)).warnings()
+    assert warning.startswith(f"The certificate {cert} expires on 20")
+    assert warning.endswith(f", {when}: renew it.")
+
+
+def test_a_revocation_list_that_is_over_is_a_warning(made, tmp_path):
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    lists = tmp_path / "crl.pem"
+    given = {"client_ca": str(tmp_path / "ca.pem"), "client_crl": str(lists)}
+    config = Config(cert=made.cert, key=made.key, **given)
+    lists.write_bytes(authority.revocations())
+    assert resolve(config).warnings() == []
+    lists.write_bytes(authority.revocations() + Authority("other").revocations(days=-1))
+    (warning,) = resolve(config).warnings()
+    assert f"{lists} (--client-crl) ended on 20" in warning
+    for text in ("nothing", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"):
+        lists.write_text(text)
+        with pytest.raises(CertificateError, match=r"crl\.pem \(--client-crl\) holds no PEM revo"):
+            resolve(config)
 
 
 def hello(environ: Any, start_response: Any) -> list[bytes]:

@@ -26,7 +26,8 @@ def annotation(field: dataclasses.Field[Any], kind: Any) -> str:
             "'", '"'
         )
     if kind == tuple[str, ...]:
-        return "str | list[str] | tuple[str, ...]"
+        path = "PathLike[str] | " if field.metadata["metavar"] == "FILE" else ""
+        return f"str | {path}list[str] | tuple[str, ...]"
     if field.metadata["bare"]:
         return "bool | str"
     if words := field.metadata["words"]:
@@ -57,7 +58,7 @@ def test_what_a_keyword_takes_a_config_can_be_built_of() -> None:
             values.append(str(field.default))
         if kind.startswith("str | list"):
             values += ["", list(field.default)]
-        if kind.startswith("str | Path"):
+        if kind == "str | PathLike[str]":
             values.append(Path("somewhere") if field.name == "app_dir" else "")
         if kind == "bool | str":
             values += [False, ""]

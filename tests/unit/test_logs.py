@@ -25,13 +25,12 @@ from h2wsgi.log.logs import (
     BELOW,
     MAX_LINE,
     MAX_TRACEBACK,
-    AccessRecord,
     ErrorStream,
     Log,
     command_log,
     library_log,
 )
-from h2wsgi.log.text import printable
+from h2wsgi.log.text import AccessRecord, printable
 
 RECORD = AccessRecord("GET", "/get?a=1", 200, "HTTP/2", 5, 0.01234, 12345, "127.0.0.1:5")
 WAIT = 10.0
@@ -52,8 +51,10 @@ def test_a_request_is_one_line_that_a_stranger_can_read(stderr):
     log.access(RECORD._replace(status=0, path="/a\x1b" + "x" * 5000, outcome="reset by\nclient"))
     log.close()
     first, second = lines_of(stderr)
-    pattern = r"\d\d:\d\d:\d\d  GET  /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 B"
-    assert len(first) <= 80
+    pattern = (
+        r"[\d-]{10}T[\d:]{8}\.\d+Z 127\.0\.0\.1:5  "
+        r"GET  /get\?a=1 +200 HTTP/2 stream 5 +12\.3 ms +12,345 B"
+    )
     assert re.fullmatch(pattern, first)
     assert "/a\\x1bxxx" in second
     assert "x... --- HTTP/2" in second
@@ -94,7 +95,8 @@ def test_events_carry_their_fields_in_json_and_escape_text(stderr):
     text, raw = lines_of(stderr)
     assert re.fullmatch(r"\d\d:\d\d:\d\d  warning: peer said \\x1b", text)
     shown = json.loads(raw)
-    assert (shown["level"], shown["event"], shown["peer"]) == ("warning", "peer said \x1b", "x")
+    assert (shown["level"], shown["event"], shown["peer"]) == ("warning", "log", "x")
+    assert shown["message"] == "peer said \x1b"
 
 
 def test_a_traceback_is_many_lines_of_text_and_one_field_of_json(stderr):
@@ -110,7 +112,12 @@ def test_a_traceback_is_many_lines_of_text_and_one_field_of_json(stderr):
     assert text[0].endswith("error: the application failed")
     assert text[1] == BELOW + "Traceback (most recent call last):"
     assert BELOW + "ValueError: bad \\x1b value" in text
-    assert json.loads(raw)["traceback"].endswith("ValueError: bad \x1b value\n")
+    shown = json.loads(raw)
+    assert (shown["event"], shown["message"]) == ("log", "the application failed")
+    assert (shown["exception_type"], shown["exception_message"]) == ("ValueError", "bad \x1b value")
+    assert shown["exception_stack"].startswith("Traceback (most recent call last):\n")
+    assert shown["exception_stack"].endswith("ValueError: bad \x1b value\n")
+    assert "traceback" not in shown
 
 
 def test_an_event_that_cannot_be_formatted_is_said_and_breaks_nothing(stderr):
@@ -214,10 +221,74 @@ def test_a_file_of_requests_says_when_and_who(tmp_path):
     log = command_log(Config(access_log_file=str(path)))
     log.access(RECORD)
     log.close()
-    assert re.match(
-        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z {re.escape(RECORD.remote)}  GET  /get",
-        path.read_text(),
+    assert re.match(WITH_DATE, path.read_text())
+
+
+WITH_DATE = rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z {re.escape(RECORD.remote)}  GET  /get"
+
+
+@pytest.mark.parametrize("where", ["", "-"])
+def test_a_pipe_or_a_journal_is_told_when_and_who_too(stderr, where):
+    log = command_log(Config(access_log_file=where))
+    log.access(RECORD)
+    log.close()
+    assert re.match(WITH_DATE, (stderr.with_name("stdout") if where else stderr).read_text())
+
+
+TRACED = RECORD._replace(
+    fields=(
+        (b"x-request-id", b"abc\xe9\x9b" + b"x" * 300),
+        (b"traceparent", b"00-1-2-01"),
+        (b"cookie", b"secret"),
     )
+)
+
+
+def test_what_ties_a_request_to_other_logs_is_in_its_line(stderr):
+    for log_format in ("text", "json"):
+        log = command_log(Config(log_format=log_format))
+        log.access(TRACED)
+        log.access(RECORD)
+        log.close()
+    text, _, raw, plain = lines_of(stderr)
+    assert re.search(r"  request_id=abcé\\x9bx{195}\.\.\.  traceparent=00-1-2-01$", text)
+    shown = json.loads(raw)
+    assert shown["request_id"] == "abcé\x9b" + "x" * 195 + "..."
+    assert shown["traceparent"] == "00-1-2-01"
+    assert "secret" not in text + raw
+    assert "request_id" not in plain
+
+
+def test_requests_that_are_to_be_left_out_are(stderr):
+    for options in ({}, {"access_log_format": "common"}, {"log_format": "json"}):
+        log = command_log(Config(access_log_skip=("/healthz", "/static/*"), **options))
+        for path in ("/healthz", "/healthz?a=1", "/static/", "/static/a", "/healthz/", "/static"):
+            log.access(RECORD._replace(path=path))
+        log.close()
+    lines = lines_of(stderr)
+    assert len(lines) == 6
+    assert all("/healthz/" in line or "/static " in f"{line} ".replace('"', " ") for line in lines)
+
+
+def test_a_format_of_the_users_makes_the_line_wherever_it_goes(stderr, caplog):
+    for log_format in ("text", "json"):
+        log = command_log(Config(access_log_format="%(m)s %(s)s%%", log_format=log_format))
+        log.access(RECORD)
+        log.close()
+    assert lines_of(stderr) == ["GET 200%"] * 2
+    with caplog.at_level(logging.INFO, "h2wsgi"):
+        library_log(Config(access_log_format="%(m)s %(s)s%%")).access(RECORD)
+    assert caplog.messages == ["GET 200%"]
+
+
+def test_an_event_has_its_name_in_json(stderr):
+    log = command_log(Config(log_format="json"))
+    log.events.warning("one %s", "sentence", extra=logs.named("kind", peer="a"))
+    ErrorStream(log).write("a line\n")
+    log.close()
+    one, line = map(json.loads, lines_of(stderr))
+    assert (one["event"], one["message"], one["peer"]) == ("kind", "one sentence", "a")
+    assert (line["event"], line["message"]) == ("wsgi_errors", "a line")
 
 
 def test_what_an_application_writes_at_once_stays_together(stderr):
@@ -243,7 +314,8 @@ def test_the_library_uses_the_standard_loggers(caplog):
     (record,) = caplog.records
     assert record.name == "h2wsgi.access"
     assert record.fields["status"] == 200
-    assert record.getMessage().startswith("GET  /get?a=1")
+    assert record.event == "request"
+    assert record.getMessage().startswith("127.0.0.1:5  GET  /get?a=1")
 
 
 @pytest.fixture
@@ -529,4 +601,17 @@ def test_an_exception_that_cannot_be_shown_loses_its_event_nothing_else(stderr):
     first, below, raw = lines_of(stderr)
     assert first.endswith("error: the application failed")
     assert below == f"{BELOW}The traceback cannot be shown: ValueError"
-    assert json.loads(raw)["traceback"] == "The traceback cannot be shown: ValueError\n"
+    assert json.loads(raw)["exception_stack"] == "The traceback cannot be shown: ValueError\n"
+
+
+def test_an_exception_that_cannot_say_what_it_is_has_a_type_all_the_same(stderr):
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    log = command_log(Config(log_format="json"))
+    log.events.error("the application failed", exc_info=Silent())
+    log.close()
+    shown = json.loads(lines_of(stderr)[0])
+    assert shown["exception_type"].endswith(".Silent")
+    assert shown["exception_message"] == "The message cannot be shown: ValueError"

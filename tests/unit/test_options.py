@@ -49,7 +49,9 @@ def error_of(function: Any, *args: Any, **options: Any) -> ConfigurationError:
         ({"loop": " UVLoop"}, "loop", "uvloop"),
         ({"tls_min": "1.3"}, "tls_min", "1.3"),
         ({"tls_min": 1.3}, "tls_min", "1.3"),
-        ({"cert": "/c.pem"}, "cert", "/c.pem"),
+        ({"cert": "/c.pem"}, "cert", ("/c.pem",)),
+        ({"cert": "/c.pem, /d.pem"}, "cert", ("/c.pem", "/d.pem")),
+        ({"cert": ["/c,d.pem"]}, "cert", ("/c,d.pem",)),
     ],
 )
 def test_values_are_read_as_people_write_them(values, name, expected):
@@ -79,8 +81,10 @@ def test_values_are_read_as_people_write_them(values, name, expected):
         ("idle_timeout", -1, "is -1.0, but at least 0 seconds is needed."),
         ("h2c", "maybe", "is not true or false."),
         ("h2c", 1, "is not true or false."),
-        ("cert", 3, "is not text."),
-        ("cert", "a\0b", "is not text."),
+        ("client_ca", 3, "is not text."),
+        ("cert", 3, "is not the name of a file, or a list of them."),
+        ("client_ca", "a\0b", "is not text."),
+        ("cert", "a\0b", "is not the name of a file, or a list of them."),
         ("bind", 3, "is not an address, or a list of them."),
         ("bind", [3], "is not an address, or a list of them."),
         ("fault", [3], "is not a list of texts."),
@@ -164,7 +168,7 @@ def test_a_window_that_is_too_large_is_a_sentence_with_its_unit():
         ),
         ("tls_min", "1.1", "The default is 1.2."),
         ("cert", 3, 'Put it in quotes: "3".'),
-        ("cert", ["a"], "The default is none."),
+        ("client_ca", ["a"], "The default is none."),
         ("h2c", 1, "Write true."),
         ("access_log", "requests.log", "access_log_file takes the name of a file."),
     ],
@@ -219,22 +223,37 @@ def test_what_other_servers_call_it_gets_a_true_hint():
 
 
 def test_a_file_may_be_named_as_a_path(tmp_path):
-    assert Config.build(cert=tmp_path / "cert.crt").cert == str(tmp_path / "cert.crt")
+    assert Config.build(cert=tmp_path / "cert.crt").cert == (str(tmp_path / "cert.crt"),)
 
 
 def test_paths_are_kept_as_they_are_from_the_root(tmp_path, monkeypatch):
-    names = ("app_dir", "cert", "key", "client_ca", "access_log_file", "trace_file")
-    names += ("pid", "chdir", "env_file")
+    lists = ("cert", "key")
+    names = (
+        *lists,
+        "app_dir",
+        "client_ca",
+        "client_crl",
+        "access_log_file",
+        "trace_file",
+        "log_config",
+        "pid",
+        "chdir",
+        "env_file",
+    )
     files = {field.name for field in dataclasses.fields(Config)
              if field.metadata["metavar"] in ("FILE", "DIR")} - {"reload_dir"}  # fmt: skip
     assert files == set(names)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for config in (
-        Config(**dict.fromkeys(names, "a/../b")),
-        Config.build(**dict.fromkeys(names, "b")),
+        Config(**dict.fromkeys(names, "a/../b") | {"access_log_file": ""}),
+        Config.build(**dict.fromkeys(names, "b") | {"log_config": ""}),
     ):
-        assert {getattr(config, name) for name in names} == {str(tmp_path / "b")}
+        for name in names:
+            if not getattr(config, name) and name in ("access_log_file", "log_config"):
+                continue  # not both at once
+            b = str(tmp_path / "b")
+            assert getattr(config, name) == ((b,) if name in lists else b)
     config = Config(bind=("unix:x", "localhost:1", "unix:/y"), bind_h2c=("unix:~/z", "unix:"))
     assert config.bind == (f"unix:{tmp_path}/x", "localhost:1", "unix:/y")
     assert config.bind_h2c == (f"unix:{tmp_path}/home/z", "unix:")

@@ -158,7 +158,7 @@ def test_all_waits_on_a_client_count_but_for_what_its_content_takes() -> None:
     seam = Seam()
     stream = seam.stream()
     assert stream.waited_until(50.0).seconds == 0
-    stream._waits = []  # a thread has registered
+    stream.waits = []  # a thread has registered
     stream.waiting_since, stream.waited = 10.0, NEVER_WAITED
     assert stream.waited_until(13.0)[:2] == (3.0, 3.0)
     stream.octets_received = PACE

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from h2wsgi.wsgi import thread_pool
 from support.pool import Pool, begun
 from support.settled import PATIENCE, eventually
 
@@ -186,3 +187,48 @@ def test_idle_threads_end(pools: Pool) -> None:
     pool.submit(pools.lane(pool, "late"), [late])
     assert begun(late)
     assert len(pools.idle_looks) == 1
+
+
+def test_threads_that_are_all_taken_for_long_are_told_of_once_a_minute(pools):
+    pool = pools.make(limit=1)
+    first, second, third = pools.job(), pools.job(), pools.job(free=True)
+    pool.submit(pools.lane(pool, 1), [first])
+    assert begun(first)
+    assert not pools.full_looks  # nobody waits
+    pool.submit(pools.lane(pool, 2), [second])
+    pool.submit(pools.lane(pool, 3), [third])
+    assert (pool.queued, pool.by_state()) == (2, (1, 0, 0))
+    assert pools.full == 0
+    assert pools.look_whether_full() == thread_pool.FULL_LOOK
+    assert pools.full == 1
+    assert pools.look_whether_full() == thread_pool.FULL_AGAIN
+    assert pools.full == 2
+    first.go_on.set()
+    assert begun(second)
+    second.go_on.set()
+    assert third.over.wait(PATIENCE)
+    eventually(lambda: pool.by_state() == (0, 0, 1), "the thread to be idle")
+    pools.look_whether_full()
+    assert (pools.full, len(pools.full_looks)) == (2, 0)
+
+
+def test_threads_that_are_all_taken_for_a_moment_are_not_told_of(pools):
+    pool = pools.make(limit=1)
+    first, second = pools.job(), pools.job(free=True)
+    pool.submit(pools.lane(pool, 1), [first, second])
+    first.go_on.set()
+    assert second.over.wait(PATIENCE)
+    eventually(lambda: pool.by_state() == (0, 0, 1), "the thread to be idle")
+    for _ in range(len(pools.full_looks)):
+        pools.look_whether_full()
+    assert (pools.full, len(pools.full_looks)) == (0, 0)
+
+
+def test_a_pool_that_closes_tells_nothing(pools):
+    pool = pools.make(limit=1)
+    first, second = pools.job(), pools.job()
+    pool.submit(pools.lane(pool, 1), [first])
+    pool.submit(pools.lane(pool, 2), [second])
+    pool.close()
+    pools.look_whether_full()
+    assert pools.full == 0

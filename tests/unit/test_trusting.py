@@ -100,7 +100,8 @@ def test_a_ca_that_was_replaced_is_trusted_no_longer(machine, capsys):
     old, names = machine.ca, machine.trusted_by(database)
     (machine.cache / "ca.key").unlink()
     identity = resolve(Config())
-    assert "h2wsgi --trust does both" in identity.warning()
+    (warning,) = identity.warnings()
+    assert "h2wsgi --trust does both" in warning
     assert not identity.trusted
     assert main(["--trust", "--yes"]) == 0
     assert machine.bundle.read_bytes() == machine.ca != old

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.log.logs import AccessRecord, Log
+from h2wsgi.log.logs import Log
+from h2wsgi.log.text import AccessRecord
 from support.settled import PATIENCE, eventually
 
 
@@ -90,6 +91,63 @@ def test_a_request_that_is_not_served_is_logged_with_its_method_and_path(
     peer.response(peer.request(**{"path": "/cookies/path?a", **request_}))
     record = recorded.wait(2 if seen else 1)
     assert (record.method, record.path, record.status) == logged
+
+
+def test_a_request_over_the_limit_of_streams_is_in_the_log(serve: Serve, connect: Connect) -> None:
+    recorded = Recorded(serve, max_streams=1)
+    peer = connect(recorded.server)
+    held = peer.request(path="/held")
+    refused = peer.request("POST", path="/refused?a")
+    record = recorded.wait(1)
+    assert (record.method, record.path, record.status) == ("POST", "/refused?a", 0)
+    assert record.stream_id == refused
+    assert record.outcome == "reset by server: REFUSED_STREAM, too many streams"
+    recorded.gate.set()
+    assert peer.response(held).status == 200
+    assert recorded.wait(2).path == "/held"
+
+
+HTTP1 = {
+    "with a version": (
+        b"GET /a%20b?c HTTP/1.1\r\nhost: x\r\n\r\n",
+        ("GET", "/a%20b?c", "HTTP/1.1"),
+    ),
+    "without one": (b"GET /\r\n", ("GET", "/", "HTTP/1")),
+    "long": (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n\r\n", ("GET", "/" + "a" * 2_043, "HTTP/1")),
+    "hostile": (b"GET \xff\x1b HTTP/1.1\xff\n", ("GET", "\\xff\x1b HTTP/1.1\\xff", "HTTP/1")),
+}
+
+
+@pytest.mark.parametrize(("octets", "logged"), HTTP1.values(), ids=HTTP1)
+def test_a_request_of_http_1_is_in_the_log(
+    serve: Serve, connect: Connect, octets: bytes, logged: tuple[str, str, str]
+) -> None:
+    recorded = Recorded(serve, h2c=True, bind="127.0.0.1:0")
+    peer = connect(recorded.server, preface=False, settings=None)
+    peer.send_raw(octets)
+    record = recorded.wait(1)
+    assert (record.method, record.path, record.protocol) == logged
+    assert (record.status, record.outcome) == (505, "refused: not HTTP/2")
+    assert 100 < record.octets < 130
+
+
+def test_what_is_neither_http_1_nor_http_2_is_not(serve: Serve, connect: Connect) -> None:
+    recorded = Recorded(serve, h2c=True, bind="127.0.0.1:0")
+    peer = connect(recorded.server, preface=False, settings=None)
+    peer.send_raw(bytes(64))
+    recorded.gate.set()
+    assert connect(recorded.server).get(scheme="http").status == 200
+    assert recorded.wait(1).protocol == "HTTP/2"
+
+
+def test_a_record_has_what_the_formats_show(serve: Serve, connect: Connect) -> None:
+    recorded = Recorded(serve)
+    assert connect(recorded.server).get("/a", fields=[("user-agent", "test")]).status == 200
+    record = recorded.wait(1)
+    assert (b"user-agent", b"test") in record.fields
+    assert (b":status", b"200") in record.response_fields
+    assert record.authority == b"localhost"
+    assert record.variables["SSL_PROTOCOL"] == "TLSv1.3"
 
 
 def test_what_is_logged_of_a_request_that_is_not_served_is_bounded(

@@ -36,7 +36,9 @@ def app(environ, start_response):
 FORGED = "12:00:00  info: forged"
 ENDS = ("%0A", "%0D", "%0D%0A", "%C2%85", "%E2%80%A8", "%E2%80%A9", "%0B", "%0C", "%1C", "%1B[2K")
 LONG = 50_000
-OURS = re.compile(r"\d\d:\d\d:\d\d  (\w+: |[A-Z]+\.* +/)")
+OURS = re.compile(
+    r"\d\d:\d\d:\d\d  \w+: |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [\d.:]+  [A-Z]+\.* +/"
+)
 LONGEST = 4 * 2_048 + 200
 """Characters of a line: a path, each octet of which is escaped, and what is ours."""
 

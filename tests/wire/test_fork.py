@@ -420,7 +420,7 @@ def get(server: ServerProcess, path: str, timeout: float = 30.0) -> bytes:
 
 
 def messages(server: ServerProcess) -> list[str]:
-    return [line["event"] for line in server.lines()]
+    return [line.get("message", "") for line in server.lines()]
 
 
 def is_alive(pid: int) -> bool:
@@ -598,7 +598,7 @@ def test_a_child_that_leaves_the_view_ends_with_its_code(
     if path == "/raises":
         lines = shared.log.read_text().splitlines()
         (failure,) = [line for line in lines if "failed in a forked child" in line]
-        assert "the child's own" in json.loads(failure)["traceback"]
+        assert "the child's own" in json.loads(failure)["exception_stack"]
     if path == "/sys_exit_with_an_open_file":
         assert (shared.folder / "left").read_text() == "what it holds"
         assert "half a line of a child" in shared.log.read_text()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from conftest import Connect, Serve
-from h2wsgi.log.logs import AccessRecord, Log, access_json, access_text
+from h2wsgi.log.logs import Log, access_file_text, access_json
+from h2wsgi.log.text import AccessRecord
 from h2wsgi.server.running import ServerThread
 from support.peer import Peer
 from support.settled import eventually
@@ -152,7 +153,7 @@ def test_the_access_log_names_the_client_and_in_json_its_proxy(
     line = json.loads(access_json(record))
     assert line["remote"] == CLIENT
     assert line["proxy"].startswith("127.0.0.1:")
-    assert "127.0.0.1" not in access_text(record)
+    assert "127.0.0.1" not in access_file_text(record)
 
 
 def test_without_a_word_of_a_client_the_log_names_the_peer(

@@ -17,7 +17,8 @@ import pytest
 
 import h2wsgi
 from conftest import Serve
-from h2wsgi.log.logs import AccessRecord, Log
+from h2wsgi.log.logs import Log
+from h2wsgi.log.text import AccessRecord
 from h2wsgi.server.proxy_header import HeaderReader
 from h2wsgi.server.running import ServerThread
 from support import proxying

@@ -56,7 +56,7 @@ def start(folder: Path, source: str = HELLO, *arguments: str) -> ServerProcess:
 
 
 def messages(server: ServerProcess) -> list[str]:
-    return [line["event"] for line in server.lines()]
+    return [line.get("message", "") for line in server.lines()]
 
 
 def said(server: ServerProcess, text: str) -> None:

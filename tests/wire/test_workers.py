@@ -101,10 +101,10 @@ assert not set(known) & set(sys.modules), set(known) & set(sys.modules)
     subprocess.run([sys.executable, "-c", look], check=True, timeout=START_PATIENCE)
 
 
-@pytest.mark.parametrize("option", ["inspect", "record"])
+@pytest.mark.parametrize("option", ["inspect", "record", "metrics"])
 def test_what_sees_one_process_only_is_refused(option: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"--{option} sees the connections of one process"):
-        h2wsgi.Config.build(workers=2, **{option: True})
+    with pytest.raises(ConfigurationError, match=f"--{option} sees what one process does"):
+        h2wsgi.Config.build(workers=2, **{option: "localhost:0" if option == "metrics" else True})
 
 
 def test_an_application_that_is_an_object_is_refused() -> None:

@@ -401,6 +401,10 @@ def _check(settings: Settings, signals: Signals) -> int:
     config = settings.config
     if config.access_log and config.access_log_file not in ("", "-"):
         check_file(config.access_log_file, "access log", "--access-log-file")
+    if config.log_config:
+        from ..log.configured import read
+
+        read(config.log_config)
     if config.trace_file:
         check_file(config.trace_file, "trace", "--trace-file")
     if config.trace:
@@ -414,6 +418,12 @@ def _check(settings: Settings, signals: Signals) -> int:
     check_folder(config)
     variables_of(config)
     account_of(config)
+    if config.metrics:
+        from ..tools.metrics.service import open_socket as open_metrics_socket
+        from ..tools.metrics.service import require_client
+
+        require_client()
+        open_metrics_socket(config.metrics).close()
     certificate = resolve(config)
     before = taken_over()  # by a supervisor that serves, and asks before it takes new code
     if not before:
@@ -432,10 +442,11 @@ def _check(settings: Settings, signals: Signals) -> int:
     ]
     for line in lines:
         click.echo(printable(line))
-    warning = certificate.warning() if certificate is not None else ""
-    if warning:
+    warnings = certificate.warnings() if certificate is not None else []
+    for warning in warnings:
         warn(warning)
-    click.echo("Usable, with 1 warning." if warning else "All is well.")
+    many = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    click.echo(f"Usable, with {many}." if warnings else "All is well.")
     return 0
 
 

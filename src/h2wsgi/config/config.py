@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from ..errors import ConfigurationError
+from .access_format import parse_format
 from .addresses import from_the_root
 from .fault_rules import parse_rules
 from .options import (
@@ -117,17 +119,24 @@ class Config:
         maximum=2**31 - 1,
     )
 
-    cert: str = option(
-        "",
-        "certificate chain, PEM; may hold the key too",
+    cert: tuple[str, ...] = option(
+        (),
+        "certificate chain, PEM; may hold the key too; repeatable: the one is shown whose name the "
+        "client asks for (SNI), else the first",
         group="TLS",
         flags=("--certfile",),
         metavar="FILE",
     )
-    key: str = option("", "private key, PEM", group="TLS", flags=("--keyfile",), metavar="FILE")
+    key: tuple[str, ...] = option(
+        (),
+        "private key, PEM; repeatable, in the order of the certificates",
+        group="TLS",
+        flags=("--keyfile",),
+        metavar="FILE",
+    )
     key_password: str = option(
         "",
-        "password of the private key; others may read a command line, so better give it as "
+        "password of the private keys; others may read a command line, so better give it as "
         "H2WSGI_KEY_PASSWORD",
         group="TLS",
         secret=True,
@@ -145,6 +154,17 @@ class Config:
     )
     client_cert: Literal["required", "optional"] = option(
         "required", "with --client-ca: may a client come without a certificate", group="TLS"
+    )
+    client_crl: str = option(
+        "",
+        "with --client-ca: the CA's list of certificates that it has revoked, PEM",
+        group="TLS",
+        metavar="FILE",
+    )
+    misdirected: bool = option(
+        False,
+        "answer 421 to a request for a host that the connection's certificate is not for",
+        group="TLS",
     )
 
     forwarded_allow_ips: tuple[str, ...] = option(
@@ -286,6 +306,21 @@ class Config:
         unit="seconds",
         minimum=0,
     )
+    drain_delay: float = option(
+        0.0,
+        "how long a server that is told to stop goes on as before, but for /readyz, so that "
+        "balancers look away first",
+        group="Process",
+        unit="seconds",
+        minimum=0,
+    )
+    metrics: str = option(
+        "",
+        "serve /metrics for Prometheus, /healthz and /readyz, in HTTP/1.1, on this PORT of "
+        "127.0.0.1, or HOST:PORT",
+        group="Process",
+        metavar="ADDRESS",
+    )
 
     access_log: bool = option(True, "one line per request", group="Logging")
     access_log_file: str = option(
@@ -298,6 +333,27 @@ class Config:
         "info", "least severe events to show", group="Logging"
     )
     log_format: Literal["text", "json"] = option("text", "how log lines look", group="Logging")
+    access_log_format: str = option(
+        "",
+        "how the line of a request looks: combined, common, or gunicorn's atoms, as in "
+        '"%(h)s %(r)s %(s)s %(D)s"; see docs/logs.md (default: as --log-format says)',
+        group="Logging",
+        metavar="FORMAT",
+    )
+    access_log_skip: tuple[str, ...] = option(
+        (),
+        "log no requests for this path, such as /healthz, or with a * behind it for those that "
+        "begin so; repeatable",
+        group="Logging",
+        metavar="PATH",
+    )
+    log_config: str = option(
+        "",
+        "have Python's logging write all lines, set up as this file says (dictConfig, TOML or "
+        "JSON)",
+        group="Logging",
+        metavar="FILE",
+    )
 
     trace: str = option(
         "",
@@ -560,6 +616,8 @@ class Config:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name in ("cert", "key") and isinstance(value, str | os.PathLike):
+                value = (value,)  # a path has its commas
             if option_types()[field.name] == tuple[str, ...] and not isinstance(value, tuple):
                 # A lone string would silently be taken for a list of its characters.
                 raise ConfigurationError(
@@ -573,25 +631,42 @@ class Config:
                 kept = convert(field, kind, value, field.name)
                 object.__setattr__(self, field.name, kept)
             if field.metadata["metavar"] in ("FILE", "DIR") and value != "-":
-                where, kept = "--" + field.name.replace("_", "-"), getattr(self, field.name)
-                if isinstance(kept, tuple):
-                    kept = tuple(absolute(each, where) for each in kept)
-                else:
-                    kept = absolute(kept, where)
-                object.__setattr__(self, field.name, kept)
+                object.__setattr__(self, field.name, self._absolute(field.name))
         for name in ("bind", "bind_h2c"):
             kept = tuple(map(from_the_root, getattr(self, name)))
             object.__setattr__(self, name, kept)
         self._check_contradictions()
 
+    def _absolute(self, name: str) -> str | tuple[str, ...]:
+        value, where = getattr(self, name), "--" + name.replace("_", "-")
+        if isinstance(value, str):
+            return absolute(value, where)
+        return tuple(absolute(path, where) for path in value if path)
+
     def _check_contradictions(self) -> None:
         if self.h2c and self.cert:
             raise ConfigurationError(
-                f"The certificate {self.cert} (--cert) is of no use with --h2c, which has no TLS.",
+                f"The certificate {self.cert[0]} (--cert) is of no use with --h2c, which has no "
+                "TLS.",
                 "Leave out one of them; --bind-h2c serves cleartext beside TLS.",
             )
         if self.client_cert == "optional" and not self.client_ca:
             raise _client_cert_alone()
+        if self.client_crl and not self.client_ca:
+            raise ConfigurationError(
+                f"The revocation list {self.client_crl} (--client-crl) says nothing without a "
+                "client CA: no client is asked.",
+                "Name the CA of the clients with --client-ca.",
+            )
+        if self.access_log_format:
+            parse_format(self.access_log_format)
+        if self.log_config and (self.access_log_file or self.log_format != "text"):
+            name = "--access-log-file" if self.access_log_file else "--log-format"
+            raise ConfigurationError(
+                f"{name} is of no use with --log-config: its handlers and formatters say where "
+                "lines go, and how they look.",
+                "Leave out one of them.",
+            )
         if not TrustedPeers.of(self.forwarded_allow_ips) and self.proxy_protocol != "off":
             raise ConfigurationError(
                 f"With --proxy-protocol {self.proxy_protocol} no peer may send a PROXY header, as "
@@ -599,11 +674,11 @@ class Config:
                 "Name the proxies with --forwarded-allow-ips, such as 127.0.0.1 or 10.0.0.0/8.",
             )
         if self.is_supervised:
-            for tool in ("inspect", "record"):
+            for tool in ("inspect", "record", "metrics"):
                 if getattr(self, tool):
                     raise ConfigurationError(
-                        f"--{tool} sees the connections of one process, and with "
-                        f"{self.supervised_by} there are others.",
+                        f"--{tool} sees what one process does, and with {self.supervised_by} there "
+                        "are others.",
                         f"Leave out {self.supervised_by}, or --{tool}.",
                     )
         for name in ("umask", "uds_permissions"):

@@ -22,13 +22,15 @@ class Options(TypedDict, total=False):
     h2c: bool
     uds_permissions: str
     backlog: int
-    cert: str | PathLike[str]
-    key: str | PathLike[str]
+    cert: str | PathLike[str] | list[str] | tuple[str, ...]
+    key: str | PathLike[str] | list[str] | tuple[str, ...]
     key_password: str
     tls_min: Literal["1.2", "1.3"]
     ciphers: str
     client_ca: str | PathLike[str]
     client_cert: Literal["required", "optional"]
+    client_crl: str | PathLike[str]
+    misdirected: bool
     forwarded_allow_ips: str | list[str] | tuple[str, ...]
     proxy_protocol: Literal["off", "optional", "required"]
     workers: int | Literal["auto"]
@@ -51,10 +53,15 @@ class Options(TypedDict, total=False):
     loop: Literal["auto", "asyncio", "uvloop"]
     engine: Literal["auto", "fast", "h2"]
     graceful_timeout: float | str
+    drain_delay: float | str
+    metrics: str
     access_log: bool
     access_log_file: str | PathLike[str]
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["text", "json"]
+    access_log_format: str
+    access_log_skip: str | list[str] | tuple[str, ...]
+    log_config: str | PathLike[str]
     trace: bool | str
     trace_file: str | PathLike[str]
     record: bool

@@ -258,6 +258,8 @@ def accepted(kind: Any, field: dataclasses.Field[Any]) -> str:
         return f"a number of {field.metadata['unit']}, such as 30, 500ms or 2m"
     if field.metadata["metavar"] == "ADDRESS":
         return "an address, or a list of them"
+    if field.metadata["metavar"] == "FILE" and kind is not str:
+        return "the name of a file, or a list of them"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return " or ".join([names.get(kind, "a list of texts"), *field.metadata["words"]])
 
@@ -270,8 +272,7 @@ def _convert(kind: Any, unit: str, raw: Any) -> Any:
     if kind is float:
         return _to_seconds(raw)
     if kind is str:
-        # A library call may name a file as a Path.
-        return _to_str(os.fspath(raw) if isinstance(raw, os.PathLike) else raw)
+        return _to_str(_as_path(raw))
     if typing.get_origin(kind) is Literal:
         # In TOML people write `tls_min = 1.2`, which is a number.
         text = str(raw) if isinstance(raw, float) else _to_str(raw).strip().lower()
@@ -341,10 +342,17 @@ def _to_int(raw: Any, *, sizes: bool) -> int:
 
 def _to_strings(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, str):
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
+        return tuple(part.strip() for part in _to_str(raw).split(",") if part.strip())
+    if isinstance(raw, os.PathLike):
+        raw = (raw,)
     if not isinstance(raw, list | tuple):
         raise TypeError
-    return tuple(_to_str(item) for item in raw)
+    return tuple(_to_str(_as_path(item)) for item in raw)
+
+
+def _as_path(raw: Any) -> Any:
+    """Return the text of a path: a library call may name a file as a Path."""
+    return os.fspath(raw) if isinstance(raw, os.PathLike) else raw
 
 
 def _hint(kind: Any, field: dataclasses.Field[Any], raw: Any) -> str:
@@ -363,7 +371,7 @@ def _hint(kind: Any, field: dataclasses.Field[Any], raw: Any) -> str:
         return "access_log_file takes the name of a file."
     if kind is bool and isinstance(raw, int):
         return f"Write {'true' if raw else 'false'}."
-    if kind is str and isinstance(raw, int | float):
+    if kind in (str, tuple[str, ...]) and isinstance(raw, int | float):
         return f'Put it in quotes: "{raw}".'
     return default_hint(field)
 

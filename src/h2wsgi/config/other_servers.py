@@ -107,13 +107,17 @@ HINTS: tuple[tuple[str, str], ...] = (
      "{client_ca} takes the CA of the clients' certificates."),
     ("cert_reqs ssl_cert_reqs verify_mode ssl_client_verify",
      "{client_cert} says whether a client must have a certificate, with {client_ca}."),
+    ("ssl_crl ssl_crlfile crl crlfile", "{client_crl} takes the CA's list of revocations."),
     ("ssl_version tls_version ssl_protocol_min", "{tls_min} takes the lowest version."),
     (
-        "log_file logfile error_logfile errorlog error_log log_config log_config_dict "
-        "capture_output",
-        "The log goes to standard error, so a shell can send it elsewhere: 2>FILE",
+        "log_file logfile error_logfile errorlog error_log capture_output",
+        "The log goes to standard error, so a shell can send it elsewhere: 2>FILE; {log_config} "
+        "gives it to handlers of Python's logging.",
     ),
-    ("access_logformat access_log_fmt access_log_format", "{log_format} takes text or json."),
+    ("log_config_dict logconfig logconfig_dict log_config_file logger_class",
+     "{log_config} takes a file of logging's dictConfig."),
+    ("access_logformat access_log_fmt accesslog_format logformat",
+     "{access_log_format} takes it."),
     ("max_request_body_size max_body_size client_max_body_size max_request_size limit_request_body",
      "{max_body} takes the most content that a request may have."),
     ("limit_request_fields", "{max_fields} takes the most fields that a request may have."),

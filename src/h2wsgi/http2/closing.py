@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..codes import ErrorCode, code_name
+from ..log.logs import named
 from ..seam.request import ConnectionFacts
 from . import refusal
 from .connection import Connection
@@ -316,11 +317,13 @@ class Closing:
         if limit:
             self._server.limit_hit(limit)
             reason += f" (--{limit.replace('_', '-')})"
+        peer, name = self._protocol.facts.peer, code_name(code)
         self._server.log.events.info(
             "%s: connection ended by GOAWAY(%s): %s",
-            self._protocol.facts.peer,
-            code_name(code),
+            peer,
+            name,
             reason,
+            extra=named("connection_failed", peer=peer, code=name, limit=limit or None),
         )
 
     # ------------------------------------------------------------------ the peer's own end
@@ -388,6 +391,9 @@ class Closing:
         self._server.log_refusal(self._protocol.facts, advice)
         if answer := refusal.refusal(octets, advice):
             self._protocol.write(answer)
+        if request := refusal.request_line(octets):
+            content = answer.partition(b"\r\n\r\n")[2]
+            self._protocol.connection.client_log.not_http2(*request, len(content))
         self.linger()
 
     # ------------------------------------------------------------------- the last octets

@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 
 from ..codes import ErrorCode, code_name
 from ..errors import ClientDisconnected, MalformedRequest, StreamGivenUp, UnacceptableRequest
+from ..log.logs import named
 from ..seam.control import Command
 from ..seam.guards import loop_thread
 from ..seam.handover import BROKEN, CREDIT, END, FINISHED, WRITTEN, Handover, Head, Limits, Output
@@ -42,6 +44,7 @@ _REASONS = {
     400: b"Bad Request: ",
     408: b"Request Timeout\n",
     413: b"Content Too Large\n",
+    421: b"Misdirected Request\n",
     431: b"Request Header Fields Too Large\n",
     501: b"Not Implemented\n",
     503: b"Service Unavailable\n",
@@ -67,7 +70,7 @@ class Connection(EngineHandler):
         self._wire = wire
         self._facts = facts
         self._log = server.log
-        self._access_wanted = server.log.access_wanted
+        self._counts = server.counts
         self._new_stream = server.new_stream
         self._held = server.input_budget.share()
         self._queued = server.output_budget.share()
@@ -81,6 +84,12 @@ class Connection(EngineHandler):
         self._gathers = server.unsized_content == "buffer"
         self._max_requests: float = config.max_requests_per_connection or math.inf
         self.client_log = ClientLog(server, facts)
+        self._end_wanted = server.log.access_wanted
+        self._tell_end: Callable[[Stream, str], None] = self.client_log.access
+        """Who hears of each request that has ended, if that is wanted."""
+        if self._counts is not None:
+            self._end_wanted = lambda: True
+            self._tell_end = self._counts.told_with(self.client_log.access, self._log.access_wanted)
         # loop thread only
         self.streams: dict[int, Stream] = {}
         self._sections: dict[int, int] = {}
@@ -149,6 +158,12 @@ class Connection(EngineHandler):
         self.answer(stream, status, f"{error}\n" if malformed else "")
         if malformed:
             self._wire.call_later(RESET_DELAY, lambda: self._reset_malformed(stream_id))
+
+    def request_refused(self, stream_id: int, fields: FieldList) -> None:
+        if self._log.access_wanted is not None and self._log.access_wanted():
+            self.client_log.refused(stream_id, fields)
+        if self._counts is not None:
+            self._counts.request_refused(fields)
 
     def _reset_malformed(self, stream_id: int) -> None:
         """End the stream of a malformed request (section 8.1.1), answered or not.
@@ -363,7 +378,9 @@ class Connection(EngineHandler):
 
     def _repair(self, stream: Stream) -> None:
         """Count anew what is unsent, and end a stream whose state is not known."""
-        self._log.events.error("%s: %s: %s", self._facts.peer, stream.name, BROKEN_HERE)
+        peer = self._facts.peer
+        extra = named("stream_broken", peer=peer)
+        self._log.events.error("%s: %s: %s", peer, stream.name, BROKEN_HERE, extra=extra)
         is_open = self.streams.get(stream.stream_id) is stream
         with self._handover.lock:
             stream.unsent = 0
@@ -547,8 +564,8 @@ class Connection(EngineHandler):
             self.forget_section(stream)
         if not self.streams:
             self._tell_if_idle()
-        if self._access_wanted is not None and self._access_wanted():
-            self.client_log.access(stream, outcome)
+        if self._end_wanted is not None and self._end_wanted():
+            self._tell_end(stream, outcome)
 
     def _forget_content(self, stream: Stream) -> None:
         """Count the content of a stream no more, and keep none that no application has seen."""

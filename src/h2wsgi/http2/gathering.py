@@ -14,6 +14,7 @@ import logging
 import time
 from typing import Protocol
 
+from ..log.logs import named
 from ..seam.handover import MORE
 from ..seam.request import RequestFields
 from ..seam.spool import Gathered, Spooled, SpoolFull
@@ -217,6 +218,7 @@ class Gathering:
             stream.connection.peer,
             stream.stream_id,
             error,
+            extra=named("content_not_kept", peer=stream.connection.peer),
         )
         self._refuse(stream, 503)
 

@@ -10,7 +10,7 @@ Loop thread only, except where a name ends in _threadsafe.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config.config import Config
 from ..log.logs import Log
@@ -20,6 +20,9 @@ from ..seam.mailbox import Mailbox
 from ..seam.request import ConnectionFacts
 from ..seam.spool import Spool
 from ..seam.stream import Stream
+
+if TYPE_CHECKING:
+    from .counting import Counts
 
 
 class ConnectionObserver(Protocol):
@@ -62,6 +65,8 @@ class ServerContext(Protocol):
     """What every transport reads into; it is copied before another one does."""
     observe: ObserverFactory | None
     """Who watches the connections, if anybody; the same for as long as the server runs."""
+    counts: Counts | None
+    """Where requests are counted for metrics; None: they are not."""
 
     def start_requests(self, handover: Handover, streams: list[Stream]) -> None:
         """Run the application for each of ``streams`` when its turn comes."""
@@ -71,6 +76,9 @@ class ServerContext(Protocol):
 
     def limit_hit(self, option: str) -> None:
         """A client went over the limit of an option: count it."""
+
+    def handshake_failed(self, reason: str) -> None:
+        """A connection ended before it had a protocol: count it."""
 
     def input_is_full(self) -> None:
         """Too much content waits in the process: make every connection refuse what it can."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from ..log.logs import named
 from ..seam.request import ConnectionFacts
 from .closing import SILENT, State
 from .interfaces import ConnectionObserver, ObserverFactory, ServerContext
@@ -86,5 +87,7 @@ class ObservedProtocol(H2Protocol):
         except Exception:
             self._observer = None
             self._server.log.events.exception(
-                "%s: the observer of the connection failed; going on without it", facts.peer
+                "%s: the observer of the connection failed; going on without it",
+                facts.peer,
+                extra=named("observer_failed", peer=facts.peer),
             )

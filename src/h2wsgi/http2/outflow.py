@@ -131,7 +131,7 @@ class Outflow:
             ):
                 return output
             size = len(data)
-            stream.status = head.status
+            stream.head = head
             stream.octets_sent = size
             stream.unsent = 0  # no thread adds to it behind END
             self.whole_unwritten += size
@@ -282,7 +282,8 @@ class Outflow:
         ended = kind is END
         if head is not None:
             self._engine.send_headers(stream.stream_id, head, ended)
-            stream.status = head.status or stream.status  # trailers have none
+            if head.status:  # trailers have none
+                stream.head = head
         elif ended:
             self._engine.send_data(stream.stream_id, b"", True)
             self._meter.data_frames += 1

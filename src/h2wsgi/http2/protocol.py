@@ -18,6 +18,7 @@ from typing import cast
 
 from ..codes import ErrorCode
 from ..errors import ConnectionFailed
+from ..log.logs import named
 from ..seam import guards
 from ..seam.guards import loop_thread
 from ..seam.request import ConnectionFacts
@@ -25,6 +26,7 @@ from ..seam.stream import Stream
 from . import refusal
 from .closing import CLOSED, OPEN, READING, SILENT, Closing, State
 from .connection import Connection
+from .covered import CoveredConnection
 from .deadlines import Deadlines
 from .frame_gate import FrameGate, NotHTTP2
 from .interfaces import ServerContext
@@ -94,7 +96,8 @@ class H2Protocol(asyncio.BufferedProtocol):
         transport = self.transport
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.facts = self._make_facts(transport)
-        self.connection = Connection(self._server, self, self.facts)
+        make_connection = Connection if self.facts.covers is None else CoveredConnection
+        self.connection = make_connection(self._server, self, self.facts)
         config = self._server.config
         self._gate = FrameGate(
             2 * config.max_field_section, config.max_continuations, self.connection.meter
@@ -416,4 +419,6 @@ class H2Protocol(asyncio.BufferedProtocol):
 
     def _log_crash(self) -> None:
         peer = self.facts.peer if self._is_made else "a new connection"
-        self._server.log.events.exception("%s: internal error, closing", peer)
+        self._server.log.events.exception(
+            "%s: internal error, closing", peer, extra=named("internal_error", peer=peer)
+        )

@@ -9,6 +9,7 @@ from hyperframe.frame import GoAwayFrame, SettingsFrame
 from ..codes import ErrorCode
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}( |$)").match
+_VERSION = re.compile(r"HTTP/\d(\.\d)?", re.ASCII).fullmatch
 
 NEEDS_ALPN = (
     "This server speaks HTTP/2 only, and this TLS connection did not negotiate it: "
@@ -26,6 +27,8 @@ NEEDS_TLS = (
 NEEDS_CLEARTEXT = (
     "This port speaks HTTP/2 in cleartext only: use http:// (with curl: --http2-prior-knowledge)."
 )
+LONGEST_LINE = 2_048
+"""Octets of a request line that is logged."""
 UNEXPECTED_PROXY_HEADER = (
     "What came is a PROXY header, which is taken with --proxy-protocol alone, from peers of "
     "--forwarded-allow-ips."
@@ -49,6 +52,19 @@ def is_proxy_header(octets: bytes) -> bool:
 def looks_like_http1(octets: bytes) -> bool:
     """Return True if ``octets`` could begin an HTTP/1 request line."""
     return _REQUEST_LINE(octets) is not None
+
+
+def request_line(octets: bytes) -> tuple[str, str, str] | None:
+    """Return method, target and version of what seems to be an HTTP/1 request, as far as it came.
+
+    None if it does not, or if it is HTTP/2's preface.
+    """
+    if octets.startswith(b"PRI * HTTP/2.0") or not looks_like_http1(octets):
+        return None
+    line = octets.partition(b"\n")[0][:LONGEST_LINE].decode("utf-8", "backslashreplace")
+    method, _, rest = line.rstrip("\r").partition(" ")
+    target, _, version = rest.rpartition(" ")
+    return (method, target, version) if _VERSION(version) else (method, rest, "HTTP/1")
 
 
 def refusal(octets: bytes, advice: str) -> bytes:

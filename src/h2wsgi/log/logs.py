@@ -23,16 +23,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from io import FileIO
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..config.config import Config
 from ..errors import ConfigurationError
 from .terminal import terminal_form
-from .text import MAX_METHOD, cut, printable, shown, time_of_day
+from .text import MAX_METHOD, MAX_SHOWN, AccessRecord, cut, printable, shown, time_of_day
 from .writer import LogWriter
 
-MAX_SHOWN = 2048
-"""Characters of a path in a text line; a JSON line has the whole path."""
 MAX_LINE = 65_536
 """Characters of any line of the application's, before what is unsafe in it is escaped."""
 MAX_TRACEBACK = 65_536
@@ -42,6 +40,10 @@ BELOW = " " * 4
 whoever gets a newline into a message, or an exception's text, makes no line of the log."""
 MAX_UNFINISHED = 65_536
 """Characters that wsgi.errors keeps of a line that does not end."""
+TRACE_FIELDS = {b"x-request-id": "request_id", b"traceparent": "traceparent"}
+"""Fields of requests that tell which one it is elsewhere too, and what they are called here."""
+MAX_TRACE_FIELD = 200
+"""Characters of one. A traceparent has 55."""
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -50,26 +52,9 @@ LEVELS = {
 }
 
 
-class AccessRecord(NamedTuple):
-    """One request and how it ended.
-
-    ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
-    ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
-    ``remote`` is the client, ``proxy`` who told of it if that was somebody else; ``connection`` is
-    the connection's number.
-    """
-
-    method: str
-    path: str
-    status: int
-    protocol: str
-    stream_id: int
-    seconds: float
-    octets: int
-    remote: str
-    outcome: str = ""
-    proxy: str = ""
-    connection: int = 0
+def named(event: str, **fields: Any) -> dict[str, Any]:
+    """Return the ``extra`` of an event: its name, and what JSON has beside its sentence."""
+    return {"event": event, "fields": fields}
 
 
 def to_standard_error(text: str) -> None:
@@ -124,13 +109,16 @@ class Log:
         """
         files = [writer for writer in self.files if writer.is_reopened]
         for writer in files:
-            writer.reopen(lambda error: self.events.error("%s The old one goes on.", error))
+            writer.reopen(self._not_reopened)
         return [writer.name for writer in files]
 
     def settle(self) -> None:
         """Wait until what is queued is written, a second at most."""
         for writer in self._writers:
             writer.settle()
+
+    def _not_reopened(self, error: Exception) -> None:
+        self.events.error("%s The old one goes on.", error, extra=named("log_not_reopened"))
 
     def close(self) -> None:
         """Write what is queued, waiting a second at most."""
@@ -142,19 +130,66 @@ def library_log(config: Config) -> Log:
     """Return the Log of a server inside somebody's program: its standard loggers."""
     logger = logging.getLogger("h2wsgi.access")
 
+    make_line = _request_line(config) if config.access_log_format else describe_for_a_file
+
     def access(record: AccessRecord) -> None:
-        logger.info("%s", describe_request(record), extra={"fields": _access_fields(record)})
+        extra = named("request", **_access_fields(record))
+        logger.info("%s", make_line(record).rstrip("\n"), extra=extra)
 
     enabled = functools.partial(logger.isEnabledFor, logging.INFO)
-    return Log(logging.getLogger("h2wsgi"), access if config.access_log else None, enabled)
+    if not config.access_log:
+        return Log(logging.getLogger("h2wsgi"), None)
+    return Log(logging.getLogger("h2wsgi"), _without(config.access_log_skip, access), enabled)
+
+
+def _request_line(config: Config) -> Callable[[AccessRecord], str]:
+    """Return what makes a line of a request, in the format that was asked for."""
+    from .access_lines import line_maker
+
+    return line_maker(config.access_log_format)
+
+
+def _without(
+    paths: tuple[str, ...], access: Callable[[AccessRecord], None]
+) -> Callable[[AccessRecord], None]:
+    """Return ``access`` for all requests but those of ``paths``."""
+    if not paths:
+        return access
+    whole = {path for path in paths if not path.endswith("*")}
+    begins = tuple(path[:-1] for path in paths if path.endswith("*"))
+
+    def wanted(record: AccessRecord) -> None:
+        path = record.path.partition("?")[0]
+        if path not in whole and not (begins and path.startswith(begins)):
+            access(record)
+
+    return wanted
+
+
+def _configured_log(config: Config) -> Log:
+    """Return the Log of the command that goes where a file of logging's configuration says."""
+    from .configured import apply
+
+    apply(config.log_config, LEVELS[config.log_level])
+    log = library_log(config)
+    errors = logging.getLogger("h2wsgi.errors")
+
+    def application_text(text: str) -> None:
+        errors.error("%s", "\n".join(shown(line, MAX_LINE) for line in text.split("\n")))
+
+    log.application_text = application_text
+    return log
 
 
 def command_log(config: Config) -> Log:
     """Return the Log of the command, on standard error.
 
     Raises:
-        ConfigurationError: the access log's file cannot be opened.
+        ConfigurationError: the access log's file cannot be opened, or the file of --log-config
+            says what cannot be done.
     """
+    if config.log_config:
+        return _configured_log(config)
     as_json = config.log_format == "json"
     errors = LogWriter(sys.stderr, dropped_json if as_json else dropped_text)
     level = LEVELS[config.log_level]
@@ -173,17 +208,23 @@ def command_log(config: Config) -> Log:
     if not (config.access_log and wanted):
         return make_log(None, writers=(errors,))
     accesses = _access_writer(config, errors)
-    make_line = access_json if as_json else access_text
-    if not as_json and config.access_log_file not in ("", "-"):
-        make_line = access_file_text
-    elif not as_json:
-        terminal = terminal_form(sys.stdout if config.access_log_file else sys.stderr)
-        make_line = access_text if terminal is None else terminal.access
+    if config.access_log_format:
+        make_line = _request_line(config)
+    elif as_json:
+        make_line = access_json
+    else:
+        # Where nobody watches, or a file is read later, the date and the client come first.
+        is_file = config.access_log_file not in ("", "-")
+        stream = sys.stdout if config.access_log_file else sys.stderr
+        terminal = None if is_file else terminal_form(stream)
+        make_line = access_file_text if terminal is None else terminal.access
 
     def access(record: AccessRecord) -> None:
         accesses.write(make_line(record))
 
-    return make_log(access, writers=tuple(dict.fromkeys((errors, accesses))))
+    return make_log(
+        _without(config.access_log_skip, access), writers=tuple(dict.fromkeys((errors, accesses)))
+    )
 
 
 def _access_writer(config: Config, errors: LogWriter) -> LogWriter:
@@ -302,12 +343,29 @@ def event_json(record: logging.LogRecord) -> str:
     fields: dict[str, Any] = {
         "time": _iso(record.created),
         "level": record.levelname.lower(),
-        "event": "\n".join(cut(line, MAX_LINE) for line in record.getMessage().split("\n")),
+        "event": getattr(record, "event", "log"),
+        "message": "\n".join(cut(line, MAX_LINE) for line in record.getMessage().split("\n")),
     }
     fields |= getattr(record, "fields", {})
-    if raised := _traceback(record):
-        fields["traceback"] = raised
+    if record.exc_info is not None and (error := record.exc_info[1]) is not None:
+        fields["exception_type"] = _type_of(error)
+        fields["exception_message"] = _message_of(error)
+        fields["exception_stack"] = _traceback(record)
     return _json_line(fields)
+
+
+def _type_of(error: BaseException) -> str:
+    kind = type(error)
+    module = str(kind.__module__)
+    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    return cut(name, MAX_LINE)
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return cut(str(error), MAX_LINE)
+    except Exception as failure:  # an application's exception may fail to say what it is
+        return f"The message cannot be shown: {type(failure).__name__}"
 
 
 def errors_text(text: str) -> str:
@@ -319,18 +377,30 @@ def errors_text(text: str) -> str:
 def errors_json(text: str) -> str:
     """Return lines of ``wsgi.errors`` as one JSON object on one line."""
     said = "\n".join(cut(line, MAX_LINE) for line in text.split("\n"))
-    fields = {"time": _iso(time.time()), "level": "error", "event": said, "source": "wsgi.errors"}
+    fields = {"time": _iso(time.time()), "level": "error", "event": "wsgi_errors", "message": said}
     return _json_line(fields)
 
 
-def access_text(record: AccessRecord) -> str:
-    """Return a request as a line for people, the time of day first."""
-    return f"{time_of_day(int(time.time()))}  {describe_request(record)}\n"
-
-
 def access_file_text(record: AccessRecord) -> str:
-    """Return a request as a line of a file: date, time and client first, since a file is kept."""
-    return f"{_iso(time.time())} {record.remote}  {describe_request(record)}\n"
+    """Return a request as a line that is kept, or read by a program: date and time first."""
+    return f"{_iso(time.time())} {describe_for_a_file(record)}\n"
+
+
+def describe_for_a_file(record: AccessRecord) -> str:
+    """Return a request with its client, and what ties it to lines of other programs."""
+    text = f"{record.remote}  {describe_request(record)}"
+    for name, value in trace_fields(record).items():
+        text += f"  {name}={printable(value)}"
+    return text
+
+
+def trace_fields(record: AccessRecord) -> dict[str, str]:
+    """Return the TRACE_FIELDS that the request has, by what they are called here."""
+    return {
+        TRACE_FIELDS[name]: cut(value.decode("latin-1"), MAX_TRACE_FIELD)
+        for name, value in record.fields
+        if name in TRACE_FIELDS
+    }
 
 
 def describe_request(record: AccessRecord) -> str:
@@ -362,7 +432,9 @@ def _access_fields(record: AccessRecord) -> dict[str, Any]:
         "remote": record.remote,
         "outcome": record.outcome or "complete",
     }
-    return fields | {"proxy": record.proxy} if record.proxy else fields
+    if record.proxy:
+        fields["proxy"] = record.proxy
+    return fields | trace_fields(record)
 
 
 def _json_line(fields: dict[str, Any]) -> str:
@@ -377,8 +449,8 @@ def dropped_text(count: int) -> str:
 
 def dropped_json(count: int) -> str:
     """Return the line that says how many lines are missing, as JSON."""
-    fields = {"time": _iso(time.time()), "level": "warning", "event": _dropped(count)}
-    return _json_line(fields | {"dropped": count})
+    fields = {"time": _iso(time.time()), "level": "warning", "event": "lines_dropped"}
+    return _json_line(fields | {"message": _dropped(count), "dropped": count})
 
 
 def _dropped(count: int) -> str:

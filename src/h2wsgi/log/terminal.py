@@ -12,12 +12,9 @@ import re
 import time
 from collections.abc import Callable
 from logging import LogRecord
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from .text import MAX_METHOD, printable, shown, time_of_day
-
-if TYPE_CHECKING:
-    from .logs import AccessRecord
+from .text import MAX_METHOD, AccessRecord, printable, shown, time_of_day
 
 RESET, BOLD, DIM = "\x1b[0m", "\x1b[1m", "\x1b[2m"
 RED, GREEN, YELLOW = "\x1b[31m", "\x1b[32m", "\x1b[33m"

@@ -1,20 +1,51 @@
-"""Text of others as a line of a log may hold it, and what else lines are made of. Pure."""
+"""Text of others as a line of a log may hold it, and what a line says of a request. Pure."""
 
 from __future__ import annotations
 
 import functools
 import re
 import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 # C0, DEL and C1; marks that reorder text; line separators; surrogates; what nobody can see.
 UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
     "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+MAX_SHOWN = 2048
+"""Characters of a path in a text line; a JSON line has the whole path."""
 MAX_METHOD = 32
 """Characters of a method. The longest that is registered has 17."""
 UTC_OFFSET = time.localtime().tm_gmtoff
 """Seconds. Read once, as applications change the process's time zone (Django always does)."""
+
+
+class AccessRecord(NamedTuple):
+    """One request and how it ended.
+
+    ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
+    ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
+    ``remote`` is the client, ``proxy`` who told of it if that was somebody else; ``connection`` is
+    the connection's number.
+    """
+
+    method: str
+    path: str
+    status: int
+    protocol: str
+    stream_id: int
+    seconds: float
+    octets: int
+    remote: str
+    outcome: str = ""
+    proxy: str = ""
+    connection: int = 0
+    authority: bytes | None = None
+    fields: Iterable[tuple[bytes, bytes]] = ()
+    response_fields: Iterable[tuple[bytes, bytes]] = ()
+    variables: Mapping[str, str] = {}
+    """What the server's side of environ says of the connection."""
 
 
 def printable(text: str) -> str:

@@ -5,6 +5,7 @@ Made on the loop's thread, read on any; what the application side keeps here, it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +76,8 @@ class ConnectionFacts:
     """Where the application side keeps the part of environ that is the same for all requests."""
     number: int = 0
     """1 for a server's first connection; ``ConnectionRecord.id`` for those who observe it."""
+    covers: Callable[[str], bool] | None = field(default=None, repr=False)
+    """Whether the connection's certificate is for a host, where others' requests are refused."""
     shared: dict[Any, Any] = field(default_factory=dict, repr=False)
     """The application's own; see StreamControl."""
     forwarded: ForwardedReader | None = field(default=None, repr=False)

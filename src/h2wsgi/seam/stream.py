@@ -49,8 +49,7 @@ from ..errors import (
     StreamBroken,
     StreamGivenUp,
 )
-from ..log.logs import MAX_SHOWN
-from ..log.text import MAX_METHOD, shown
+from ..log.text import MAX_METHOD, MAX_SHOWN, shown
 from . import guards
 from .control import Command, StreamControl
 from .guards import application_thread, loop_thread
@@ -133,12 +132,12 @@ class Stream(StreamControl):
 
     __slots__ = (
         "_buffered", "_chunks", "_client_wait", "_credit_due", "_failure", "_handover",
-        "_input_ended", "_input_failure", "_thread", "_waits", "_wanted", "_whole",
+        "_input_ended", "_input_failure", "_thread", "_wanted", "_whole",
         "application_done", "budgeted", "connection", "gathered", "handed_over", "has_content",
-        "head_left", "limits", "octets_received", "octets_sent", "output_ended", "progress_at",
-        "queued", "reading_since", "received_at", "request", "request_ended", "response_ended",
-        "started_at", "status", "stream_id", "trailers", "unsent", "waited",
-        "waited_for_content", "waiting_since",
+        "head", "head_left", "limits", "octets_received", "octets_sent", "output_ended",
+        "progress_at", "queued", "reading_since", "received_at", "request", "request_ended",
+        "response_ended", "started_at", "stream_id", "trailers", "unsent", "waited",
+        "waited_for_content", "waiting_since", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -183,7 +182,7 @@ class Stream(StreamControl):
         self._input_failure: ClientDisconnected | None = None
         self._failure: ClientDisconnected | None = None
         """Why nothing can come or go any more; ends every wait. Or BROKEN_HERE, see above."""
-        self._waits: list[threading.Lock] = NO_WAITS
+        self.waits: list[threading.Lock] = NO_WAITS
         """What the threads that wait are blocked on. Most requests never have any."""
         self.head_left = False
         """Whether a head was handed over, or an end: the status can no longer change."""
@@ -213,10 +212,16 @@ class Stream(StreamControl):
         """Octets of the response in the send queue, or framed and not yet written."""
         self.request_ended = request_ended
         self.response_ended = False
-        self.status = 0
+        self.head: Head | None = None
+        """The head that was sent last, an informational one perhaps."""
         self.octets_sent = 0
         self.progress_at = started_at
         """When response content last moved, by the monotonic clock."""
+
+    @property
+    def status(self) -> int:
+        """The status that was sent last; 0 if none was."""
+        return 0 if self.head is None else self.head.status
 
     # ------------------------------------------------------------------ the loop's thread
 
@@ -332,7 +337,7 @@ class Stream(StreamControl):
     def forked(self) -> None:
         """See Forkable: there is no loop, so nothing comes and nothing can leave."""
         self._handover.forked()
-        self._waits = NO_WAITS
+        self.waits = NO_WAITS
         self._failure = self._input_failure = ClientDisconnected("a forked child has no client")
 
     def sent_locked(self, octets: int) -> None:
@@ -367,7 +372,7 @@ class Stream(StreamControl):
     @property
     def has_waited(self) -> bool:
         """True once a thread has waited on this stream, as it may do again."""
-        return self._waits is not NO_WAITS
+        return self.waits is not NO_WAITS
 
     # ----------------------------------------------------------------------- either thread
 
@@ -384,7 +389,7 @@ class Stream(StreamControl):
 
     def notify_locked(self) -> None:
         """Let every thread that waits on this stream look again."""
-        if waits := self._waits:
+        if waits := self.waits:
             for wait in waits:
                 if wait.locked():
                     wait.release()
@@ -444,8 +449,8 @@ class Stream(StreamControl):
                 self._block(wait, since, reading)
             except BaseException:
                 with self._handover.lock:
-                    if wait in self._waits:
-                        self._waits.remove(wait)
+                    if wait in self.waits:
+                        self.waits.remove(wait)
                 raise
         if since:
             waited = time.monotonic() - since
@@ -457,10 +462,10 @@ class Stream(StreamControl):
         """Return a lock that is held, and released by :meth:`notify_locked`."""
         wait = allocate_lock()
         wait.acquire()
-        if self._waits is NO_WAITS:
+        if self.waits is NO_WAITS:
             self.waited_for_content, self.waited = 0.0, NEVER_WAITED
-            self._waits = []
-        self._waits.append(wait)
+            self.waits = []
+        self.waits.append(wait)
         return wait
 
     def _block(self, wait: threading.Lock, since: float, reading: bool) -> None:
@@ -502,8 +507,8 @@ class Stream(StreamControl):
                 wait.acquire(True, min(left, threading.TIMEOUT_MAX))
             finally:
                 with self._handover.lock:
-                    if wait in self._waits:
-                        self._waits.remove(wait)
+                    if wait in self.waits:
+                        self.waits.remove(wait)
 
     @application_thread
     def finished(self) -> None:
@@ -522,7 +527,7 @@ class Stream(StreamControl):
             if thread is None or thread.unwoken is None:
                 handover.wake()  # something struck between a hand-over and its wake-up
         self.application_done = True
-        if self._waits is not NO_WAITS:
+        if self.waits is not NO_WAITS:
             with handover.lock:
                 handover.ceiling_waiters.discard(self)  # where something struck beside the wait
                 self.notify_locked()
@@ -650,7 +655,7 @@ class Stream(StreamControl):
     def _hand_over_locked(self, head: Head | None, data: bytes, kind: Kind) -> None:
         handover = self._handover
         size = len(data)
-        if self._waits and kind is not MORE:
+        if self.waits and kind is not MORE:
             self.notify_locked()
         late = self.head_left and kind is not TRAILERS
         output: Output = (self, kind, None if late else head, data, 0, None)
@@ -738,7 +743,7 @@ class Stream(StreamControl):
         with handover.lock:
             credit = self._credit_due
             output: Output = (self, END, head, data, credit, None)
-            if self._waits:
+            if self.waits:
                 self.notify_locked()
             if self._failure is None:
                 self._failure = BROKEN_HERE

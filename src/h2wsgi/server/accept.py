@@ -29,7 +29,7 @@ from ..http2 import refusal
 from ..http2.closing import State
 from ..http2.interfaces import ServerContext
 from ..http2.protocol import H2Protocol
-from ..log.logs import Log
+from ..log.logs import Log, named
 from ..process import forking
 from ..seam.guards import loop_thread
 from ..seam.request import peer_name
@@ -96,7 +96,7 @@ class Acceptor:
         self,
         server: ServerContext,
         listeners: list[Listener],
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext | None],
         opened: Callable[[H2Protocol], None],
         protocols: Set[H2Protocol],
         place: Place | None = None,
@@ -131,6 +131,11 @@ class Acceptor:
         """Set while no connection is open, handshakes included."""
         self.all_closed.set()
         self._protocol = _protocol_of(server)
+
+    @property
+    def handshakes(self) -> int:
+        """Connections that have no protocol yet."""
+        return len(self._pending)
 
     @property
     def open_connections(self) -> int:
@@ -296,11 +301,13 @@ class Acceptor:
         if self._loop.time() >= self._silent_until:
             self._silent_until = self._loop.time() + FULL_LOG_INTERVAL
             self._log.events.warning(
-                "the limit of %d connections is reached", self._config.max_connections
+                "the limit of %d connections is reached",
+                self._config.max_connections,
+                extra=named("limit_hit", limit="max_connections"),
             )
 
     def _accept_failed(self, error: OSError) -> None:
-        self._log.events.error("accept failed: %s", error.strerror)
+        self._log.events.error("accept failed: %s", error.strerror, extra=named("accept_failed"))
         self._pause()
         if error.errno in _OUT_OF_RESOURCES:
             # The listening socket stays readable: without a pause this would spin.
@@ -321,7 +328,8 @@ class Acceptor:
         elif self._config.proxy_protocol == "optional":
             self._greet(listener, handshake)
         else:
-            self._log.events.info("%s: %s", handshake.peer, NOT_ALLOWED)
+            extra = named("proxy_header_refused", peer=handshake.peer)
+            self._log.events.info("%s: %s", handshake.peer, NOT_ALLOWED, extra=extra)
             self._give_up(handshake)
 
     def _read_header(self, listener: Listener, handshake: _Handshake, reader: HeaderReader) -> None:
@@ -333,12 +341,20 @@ class Acceptor:
                 raise BadHeader(f"{shown(octets)} without a PROXY header")
         except BadHeader as error:
             self._log.events.warning(
-                "%s: closed, as what came is %s (--proxy-protocol)", handshake.peer, error
+                "%s: closed, as what came is %s (--proxy-protocol)",
+                handshake.peer,
+                error,
+                extra=named("proxy_header_refused", peer=handshake.peer),
             )
             self._give_up(handshake)
             return
         except OSError as error:  # as of who looks whether somebody listens
-            self._log.events.debug("%s: no PROXY header: %s", handshake.peer, error)
+            self._log.events.debug(
+                "%s: no PROXY header: %s",
+                handshake.peer,
+                error,
+                extra=named("proxy_header_refused", peer=handshake.peer),
+            )
             self._give_up(handshake)
             return
         if found is Came.PART:
@@ -372,7 +388,7 @@ class Acceptor:
         if not first:
             self._give_up(handshake)
         elif first[0] == refusal.TLS_HANDSHAKE:
-            self._connect(listener, handshake, tls=self._tls, advice="")
+            self._connect(listener, handshake, tls=self._tls(), advice="")
         else:
             self._connect(listener, handshake, tls=None, advice=refusal.NEEDS_TLS)
 
@@ -400,6 +416,7 @@ class Acceptor:
                     self._trusted,
                     handshake.header,
                     number=next(self._numbers),
+                    misdirected=self._config.misdirected,
                 ),
                 advice=advice,
                 made=lambda protocol: self._made(handshake, protocol),
@@ -436,15 +453,26 @@ class Acceptor:
             reason = (error.reason or str(error)).lower().replace("_", " ")
             if "unknown ca" in reason or "certificate unknown" in reason:
                 reason += " (the client does not trust the server's certificate)"
-            self._log.events.info("%s: the TLS handshake failed: %s", handshake.peer, reason)
+            self._server.handshake_failed(reason.partition(" (")[0])
+            said = named("handshake_failed", peer=handshake.peer, reason=reason)
+            self._log.events.info(
+                "%s: the TLS handshake failed: %s", handshake.peer, reason, extra=said
+            )
         else:
-            self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error)
+            if not isinstance(error, asyncio.CancelledError):  # one that we gave up, and counted
+                self._server.handshake_failed("ended")
+            said = named("handshake_failed", peer=handshake.peer, reason="ended")
+            self._log.events.debug("%s: no TLS handshake: %r", handshake.peer, error, extra=said)
 
     def _time_out(self, sock: socket.socket) -> None:
         handshake = self._pending.get(id(sock))
         if handshake is not None:
             self._server.limit_hit("handshake_timeout")
-            self._log.events.info("%s: the %s took too long", handshake.peer, handshake.begins)
+            self._server.handshake_failed("timeout")
+            said = named("handshake_failed", peer=handshake.peer, reason="timeout")
+            self._log.events.info(
+                "%s: the %s took too long", handshake.peer, handshake.begins, extra=said
+            )
             self._give_up(handshake)
 
     def _give_up(self, handshake: _Handshake) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..config.config import Config
-from ..log.logs import Log
+from ..log.logs import Log, named
 
 if TYPE_CHECKING:
     from ..tls.context import TLSIdentity
@@ -76,11 +76,12 @@ def ready(
     certificate: TLSIdentity | None,
     inspector: str = "",
     workers: int = 0,
+    metrics: str = "",
 ) -> None:
     """Say that the server is ready, in one piece: several lines of text, or one of JSON.
 
-    ``inspector`` is the URL of the inspector's page, if there is one; ``workers`` how many there
-    are, if it is not one process that serves.
+    ``inspector`` is the URL of the inspector's page, ``metrics`` that of the metrics, if there are
+    any; ``workers`` how many there are, if it is not one process that serves.
     """
     threads = f"up to {config.threads} threads"
     if workers:
@@ -95,6 +96,8 @@ def ready(
         lines.append(f"  Try:  {curl_line(first, certificate, path_of(target))}")
     if inspector:
         lines.append(f"  Inspector:  {inspector}")
+    if metrics:
+        lines.append(f"  Metrics:  {metrics}")
     lines.append("  Ctrl-C to stop")
     fields = {
         "version": version,
@@ -110,7 +113,9 @@ def ready(
         fields["workers"] = workers
     if inspector:
         fields["inspector"] = inspector
-    log.events.info("ready", extra={"fields": fields, "lines": lines})
+    if metrics:
+        fields["metrics"] = metrics
+    log.events.info("ready", extra=named("ready", **fields) | {"lines": lines})
 
 
 def path_of(target: str) -> str:
@@ -123,10 +128,10 @@ def certificate_lines(certificate: TLSIdentity | None) -> list[str]:
     if certificate is None:
         return []
     lines = []
-    facts = certificate.facts
-    if facts is not None:
-        names = ", ".join(facts.names) or "no names, so clients refuse it"
-        lines.append(f"Certificate:  {names}; until {facts.not_after:%Y-%m-%d}")
+    for facts in (shown.facts for shown in certificate.certificates):
+        if facts is not None:
+            names = ", ".join(facts.names) or "no names, so clients refuse it"
+            lines.append(f"Certificate:  {names}; until {facts.not_after:%Y-%m-%d}")
     if certificate.development:
         made = "MADE JUST NOW" if certificate.made else "made before"
         rest = "refused until clients trust its CA:"
@@ -191,11 +196,16 @@ def _bracketed(host: str) -> str:
 def _certificate_fields(certificate: TLSIdentity | None) -> dict[str, Any] | None:
     if certificate is None:
         return None
-    facts = certificate.facts
-    return {
-        "path": certificate.cert_path,
-        "names": list(facts.names) if facts else None,
-        "not_after": facts.not_after.isoformat() if facts else None,
+    first, *others = (
+        {
+            "path": shown.path,
+            "names": list(shown.facts.names) if shown.facts else None,
+            "not_after": shown.facts.not_after.isoformat() if shown.facts else None,
+        }
+        for shown in certificate.certificates
+    )
+    return first | {
+        "others": others,
         "ca": certificate.ca_path,
         "development": certificate.development,
         "made": certificate.made,

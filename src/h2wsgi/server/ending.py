@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from ..log.logs import Log
+from ..log.logs import Log, named
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -35,6 +35,7 @@ def name_what_is_waited_for(log: Log) -> None:
         log.events.warning(
             "the process cannot end before %s; a second signal ends it at once",
             " and ".join(held),
+            extra=named("end_held_up"),
         )
 
     never = threading.Event()

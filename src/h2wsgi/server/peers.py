@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..config.trusted_peers import TrustedPeers
 from ..seam.forwarded import ForwardedReader
 from ..seam.request import ConnectionFacts
+from ..tls.certificate import covers
+from ..tls.context import CertificateContext
 from .listeners import Listener
 from .proxy_header import ProxyHeader
 
@@ -55,13 +59,16 @@ def connection_facts(
     header: ProxyHeader | None = None,
     *,
     number: int = 0,
+    misdirected: bool = False,
 ) -> ConnectionFacts:
     """Return the facts that environ needs (PEP 3333's SERVER_NAME and so on).
 
     ``header`` is the PROXY header that came, ``trusted`` who is believed what it says of its client
-    in a request, ``number`` what the connection is called.
+    in a request, ``number`` what the connection is called, ``misdirected`` what the option says.
     """
     facts = _facts_of_socket(transport, listener, number)
+    if misdirected:
+        facts.covers = _covers(transport)
     if header is not None:
         _apply(header, facts)
         if header.source is None and not header.is_local:
@@ -69,6 +76,14 @@ def connection_facts(
     if trusted and trusted.include(facts.remote_address):
         facts.forwarded = ForwardedReader(trusted)
     return facts
+
+
+def _covers(transport: Transport) -> Callable[[str], bool] | None:
+    """Return what says whether the connection's certificate is for a host, if that is known."""
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None or not isinstance(tls.context, CertificateContext) or tls.context.facts is None:
+        return None
+    return functools.partial(covers, tls.context.facts.names)
 
 
 def _apply(header: ProxyHeader, facts: ConnectionFacts) -> None:

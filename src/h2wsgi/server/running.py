@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from .._version import __version__
 from ..config.config import Config
 from ..errors import ConfigurationError, H2WSGIError
-from ..log.logs import Log, command_log
+from ..log.logs import Log, command_log, named
 from ..process.forking import tell_in_child
 from ..process.systemd import ServiceManager
 from ..tls.context import resolve, settle_key_log
@@ -139,9 +139,11 @@ def run(
         stack.callback(log.close)
         signals.log = log
         for name in ignored:
-            log.events.debug("%s is ignored: it tells of a service of that name", name)
-        if identity is not None and (warning := identity.warning()):
-            log.events.warning("%s", warning)
+            log.events.debug(
+                "%s is ignored: it tells of a service of that name",
+                name,
+                extra=named("variable_ignored", variable=name),
+            )
 
         manager = ServiceManager()
 
@@ -154,13 +156,14 @@ def run(
                 endpoints=endpoints,
                 certificate=identity,
                 inspector=server.inspect_url if config.inspect else "",
+                metrics=server.metrics_url,
             )
             manager.ready()
             if manager.watchdog:
                 _show_signs_of_life(asyncio.get_running_loop(), manager)
 
         prepare_process()
-        server = Server(app, config, log=log, tls=None if identity is None else identity.context)
+        server = Server(app, config, log=log, identity=identity)
         with asyncio.Runner(loop_factory=factory) as runner:
             serving = _serve_until_signal(server, signals, on_ready, manager.stopping)
             all_returned = runner.run(serving)
@@ -213,18 +216,20 @@ async def _serve_until_signal(
 
     def stop_for(name: str) -> None:
         on_stop()
-        server.log.events.info("%s: stopping%s", name, _what_is_waited_for(server))
+        waits = _what_is_waited_for(server)
+        extra = named("stopping", signal=name)
+        server.log.events.info("%s: stopping%s", name, waits, extra=extra)
         stop.set()
 
     loop = asyncio.get_running_loop()
-    signals.listen(loop, stop_for)
+    signals.listen(loop, stop_for, server.reload_certificates)
     poller = Poller(loop)
     try:
         await server.start()
         on_ready(server.endpoints)
         await stop.wait()
         all_returned = await server.stop()
-        server.log.events.info("stopped")
+        server.log.events.info("stopped", extra=named("stopped"))
     finally:
         poller.close()
         signals.leave(loop)
@@ -462,7 +467,9 @@ class ServerThread:
         """
         self.begin_stop()
         if self._loop is not None:
-            self._thread.join(self.server.config.graceful_timeout + THREAD_STOP_GRACE)
+            config = self.server.config
+            patience = config.drain_delay + config.graceful_timeout + THREAD_STOP_GRACE
+            self._thread.join(patience)
         if self._thread.is_alive():
             raise H2WSGIError("The server did not stop.")
 

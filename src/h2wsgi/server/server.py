@@ -22,7 +22,7 @@ from ..http2.closing import ABORT_AFTER
 from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory, ServerContext
 from ..http2.protocol import H2Protocol
-from ..log.logs import Log, library_log
+from ..log.logs import Log, library_log, named
 from ..process.forking import tell_in_child
 from ..seam.budget import Budget
 from ..seam.guards import loop_thread, set_role
@@ -31,7 +31,8 @@ from ..seam.mailbox import Mailbox
 from ..seam.request import ConnectionFacts
 from ..seam.spool import Spool
 from ..seam.stream import Stream, Waited
-from ..tls.context import resolve
+from ..tls.context import TLSIdentity, resolve
+from ..tls.watch import CertificateWatch
 from ..wsgi.runner import Runner, WSGIApplication
 from ..wsgi.stuck_threads import Overtime
 from ..wsgi.thread_pool import ThreadPool
@@ -42,8 +43,11 @@ from .toolbox import Toolbox
 from .unsized import unsized_content_of
 
 if TYPE_CHECKING:
+    from ..http2.counting import Counts
+    from ..tools.metrics.samples import Samples
     from ..tools.recording.recorder import Recorder
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
+    from .metering import Metering
 
 SLOW_CLIENT = 1.0
 """Seconds that a client must have kept its application waiting, all in all, beyond those that its
@@ -62,6 +66,8 @@ CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
 READ_BUFFER = 262_144
 """Octets to read at once: as much as the loops' own TLS buffers hold."""
+MOST_REASONS = 64
+"""Reasons of handshakes that failed that are told apart."""
 POLL = 0.01
 """Seconds between looks at the pool while a stopping server waits for applications."""
 
@@ -96,8 +102,9 @@ class Server(ServerContext):
         async with Server(app, Config(bind=("localhost:0",))) as server:
             print(server.url)
 
-    ``tls`` replaces the context that the options would give; ``log`` the standard loggers. A worker
-    of several has a ``share`` of them.
+    ``tls`` replaces the context that the options would give; ``log`` the standard loggers.
+    ``identity`` is what the options have given, where somebody has looked already. A worker of
+    several has a ``share`` of the listeners.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class Server(ServerContext):
         log: Log | None = None,
         tls: ssl.SSLContext | None = None,
         share: Share | None = None,
+        identity: TLSIdentity | None = None,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"The application is not callable: {app!r}.")
@@ -123,6 +131,8 @@ class Server(ServerContext):
         """What a client must trust to accept the certificate, if that is known."""
         self._tls = tls
         self._share = share
+        self._identity = identity
+        self._certificates: CertificateWatch | None = None
         self.unsized_content = unsized_content_of(app) or self.config.unsized_content
         self.spool = Spool(self.config.max_unsized_total)
         self._toolbox = Toolbox(self.config, self.log)
@@ -154,6 +164,7 @@ class Server(ServerContext):
             lane_limit=self.config.max_streams,
             schedule_threadsafe=lambda delay, call: self.mailbox.call_later_threadsafe(delay, call),
             exhausted=self._threads_exhausted,
+            full=self._threads_taken,
             failed=self._runner.failed,
         )
         self._overtime = Overtime(self.config, self.log)
@@ -169,6 +180,18 @@ class Server(ServerContext):
         """When it is worth looking again who holds disk and brings little."""
         self.limits_hit: Counter[str] = Counter()
         """How often a client went over the limit of an option, by the option's name."""
+        self._handshakes_failed: Counter[str] = Counter()
+        self._ready = False
+        """Whether new requests are welcome."""
+        self._metering: Metering | None = None
+        self.counts: Counts | None = None
+        if self.config.metrics:
+            from .metering import Metering
+
+            self._metering = Metering(
+                self.config.metrics, self._measure, lambda: self._ready, self.log
+            )
+            self.counts = self._metering.counts
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -178,16 +201,14 @@ class Server(ServerContext):
         Raises:
             ConfigurationError: an address or a certificate cannot be used.
         """
-        if self._tls is None and (identity := resolve(self.config)) is not None:
-            self._tls = identity.context
-            self.ca_file = identity.ca_path
-            if warning := identity.warning():
-                self.log.events.warning("%s", warning)
-        if self._tls is not None and self._tls.keylog_filename:
+        if self._tls is None:
+            self._take_identity(self._identity or resolve(self.config))
+        if (tls := self._tls_context()) is not None and tls.keylog_filename:
             self.log.events.warning(
                 "TLS secrets are written to %s (SSLKEYLOGFILE): who reads it can decrypt every "
                 "connection",
-                self._tls.keylog_filename,
+                tls.keylog_filename,
+                extra=named("tls_secrets_written"),
             )
         if self._share is not None:
             self._listeners = self._share.listeners
@@ -196,11 +217,13 @@ class Server(ServerContext):
         try:
             if observe := self._toolbox.open():
                 self.observe = observe
+            if self._metering is not None:
+                self.observe = self._metering.open(self.observe)
             self.mailbox = Mailbox(asyncio.get_running_loop())
         except BaseException:
             for listener in self._listeners:
                 listener.close()
-            self._toolbox.close()
+            self._close_tools()
             raise
         tell_in_child(self)
         self._hoards = Hoards(
@@ -214,7 +237,7 @@ class Server(ServerContext):
         self._acceptor = Acceptor(
             self,
             self._listeners,
-            self._tls,
+            self._tls_context,
             self._connection_opened,
             self._protocols,
             None if self._share is None else self._share.place,
@@ -224,11 +247,39 @@ class Server(ServerContext):
         except BaseException:  # a socket that the loop cannot watch, as of fd://
             self._acceptor.close(0, clients_at_hand=False)
             self.mailbox.close()
-            self._toolbox.close()
+            self._close_tools()
             set_role("")
             raise
         if self.config.request_timeout:
             self._overtime.start(asyncio.get_running_loop().call_later)
+        if self._certificates is not None:
+            self._certificates.start()
+        self._ready = True
+        if self._metering is not None:
+            self._metering.start(lambda call: self.mailbox.post_threadsafe(call, True))
+
+    def _close_tools(self) -> None:
+        self._toolbox.close()
+        if self._metering is not None:
+            self._metering.close()
+
+    def _take_identity(self, identity: TLSIdentity | None) -> None:
+        if identity is not None:
+            self.ca_file = identity.ca_path
+            for warning in identity.warnings():
+                self.log.events.warning("%s", warning, extra=named("certificate_warning"))
+            self._certificates = CertificateWatch(self.config, identity, self.log.events)
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        """Return what a connection over TLS that comes now begins with."""
+        return self._tls if self._certificates is None else self._certificates.identity.context
+
+    def reload_certificates(self) -> bool:
+        """Have the certificates read anew soon; False if there are none of files."""
+        if self._certificates is None:
+            return False
+        self._certificates.read()
+        return True
 
     async def stop(
         self,
@@ -244,10 +295,17 @@ class Server(ServerContext):
 
         If other workers go on, what waits to be accepted is theirs, and connections end as gently
         as those that have had their time: their clients connect to the others in no hurry.
-        Returns True if every application has returned, False if some are stuck in theirs.
+
+        All of that after ``drain_delay``, in which the server says that it is not ready. Returns
+        True if every application has returned, False if some are stuck in theirs.
         """
         if graceful_timeout is None:
             graceful_timeout = self.config.graceful_timeout
+        self._ready = False
+        if delay := self.config.drain_delay:
+            said = "for %g s everything goes on, but /readyz (--drain-delay)"
+            self.log.events.info(said, delay, extra=named("drain_delayed"))
+            await asyncio.sleep(delay)
         deadline = time.monotonic() + graceful_timeout
         self._acceptor.close(
             graceful_timeout, clients_at_hand=clients_at_hand, leave_backlog=others_go_on
@@ -276,13 +334,16 @@ class Server(ServerContext):
         while self.spool.contents and not self._pool.busy and time.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
+        if self._certificates is not None:
+            self._certificates.stop()
+        self._close_tools()
         self.mailbox.close()
-        self._toolbox.close()
         set_role("")  # the thread is the caller's again
         if stuck := self._pool.busy:
             self.log.events.warning(
                 "%s did not return within the graceful timeout; going on without",
                 "1 application" if stuck == 1 else f"{stuck} applications",
+                extra=named("applications_left", applications=stuck),
             )
         return not stuck
 
@@ -330,6 +391,11 @@ class Server(ServerContext):
             ConfigurationError: the option ``inspect`` is off.
         """
         return self._toolbox.inspect_url
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the metrics are, once the server has started; empty without the option."""
+        return "" if self._metering is None else self._metering.url
 
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on the first endpoint."""
@@ -445,8 +511,47 @@ class Server(ServerContext):
                 protocol.connection.holds_up(stream) or stream, "max_threads", why
             )
 
+    @loop_thread
+    def _threads_taken(self) -> None:
+        threads, queued = self.config.threads, self._pool.queued
+        self.log.events.warning(
+            "all %d threads (--threads) are inside applications, and %s. Where applications wait "
+            "for a database or another server, raise --threads; where they compute, more threads "
+            "are no help. Said once a minute",
+            threads,
+            "1 request waits for one" if queued == 1 else f"{queued} requests wait for one",
+            extra=named("threads_taken", threads=threads, queued=queued),
+        )
+
     def limit_hit(self, option: str) -> None:
         self.limits_hit[option] += 1
+
+    def handshake_failed(self, reason: str) -> None:
+        if reason not in self._handshakes_failed and len(self._handshakes_failed) >= MOST_REASONS:
+            reason = "other"
+        self._handshakes_failed[reason] += 1
+
+    @loop_thread
+    def _measure(self) -> Samples:
+        """Return what is counted and what there is now."""
+        from .measuring import Measured, samples_of
+
+        if self.counts is None:
+            return {}
+        return samples_of(
+            Measured(
+                counts=self.counts,
+                protocols=self._protocols,
+                handshakes=self._acceptor.handshakes,
+                pool=self._pool,
+                stuck=self.stuck_threads,
+                limits={"threads": self.config.threads, "max_threads": self.config.max_threads},
+                limits_hit=self.limits_hit,
+                handshakes_failed=self._handshakes_failed,
+                budgets=(self.input_budget, self.output_budget),
+                identity=None if self._certificates is None else self._certificates.identity,
+            )
+        )
 
     def input_is_full(self) -> None:
         """What was read already goes first: it is counted, but not in memory."""
@@ -496,7 +601,11 @@ class Server(ServerContext):
         level = logging.DEBUG if advice in self._refusals_logged else logging.WARNING
         self._refusals_logged.add(advice)
         self.log.events.log(
-            level, "%s: refused a client that does not speak our HTTP/2. %s", facts.peer, advice
+            level,
+            "%s: refused a client that does not speak our HTTP/2. %s",
+            facts.peer,
+            advice,
+            extra=named("client_refused", peer=facts.peer),
         )
 
     def _connection_opened(self, protocol: H2Protocol) -> None:

@@ -2,8 +2,9 @@
 
     SIGTERM, SIGINT, SIGQUIT  stop gracefully; another of them, or the same a second later, ends
                               the process at once
-    SIGHUP                    open the log files anew; but stop, as SIGTERM does, if there was a
-                              terminal at the start, as its window was closed
+    SIGHUP                    open the log files anew, and read the certificates anew; but stop, as
+                              SIGTERM does, if there was a terminal at the start, as its window was
+                              closed
     SIGUSR1                   open the log files anew
     SIGUSR2                   nothing, which is said
 
@@ -26,6 +27,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
+from ..log.logs import Log, named
 from ..process.forking import tell_in_child
 from ..process.handlers import (
     Handler,
@@ -112,11 +114,19 @@ class Signals:
         if self._first is not None:
             raise Stopped(self._first[0])
 
-    def listen(self, loop: asyncio.AbstractEventLoop, stop: Callable[[str], None]) -> None:
-        """Have ``stop`` called on the loop, with the name of the signal that asks for it."""
+    def listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stop: Callable[[str], None],
+        reload: Callable[[], bool],
+    ) -> None:
+        """Have ``stop`` called on the loop, with the name of the signal that asks for it.
+
+        ``reload`` has the certificates read anew, and returns False if there are none.
+        """
 
         def heard(number: int) -> None:
-            self._heard(number, stop)
+            self._heard(number, stop, reload)
 
         def serving(number: int) -> None:
             loop.call_soon_threadsafe(heard, number)
@@ -187,7 +197,7 @@ class Signals:
     def _is_supervisors(self, number: int) -> bool:
         return self._of_worker and signal.Signals(number).name in TERMINALS
 
-    def _heard(self, number: int, stop: Callable[[str], None]) -> None:
+    def _heard(self, number: int, stop: Callable[[str], None], reload: Callable[[], bool]) -> None:
         if self._is_supervisors(number):
             return
         name = signal.Signals(number).name
@@ -198,9 +208,9 @@ class Signals:
             else:
                 self._heard_again(number)
         elif name == "SIGUSR2":
-            self._say("SIGUSR2: nothing is done for it")
+            self._say("SIGUSR2: nothing is done for it", name)
         else:
-            self._reopen_files(name)
+            self._reopen_files(name, reloads=name == "SIGHUP" and reload())
 
     def _stops(self, name: str) -> bool:
         return name in (*ALWAYS, "SIGQUIT") or (name == "SIGHUP" and self._has_terminal)
@@ -208,28 +218,31 @@ class Signals:
     def _heard_again(self, number: int) -> None:
         first, at = self._first or (0, 0.0)
         if number != first or time.monotonic() - at >= SAME_SIGNAL:
-            self._say(f"{signal.Signals(number).name} again: ending at once")
+            name = signal.Signals(number).name
+            self._say(f"{name} again: ending at once", name)
             if self.log is not None:
                 self.log.close()
             end_process(128 + number)
 
-    def _say(self, what: str) -> None:
+    def _say(self, what: str, name: str) -> None:
         if self.log is None:
             with suppress(OSError):
                 os.write(2, f"h2wsgi: {what}\n".encode())
         else:
-            self.log.events.warning("%s", what)
+            self.log.events.warning("%s", what, extra=named("signal", signal=name))
 
-    def _reopen_files(self, name: str) -> None:
+    def _reopen_files(self, name: str, *, reloads: bool) -> None:
         if self.log is None:
             return
         paths = self.log.reopen_files()
         self.log.events.info(
-            "%s: %s",
+            "%s: %s%s",
             name,
             f"opening {' and '.join(paths)} anew"
             if paths
             else "no log goes to a file (--access-log-file, --trace-file), so none is opened anew",
+            "; reading the certificates anew" if reloads else "",
+            extra=named("signal", signal=name),
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from .._version import __version__
 from ..config.config import Config
 from ..errors import ConfigurationError
-from ..log.logs import Log, command_log
+from ..log.logs import Log, command_log, named
 from ..process.systemd import ServiceManager
 from ..supervisor.plan import Plan
 from ..supervisor.succession import taken_over
@@ -58,9 +58,13 @@ def run_supervised(
     with ExitStack() as stack:
         stack.callback(log.close)
         for name in ignored:
-            log.events.debug("%s is ignored: it tells of a service of that name", name)
-        if identity is not None and (warning := identity.warning()):
-            log.events.warning("%s", warning)
+            log.events.debug(
+                "%s is ignored: it tells of a service of that name",
+                name,
+                extra=named("variable_ignored", variable=name),
+            )
+        for warning in () if identity is None else identity.warnings():
+            log.events.warning("%s", warning, extra=named("certificate_warning"))
         set_umask(config)
         account = account_of(config)
         owner = (-1, -1) if account is None else (account.uid, account.gid)
@@ -75,7 +79,7 @@ def run_supervised(
         stack.callback(site.close)
         stack.enter_context(pid_file(config.pid))
         code = Supervisor(plan, site, log, manager, state).run()
-        log.events.info("stopped")
+        log.events.info("stopped", extra=named("stopped"))
         return code
 
 
@@ -94,7 +98,8 @@ def _plan(config: Config, target: str) -> Plan:
     if account is None:
         return Plan(config, target, variables)
     if (identity := resolve(config)) is not None and identity.development:
-        config = dataclasses.replace(config, cert=identity.cert_path, key=identity.cert_path)
+        pair = (identity.cert_path,)
+        config = dataclasses.replace(config, cert=pair, key=pair)
     return Plan(
         config,
         target,
@@ -171,6 +176,7 @@ class _Site:
             self._log.events.warning(
                 "%s changed, which a reload does not: it takes a restart",
                 " and ".join("--" + name.replace("_", "-") for name in changed),
+                extra=named("reload_leaves_options"),
             )
             config = dataclasses.replace(config, **fixed)
         return _plan(config, target)

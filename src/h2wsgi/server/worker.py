@@ -32,7 +32,7 @@ from typing import Any
 from .._version import __version__
 from ..config.config import Config
 from ..errors import ConfigurationError
-from ..log.logs import Log, command_log
+from ..log.logs import Log, command_log, named
 from ..process.channel import Channel, Message
 from ..process.handlers import Handler
 from ..process.shares import Place, Shares
@@ -111,7 +111,7 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
             app,
             config,
             log=log,
-            tls=None if identity is None else identity.context,
+            identity=identity,
             share=Share(listeners, place),
         )
         worker = _Worker(server, place, channel, signals, log)
@@ -225,7 +225,8 @@ class _Worker:
         """Serve until told to end; return whether all applications have returned."""
         loop = asyncio.get_running_loop()
         # Whoever asks this worker alone to end gets another in its place first.
-        self._signals.listen(loop, self._leave)
+        # A reload is the supervisor's.
+        self._signals.listen(loop, self._leave, lambda: False)
         poller = Poller(loop)
         try:
             await self._server.start()
@@ -292,7 +293,10 @@ class _Worker:
         if self._channel.ended:
             asyncio.get_running_loop().remove_reader(self._channel.sock)
             if not self._end.is_set():
-                self._log.events.error("the supervisor of this worker is gone: stopping")
+                self._log.events.error(
+                    "the supervisor of this worker is gone: stopping",
+                    extra=named("supervisor_gone"),
+                )
             self._end.set()
 
 

@@ -28,7 +28,7 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, H2WSGIError
-from ..log.logs import Log
+from ..log.logs import Log, named
 from ..process.handlers import Handler, found, free, has_terminal
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
@@ -152,7 +152,9 @@ class Supervisor:
                         raise
                     except Exception:
                         # A mistake of ours is no reason to end what serves.
-                        self._log.exception("the supervisor failed, and goes on")
+                        self._log.exception(
+                            "the supervisor failed, and goes on", extra=named("supervisor_failed")
+                        )
                         time.sleep(AT_ONCE)
             finally:
                 self._give_signals_back(wakeup)
@@ -226,7 +228,10 @@ class Supervisor:
             else:
                 self._reload(name)
         elif name == "SIGUSR1":
-            self._log.info("SIGUSR1: all workers open their log files anew")
+            self._log.info(
+                "SIGUSR1: all workers open their log files anew",
+                extra=named("signal", signal="SIGUSR1"),
+            )
             for child in self._children:
                 child.reopen()
         elif name in ("SIGTTIN", "SIGTTOU"):
@@ -240,7 +245,9 @@ class Supervisor:
         if self._stopped_by is not None:
             first, at = self._stopped_by
             if number != first or now - at >= SAME_SIGNAL:
-                self._log.warning("%s again: ending at once", name)
+                self._log.warning(
+                    "%s again: ending at once", name, extra=named("signal", signal=name)
+                )
                 self._exit_code = 128 + number
                 for child in self._children:
                     child.end_by(now + AT_ONCE, "end")
@@ -251,6 +258,7 @@ class Supervisor:
             "%s: stopping; running requests have up to %g s to finish, a second signal ends them",
             name,
             timeout,
+            extra=named("stopping"),
         )
         self._manager.stopping()
         # First: with the last worker the sockets are closed, and whoever waits there is told.
@@ -262,7 +270,12 @@ class Supervisor:
     def _set_count(self, count: int, name: str) -> None:
         if 1 <= count <= ROWS // 4 and self._stopped_by is None:
             self._count = count
-            self._log.info("%s: %s from now on", name, _counted(count))
+            self._log.info(
+                "%s: %s from now on",
+                name,
+                _counted(count),
+                extra=named("workers_changed", workers=count),
+            )
 
     def _note_changes(self, files: list[str]) -> None:
         """Files have changed. On the thread that watches them."""
@@ -275,7 +288,7 @@ class Supervisor:
         self._changes.clear()
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         if self._awaits_change:
-            self._log.info("%s%s changed: starting", files[0], more)
+            self._log.info("%s%s changed: starting", files[0], more, extra=named("files_changed"))
             self._awaits_change = False
             self._retry_at = 0.0
         else:
@@ -298,7 +311,7 @@ class Supervisor:
             if plan is self._next:
                 self._give_reload_up(f"no worker can be started: {error}")
             else:
-                self._log.error("no worker can be started: %s", error)
+                self._log.error("no worker can be started: %s", error, extra=named("worker_failed"))
                 self._pause_a_while(time.monotonic())
 
     def _start_one(self, plan: Plan) -> None:
@@ -328,7 +341,9 @@ class Supervisor:
         for message in child.channel.received():
             if message["say"] == "ready" and child.state is State.STARTING:
                 child.is_ready()
-                self._log.debug("worker %d is ready", child.pid)
+                self._log.debug(
+                    "worker %d is ready", child.pid, extra=named("worker_ready", worker=child.pid)
+                )
             elif message["say"] == "failed":
                 child.failure = message
             elif message["say"] == "leave" and child.state is State.SERVING:
@@ -351,12 +366,18 @@ class Supervisor:
     def _died(self, child: Child, how: str) -> None:
         self._forget(child)
         if child.state is State.LEAVING:
-            self._log.debug("worker %d has ended", child.pid)
+            self._log.debug(
+                "worker %d has ended", child.pid, extra=named("worker_ended", worker=child.pid)
+            )
         elif child.plan is self._next:
             self._give_reload_up(_why(child, how))
         elif not self._has_served and self._watcher is not None:
             if not self._awaits_change:
-                self._log.error("%s; waiting for a file to change", _why(child, how))
+                self._log.error(
+                    "%s; waiting for a file to change",
+                    _why(child, how),
+                    extra=named("worker_failed", worker=child.pid),
+                )
             self._awaits_change = True
         elif not self._has_served:
             raise _start_error(child, how)
@@ -372,7 +393,12 @@ class Supervisor:
         else:
             self._pause_a_while(now)
         soon = f"in {self._pause:g} s" if self._retry_at > now else "now"
-        self._log.error("%s; another is started %s", _why(child, how), soon)
+        self._log.error(
+            "%s; another is started %s",
+            _why(child, how),
+            soon,
+            extra=named("worker_failed", worker=child.pid),
+        )
 
     def _pause_a_while(self, now: float) -> None:
         if now >= self._retry_at:
@@ -380,7 +406,9 @@ class Supervisor:
             self._retry_at = now + self._pause
 
     def _give_reload_up(self, why: str) -> None:
-        self._log.error("the reload failed, so all stays as it was: %s", why)
+        self._log.error(
+            "the reload failed, so all stays as it was: %s", why, extra=named("reload_failed")
+        )
         self._drop_next()
         self._manager.ready()
 
@@ -400,7 +428,11 @@ class Supervisor:
             if child.kill_at is not None and now >= child.kill_at:
                 child.kill_at = None
                 if child.state is State.LEAVING and not self._exit_code:
-                    self._log.warning("worker %d did not end in time: killed", child.pid)
+                    self._log.warning(
+                        "worker %d did not end in time: killed",
+                        child.pid,
+                        extra=named("worker_killed", worker=child.pid),
+                    )
                 child.kill()
 
         if self._manager.watchdog and now >= self._alive_at + self._manager.watchdog:
@@ -424,6 +456,7 @@ class Supervisor:
                     "threads are shown on standard error, and it is ended",
                     child.pid,
                     timeout,
+                    extra=named("worker_stuck", worker=child.pid),
                 )
                 child.kill_at = now + AT_ONCE
                 child.kill(signal.SIGABRT)
@@ -463,7 +496,12 @@ class Supervisor:
         while self._to_replace and self._replaced is None:
             child, why = self._to_replace.popleft()
             if child in self._children and child.plan is self._plan:
-                self._log.info("worker %d: %s; another takes its place", child.pid, why)
+                self._log.info(
+                    "worker %d: %s; another takes its place",
+                    child.pid,
+                    why,
+                    extra=named("worker_replaced", worker=child.pid),
+                )
                 self._replaced = child
 
     def _reload(self, why: str) -> None:
@@ -474,13 +512,21 @@ class Supervisor:
         try:
             plan = self._site.read_again()
         except ConfigurationError as error:
-            self._log.error("%s: all stays as it is: %s %s", why, error, error.hint)
+            self._log.error(
+                "%s: all stays as it is: %s %s",
+                why,
+                error,
+                error.hint,
+                extra=named("reload_failed"),
+            )
             self._manager.ready()
             return
         count = self._count
         if plan.config.workers != self._plan.config.workers:  # or it is as SIGTTIN has left it
             count = plan.config.workers
-        self._log.info("%s: reloading, with %s to start", why, _counted(count))
+        self._log.info(
+            "%s: reloading, with %s to start", why, _counted(count), extra=named("reloading")
+        )
         self._next = plan
         self._start(plan, count)
 
@@ -496,7 +542,12 @@ class Supervisor:
         self._count = len(new)
         self._pause = self._retry_at = 0.0
         self._replaced = None
-        self._log.info("reloaded: %s; of the old ones %d to end", _counted(len(new)), len(old))
+        self._log.info(
+            "reloaded: %s; of the old ones %d to end",
+            _counted(len(new)),
+            len(old),
+            extra=named("reloaded"),
+        )
         self._manager.ready()
         for child in old:
             self._retire(child)
@@ -509,11 +560,12 @@ class Supervisor:
             return
         if not self._site.has_command:
             self._log.warning(
-                "SIGUSR2: nothing is done for it, as there is no command line to start by"
+                "SIGUSR2: nothing is done for it, as there is no command line to start by",
+                extra=named("signal", signal="SIGUSR2"),
             )
             return
         self._end_check()
-        self._log.info("SIGUSR2: checking the new code")
+        self._log.info("SIGUSR2: checking the new code", extra=named("upgrade"))
         self._check_said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the check)
         with_application = self._plan.account is None  # which root is not to load for a user
         try:
@@ -525,7 +577,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
             )
         except OSError as error:
-            self._log.error("SIGUSR2: nothing changes: %s", error)
+            self._log.error("SIGUSR2: nothing changes: %s", error, extra=named("upgrade_failed"))
             self._end_check()
 
     def _checked(self, code: int) -> None:
@@ -535,7 +587,11 @@ class Supervisor:
         text = said.read(MOST_SAID).decode("utf-8", "backslashreplace").rstrip()
         self._end_check()
         if code:
-            self._log.error("SIGUSR2: nothing changes, as the check found this:\n%s", text)
+            self._log.error(
+                "SIGUSR2: nothing changes, as the check found this:\n%s",
+                text,
+                extra=named("upgrade_failed"),
+            )
         elif self._stopped_by is None:
             self._is_upgraded = True
 
@@ -560,7 +616,9 @@ class Supervisor:
 
     def _execute_anew(self) -> None:
         self._is_upgraded = False
-        self._log.info("SIGUSR2: going on as a new process of the same number")
+        self._log.info(
+            "SIGUSR2: going on as a new process of the same number", extra=named("upgrade")
+        )
         self._manager.reloading()
         state: dict[str, Any] = {
             "listeners": self._site.handed_over(),
@@ -576,7 +634,7 @@ class Supervisor:
         try:
             succession.execute_anew(state, descriptors, self._manager.variables, self._found)
         except OSError as error:
-            self._log.error("SIGUSR2: nothing changes: %s", error)
+            self._log.error("SIGUSR2: nothing changes: %s", error, extra=named("upgrade_failed"))
             self._manager.ready()
 
     def _succeed(self) -> None:
@@ -589,7 +647,11 @@ class Supervisor:
             self._add(Child.adopt(self._plan, known))
         if self._state["workers"] == self._count:  # or it is as SIGTTIN has left it
             self._count = self._state["count"]
-        self._log.info("executed anew: reloading, with %s to start", _counted(self._count))
+        self._log.info(
+            "executed anew: reloading, with %s to start",
+            _counted(self._count),
+            extra=named("reloading"),
+        )
         self._start(self._next, self._count)
 
     def _end_all(self) -> None:

@@ -1,4 +1,4 @@
-"""What a start shows of a certificate: its names, its end, and whether it signed itself.
+"""What is to be known of a certificate: its names, its end, and whether it signed itself.
 
 The standard library reads a leaf certificate only in a handshake, and ``cryptography`` is optional,
 so this module takes the few fields from the DER octets itself (RFC 5280 section 4.1). Nothing is
@@ -9,13 +9,18 @@ are not understood raise ``ValueError`` and nothing else.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-SEQUENCE, UTC_TIME, VERSION, EXTENSIONS = 0x30, 0x17, 0xA0, 0xA3
+SEQUENCE, INTEGER, UTC_TIME, GENERALIZED_TIME = 0x30, 0x02, 0x17, 0x18
+VERSION, EXTENSIONS = 0xA0, 0xA3
 OCTET_STRING, DNS_NAME, IP_ADDRESS = 0x04, 0x82, 0x87
 SUBJECT_ALT_NAME = bytes.fromhex("551d11")
+
+
+NOTICE = timedelta(days=14)
+"""How long before its end a certificate is warned of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,7 @@ class CertificateFacts:
     """What people want to know of a certificate. ``issuer`` and ``subject`` are DER octets."""
 
     names: tuple[str, ...]
+    not_before: datetime
     not_after: datetime
     issuer: bytes
     subject: bytes
@@ -36,6 +42,15 @@ class CertificateFacts:
     def self_signed(self) -> bool:
         """Whether issuer and subject are the same."""
         return self.issuer == self.subject
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether it has expired or does so within 14 days, or a third of its life if that is less.
+
+        By then whoever renews certificates has renewed it, also one that is good for a week.
+        """
+        notice = min(NOTICE, (self.not_after - self.not_before) / 3)
+        return self.not_after - datetime.now(UTC) <= notice
 
 
 def read_certificate(der: bytes) -> CertificateFacts:
@@ -52,12 +67,48 @@ def read_certificate(der: bytes) -> CertificateFacts:
     if len(fields) < 6:
         raise ValueError("not a certificate")
     _serial, _algorithm, (_, issuer), (_, validity), (_, subject), *rest = fields
-    not_after = list(_elements(validity))[1:2]
-    if not not_after:
+    ends = list(_elements(validity))
+    if len(ends) < 2:
         raise ValueError("no validity")
     extensions = [value for tag, value in rest if tag == EXTENSIONS]
     names = tuple(_names(extensions[0])) if extensions else ()
-    return CertificateFacts(names, _time(*not_after[0]), issuer, subject)
+    return CertificateFacts(names, _time(*ends[0]), _time(*ends[1]), issuer, subject)
+
+
+def end_of_list(der: bytes) -> datetime | None:
+    """Return when a DER revocation list (RFC 5280 section 5.1) is to be renewed, None for never.
+
+    Raises:
+        ValueError: the octets are not a revocation list.
+    """
+    (_, revocations), *_ = _elements(der)
+    (_, tbs), *_ = _elements(revocations)
+    fields = list(_elements(tbs))
+    if fields[0][0] == INTEGER:  # the version
+        del fields[0]
+    if len(fields) < 3:
+        raise ValueError("not a revocation list")
+    _algorithm, _issuer, _this_update, *rest = fields
+    if rest and rest[0][0] in (UTC_TIME, GENERALIZED_TIME):
+        return _time(*rest[0])
+    return None
+
+
+def covers(names: Iterable[str], host: str) -> bool:
+    """Return whether a certificate for ``names`` is one for ``host`` (RFC 6125 section 6.4).
+
+    A wildcard stands for one label, the first. Names are compared as they are on the wire, IDNs as
+    A-labels; an IP address has brackets or none.
+    """
+    host = host.lower().removesuffix(".")
+    try:
+        address = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        _, _, parent = host.partition(".")
+        wanted = (host, f"*.{parent}") if parent else (host,)
+    else:
+        wanted = (address,)
+    return any(name.lower() in wanted for name in names)
 
 
 def _elements(octets: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,36 +1,38 @@
-"""TLS for HTTP/2: the server's context, and every way in which a certificate can be wrong.
+"""TLS for HTTP/2: the server's contexts, and every way in which a certificate can be wrong.
 
-Runs in the thread that starts the server. The invariant: a context from here speaks TLS 1.2 or
-newer, offers exactly ``h2`` by ALPN, and only cipher suites that RFC 9113 section 9.2.2 allows.
-Making a context never asks anything on the terminal.
+Runs in the thread that starts the server, and later in the one that looks for changed files. The
+invariant: a context from here speaks TLS 1.2 or newer, offers exactly ``h2`` by ALPN, and only
+cipher suites that RFC 9113 section 9.2.2 allows. Making a context never asks anything on the
+terminal.
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 import re
 import ssl
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config.addresses import check_addresses, check_host
 from ..config.config import Config
 from ..config.options import absolute
 from ..errors import CertificateError, ConfigurationError
-from .certificate import CertificateFacts, read_certificate
+from .certificate import CertificateFacts, covers, end_of_list, read_certificate
 from .handed import place_of
-
-if TYPE_CHECKING:
-    from .development import DevCertificate
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 CERTIFICATE = re.compile(
     r"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", re.DOTALL | re.ASCII
+)
+REVOCATIONS = re.compile(
+    r"-----BEGIN X509 CRL-----(\s.*?)-----END X509 CRL-----", re.DOTALL | re.ASCII
 )
 KEY_LOG = "SSLKEYLOGFILE"
 """The variable that names the file for TLS secrets, as in browsers and curl."""
@@ -47,38 +49,97 @@ REFUSALS = {
 }
 
 
+class CertificateContext(ssl.SSLContext):
+    """The context of one certificate."""
+
+    facts: CertificateFacts | None = None
+    """None: they cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One of the certificates that a server shows: the file, and what is known of it."""
+
+    path: str
+    facts: CertificateFacts | None
+
+    def warning(self) -> str:
+        """Return why clients will refuse it, now or soon, as a sentence; empty if they will not."""
+        if self.facts is None or not self.facts.ends_soon:
+            return ""
+        ends = self.facts.not_after
+        if self.facts.expired:
+            return f"The certificate {self.path} expired on {ends:%Y-%m-%d}."
+        days = (ends - datetime.now(UTC)).days
+        when = "today or tomorrow" if days < 1 else f"in {days} {'day' if days == 1 else 'days'}"
+        return f"The certificate {self.path} expires on {ends:%Y-%m-%d}, {when}: renew it."
+
+
 @dataclass(frozen=True, slots=True)
 class TLSIdentity:
-    """The certificate a server shows, ready for use.
+    """The certificates a server shows, ready for use.
 
-    ``ca_path`` is the file that clients have to trust, if one is known. ``development`` says that
-    the certificate is the one of :mod:`h2wsgi.tls.development`, ``made`` that it was made just now,
-    ``replaced`` why its CA is a new one, ``trusted`` that ``h2wsgi --trust`` was called for it.
+    ``context`` is what connections begin with; the first of ``certificates`` is shown to clients
+    that ask for none of their names. ``ca_path`` is the file that clients have to trust, if one is
+    known. ``development`` says that the certificate is the one of :mod:`h2wsgi.tls.development`,
+    ``made`` that it was made just now, ``replaced`` why its CA is a new one, ``trusted`` that
+    ``h2wsgi --trust`` was called for it.
     """
 
     context: ssl.SSLContext
-    cert_path: str
+    certificates: tuple[Certificate, ...]
     ca_path: str | None
-    facts: CertificateFacts | None
     development: bool = False
     made: bool = False
     replaced: str = ""
     trusted: bool = False
+    revocations: Revocations | None = None
+    files: tuple[str, ...] = ()
+    """All that it was read from."""
 
-    def warning(self) -> str:
-        """Return why clients will refuse the certificate, as a sentence; empty if they will not."""
+    @property
+    def cert_path(self) -> str:
+        """The file of the first certificate."""
+        return self.certificates[0].path
+
+    @property
+    def facts(self) -> CertificateFacts | None:
+        """What is known of the first certificate."""
+        return self.certificates[0].facts
+
+    def warnings(self) -> list[str]:
+        """Return why clients will be refused, or refuse, as sentences."""
+        found = []
         if self.replaced:
-            return (
+            found.append(
                 f"The development CA {self.ca_path} is new, as {self.replaced}: have your clients "
                 "trust it, and forget the old one (h2wsgi --trust does both)."
             )
-        if self.facts is None or not self.facts.expired:
+        found += [certificate.warning() for certificate in self.certificates]
+        if self.revocations is not None:
+            found.append(self.revocations.warning())
+        return [warning for warning in found if warning]
+
+
+@dataclass(frozen=True, slots=True)
+class Revocations:
+    """The list of clients' certificates that count no more; ``ends`` is when it has to be newer."""
+
+    path: str
+    ends: datetime | None
+
+    def warning(self) -> str:
+        """Return a sentence if no client can be let in by it any more."""
+        if self.ends is None or self.ends > datetime.now(UTC):
             return ""
-        return f"The certificate {self.cert_path} expired on {self.facts.not_after:%Y-%m-%d}."
+        return (
+            f"The revocation list {self.path} (--client-crl) ended on {self.ends:%Y-%m-%d}: until "
+            "there is a newer one, every client certificate is refused."
+        )
 
 
 def resolve(config: Config) -> TLSIdentity | None:
-    """Return the certificate that ``config`` asks for, or None if nothing is served over TLS.
+    """Return the certificates that ``config`` asks for, or None if nothing is served over TLS.
 
     If ``config`` names no certificate, addresses that only this machine can reach get the
     development certificate.
@@ -89,15 +150,11 @@ def resolve(config: Config) -> TLSIdentity | None:
             cannot be written.
     """
     check_addresses((*config.tls_binds, *config.h2c_binds))
-    if config.key and not config.cert:
-        raise CertificateError(
-            f"The private key {config.key} (--key) has no certificate.",
-            "Give its certificate with --cert.",
-        )
+    pairs = _pairs(config)
     if not config.tls_binds:
         return None
-    if config.cert:
-        return _identity(config, config.cert, config.key or None)
+    if pairs:
+        return _identity(config, pairs, config.key_password)
     for address in config.tls_binds:
         if not is_local(address):
             check_host(address)
@@ -109,35 +166,101 @@ def resolve(config: Config) -> TLSIdentity | None:
     from .development import ensure_development_certificate
 
     made = ensure_development_certificate()
-    return _identity(config, made.cert, made.key, development=made)
-
-
-def _identity(
-    config: Config,
-    cert: str,
-    key: str | None,
-    *,
-    development: DevCertificate | None = None,
-) -> TLSIdentity:
-    password = config.key_password or None if development is None else None
-    context = server_context(cert, key, password, tls_min=config.tls_min, ciphers=config.ciphers)
-    if config.client_ca:
-        _ask_for_client_certificates(context, config)
-    if (key_log := os.environ.get(KEY_LOG)) and not sys.flags.ignore_environment:
-        _write_secrets(context, key_log)
-    facts = describe(cert)
-    if development is None:
-        return TLSIdentity(context, cert, _find_ca(cert, facts), facts)
-    return TLSIdentity(
-        context,
-        cert,
-        development.ca,
-        facts,
+    identity = _identity(config, [(made.cert, made.key)], "")
+    return replace(
+        identity,
+        ca_path=made.ca,
         development=True,
-        made=development.made,
-        replaced=development.replaced,
-        trusted=development.trusted,
+        made=made.made,
+        replaced=made.replaced,
+        trusted=made.trusted,
     )
+
+
+def read_again(config: Config, identity: TLSIdentity) -> TLSIdentity:
+    """Return the identity that the files of ``identity`` give now.
+
+    Tickets of sessions with the old one are good no more: who resumes is not verified again.
+
+    Raises:
+        CertificateError: one of them is missing or cannot be used.
+    """
+    if not identity.development:
+        return _identity(config, _pairs(config), config.key_password)
+    cert, key = identity.files[:2]
+    again = _identity(config, [(cert, key)], "")
+    return replace(again, ca_path=identity.ca_path, development=True, trusted=identity.trusted)
+
+
+def _pairs(config: Config) -> list[tuple[str, str | None]]:
+    """Return the files of each certificate and of its key, None for a key in the same file."""
+    certs, keys = config.cert, config.key
+    if keys and not certs:
+        raise CertificateError(
+            f"The private key {keys[0]} (--key) has no certificate.",
+            "Give its certificate with --cert.",
+        )
+    if keys and len(keys) != len(certs):
+        raise CertificateError(
+            f"There are {_counted(len(certs), 'certificate')} (--cert), but "
+            f"{_counted(len(keys), 'private key')} (--key).",
+            "Give the key of each certificate, in the same order; or none, where each file of "
+            "--cert holds its key.",
+        )
+    return list(zip(certs, keys or [None] * len(certs), strict=True))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _identity(config: Config, pairs: list[tuple[str, str | None]], password: str) -> TLSIdentity:
+    contexts, certificates = [], []
+    for cert, key in pairs:
+        context = server_context(
+            cert, key, password or None, tls_min=config.tls_min, ciphers=config.ciphers
+        )
+        context.facts = describe(cert)
+        contexts.append(context)
+        certificates.append(Certificate(cert, context.facts))
+    revocations = _ask_for_client_certificates(contexts, config) if config.client_ca else None
+    if (key_log := os.environ.get(KEY_LOG)) and not sys.flags.ignore_environment:
+        for context in contexts:
+            _write_secrets(context, key_log)
+    if len(contexts) > 1:
+        _choose_by_name(contexts)
+    named = [name for pair in pairs for name in pair] + [config.client_ca, config.client_crl]
+    first = certificates[0]
+    return TLSIdentity(
+        contexts[0],
+        tuple(certificates),
+        _find_ca(first.path, first.facts),
+        revocations=revocations,
+        files=tuple(dict.fromkeys(name for name in named if name)),
+    )
+
+
+def _choose_by_name(contexts: list[CertificateContext]) -> None:
+    """Have the certificate that fits the name which a client asks for (SNI) be shown.
+
+    A name of its own comes before a wildcard, an earlier certificate before a later one, and the
+    first is for clients that ask for no name, or for one that nobody has.
+    """
+
+    named = [
+        (context, [name.lower() for name in context.facts.names])
+        for context in contexts
+        if context.facts is not None
+    ]
+
+    def choose(tls: ssl.SSLObject, wanted: str | None, _: ssl.SSLContext) -> None:
+        host = (wanted or "").lower()
+        fitting = [context for context, names in named if covers(names, host)]
+        own = [context for context, names in named if host in names]
+        if found := own or fitting:
+            tls.context = found[0]
+
+    contexts[0].sni_callback = choose
 
 
 def settle_key_log() -> None:
@@ -194,7 +317,7 @@ def _find_ca(cert_path: str, facts: CertificateFacts | None) -> str | None:
 
 def server_context(
     cert: str, key: str | None, password: str | None, *, tls_min: str = "1.2", ciphers: str = ""
-) -> ssl.SSLContext:
+) -> CertificateContext:
     """Return the context of a server that speaks nothing but HTTP/2.
 
     ``cert`` is a PEM file with the chain, and with the key too if ``key`` is None.
@@ -202,7 +325,7 @@ def server_context(
     Raises:
         CertificateError: a sentence that names the file and what is wrong with it.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = CertificateContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = TLS_VERSIONS[tls_min]
     context.set_alpn_protocols(["h2"])
     # RFC 9113 section 9.2.1 forbids compression and renegotiation in TLS 1.2.
@@ -266,17 +389,49 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str | None, password: s
         raise _chain_error(error, cert, key, asked=asked, password=password) from None
 
 
-def _ask_for_client_certificates(context: ssl.SSLContext, config: Config) -> None:
+def _ask_for_client_certificates(
+    contexts: list[CertificateContext], config: Config
+) -> Revocations | None:
+    """Verify clients, in all contexts alike: the one in use has the CA, the first the mode."""
     text = _read(config.client_ca, "client CA", "--client-ca")
-    try:
-        context.load_verify_locations(cadata=text)
-    except ssl.SSLError:
-        raise CertificateError(
-            f"The client CA {config.client_ca} (--client-ca) holds no PEM certificate.",
-            "It must hold a block that begins with -----BEGIN CERTIFICATE-----.",
-        ) from None
+    revocations = _read_revocations(config.client_crl) if config.client_crl else None
     required = config.client_cert == "required"
-    context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    for context in contexts:
+        try:
+            context.load_verify_locations(cadata=text)
+        except ssl.SSLError:
+            raise CertificateError(
+                f"The client CA {config.client_ca} (--client-ca) holds no PEM certificate.",
+                "It must hold a block that begins with -----BEGIN CERTIFICATE-----.",
+            ) from None
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        if revocations is not None:
+            try:
+                # As a file: lists are not read from text.
+                context.load_verify_locations(cafile=revocations.path)
+            except (ssl.SSLError, OSError):
+                raise _no_list(revocations.path) from None
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    return revocations
+
+
+def _read_revocations(path: str) -> Revocations:
+    text = _read(path, "revocation list", "--client-crl")
+    try:
+        lists = [base64.b64decode(found[1]) for found in REVOCATIONS.finditer(text)]
+        ends = [end for der in lists if (end := end_of_list(der)) is not None]
+    except ValueError:
+        lists, ends = [], []
+    if not lists:
+        raise _no_list(path)
+    return Revocations(path, min(ends, default=None))
+
+
+def _no_list(path: str) -> CertificateError:
+    return CertificateError(
+        f"The file {path} (--client-crl) holds no PEM revocation list.",
+        "It must hold a block that begins with -----BEGIN X509 CRL-----.",
+    )
 
 
 def _read(path: str, what: str, flag: str) -> str:

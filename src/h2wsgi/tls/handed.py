@@ -14,6 +14,11 @@ def take(descriptors: dict[str, int]) -> None:
     _places.update({path: f"/proc/self/fd/{number}" for path, number in descriptors.items()})
 
 
+def are_some() -> bool:
+    """Return whether files were handed over."""
+    return bool(_places)
+
+
 def place_of(path: str) -> str:
     """Return where the file of a path is to be opened."""
     return _places.get(path, path)

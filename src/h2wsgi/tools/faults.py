@@ -14,7 +14,7 @@ from typing import Any
 from ..codes import ErrorCode, code_name
 from ..config.fault_rules import FaultRule, FaultRules
 from ..errors import ClientDisconnected
-from ..log.logs import Log
+from ..log.logs import Log, named
 from ..seam.control import StreamControl
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -86,7 +86,7 @@ class Faults:
         return _Content(self._app(environ, start), pieces)
 
     def _inject(self, rule: FaultRule, stream: StreamControl, what: str) -> None:
-        self._log.events.info("fault %r: %s", rule.text, what)
+        self._log.events.info("fault %r: %s", rule.text, what, extra=named("fault"))
         match rule.kind:
             case "reset":
                 stream.reset(rule.value)
@@ -176,6 +176,6 @@ def settings_delay(rules: FaultRules, log: Log, what: str, peer: str) -> float:
         if rule.kind != "delay-settings" or rule.named.get("what", "settings") != what:
             continue
         if rule.strikes():
-            log.events.info("fault %r: %s", rule.text, peer)
+            log.events.info("fault %r: %s", rule.text, peer, extra=named("fault"))
             seconds = max(seconds, rule.value)
     return seconds

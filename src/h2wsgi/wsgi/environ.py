@@ -73,8 +73,13 @@ def _script_name(root_path: str) -> str:
     return "/" + prefix.encode("utf-8", "surrogateescape").decode("latin-1") if prefix else ""
 
 
-def build_environ(request: RequestFields, connection: ConnectionFacts) -> dict[str, Any]:
+def build_environ(
+    request: RequestFields, connection: ConnectionFacts, dropped: list[bytes]
+) -> dict[str, Any]:
     """Return a fresh environ: the connection's template plus this request's own entries.
+
+    The names of fields that are left out for their underscore are added to ``dropped``, if they
+    were not of an earlier request like it.
 
     What does not depend on the path is kept at the request, as the next one may be like it. Two
     threads may both make it then: equal, so it does not matter whose stays.
@@ -84,7 +89,7 @@ def build_environ(request: RequestFields, connection: ConnectionFacts) -> dict[s
         like = request.like or request
         known = like.environ
         if known is None:
-            known = like.environ = _known_part(like, connection)
+            known = like.environ = _known_part(like, connection, dropped)
         if like is not request:
             known = known.copy()
             _set_path(known, request.path)
@@ -94,7 +99,9 @@ def build_environ(request: RequestFields, connection: ConnectionFacts) -> dict[s
     return known.copy()
 
 
-def _known_part(request: RequestFields, connection: ConnectionFacts) -> dict[str, Any]:
+def _known_part(
+    request: RequestFields, connection: ConnectionFacts, dropped: list[bytes]
+) -> dict[str, Any]:
     assert connection.environ_template is not None
     environ = connection.environ_template.copy()
     environ["REQUEST_METHOD"] = request.method
@@ -102,7 +109,7 @@ def _known_part(request: RequestFields, connection: ConnectionFacts) -> dict[str
         environ["CONTENT_LENGTH"] = str(request.content_length)
     if request.authority is not None:
         environ["HTTP_HOST"] = request.authority.decode("latin-1")
-    _add_fields(environ, request.fields)
+    _add_fields(environ, request.fields, dropped)
     if connection.forwarded is not None:
         _set_forwarded(environ, connection.forwarded.read(request.fields))
     _set_path(environ, request.path)
@@ -159,11 +166,15 @@ def _path_info(path: str, root_path: str) -> str:
     return decoded
 
 
-def _add_fields(environ: dict[str, Any], fields: tuple[tuple[bytes, bytes], ...]) -> None:
+def _add_fields(
+    environ: dict[str, Any], fields: tuple[tuple[bytes, bytes], ...], dropped: list[bytes]
+) -> None:
     for name, value in fields:
         key = environ_key(name) if len(name) <= REMEMBERED_NAME else _make_key(name)
         if key is None:
             _add_special(environ, name, value)
+            if b"_" in name:
+                dropped.append(name)
         elif key in environ:
             # RFC 9113 section 8.2.3: cookie crumbs are joined before anything else sees them.
             separator = "; " if key == "HTTP_COOKIE" else ","

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
-from ..log.logs import ErrorStream, Log
+from ..log.logs import ErrorStream, Log, named
+from ..log.text import shown
 from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
@@ -34,6 +35,11 @@ _STATUS_OF: dict[type, str] = {
     BodyTooLarge: "413 Content Too Large",
     ReadTimeout: "408 Request Timeout",
 }
+
+MOST_DROPPED = 16
+"""Names of dropped fields that are told of: clients may make up any number."""
+MAX_NAME = 64
+"""Characters of one."""
 
 
 class Runner:
@@ -64,6 +70,8 @@ class Runner:
         self._heads = HeadMemory()
         self._noted: set[str] = set()
         self._noted_lock = threading.Lock()
+        self._dropped: set[bytes] = set()
+        """Names of fields that were dropped, and told of."""
         self._in_child = False
         """Whether this is a forked child, which ends when the application comes back."""
 
@@ -96,7 +104,10 @@ class Runner:
                 connection = stream.connection
                 if connection.environ_template is None:
                     self._make_template(connection)
-                environ = build_environ(request, connection)
+                dropped: list[bytes] = []
+                environ = build_environ(request, connection, dropped)
+                if dropped:
+                    self._say_dropped(stream, dropped, client_wait)
             environ["wsgi.input"] = (
                 _content(stream, environ, content) if stream.has_content else EmptyInput()
             )
@@ -122,6 +133,24 @@ class Runner:
                 _wake(client_wait)
                 self._errors.flush()
                 self._log_notes(stream, response.notes())
+
+    def _say_dropped(self, stream: Stream, names: list[bytes], client_wait: ClientWait) -> None:
+        """Say which fields environ does not have, each name once, and no more than a few."""
+        _wake(client_wait)  # logging runs the application's handlers
+        with self._noted_lock:
+            new = [name for name in dict.fromkeys(names) if name not in self._dropped]
+            new = new[: MOST_DROPPED - len(self._dropped)]
+            self._dropped.update(new)
+        with contextlib.suppress(Exception):  # it is no reason to fail the request
+            for name in new:
+                self._log.events.warning(
+                    "%s: the field %s is dropped, as with its underscore it would pass for %s; "
+                    "have its sender write hyphens. Said once",
+                    stream.name,
+                    shown(name.decode("latin-1"), MAX_NAME),
+                    shown(name.decode("latin-1").replace("_", "-"), MAX_NAME),
+                    extra=named("field_dropped"),
+                )
 
     def _make_template(self, connection: ConnectionFacts) -> None:
         """Make what the environs of a connection share, and keep it there."""
@@ -164,7 +193,7 @@ class Runner:
                 try:
                     _give_up(response, _STATUS_OF.get(type(lost), ""))
                 finally:
-                    self._log.events.debug("%s: %s", stream.name, lost)
+                    self._log.events.debug("%s: %s", stream.name, lost, extra=named("client_lost"))
             else:
                 try:
                     # Before the log: its handlers are the application's, and may fail as well.
@@ -196,7 +225,12 @@ class Runner:
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
         error = error.with_traceback(_of_the_application(error.__traceback__))
         self._log.events.error(
-            "%s: the application %s: %s", stream.name, what, type(error).__name__, exc_info=error
+            "%s: the application %s: %s",
+            stream.name,
+            what,
+            type(error).__name__,
+            exc_info=error,
+            extra=named("application_failed"),
         )
 
     def _log_notes(self, stream: Stream, notes: list[str]) -> None:
@@ -206,7 +240,8 @@ class Runner:
                 if note in self._noted or len(self._noted) >= 1000:
                     continue
                 self._noted.add(note)
-            self._log.events.warning("%s: %s", stream.name, note)
+            extra = named("application_breaks_rule")
+            self._log.events.warning("%s: %s", stream.name, note, extra=extra)
 
 
 def _content(stream: Stream, environ: dict[str, Any], content: bytes | None) -> Input:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..config.config import Config
-from ..log.logs import Log
+from ..log.logs import Log, named
 from ..seam.guards import application_thread, loop_thread
 from ..seam.stream import ClientWait, Stream
 
@@ -144,6 +144,7 @@ class Overtime:
                 oldest.name,
                 now - oldest.started_at,
                 self._config.max_threads,
+                extra=named("threads_leak", stuck=len(stuck)),
             )
         elif 2 * len(stuck) < self._leak:
             self._leak_reported = False

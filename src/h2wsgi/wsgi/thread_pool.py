@@ -40,6 +40,11 @@ SLOW_MEMORY = 16
 TURN = 0.001
 """Seconds that a thread stays with the jobs of one connection while others wait for their turn."""
 
+FULL_LOOK = 0.5
+"""Seconds that jobs have to wait, with no thread for them, until that is told ..."""
+FULL_AGAIN = 60.0
+"""... and seconds until it is looked at again."""
+
 guards.may_hold_locks(__file__)
 
 
@@ -93,7 +98,8 @@ class ThreadPool(Generic[Job]):
     be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
     ``schedule_threadsafe(delay, callback)`` arranges a call on the loop's thread. ``exhausted``
     is called there, again and again, while a job waits and every thread that it may have waits on
-    a client.
+    a client; ``full`` while jobs have waited for some time as ``limit`` run, and no more often than
+    once a minute.
     """
 
     def __init__(
@@ -105,11 +111,13 @@ class ThreadPool(Generic[Job]):
         lane_limit: int,
         schedule_threadsafe: Callable[[float, Callable[[], None]], None],
         exhausted: Callable[[], None],
+        full: Callable[[], None],
         failed: Callable[[Job, Worker[Job]], None],
     ) -> None:
         # immutable
         self._run = run
         self._failed = failed
+        self._full = full
         self._max_threads = max_threads
         self._schedule_threadsafe = schedule_threadsafe
         self._begin_watch = GrowthWatch(self, schedule_threadsafe, exhausted).watch
@@ -134,6 +142,8 @@ class ThreadPool(Generic[Job]):
         """Whether a look at the idle threads is on its way."""
         self._watching = False
         """Whether jobs wait and growth.py looks at them."""
+        self._looks_at_full = False
+        """Whether a look is on its way, as jobs wait and all that may run does."""
 
     @property
     def threads(self) -> int:
@@ -144,6 +154,19 @@ class ThreadPool(Generic[Job]):
     def busy(self) -> int:
         """Threads that are inside an application, waiting on a client or not."""
         return len(self._workers) - len(self._idle)
+
+    @property
+    @loop_thread
+    def queued(self) -> int:
+        """Jobs that wait for a thread."""
+        with self._lock:
+            return sum(len(lane.waiting) for lane in self._all_lanes)
+
+    @loop_thread
+    def by_state(self) -> tuple[int, int, int]:
+        """Return how many threads run, have given their share away, and are idle."""
+        with self._lock:
+            return len(self._lanes.running), len(self._lanes.away), len(self._idle)
 
     @property
     def started(self) -> int:
@@ -271,6 +294,22 @@ class ThreadPool(Generic[Job]):
                 self._looks_at_idle = True
             self._torn = False
 
+    @loop_thread
+    def _look_whether_full(self) -> None:
+        """Tell if requests still wait while all that may run does, and look again later."""
+        with self._lock:
+            if self._closing:
+                return
+            self._begin_locked()
+            lanes = self._lanes
+            is_full = lanes.any_wait and lanes.turn() is None and not lanes.held_back()
+            if is_full:
+                self._schedule_threadsafe(FULL_AGAIN, self._look_whether_full)
+            self._looks_at_full = is_full
+            self._torn = False
+        if is_full:
+            self._full()
+
     # ------------------------------------------------------------------- a forked child
 
     def forked(self) -> list[Job]:
@@ -321,6 +360,9 @@ class ThreadPool(Generic[Job]):
         if self._lanes.turn() is None:
             if self._lanes.held_back():
                 self._watch_locked()
+            elif self._lanes.any_wait and not self._looks_at_full:
+                self._schedule_threadsafe(FULL_LOOK, self._look_whether_full)
+                self._looks_at_full = True
             return False
         # While applications return at once, one thread takes one job after the other: a second one
         # would only contend with it for the interpreter.

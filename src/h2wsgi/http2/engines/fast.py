@@ -299,6 +299,7 @@ class FastEngine(FrameReceiver[_Stream]):
             self._handler.fields_discarded()
         else:
             self._streams.advance(stream_id)
+            self._handler.request_refused(stream_id, fields)
             self._stream_error(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
 
     def _trailers_accepted(self, stream_id: int) -> None:

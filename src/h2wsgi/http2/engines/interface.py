@@ -33,6 +33,12 @@ class EngineHandler(Protocol):
             ConnectionFailed: that happens too often.
         """
 
+    def request_refused(self, stream_id: int, fields: FieldList) -> None:
+        """A request of ``fields``, unchecked, over the limit of streams.
+
+        Its reset is the next event.
+        """
+
     def data_received(
         self, stream_id: int, data: bytes, flow_octets: int, end_stream: bool
     ) -> None:

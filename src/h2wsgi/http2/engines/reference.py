@@ -272,6 +272,7 @@ class ReferenceEngine(FrameReceiver[OpenStream]):
             return
         self._streams.advance(stream_id)
         if len(self._streams.open) >= self._max_streams:
+            self._handler.request_refused(stream_id, fields)
             self._reset_unopened(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
             return
         self._open_stream(stream_id, fields, end_stream)

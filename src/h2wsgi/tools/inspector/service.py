@@ -16,7 +16,7 @@ from socket import SHUT_RDWR, create_connection, socket
 from socketserver import BaseServer
 from typing import Any
 
-from ...log.logs import Log
+from ...log.logs import Log, named
 from ...process.forking import close_in_child
 from ...wsgi.runner import WSGIApplication
 from .address import open_socket, url_of
@@ -140,4 +140,6 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """See socketserver. Clients that hang up are no error; see Handler."""
-        self._log.events.exception("the inspector could not answer a request")
+        self._log.events.exception(
+            "the inspector could not answer a request", extra=named("inspector_failed")
+        )

@@ -29,7 +29,7 @@ from ...codes import (
     Setting,
 )
 from ...config.config import Config
-from ...log.logs import Log
+from ...log.logs import Log, named
 from ...seam.request import ConnectionFacts
 from .field_blocks import FieldBlock, FieldBlockReader
 from .frames import NOT_HTTP2, ConnectionInfo, Direction, Frame, Section
@@ -81,7 +81,9 @@ class Taps:
             except Exception:
                 self._sinks.remove(sink)
                 self._log.events.exception(
-                    "%s failed; going on without it", type(sink).__name__.lower()
+                    "%s failed; going on without it",
+                    type(sink).__name__.lower(),
+                    extra=named("tool_failed"),
                 )
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import sys
 from typing import Protocol
 
 from ...config.config import Config
-from ...log.logs import Log, dropped_json, dropped_text, file_writer
+from ...log.logs import Log, dropped_json, dropped_text, file_writer, named
 from ...log.terminal import is_coloured
 from ...log.writer import LogWriter
 from ..tap.frames import ConnectionInfo, Frame
@@ -86,6 +86,7 @@ def _warn_of_readers(path: str, log: Log) -> None:
             "(mode %03o); chmod 600 it, or name a new one",
             path,
             mode & 0o777,
+            extra=named("trace_file_readable"),
         )
 
 

@@ -1,0 +1,134 @@
+"""Certificates whose files change while a server runs.
+
+One daemon thread, ``h2wsgi-certificates``, looks at the files and reads them, as a folder may be
+far away, and slow. All others take :attr:`CertificateWatch.identity`, which is replaced whole: a
+connection keeps the one it began with. The invariant: what cannot be used never takes the place of
+what can, and is told of once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+from ..config.config import Config
+from ..errors import ConfigurationError
+from ..log.logs import named
+from . import handed
+from .context import TLSIdentity, read_again
+
+INTERVAL = 2.0
+"""Seconds between looks at the files."""
+SETTLED = 0.5
+"""Seconds that a file has to stay as it is: certificate and key are written one after the other."""
+PATIENCE = 2.0
+"""Seconds after which files are read that change all the time."""
+DAY = 86_400.0
+
+FileState = tuple[int, int, int, int] | None
+"""What tells that a file, or the link to it, is another; None while there is none."""
+
+
+class CertificateWatch:
+    """Keeps the identity of a server as its files are. Any thread, but for what its own does."""
+
+    def __init__(self, config: Config, identity: TLSIdentity, log: logging.Logger) -> None:
+        # immutable
+        self._config = config
+        self._log = log
+        # any thread; the watch's own replaces it
+        self.identity = identity
+        # any thread, each a single step
+        self._stopping = False
+        self._asked = False
+        """Whether the files are to be read whether they changed or not."""
+        self._wake = threading.Event()
+        # the watch's thread
+        self._seen = self._look()
+        self._warn_at = time.time() + DAY
+        """When to warn again of what ends soon; the start has."""
+        self._thread = threading.Thread(target=self._run, name="h2wsgi-certificates", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look, unless the files were handed over open: those stay as they are."""
+        if not handed.are_some():
+            self._thread.start()
+
+    def read(self) -> None:
+        """Have the files read now, whether they have changed or not."""
+        self._asked = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Look no more. Does not wait: the thread may be with a disk that does not answer."""
+        self._stopping = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(INTERVAL)
+            self._wake.clear()
+            if self._stopping:
+                return
+            try:
+                self._turn()
+            except Exception:  # such as a MemoryError: the next turn may go better
+                self._log.exception(
+                    "looking for new certificates failed", extra=named("certificates_failed")
+                )
+
+    def _turn(self) -> None:
+        asked, self._asked = self._asked, False
+        if asked or self._look() != self._seen:
+            self._seen = self._settled()
+            self._read()
+        elif time.time() >= self._warn_at:
+            self._warn()
+
+    def _settled(self) -> list[FileState]:
+        """Return what the files are like once nobody writes them any more."""
+        state, until = self._look(), time.monotonic() + PATIENCE
+        while time.monotonic() < until and not self._stopping:
+            time.sleep(SETTLED)
+            before, state = state, self._look()
+            if state == before:
+                break
+        return state
+
+    def _read(self) -> None:
+        try:
+            identity = read_again(self._config, self.identity)
+        except ConfigurationError as error:
+            self._log.error(
+                "THE NEW CERTIFICATES ARE NOT USED, those from before are: %s %s",
+                error,
+                error.hint,
+                extra=named("certificates_refused"),
+            )
+            return
+        self.identity = identity
+        ends = [c.facts.not_after for c in identity.certificates if c.facts is not None]
+        until = f", good until {min(ends):%Y-%m-%d}" if ends else ""
+        paths = ", ".join(certificate.path for certificate in identity.certificates)
+        self._log.info(
+            "certificates read anew: %s%s", paths, until, extra=named("certificates_read")
+        )
+        self._warn()
+
+    def _warn(self) -> None:
+        self._warn_at = time.time() + DAY
+        for warning in self.identity.warnings():
+            self._log.warning("%s", warning, extra=named("certificate_warning"))
+
+    def _look(self) -> list[FileState]:
+        return [_state_of(path) for path in self.identity.files]
+
+
+def _state_of(path: str) -> FileState:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev

@@ -1,0 +1,58 @@
+"""The metrics that there are, and their values at one moment. Pure; any thread.
+
+``Samples`` are plain: a name, the values of its labels, a number or the numbers of a histogram. So
+those of several processes can be handed on as JSON and added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+Labels = tuple[str, ...]
+Value = float | list[float]
+"""A number; of a histogram how many lay below each bound and not below the one before, and the sum
+of all."""
+Samples = dict[str, dict[Labels, Value]]
+
+
+class Family(NamedTuple):
+    """One metric: ``kind`` is counter, gauge or histogram, ``bounds`` those of its buckets.
+
+    ``least`` says that of several processes the least value counts, where others are added up.
+    """
+
+    kind: str
+    help: str
+    labels: Labels = ()
+    bounds: tuple[float, ...] = ()
+    least: bool = False
+
+
+def merged(parts: Iterable[Samples], families: dict[str, Family]) -> Samples:
+    """Return the samples of several processes as those of one."""
+    whole: Samples = {}
+    for part in parts:
+        for name, values in part.items():
+            into = whole.setdefault(name, {})
+            for labels, value in values.items():
+                before = into.get(labels)
+                if before is None:
+                    into[labels] = value
+                elif isinstance(value, list) and isinstance(before, list):
+                    into[labels] = [a + b for a, b in zip(before, value, strict=True)]
+                elif isinstance(value, list) or isinstance(before, list):
+                    raise ValueError(f"{name} is a histogram here and a number there")
+                else:
+                    into[labels] = min(before, value) if families[name].least else before + value
+    return whole
+
+
+def to_json(samples: Samples) -> dict[str, list[Any]]:
+    """Return samples as JSON can hold them."""
+    return {name: [[list(k), v] for k, v in values.items()] for name, values in samples.items()}
+
+
+def from_json(document: dict[str, list[Any]]) -> Samples:
+    """Return the samples that :func:`to_json` was given."""
+    return {name: {tuple(k): v for k, v in values} for name, values in document.items()}

@@ -1,0 +1,128 @@
+"""Certificates that change: what is taken, what is refused, and how often that is said."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from h2wsgi.config.config import Config
+from h2wsgi.tls import watch as watch_module
+from h2wsgi.tls.context import resolve
+from h2wsgi.tls.watch import CertificateWatch
+from support.certificates import Authority
+from support.settled import eventually
+
+
+class Watched:
+    """A pair of files, and who watches them."""
+
+    def __init__(self, folder: Path, log: logging.Logger) -> None:
+        self.authority = Authority()
+        self.stem = folder / "site"
+        self.cert, self.key = self.authority.write(self.stem, "old.test", days=100)
+        config = Config(cert=self.cert, key=self.key)
+        identity = resolve(config)
+        assert identity is not None
+        self.watch = CertificateWatch(config, identity, log)
+
+    def names(self) -> tuple[str, ...]:
+        facts = self.watch.identity.facts
+        assert facts is not None
+        return facts.names
+
+
+@pytest.fixture
+def watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Watched]:
+    monkeypatch.setattr(watch_module, "INTERVAL", 0.01)
+    monkeypatch.setattr(watch_module, "SETTLED", 0.02)
+    caplog.set_level(logging.DEBUG, "certificates")
+    watched = Watched(tmp_path, logging.getLogger("certificates"))
+    watched.watch.start()
+    yield watched
+    watched.watch.stop()
+
+
+def test_looks_and_settling_together_take_less_than_five_seconds() -> None:
+    most = watch_module.INTERVAL + watch_module.PATIENCE + watch_module.SETTLED
+    assert most < 5
+
+
+def test_a_changed_pair_takes_the_place_of_the_old(watched, caplog):
+    before = watched.watch.identity
+    watched.authority.write(watched.stem, "new.test", days=100)
+    eventually(lambda: watched.names() == ("new.test",), "the new certificate")
+    assert watched.watch.identity.context is not before.context
+    assert f"certificates read anew: {watched.cert}, good until 20" in caplog.text
+
+
+def test_a_broken_pair_is_told_of_once_and_the_old_goes_on(watched, caplog):
+    before = watched.watch.identity
+    Path(watched.key).write_text("nothing")
+    eventually(lambda: "ARE NOT USED" in caplog.text, "the line")
+    rounds = threading.Event()
+    rounds.wait(0.2)  # some turns, in which it could be said again
+    assert watched.watch.identity is before
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert f"{watched.key} (--key) holds no PEM private key" in record.getMessage()
+    watched.authority.write(watched.stem, "mended.test", days=100)
+    eventually(lambda: watched.names() == ("mended.test",), "the pair that is whole again")
+
+
+def test_a_file_that_is_gone_for_a_while_changes_nothing(watched, caplog):
+    before = watched.watch.identity
+    shutil.move(watched.cert, f"{watched.cert}.old")
+    eventually(lambda: "does not exist" in caplog.text, "the line")
+    assert watched.watch.identity is before
+    shutil.move(f"{watched.cert}.old", watched.cert)
+    eventually(lambda: watched.watch.identity is not before, "the file again")
+
+
+def test_a_link_that_leads_elsewhere_is_a_change(watched, tmp_path):
+    """As Kubernetes renews a mounted secret."""
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        watched.authority.write(tmp_path / name / "site", f"{name}.test", days=100)
+    for suffix in (".crt", ".key"):
+        path = watched.stem.with_suffix(suffix)
+        path.unlink()
+        path.symlink_to(tmp_path / "now" / path.name)
+    (tmp_path / "now").symlink_to(tmp_path / "1")
+    eventually(lambda: watched.names() == ("1.test",), "the first folder")
+    (tmp_path / "next").symlink_to(tmp_path / "2")
+    (tmp_path / "next").rename(tmp_path / "now")
+    eventually(lambda: watched.names() == ("2.test",), "the second folder")
+
+
+def test_files_are_read_on_demand_though_nothing_changed(watched, caplog):
+    before = watched.watch.identity
+    watched.watch.read()
+    eventually(lambda: watched.watch.identity is not before, "a new identity")
+
+
+def test_an_end_that_comes_near_is_warned_of_while_the_server_runs(watched, caplog):
+    watched.authority.write(watched.stem, "soon.test", days=9)
+    eventually(lambda: "expires on 20" in caplog.text, "the warning")
+    caplog.clear()
+    watched.watch._warn_at = 0.0  # a day has passed
+    eventually(lambda: "expires on 20" in caplog.text, "the warning of the next day")
+    assert len(caplog.records) == 1
+
+
+def test_a_look_that_fails_is_not_the_last(watched, caplog, monkeypatch):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watch_module, "read_again", fail)
+        watched.watch.read()
+        eventually(lambda: "looking for new certificates failed" in caplog.text, "the line")
+    watched.authority.write(watched.stem, "new.test", days=100)
+    eventually(lambda: watched.names() == ("new.test",), "the new certificate")
