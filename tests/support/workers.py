@@ -81,7 +81,7 @@ class WorkersProcess(ServerProcess):
 
     def events(self) -> list[str]:
         """Return what was said so far."""
-        return [line["event"] for line in self.lines()]
+        return [line.get("message", "") for line in self.lines()]
 
     def said(self, text: str) -> str:
         """Wait until a line with that text was said, and return it."""

@@ -5,6 +5,7 @@ The oracles are hyperframe and hpack, which the tap does not use to read frames 
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from typing import Any
 
@@ -124,8 +125,8 @@ def test_it_does_not_matter_how_the_octets_arrive(name: str, places: list[int]) 
     octets = RECORDINGS[name][:20_000]
     whole, pieces = Wire(preface=b""), Wire(preface=b"")
 
-    def timeless(frames: list[Frame]) -> list[str]:
-        return [repr(f)[repr(f).index("direction=") :] for f in frames]
+    def timeless(frames: list[Frame]) -> list[Frame]:
+        return [dataclasses.replace(frame, time=0.0, at=0.0) for frame in frames]
 
     assert timeless(whole.received(octets)) == timeless(pieces.received(*cut(octets, places)))
     assert whole.heard.contents == pieces.heard.contents
