@@ -77,7 +77,7 @@ class ServerProcess:
     def lines(self) -> list[dict[str, Any]]:
         """Return the log so far, whole lines only."""
         whole, _, _ = self.log.read_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        return [_parsed(line) for line in whole.splitlines()]
 
     def ready(self) -> dict[str, Any]:
         """Wait for the ready line and return it. What comes behind it need not be JSON."""
@@ -110,3 +110,11 @@ class ServerProcess:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the process still runs after {timeout} s") from None
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise AssertionError(f"a line that is no JSON: {line!r}") from None
+    return found
