@@ -172,6 +172,17 @@ def test_a_content_that_was_given_back_cannot_be_read(files):
         Input(b"", content).read()
 
 
+def test_a_content_is_given_back_once_all_of_it_was_read(files):
+    """Its response may be long, and its client slow."""
+    content = files.written(b"x" * 3 * BLOCK)
+    source = Input(b"", content)
+    assert len(source.read(3 * BLOCK - 1)) == 3 * BLOCK - 1
+    assert files.spool.used == 3 * BLOCK
+    assert source.read(1) == b"x"
+    eventually(lambda: files.spool.used == 0, "its blocks to be free")
+    assert (source.read(1), source.read(), content.take([], 1)) == (b"", b"", 0)
+
+
 def test_a_read_that_was_struck_is_not_guessed(files):
     """Whether its octets were taken, nobody knows."""
 

@@ -1225,6 +1225,15 @@ def test_a_loss_of_the_client_is_found_behind_an_exception_that_is_false(at):
     assert site.warnings() == []
 
 
+def test_an_exception_that_is_false_is_logged_with_its_traceback(at):
+    """8: nor is it asked there."""
+    site = at(answering(lambda: raising(NoErrors("as asked"))))
+    assert site.get().status == 500
+    (logged,) = [e for e in site.events() if e.levelno == logging.ERROR]
+    assert isinstance(logged.exc_info[1], NoErrors)
+    assert logged.exc_info[2] is not None
+
+
 def test_a_module_without_a_name_has_a_traceback(at):
     """8: code that was made by exec may have globals of any kind."""
     scope: dict[str, Any] = {"__name__": None}

@@ -476,6 +476,23 @@ def test_who_fills_the_disk_and_brings_little_goes_for_others(
     assert_nothing_is_left(server)
 
 
+def test_a_slow_response_keeps_nothing_of_the_disk_that_was_read(serve: Serve, connect: Connect):
+    """Or who uploads and takes no answer would keep all others from it."""
+
+    def app(environ, start_response):
+        length = len(environ["wsgi.input"].read())
+        start_response("200 OK", [])
+        return iter([b"%d" % length, *[b"x" * 65_536] * (32 * (environ["PATH_INFO"] == "/slow"))])
+
+    server = serve(app, unsized_content="buffer", max_unsized_total=1_500_000)
+    slow = connect(server, settings={4: 0})
+    stream_id = post(slow, LARGE, path="/slow")
+    slow.wait_until(lambda: seen(slow, stream_id).status == 200, "the head of the response")
+    eventually(lambda: server.server.spool.used == 0, "its content to be gone")
+    honest = connect(server)
+    assert text(honest.response(post(honest, LARGE))) == str(len(LARGE))
+
+
 def test_more_contents_than_a_process_may_have_files_are_kept(serve: Serve, app, connect: Connect):
     """All at once, in one file: they take one descriptor."""
     server = serve(app, unsized_content="buffer", max_buffered=1_048_576, max_streams=200)

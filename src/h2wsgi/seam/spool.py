@@ -4,9 +4,9 @@ All requests share one file, a block at a time, so that no number of descriptors
 them may wait. Three threads touch it. The loop's hands octets over, a batch at a time; the one
 thread of the :class:`Spool` opens, writes and closes, so that no disk ever holds up the loop; the
 application's reads, once all is written. Who is done with a content, whoever that is and whatever
-happened, calls :meth:`Spooled.release`: its octets are counted until its blocks are free. The file
-is as long as its last block that is taken, and closed when none is. It has no name, so it goes with
-the process at the latest.
+happened, and be it that all of it was read, calls :meth:`Spooled.release`: its octets are counted
+until its blocks are free. The file is as long as its last block that is taken, and closed when none
+is. It has no name, so it goes with the process at the latest.
 """
 
 from __future__ import annotations
@@ -231,16 +231,18 @@ class Spooled:
     def take(self, parts: list[bytes], wanted: int, minimum: int = 1) -> int:
         """Read content behind ``parts``, at most ``wanted`` octets; 0 only at the end.
 
+        What was read to its end is given back: the response may be long, its client slow.
+
         Raises:
             ClientDisconnected: the request is over.
         """
         with self._lock:
             if self._torn:
                 raise StreamBroken("an exception struck in the middle of a read")
-            if self._blocks is None or self._released:
-                raise ClientDisconnected("the request is over")
             if self.input_exhausted or not wanted:
                 return 0
+            if self._blocks is None or self._released:
+                raise ClientDisconnected("the request is over")
             place, octets = self._run(self._position, min(wanted, self._octets - self._position))
             data = self._blocks.read(octets, place)
             if not (octets := len(data)):
@@ -249,6 +251,8 @@ class Spooled:
             parts.append(data)
             self._position += octets
             self._torn = False
+        if self._position == self._octets:
+            self.release()
         return octets
 
     @property

@@ -223,13 +223,15 @@ class Runner:
         end_child(code)
 
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
-        error = error.with_traceback(_of_the_application(error.__traceback__))
+        raised = (type(error), error, _of_the_application(error.__traceback__))
+        error.__traceback__ = raised[2]
+        # All three, as an exception alone would be asked whether it is true.
         self._log.events.error(
             "%s: the application %s: %s",
             stream.name,
             what,
-            type(error).__name__,
-            exc_info=error,
+            raised[0].__name__,
+            exc_info=raised,
             extra=named("application_failed"),
         )
 
