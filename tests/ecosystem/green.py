@@ -64,6 +64,13 @@ class GreenTests:
             answer = client.get("/fetch", params={"url": neighbour})
             assert answer.text == "from the neighbour"
 
+    def test_a_forked_child_ends_and_has_nothing_of_the_server(self, site):
+        with site.client() as client:
+            client.get("/")
+        with site.client() as client:
+            assert client.get("/fork").text == "it ended with 3"
+            assert client.get("/").text == "hello over HTTP/2.0"
+
     @pytest.mark.client
     def test_curl_is_answered(self, site):
         told = run([find("curl"), "-sS", "--cacert", site.ca_file, f"{site.url}/"])

@@ -783,6 +783,43 @@ def test_no_child_is_forked_while_a_connection_is_accepted() -> None:
             assert os.waitpid(accepting.pids[0], 0)[1] == 0
 
 
+def test_a_child_closes_its_copies_whoever_replaced_the_close_of_os(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As gevent does: its own asks others who use a descriptor, and of -1 raises ValueError."""
+
+    def close(descriptor: int) -> None:
+        raise ValueError(descriptor)
+
+    monkeypatch.setattr(os, "close", close)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as open_one,
+        socket.create_server(("127.0.0.1", 0)) as closed,
+    ):
+        closed.close()
+        forking.close_in_child(open_one)
+        forking.close_in_child(closed)
+        told = Told()
+        forking.tell_in_child(told)
+        copy = open_one.fileno()
+        if not (pid := os.fork()):
+            try:
+                os.fstat(copy)
+            except OSError:
+                os._exit(told.children)
+            os._exit(99)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+class Told:
+    """What is to know that it is in a child."""
+
+    children = 0
+
+    def forked(self) -> None:
+        self.children += 1
+
+
 def test_what_was_open_is_forgotten_with_its_server(serve: Serve, connect: Connect) -> None:
     def known() -> int:
         gc.collect()

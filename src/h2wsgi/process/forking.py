@@ -5,7 +5,7 @@ The child is a copy of that one thread, with every descriptor, every signal hand
 as it was held just then. What must not live on there tells this module once, and is told in the
 child, on its only thread, before ``fork`` returns to who called it.
 
-The invariants: nothing that is done here reaches the parent, so descriptors go by ``os.close``
+The invariants: nothing that is done here reaches the parent, so descriptors go by ``close``
 alone (the poller is shared: ``remove_reader`` would deafen the parent). No lock is taken that is
 from before the fork. References are weak, as servers come and go.
 """
@@ -21,6 +21,12 @@ import traceback
 import weakref
 from contextlib import suppress
 from typing import Any, NoReturn, Protocol
+
+if sys.platform == "win32":  # which does not fork
+    from os import close as _close
+else:
+    # The system's own, whoever replaces that of os: gevent's waits for whoever uses a descriptor.
+    from posix import close as _close
 
 
 class Forkable(Protocol):
@@ -71,7 +77,7 @@ def accept(listening: socket.socket) -> tuple[socket.socket, Any]:
 def close_copy(descriptor: int) -> None:
     """Close the child's copy of a descriptor."""
     with suppress(OSError):  # somebody has closed it before
-        os.close(descriptor)
+        _close(descriptor)
 
 
 def end_child(code: object = None) -> NoReturn:

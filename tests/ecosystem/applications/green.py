@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +39,13 @@ def make_app() -> Flask:
         with urlopen(request.args["url"], timeout=20) as answer:
             content: bytes = answer.read()
         return content
+
+    @app.get("/fork")
+    def fork() -> str:
+        child = os.fork()
+        if not child:
+            raise SystemExit(3)
+        return f"it ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}"
 
     @app.post("/upload")
     def upload() -> str:
