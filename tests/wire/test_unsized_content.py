@@ -493,6 +493,43 @@ def test_a_slow_response_keeps_nothing_of_the_disk_that_was_read(serve: Serve, c
     assert text(honest.response(post(honest, LARGE))) == str(len(LARGE))
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_who_takes_no_response_and_has_content_that_is_not_read_goes_for_others(
+    serve: Serve, connect: Connect, monkeypatch, caplog, judged
+):
+    """As of an application that echoes."""
+    monkeypatch.setattr(server_module, "SLOW_CLIENT", 0.2 if judged else 1e9)
+    monkeypatch.setattr(server_module, "DISK_LOOK", 0.0)
+    ended = threading.Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        try:
+            while data := environ["wsgi.input"].read(65_536):
+                yield data
+        except h2wsgi.ClientDisconnected:
+            assert environ["PATH_INFO"] == "/slow"
+        finally:
+            ended.set()
+
+    server = serve(app, unsized_content="buffer", max_unsized_total=1_500_000)
+    slow = connect(server, settings={4: 0})
+    stream_id = post(slow, LARGE, path="/slow")
+    slow.wait_until(lambda: seen(slow, stream_id).status == 200, "the head of the response")
+    time.sleep(0.4)
+    honest = connect(server)
+    response = honest.response(post(honest, LARGE))
+    assert response.status == (200 if judged else 503)
+    if judged:
+        assert response.body == LARGE
+        assert slow.response(stream_id).reset == Code.ENHANCE_YOUR_CALM
+        assert ended.wait(TIMEOUT)
+        assert "others need the room of its content (--max-unsized-total)" in caplog.text
+        assert_nothing_is_left(server)
+    else:
+        slow.rst_stream(stream_id)
+
+
 def test_more_contents_than_a_process_may_have_files_are_kept(serve: Serve, app, connect: Connect):
     """All at once, in one file: they take one descriptor."""
     server = serve(app, unsized_content="buffer", max_buffered=1_048_576, max_streams=200)

@@ -84,7 +84,7 @@ class ServerContext(Protocol):
         """Too much content waits in the process: make every connection refuse what it can."""
 
     def make_disk_room(self, asking: Stream) -> bool:
-        """Refuse one whose content comes slowly, for ``asking``; False if there is none."""
+        """Give up one whose client is slow, for ``asking``; False if there is none."""
 
     def connection_closed(self, protocol: Any) -> None:
         """The transport is closed and every stream has ended."""

@@ -562,10 +562,20 @@ class Server(ServerContext):
 
     @loop_thread
     def make_disk_room(self, asking: Stream) -> bool:
-        """Refuse one whose content comes slowly, for ``asking``; False if there is none."""
+        """Give up one whose client is slow, for the content of ``asking``; False if there is none.
+
+        That is one that brings its content slowly; or, where there is none, one that takes its
+        response slowly, before its content was read.
+        """
         now = time.monotonic()
         if now < self._look_for_disk_at:
             return False
+        if self._refuse_slow_content(asking, now) or self._give_up_unread_content(now):
+            return True
+        self._look_for_disk_at = now + DISK_LOOK
+        return False
+
+    def _refuse_slow_content(self, asking: Stream, now: float) -> bool:
         found = [
             (gathered.spooled.reserved * (now - gathered.written_at), protocol, stream)
             for protocol in self._protocols
@@ -577,12 +587,34 @@ class Server(ServerContext):
             and not (stream.request_ended or gathered.writing or stream is asking)
         ]
         if not found:
-            self._look_for_disk_at = now + DISK_LOOK
             return False
         _, protocol, stream = max(found, key=lambda each: each[0])
         if (gathered := stream.gathered) is not None and gathered.spooled is not None:
             protocol.connection.gathering.make_room(stream, gathered, gathered.spooled)
         protocol.call_soon(protocol.transmit)  # not here, which may be another connection's turn
+        return True
+
+    def _give_up_unread_content(self, now: float) -> bool:
+        found = [
+            (spooled.reserved * waited.idle, protocol, stream, spooled, waited)
+            for protocol in self._protocols
+            for stream in protocol.connection.streams.values()
+            if stream.waiting_since is not None
+            and (gathered := stream.gathered) is not None
+            and (spooled := gathered.spooled) is not None
+            and spooled.reserved
+            and (waited := stream.waited_until(now)).idle >= SLOW_CLIENT
+        ]
+        if not found:
+            return False
+        _, protocol, stream, spooled, waited = max(found, key=lambda each: each[0])
+        why = (
+            f"its client kept its response waiting for {waited.seconds:.0f} s, and others need the "
+            "room of its content"
+        )
+        spooled.release()
+        self.spool.uncount(spooled)
+        protocol.call_soon(lambda: protocol.give_up_slow(stream, "max_unsized_total", why))
         return True
 
     def _input_relieved(self) -> None:
