@@ -7,6 +7,7 @@ import gc
 import json
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -809,6 +811,25 @@ def test_a_child_closes_its_copies_whoever_replaced_the_close_of_os(
                 os._exit(told.children)
             os._exit(99)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def test_where_gevent_waits_a_copy_is_not_closed_but_silent_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its greenlets go on in a child, and one that finds a descriptor closed ends the process."""
+    gevents = types.SimpleNamespace(is_module_patched=lambda name: name == "select")
+    monkeypatch.setitem(sys.modules, "gevent.monkey", gevents)
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"for somebody")
+        forking.close_copy(reading)
+        assert select.select([reading], [], [], 0) == ([], [], [])
+        with pytest.raises(BrokenPipeError):
+            os.write(writing, b"for nobody")
+        assert not os.get_inheritable(reading)
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 class Told:

@@ -75,9 +75,22 @@ def accept(listening: socket.socket) -> tuple[socket.socket, Any]:
 
 
 def close_copy(descriptor: int) -> None:
-    """Close the child's copy of a descriptor."""
+    """Close the child's copy of a descriptor.
+
+    gevent's greenlets go on in the child, the loop's too, and what they wait with must not find one
+    closed that it watches: that ends the process. It finds one that is silent for ever.
+    """
     with suppress(OSError):  # somebody has closed it before
+        if descriptor >= 0 and _gevent_waits():
+            silent = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            os.dup2(silent, descriptor, inheritable=False)
+            descriptor = silent
         _close(descriptor)
+
+
+def _gevent_waits() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return hasattr(os, "eventfd") and monkey is not None and monkey.is_module_patched("select")
 
 
 def end_child(code: object = None) -> NoReturn:

@@ -44,6 +44,7 @@ def make_app() -> Flask:
     def fork() -> str:
         child = os.fork()
         if not child:
+            time.sleep(0.1)
             raise SystemExit(3)
         return f"it ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}"
 
