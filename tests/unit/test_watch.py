@@ -59,7 +59,8 @@ def test_a_changed_pair_takes_the_place_of_the_old(watched, caplog):
     watched.authority.write(watched.stem, "new.test", days=100)
     eventually(lambda: watched.names() == ("new.test",), "the new certificate")
     assert watched.watch.identity.context is not before.context
-    assert f"certificates read anew: {watched.cert}, good until 20" in caplog.text
+    said = f"certificates read anew: {watched.cert}, good until 20"
+    eventually(lambda: said in caplog.text, "the line about it")
 
 
 def test_a_broken_pair_is_told_of_once_and_the_old_goes_on(watched, caplog):

@@ -13,7 +13,7 @@ from ..config.trusted_peers import TrustedPeers
 from ..seam.forwarded import ForwardedReader
 from ..seam.request import ConnectionFacts
 from ..tls.certificate import covers
-from ..tls.context import CertificateContext
+from ..tls.context import facts_of
 from .listeners import Listener
 from .proxy_header import ProxyHeader
 
@@ -81,9 +81,9 @@ def connection_facts(
 def _covers(transport: Transport) -> Callable[[str], bool] | None:
     """Return what says whether the connection's certificate is for a host, if that is known."""
     tls = transport.get_extra_info("ssl_object")
-    if tls is None or not isinstance(tls.context, CertificateContext) or tls.context.facts is None:
+    if tls is None or (certificate := facts_of(tls.context)) is None:
         return None
-    return functools.partial(covers, tls.context.facts.names)
+    return functools.partial(covers, certificate.names)
 
 
 def _apply(header: ProxyHeader, facts: ConnectionFacts) -> None:

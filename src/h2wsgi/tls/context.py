@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from ..config.addresses import check_addresses, check_host
 from ..config.config import Config
@@ -49,11 +50,13 @@ REFUSALS = {
 }
 
 
-class CertificateContext(ssl.SSLContext):
-    """The context of one certificate."""
+_facts: WeakKeyDictionary[ssl.SSLContext, CertificateFacts] = WeakKeyDictionary()
+"""What the certificate of a context says. No class of our own: gevent replaces the one there is."""
 
-    facts: CertificateFacts | None = None
-    """None: they cannot be read."""
+
+def facts_of(context: ssl.SSLContext) -> CertificateFacts | None:
+    """Return what the certificate of a server's context says; None if that cannot be read."""
+    return _facts.get(context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +223,10 @@ def _identity(config: Config, pairs: list[tuple[str, str | None]], password: str
         context = server_context(
             cert, key, password or None, tls_min=config.tls_min, ciphers=config.ciphers
         )
-        context.facts = describe(cert)
+        if (facts := describe(cert)) is not None:
+            _facts[context] = facts
         contexts.append(context)
-        certificates.append(Certificate(cert, context.facts))
+        certificates.append(Certificate(cert, facts))
     revocations = _ask_for_client_certificates(contexts, config) if config.client_ca else None
     if (key_log := os.environ.get(KEY_LOG)) and not sys.flags.ignore_environment:
         for context in contexts:
@@ -240,7 +244,7 @@ def _identity(config: Config, pairs: list[tuple[str, str | None]], password: str
     )
 
 
-def _choose_by_name(contexts: list[CertificateContext]) -> None:
+def _choose_by_name(contexts: list[ssl.SSLContext]) -> None:
     """Have the certificate that fits the name which a client asks for (SNI) be shown.
 
     A name of its own comes before a wildcard, an earlier certificate before a later one, and the
@@ -248,9 +252,9 @@ def _choose_by_name(contexts: list[CertificateContext]) -> None:
     """
 
     named = [
-        (context, [name.lower() for name in context.facts.names])
+        (context, [name.lower() for name in facts.names])
         for context in contexts
-        if context.facts is not None
+        if (facts := facts_of(context)) is not None
     ]
 
     def choose(tls: ssl.SSLObject, wanted: str | None, _: ssl.SSLContext) -> None:
@@ -317,7 +321,7 @@ def _find_ca(cert_path: str, facts: CertificateFacts | None) -> str | None:
 
 def server_context(
     cert: str, key: str | None, password: str | None, *, tls_min: str = "1.2", ciphers: str = ""
-) -> CertificateContext:
+) -> ssl.SSLContext:
     """Return the context of a server that speaks nothing but HTTP/2.
 
     ``cert`` is a PEM file with the chain, and with the key too if ``key`` is None.
@@ -325,7 +329,7 @@ def server_context(
     Raises:
         CertificateError: a sentence that names the file and what is wrong with it.
     """
-    context = CertificateContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = TLS_VERSIONS[tls_min]
     context.set_alpn_protocols(["h2"])
     # RFC 9113 section 9.2.1 forbids compression and renegotiation in TLS 1.2.
@@ -390,7 +394,7 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str | None, password: s
 
 
 def _ask_for_client_certificates(
-    contexts: list[CertificateContext], config: Config
+    contexts: list[ssl.SSLContext], config: Config
 ) -> Revocations | None:
     """Verify clients, in all contexts alike: the one in use has the CA, the first the mode."""
     text = _read(config.client_ca, "client CA", "--client-ca")
