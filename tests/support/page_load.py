@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -13,6 +14,8 @@ from support.browser import Browser
 IMAGES = 60
 SIDE = 64
 """Pixels; an image has three octets of noise for each, which no one compresses."""
+FONT_TAKES = 0.3
+"""Seconds: by then all images wait for their turn."""
 PAGE = """<!doctype html><html><head><title>many images</title>
 <link rel="stylesheet" href="/style.css"><script src="/app.js"></script></head>
 <body><p class="special">text in a font of its own</p>{images}</body></html>"""
@@ -47,7 +50,8 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     elif path == "/app.js":
         kind, content = "text/javascript", b"//" + b"x" * 30_000
     elif path == "/special.woff2":
-        kind, content = "font/woff2", random.Random(0).randbytes(80_000)
+        time.sleep(FONT_TAKES)
+        kind, content = "font/woff2", random.Random(0).randbytes(30_000)
     elif path.startswith("/image/"):
         kind, content = "image/png", image(int(path[7:-4]))
     else:
