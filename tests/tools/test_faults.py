@@ -305,6 +305,18 @@ def test_a_rule_may_strike_a_number_of_times(faulty: Faulty, connect: Connect, k
     assert (rule.seen, rule.hits) == (4, 2)
 
 
+@pytest.mark.parametrize("other", ["reset=CANCEL", "reset=CANCEL after=3"])
+def test_a_fault_that_ends_the_stream_leaves_the_others_for_the_next(
+    faulty: Faulty, connect: Connect, other: str
+) -> None:
+    _, server = faulty(f"{other} /bad times=1", "refuse /bad times=1")
+    peer = connect(server)
+    codes = {partial(peer, "/bad")[0] for _ in range(2)}
+    assert codes == {ErrorCode.CANCEL, ErrorCode.REFUSED_STREAM}
+    assert peer.get("/bad").body == CONTENT
+    assert [rule.hits for rule in server.faults] == [1, 1]
+
+
 def test_a_goaway_may_strike_once(faulty: Faulty, connect: Connect) -> None:
     app, server = faulty("goaway /bad last=0 times=1")
     with connect(server) as peer:

@@ -15,13 +15,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Self, Unpack
 from urllib.parse import urljoin, urlsplit
 
 from ..config.config import Config
 from ..config.keywords import Options
 from ..errors import ConfigurationError
-from ..log.logs import Log, library_log
+from ..log.logs import Log, library_log, message_of
 from ..process.forking import tell_in_child
 from ..server.running import ServerThread
 from ..wsgi.runner import WSGIApplication
@@ -202,8 +203,9 @@ class FixtureServer(ServerThread):
         self._said.append(LogLine(time.monotonic(), text[:MAX_LINE_KEPT]))
 
     def _take(self, error: BaseException, message: str) -> None:
-        with self._changed:
+        with suppress(Exception):  # an exception of the application's may not take it
             error.add_note(f"h2wsgi: {message}")
+        with self._changed:
             self.errors.append(error)
             self._changed.notify_all()
 
@@ -281,7 +283,7 @@ class _Events(logging.Logger):
 
 def _raised(error: BaseException) -> str:
     """Return what an exception says and where it was raised, on one line."""
-    said = " ".join(str(error).split())
+    said = " ".join(message_of(error).split())
     places = traceback.extract_tb(error.__traceback__)
     if not places:
         return said
