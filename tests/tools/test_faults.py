@@ -263,6 +263,26 @@ def test_each_fault_is_in_the_log(
     ]
 
 
+def test_a_traceback_begins_at_the_application_whatever_stands_before_it(
+    serve: Serve, connect: Connect, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        raise KeyError("no such thing")
+
+    options = {"fault": ["stall=0", "drip=9 /later"], "inspect": "127.0.0.1:0"}
+    server = serve(app, engine=engine, **options)
+    with connect(server) as peer:
+        for path in ("/now", "/later"):
+            assert peer.get(path).status == 500
+
+    def places() -> list[str]:
+        tracebacks = [r.exc_info[2] for r in list(caplog.records) if r.exc_info]
+        return [t.tb_frame.f_code.co_name for t in tracebacks if t is not None]
+
+    eventually(lambda: len(places()) == 2, "both to be in the log")
+    assert places() == ["app", "app"]
+
+
 def test_curl_says_what_a_reset_is_to_it(faulty: Faulty) -> None:
     _, server = faulty("reset=ENHANCE_YOUR_CALM /bad after=100")
     command = ["curl", "--silent", "--show-error", "--http2", "--cacert", str(server.ca_file)]

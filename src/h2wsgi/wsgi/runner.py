@@ -40,6 +40,8 @@ MOST_DROPPED = 16
 """Names of dropped fields that are told of: clients may make up any number."""
 MAX_NAME = 64
 """Characters of one."""
+_BEFORE_IT = ("h2wsgi.wsgi.", "h2wsgi.tools.faults", "h2wsgi.tools.inspector.")
+"""Modules, or how their names begin, that come before the application in a traceback."""
 
 
 class Runner:
@@ -298,7 +300,7 @@ def _of_the_application(traceback: TracebackType | None) -> TracebackType | None
     """
     part = traceback
     while part is not None:
-        if not str(part.tb_frame.f_globals.get("__name__")).startswith("h2wsgi.wsgi."):
+        if not str(part.tb_frame.f_globals.get("__name__")).startswith(_BEFORE_IT):
             return part
         part = part.tb_next
     return traceback
