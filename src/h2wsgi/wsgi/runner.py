@@ -126,7 +126,7 @@ class Runner:
         except BaseException as error:
             _wake(client_wait)
             if response.unclosed is not None:
-                self._close(response, stream)
+                self._close(response, stream, error)
             self._handle(error, stream, response)
         finally:
             stream.finished()
@@ -169,8 +169,10 @@ class Runner:
         connection.environ_template = template
 
     @kernel
-    def _close(self, response: Response, stream: Stream) -> None:
-        """Call ``close()`` of what the application returned."""
+    def _close(
+        self, response: Response, stream: Stream, handled: BaseException | None = None
+    ) -> None:
+        """Call ``close()`` of what the application returned, while ``handled`` is, if that is."""
         try:
             close = getattr(response.unclosed, "close", None)
             # One line, so that nothing strikes between the call and the note that it was made.
@@ -179,7 +181,9 @@ class Runner:
             response.unclosed = None
             if self._in_child:
                 self._end_child(error, stream)
-            if _disconnect_in(error) is None:
+            # All that close() raises has been raised while handling that, if nothing nearer.
+            lost = _disconnect_in(error)
+            if lost is None or (error is not handled and lost is _disconnect_in(handled)):
                 self._log_exception("close() of the response failed", error, stream)
 
     def _handle(self, error: BaseException, stream: Stream, response: Response) -> None:
@@ -282,9 +286,9 @@ def _give_up(response: Response, status: str) -> None:
         response.replace(status, [("content-type", "text/plain; charset=utf-8")], text)
 
 
-def _disconnect_in(error: BaseException) -> ClientDisconnected | None:
+def _disconnect_in(error: BaseException | None) -> ClientDisconnected | None:
     """Return the loss of the client that ``error`` is, or was raised while handling."""
-    current: BaseException | None = error
+    current = error
     for _ in range(20):
         if current is None or isinstance(current, ClientDisconnected):
             return current
