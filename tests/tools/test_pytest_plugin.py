@@ -486,6 +486,48 @@ def test_what_servers_have_seen_reaches_the_controller_of_xdist(suite):
     assert "send RST_STREAM    stream 1   CANCEL" in shown["test_passes"]
 
 
+def test_an_error_that_comes_after_its_test_says_so(suite):
+    result = suite("""
+import threading
+import time
+from h2wsgi.testing import FixtureServers
+
+go = threading.Event()
+
+def slow(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        go.wait(30)
+    raise ValueError("at last")
+
+@pytest.fixture(scope="module")
+def shared():
+    with FixtureServers() as h2_server:
+        yield h2_server(slow)
+
+def test_gives_up(shared):
+    with httpx.Client(http2=True, verify=shared.ssl_context(), timeout=0.1) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(shared + "/slow")
+
+def test_innocent(shared):
+    go.set()
+    while not shared.errors:
+        time.sleep(0.01)
+
+def test_guilty(shared):
+    get(shared, "/fails")
+
+def test_last(shared):
+    get(shared, "/")
+    shared.wait_for_error()
+""")
+    result.assert_outcomes(passed=4, errors=2)
+    note = "h2wsgi: it may be of an earlier test, whose request still ran in this one"
+    innocent, _, guilty = result.stdout.str().partition("teardown of test_guilty")
+    assert note in innocent
+    assert note not in guilty
+
+
 def test_servers_of_the_session_show_a_test_only_its_own(suite):
     result = suite("""
 from h2wsgi.testing import FixtureServer, FixtureServers

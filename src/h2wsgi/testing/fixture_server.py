@@ -58,6 +58,8 @@ class FixtureServer(ServerThread):
         """Whether it has run since before the current test."""
         self._was_asked = False
         """Whether the current test has asked for its URL."""
+        self._left_over = 0
+        """Requests of earlier tests that still ran in the application when this one began."""
         self._since = time.monotonic()
         """When what it shows began."""
         self._said: deque[LogLine] = deque(maxlen=MAX_LOG_KEPT)
@@ -169,6 +171,7 @@ class FixtureServer(ServerThread):
         self.clear()
         self._is_of_before = True
         self._was_asked = False
+        self._left_over = self.server.busy_threads
         if self.is_for_all:
             self.faults.clear()
 
@@ -186,6 +189,8 @@ class FixtureServer(ServerThread):
         self._wait_for_applications()
         with self._changed:
             taken, self.errors[:] = self.errors[:], []
+        for error in taken if self._left_over else ():
+            _add_note(error, "it may be of an earlier test, whose request still ran in this one")
         return taken
 
     def _wait_for_applications(self) -> None:
@@ -203,8 +208,7 @@ class FixtureServer(ServerThread):
         self._said.append(LogLine(time.monotonic(), text[:MAX_LINE_KEPT]))
 
     def _take(self, error: BaseException, message: str) -> None:
-        with suppress(Exception):  # an exception of the application's may not take it
-            error.add_note(f"h2wsgi: {message}")
+        _add_note(error, message)
         with self._changed:
             self.errors.append(error)
             self._changed.notify_all()
@@ -279,6 +283,11 @@ class _Events(logging.Logger):
             # After the standard handlers, which would show the note as well.
             if error is not None:
                 self._take(error, record.getMessage())
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    with suppress(Exception):  # an exception of the application's may not take it
+        error.add_note(f"h2wsgi: {note}")
 
 
 def _raised(error: BaseException) -> str:
