@@ -337,6 +337,19 @@ def test_a_fault_that_ends_the_stream_leaves_the_others_for_the_next(
     assert [rule.hits for rule in server.faults] == [1, 1]
 
 
+@pytest.mark.parametrize("path", ["/bad/list", "/bad/write"])
+def test_a_fault_that_a_response_is_too_short_for_is_left_for_another(
+    faulty: Faulty, connect: Connect, path: str
+) -> None:
+    _, server = faulty(f"reset=CANCEL after={len(CONTENT)} /bad/* times=1")
+    peer = connect(server)
+    (rule,) = server.faults
+    assert peer.get("/bad/upload", method="POST", body=b"abc").body == b"3"
+    eventually(lambda: (rule.seen, rule.hits) == (1, 0), "the rule to be free again")
+    assert partial(peer, path)[0] == ErrorCode.CANCEL
+    assert (rule.seen, rule.hits) == (2, 1)
+
+
 def test_a_goaway_may_strike_once(faulty: Faulty, connect: Connect) -> None:
     app, server = faulty("goaway /bad last=0 times=1")
     with connect(server) as peer:

@@ -101,7 +101,7 @@ class FaultRule:
     """What makes its numbers differ from those of other rules and seeds."""
     seen: int = 0
     hits: int = 0
-    """How many of them it has hit; with ``times`` no more than that."""
+    """How many of them it has hit, or is about to; with ``times`` no more than that."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def matches(self, path: str) -> bool:
@@ -115,6 +115,11 @@ class FaultRule:
             self.seen += 1
             self.hits += hit
         return hit
+
+    def missed(self) -> None:
+        """The request that was to be hit was over before: it counts as seen alone."""
+        with self._lock:
+            self.hits -= 1
 
     def _draws(self, number: int) -> bool:
         """Return whether chance wants the request of a number hit."""

@@ -80,7 +80,11 @@ class Faults:
 
             return write_in_pieces
 
-        return _Content(self._app(environ, start), pieces)
+        try:
+            return _Content(self._app(environ, start), pieces)
+        except BaseException:
+            pieces.end()
+            raise
 
     def _inject(self, rule: FaultRule, stream: StreamControl, what: str) -> None:
         self._log.events.info("fault %r: %s", rule.text, what, extra=named("fault"))
@@ -132,6 +136,11 @@ class _Pieces:
             self._sent += size
             self._strike()
 
+    def end(self) -> None:
+        """There is no more content: faults that are still due do not come."""
+        while self._due:
+            self._due.pop().missed()
+
     def _strike(self) -> None:
         while self._due and self._due[0].after <= self._sent:
             rule = self._due.pop(0)
@@ -161,6 +170,7 @@ class _Content:
 
     def close(self) -> None:
         """Close what was wrapped."""
+        self._pieces.end()
         close = getattr(self._content, "close", None)
         if close is not None:
             close()
