@@ -263,6 +263,26 @@ def test_each_fault_is_in_the_log(
     ]
 
 
+def test_a_traceback_begins_at_the_application_whatever_stands_before_it(
+    serve: Serve, connect: Connect, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        raise KeyError("no such thing")
+
+    options = {"fault": ["stall=0", "drip=9 /later"], "inspect": "127.0.0.1:0"}
+    server = serve(app, engine=engine, **options)
+    with connect(server) as peer:
+        for path in ("/now", "/later"):
+            assert peer.get(path).status == 500
+
+    def places() -> list[str]:
+        tracebacks = [r.exc_info[2] for r in list(caplog.records) if r.exc_info]
+        return [t.tb_frame.f_code.co_name for t in tracebacks if t is not None]
+
+    eventually(lambda: len(places()) == 2, "both to be in the log")
+    assert places() == ["app", "app"]
+
+
 def test_curl_says_what_a_reset_is_to_it(faulty: Faulty) -> None:
     _, server = faulty("reset=ENHANCE_YOUR_CALM /bad after=100")
     command = ["curl", "--silent", "--show-error", "--http2", "--cacert", str(server.ca_file)]
@@ -303,6 +323,31 @@ def test_a_rule_may_strike_a_number_of_times(faulty: Faulty, connect: Connect, k
         assert peer.get("/bad").body == CONTENT
     (rule,) = server.faults
     assert (rule.seen, rule.hits) == (4, 2)
+
+
+@pytest.mark.parametrize("other", ["reset=CANCEL", "reset=CANCEL after=3"])
+def test_a_fault_that_ends_the_stream_leaves_the_others_for_the_next(
+    faulty: Faulty, connect: Connect, other: str
+) -> None:
+    _, server = faulty(f"{other} /bad times=1", "refuse /bad times=1")
+    peer = connect(server)
+    codes = {partial(peer, "/bad")[0] for _ in range(2)}
+    assert codes == {ErrorCode.CANCEL, ErrorCode.REFUSED_STREAM}
+    assert peer.get("/bad").body == CONTENT
+    assert [rule.hits for rule in server.faults] == [1, 1]
+
+
+@pytest.mark.parametrize("path", ["/bad/list", "/bad/write"])
+def test_a_fault_that_a_response_is_too_short_for_is_left_for_another(
+    faulty: Faulty, connect: Connect, path: str
+) -> None:
+    _, server = faulty(f"reset=CANCEL after={len(CONTENT)} /bad/* times=1")
+    peer = connect(server)
+    (rule,) = server.faults
+    assert peer.get("/bad/upload", method="POST", body=b"abc").body == b"3"
+    eventually(lambda: (rule.seen, rule.hits) == (1, 0), "the rule to be free again")
+    assert partial(peer, path)[0] == ErrorCode.CANCEL
+    assert (rule.seen, rule.hits) == (2, 1)
 
 
 def test_a_goaway_may_strike_once(faulty: Faulty, connect: Connect) -> None:

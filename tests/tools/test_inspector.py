@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -799,6 +800,21 @@ def inspect_threads() -> list[str]:
 
 
 # ----------------------------------------------------------------------- start and end
+
+
+def test_clients_that_ask_nothing_do_not_hold_up_the_end(serve: Any) -> None:
+    """The best of three, as a busy machine may hold up any of them."""
+    seconds = []
+    for _ in range(3):
+        server = serve(hello, inspect="127.0.0.1:0")
+        client = Client(server.inspect_url)
+        with client.raw(), client.raw() as half:
+            half.sendall(b"GET / HTTP/1.1\r\n")
+            eventually(lambda: len(inspect_threads()) == 3, "two clients")
+            start = time.monotonic()
+            server.stop()
+            seconds.append(time.monotonic() - start)
+    assert min(seconds) < 0.25
 
 
 def test_the_server_ends_promptly_whatever_its_inspectors_clients_do(serve: Any) -> None:

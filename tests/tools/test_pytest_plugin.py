@@ -486,6 +486,49 @@ def test_what_servers_have_seen_reaches_the_controller_of_xdist(suite):
     assert "send RST_STREAM    stream 1   CANCEL" in shown["test_passes"]
 
 
+def test_an_error_that_comes_after_its_test_says_so(suite):
+    result = suite("""
+import threading
+import time
+from h2wsgi.testing import FixtureServers
+
+inside = threading.Barrier(2)
+go = threading.Event()
+
+def slow(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        inside.wait(30)
+        go.wait(30)
+    raise ValueError("at last")
+
+@pytest.fixture(scope="module")
+def shared():
+    with FixtureServers() as h2_server:
+        yield h2_server(slow)
+
+def test_does_not_wait(shared):
+    threading.Thread(target=get, args=(shared, "/slow")).start()
+    inside.wait(30)
+
+def test_innocent(shared):
+    go.set()
+    while not shared.errors:
+        time.sleep(0.01)
+
+def test_guilty(shared):
+    get(shared, "/fails")
+
+def test_last(shared):
+    get(shared, "/")
+    shared.wait_for_error()
+""")
+    result.assert_outcomes(passed=4, errors=2)
+    note = "h2wsgi: it may be of an earlier test, whose request still ran in this one"
+    innocent, _, guilty = result.stdout.str().partition("teardown of test_guilty")
+    assert note in innocent
+    assert note not in guilty
+
+
 def test_servers_of_the_session_show_a_test_only_its_own(suite):
     result = suite("""
 from h2wsgi.testing import FixtureServer, FixtureServers

@@ -58,6 +58,7 @@ WRONG = [
     ("reset /a x%", "probability: 'x' is not a number"),
     ("reset /a aftr=3", "reset does not know 'aftr', only after, times. Did you mean after?"),
     ("refuse tims=1", "refuse does not know 'tims', only times. Did you mean times?"),
+    ("refuse times=1 times=2", "it says times twice"),
     ("refuse times=0", "times: 0 is not from 1 to 2147483647"),
     ("delay-settings=1 times=once", "times: 'once' is not a number"),
     ("reset /a after=many", "after: 'many' is not a number"),

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 
 from conftest import Connect
 from h2wsgi.testing.fixture_server import FixtureServers
@@ -73,3 +74,35 @@ def test_the_requests_of_several_servers_get_their_time_side_by_side(connect: Co
     letting_go.join(PATIENCE)
     for peer, stream_id in zip(peers, streams, strict=True):
         assert peer.response(stream_id).body == b"hello"
+
+
+# --------------------------------------------------------------------------------- the errors
+
+
+class Mute(Exception):
+    """Fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Shut(Exception):
+    """Takes no notes."""
+
+    def add_note(self, note: str) -> None:
+        raise TypeError(note)
+
+
+@pytest.mark.parametrize("kind", [Mute, Shut])
+def test_an_exception_that_fails_itself_is_an_error_of_the_application(
+    kind: type[Exception],
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        raise kind("odd")
+
+    with FixtureServers() as h2_server:
+        server = h2_server(app, **OPTIONS)
+        with client_of(server) as client:
+            assert client.get(server.url).status_code == 500
+        assert isinstance(server.wait_for_error(), kind)
+        assert "the application failed" in server.report()

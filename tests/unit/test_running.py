@@ -87,3 +87,25 @@ def test_serve_in_a_running_loop_says_so():
     with pytest.raises(h2wsgi.ConfigurationError, match="in a running event loop") as caught:
         asyncio.run(call())
     assert "async with Server" in caught.value.hint
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+def test_a_server_that_has_not_started_says_that_it_has_no_url():
+    server = h2wsgi.serve_in_thread(hello)
+    for ask in (lambda: server.url, lambda: server.join("/get")):
+        with pytest.raises(h2wsgi.H2WSGIError, match="enter its with block"):
+            ask()
+    server.stop()  # which there is no need for
+
+
+def test_a_server_starts_once():
+    with h2wsgi.serve_in_thread(hello) as server:
+        with pytest.raises(h2wsgi.H2WSGIError, match="only once"):
+            server.__enter__()
+        assert server.is_running
+    with pytest.raises(h2wsgi.H2WSGIError, match="only once"):
+        server.__enter__()

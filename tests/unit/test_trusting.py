@@ -286,14 +286,20 @@ def test_an_interrupted_run_is_finished_by_the_next(machine, name):
         (["--trust", "--untrust"], "--trust and --untrust are two opposite", "Leave out one"),
         (["--yes"], "--yes is an answer to what --trust and --untrust ask", "Leave it out"),
         (["--trust", "a:b"], "--trust is done instead of serving", "First h2wsgi --trust, then"),
+        (["--make-cert", "certs", "--trust"], "--trust and --untrust are about the dev", "Run one"),
+        (["--make-cert", "certs", "--yes"], "--trust and --untrust are about the dev", "Run one"),
     ],
 )
-def test_what_makes_no_sense_is_refused(machine, capsys, arguments, error, hint):
+def test_what_makes_no_sense_is_refused(
+    machine, capsys, monkeypatch, tmp_path, arguments, error, hint
+):
+    monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert error in first
     assert second.startswith(f"hint: {hint}")
     assert not machine.cache.exists()
+    assert not (tmp_path / "certs").exists()
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

@@ -824,6 +824,54 @@ def test_an_exception_in_close_does_not_hide_the_first_one(at):
     assert kinds == {ValueError, RuntimeError}
 
 
+@pytest.mark.parametrize("how", ["object", "generator"])
+def test_an_exception_in_close_is_logged_though_the_client_has_left(at, how):
+    """4: what ``close()`` raises by itself is not the client's doing."""
+
+    def generated():
+        try:
+            yield from itertools.repeat(b"x" * LARGE)
+        finally:
+            raise RuntimeError("in close")
+
+    result: Any = generated()
+    if how == "object":
+        result = Chunks(itertools.repeat(b"x" * LARGE))
+        result.close = lambda: next(raising(RuntimeError("in close")))
+    site = at(answering(result))
+    stream_id = site.peer.request()
+    site.peer.wait_data(stream_id, 1)
+    site.peer.rst_stream(stream_id)
+    (logged,) = [e for e in site.events() if e.exc_info]
+    assert isinstance(logged.exc_info[1], RuntimeError)
+
+
+def test_a_loss_of_the_client_that_close_meets_is_no_error(at):
+    """4: be it the one that is known already, or one of its own."""
+    done = threading.Event()
+
+    def app(environ, start_response):
+        write = start_response("200 OK", PLAIN)
+        result = Chunks(itertools.repeat(b"x" * LARGE))
+
+        def close() -> None:
+            try:
+                write(b"the end")
+            except OSError as error:
+                done.set()
+                raise RuntimeError("could not say goodbye") from error
+
+        result.close = close  # type: ignore[method-assign]
+        return result
+
+    site = at(app)
+    stream_id = site.peer.request()
+    site.peer.wait_data(stream_id, 1)
+    site.peer.rst_stream(stream_id)
+    assert done.wait(TIMEOUT)
+    assert [e for e in site.events() if e.exc_info] == []
+
+
 def test_a_client_that_leaves_is_no_error_of_the_application(at):
     """4: a disconnect is not logged as a failure."""
     result = Chunks(itertools.repeat(b"x" * LARGE))

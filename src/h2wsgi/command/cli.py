@@ -290,6 +290,11 @@ def run(
         click.echo(f"h2wsgi {__version__}")
         return 0
     if make_cert is not None:
+        if trust or untrust or yes:
+            raise ConfigurationError(
+                "--trust and --untrust are about the development CA, and --make-cert makes others.",
+                "Run one after the other.",
+            )
         return make_certificate(
             make_cert, names, expired=expired, wrong_host=wrong_host, keep_ca=keep_ca is not False
         )

@@ -97,12 +97,12 @@ class FaultRule:
     probability: float
     """From 0 to 1."""
     named: dict[str, Any]
-    key: bytes
+    key: bytes = field(repr=False)
     """What makes its numbers differ from those of other rules and seeds."""
     seen: int = 0
     hits: int = 0
-    """How many of them it has hit; with ``times`` no more than that."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """How many of them it has hit, or is about to; with ``times`` no more than that."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def matches(self, path: str) -> bool:
         """Return whether the rule is for ``path`` at all."""
@@ -115,6 +115,11 @@ class FaultRule:
             self.seen += 1
             self.hits += hit
         return hit
+
+    def missed(self) -> None:
+        """The request that was to be hit was over before: it counts as seen alone."""
+        with self._lock:
+            self.hits -= 1
 
     def _draws(self, number: int) -> bool:
         """Return whether chance wants the request of a number hit."""
@@ -246,6 +251,8 @@ def _read_named(rule: FaultRule, kind: Kind, word: str) -> None:
     if name not in names:
         what = f"{rule.kind} does not know {name!r}, only {', '.join(names)}."
         raise _wrong(rule.text, what + near(name, list(names)))
+    if name in rule.named:
+        raise _wrong(rule.text, f"it says {name} twice")
     rule.named[name] = _converted(rule.text, name, names[name], value)
 
 

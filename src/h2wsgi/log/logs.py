@@ -349,7 +349,7 @@ def event_json(record: logging.LogRecord) -> str:
     fields |= getattr(record, "fields", {})
     if record.exc_info is not None and (error := record.exc_info[1]) is not None:
         fields["exception_type"] = _type_of(error)
-        fields["exception_message"] = _message_of(error)
+        fields["exception_message"] = message_of(error)
         fields["exception_stack"] = _traceback(record)
     return _json_line(fields)
 
@@ -361,10 +361,11 @@ def _type_of(error: BaseException) -> str:
     return cut(name, MAX_LINE)
 
 
-def _message_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return what an exception says, cut. One of an application's may fail to say it."""
     try:
         return cut(str(error), MAX_LINE)
-    except Exception as failure:  # an application's exception may fail to say what it is
+    except Exception as failure:
         return f"The message cannot be shown: {type(failure).__name__}"
 
 

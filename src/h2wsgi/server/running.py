@@ -437,6 +437,8 @@ class ServerThread:
         return self.server.recorder.wait_for(condition, timeout)
 
     def __enter__(self) -> Self:
+        if self._thread.ident is not None:
+            raise H2WSGIError("A server starts only once: make another one.")
         self._thread.start()
         if not self._ready.wait(THREAD_START_TIMEOUT):
             raise H2WSGIError(f"The server did not start within {THREAD_START_TIMEOUT:g} seconds.")

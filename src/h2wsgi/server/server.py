@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 
 from ..config.config import Config
 from ..config.fault_rules import FaultRules
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, H2WSGIError
 from ..http2.closing import ABORT_AFTER
 from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory, ServerContext
@@ -375,7 +375,13 @@ class Server(ServerContext):
 
     @property
     def url(self) -> str:
-        """The first endpoint's URL, such as ``https://localhost:8443/``."""
+        """The first endpoint's URL, such as ``https://localhost:8443/``.
+
+        Raises:
+            H2WSGIError: the server has not started.
+        """
+        if not self._endpoints:
+            raise H2WSGIError("The server has no URL before it starts: enter its with block.")
         return self._endpoints[0].url
 
     @property

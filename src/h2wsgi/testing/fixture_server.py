@@ -15,13 +15,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Self, Unpack
 from urllib.parse import urljoin, urlsplit
 
 from ..config.config import Config
 from ..config.keywords import Options
 from ..errors import ConfigurationError
-from ..log.logs import Log, library_log
+from ..log.logs import Log, library_log, message_of
 from ..process.forking import tell_in_child
 from ..server.running import ServerThread
 from ..wsgi.runner import WSGIApplication
@@ -57,6 +58,8 @@ class FixtureServer(ServerThread):
         """Whether it has run since before the current test."""
         self._was_asked = False
         """Whether the current test has asked for its URL."""
+        self._left_over = 0
+        """Requests of earlier tests that still ran in the application when this one began."""
         self._since = time.monotonic()
         """When what it shows began."""
         self._said: deque[LogLine] = deque(maxlen=MAX_LOG_KEPT)
@@ -168,6 +171,7 @@ class FixtureServer(ServerThread):
         self.clear()
         self._is_of_before = True
         self._was_asked = False
+        self._left_over = self.server.busy_threads
         if self.is_for_all:
             self.faults.clear()
 
@@ -185,6 +189,8 @@ class FixtureServer(ServerThread):
         self._wait_for_applications()
         with self._changed:
             taken, self.errors[:] = self.errors[:], []
+        for error in taken if self._left_over else ():
+            _add_note(error, "it may be of an earlier test, whose request still ran in this one")
         return taken
 
     def _wait_for_applications(self) -> None:
@@ -202,8 +208,8 @@ class FixtureServer(ServerThread):
         self._said.append(LogLine(time.monotonic(), text[:MAX_LINE_KEPT]))
 
     def _take(self, error: BaseException, message: str) -> None:
+        _add_note(error, message)
         with self._changed:
-            error.add_note(f"h2wsgi: {message}")
             self.errors.append(error)
             self._changed.notify_all()
 
@@ -279,9 +285,14 @@ class _Events(logging.Logger):
                 self._take(error, record.getMessage())
 
 
+def _add_note(error: BaseException, note: str) -> None:
+    with suppress(Exception):  # an exception of the application's may not take it
+        error.add_note(f"h2wsgi: {note}")
+
+
 def _raised(error: BaseException) -> str:
     """Return what an exception says and where it was raised, on one line."""
-    said = " ".join(str(error).split())
+    said = " ".join(message_of(error).split())
     places = traceback.extract_tb(error.__traceback__)
     if not places:
         return said

@@ -43,23 +43,20 @@ class Faults:
     ) -> Iterable[bytes]:
         """Answer the request, or do what the rules say instead."""
         path = environ["PATH_INFO"]
-        hits = [
-            rule
-            for rule in self._rules
-            if rule.kind != "delay-settings" and rule.matches(path) and rule.strikes()
-        ]
-        if not hits:
-            return self._app(environ, start_response)
+        at_once: list[FaultRule] = []
+        later: list[FaultRule] = []
+        for rule in self._rules:
+            if rule.kind != "delay-settings" and rule.matches(path):
+                (later if rule.after or rule.kind == "drip" else at_once).append(rule)
         stream: StreamControl = environ["h2wsgi.stream"]
         what = f"{environ['REQUEST_METHOD']} {path} (stream {stream.id})"
-        later = []
-        for rule in hits:
-            if rule.after or rule.kind == "drip":
-                later.append(rule)
-                continue
-            self._inject(rule, stream, what)
-            if ends(rule, stream):
-                raise ClientDisconnected(f"ended by the fault {rule.text!r}")
+        for rule in at_once:
+            # One by one: those behind the end of the stream are for the next request.
+            if rule.strikes():
+                self._inject(rule, stream, what)
+                if ends(rule, stream):
+                    raise ClientDisconnected(f"ended by the fault {rule.text!r}")
+        later = [rule for rule in later if rule.strikes()]
         if not later:
             return self._app(environ, start_response)
         return self._later(later, stream, what, environ, start_response)
@@ -83,7 +80,11 @@ class Faults:
 
             return write_in_pieces
 
-        return _Content(self._app(environ, start), pieces)
+        try:
+            return _Content(self._app(environ, start), pieces)
+        except BaseException:
+            pieces.end()
+            raise
 
     def _inject(self, rule: FaultRule, stream: StreamControl, what: str) -> None:
         self._log.events.info("fault %r: %s", rule.text, what, extra=named("fault"))
@@ -135,6 +136,11 @@ class _Pieces:
             self._sent += size
             self._strike()
 
+    def end(self) -> None:
+        """There is no more content: faults that are still due do not come."""
+        while self._due:
+            self._due.pop().missed()
+
     def _strike(self) -> None:
         while self._due and self._due[0].after <= self._sent:
             rule = self._due.pop(0)
@@ -164,6 +170,7 @@ class _Content:
 
     def close(self) -> None:
         """Close what was wrapped."""
+        self._pieces.end()
         close = getattr(self._content, "close", None)
         if close is not None:
             close()

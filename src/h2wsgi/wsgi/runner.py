@@ -40,6 +40,8 @@ MOST_DROPPED = 16
 """Names of dropped fields that are told of: clients may make up any number."""
 MAX_NAME = 64
 """Characters of one."""
+_BEFORE_IT = ("h2wsgi.wsgi.", "h2wsgi.tools.faults", "h2wsgi.tools.inspector.")
+"""Modules, or how their names begin, that come before the application in a traceback."""
 
 
 class Runner:
@@ -124,7 +126,7 @@ class Runner:
         except BaseException as error:
             _wake(client_wait)
             if response.unclosed is not None:
-                self._close(response, stream)
+                self._close(response, stream, error)
             self._handle(error, stream, response)
         finally:
             stream.finished()
@@ -167,8 +169,10 @@ class Runner:
         connection.environ_template = template
 
     @kernel
-    def _close(self, response: Response, stream: Stream) -> None:
-        """Call ``close()`` of what the application returned."""
+    def _close(
+        self, response: Response, stream: Stream, handled: BaseException | None = None
+    ) -> None:
+        """Call ``close()`` of what the application returned, while ``handled`` is, if that is."""
         try:
             close = getattr(response.unclosed, "close", None)
             # One line, so that nothing strikes between the call and the note that it was made.
@@ -177,7 +181,9 @@ class Runner:
             response.unclosed = None
             if self._in_child:
                 self._end_child(error, stream)
-            if _disconnect_in(error) is None:
+            # All that close() raises has been raised while handling that, if nothing nearer.
+            lost = _disconnect_in(error)
+            if lost is None or (error is not handled and lost is _disconnect_in(handled)):
                 self._log_exception("close() of the response failed", error, stream)
 
     def _handle(self, error: BaseException, stream: Stream, response: Response) -> None:
@@ -280,9 +286,9 @@ def _give_up(response: Response, status: str) -> None:
         response.replace(status, [("content-type", "text/plain; charset=utf-8")], text)
 
 
-def _disconnect_in(error: BaseException) -> ClientDisconnected | None:
+def _disconnect_in(error: BaseException | None) -> ClientDisconnected | None:
     """Return the loss of the client that ``error`` is, or was raised while handling."""
-    current: BaseException | None = error
+    current = error
     for _ in range(20):
         if current is None or isinstance(current, ClientDisconnected):
             return current
@@ -298,7 +304,7 @@ def _of_the_application(traceback: TracebackType | None) -> TracebackType | None
     """
     part = traceback
     while part is not None:
-        if not str(part.tb_frame.f_globals.get("__name__")).startswith("h2wsgi.wsgi."):
+        if not str(part.tb_frame.f_globals.get("__name__")).startswith(_BEFORE_IT):
             return part
         part = part.tb_next
     return traceback

@@ -65,10 +65,11 @@ class Handler(BaseHTTPRequestHandler):
     def _read_head(self) -> bytes:
         head = bytearray()
         deadline = time.monotonic() + HEAD_TIMEOUT
+        self.server.awaited.add(self.connection)
         try:
             while b"\r\n\r\n" not in head and b"\n\n" not in head:
                 left = deadline - time.monotonic()
-                if left <= 0 or len(head) > MAX_HEAD:
+                if left <= 0 or len(head) > MAX_HEAD or self.server.stopping.is_set():
                     return b""
                 self.connection.settimeout(left)
                 if not (octets := self.connection.recv(MAX_HEAD)):
@@ -76,6 +77,8 @@ class Handler(BaseHTTPRequestHandler):
                 head += octets
         except OSError:
             return b""
+        finally:
+            self.server.awaited.discard(self.connection)
         return bytes(head)
 
     def handle(self) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
-from socket import SHUT_RDWR, create_connection, socket
+from socket import SHUT_RD, SHUT_RDWR, create_connection, socket
 from socketserver import BaseServer
 from typing import Any
 
@@ -79,6 +79,8 @@ class _Server(ThreadingHTTPServer):
         self.guard = Guard(self.address)
         self.stopping = threading.Event()
         self.pages = threading.BoundedSemaphore(Handler.MAX_PAGES)
+        self.awaited: set[socket] = set()
+        """Clients whose request has not come whole, each for as long as its thread reads it."""
         self._log = log
         self._clients: dict[threading.Thread, socket] = {}
         """Whom threads serve, or have served. For the accepting thread, and stop() behind it."""
@@ -99,6 +101,9 @@ class _Server(ThreadingHTTPServer):
             create_connection(self.address, JOIN_TIMEOUT).close()
         self._accepting.join(JOIN_TIMEOUT)
         self.socket.close()
+        for client in list(self.awaited):  # such as a browser opens in advance
+            with suppress(OSError):
+                client.shutdown(SHUT_RD)
         deadline = time.monotonic() + Handler.LAST_WORDS
         for thread in self._clients:
             thread.join(max(0.0, deadline - time.monotonic()))
