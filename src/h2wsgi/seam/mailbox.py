@@ -102,8 +102,8 @@ class Mailbox:
     def _read(self) -> None:
         try:  # noqa: SIM105  suppress() would be three calls more for each batch
             os.eventfd_read(self._fd)
-        except BlockingIOError:
-            pass  # nothing was written since the last look
+        except (BlockingIOError, ValueError):
+            pass  # nothing was written since the last look; or a child's, which has no descriptor
         self._deliver()
 
     def _call_threadsafe(self, call: Callable[[], object]) -> None:
