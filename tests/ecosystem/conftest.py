@@ -59,8 +59,8 @@ class Site(ServerProcess):
         assert code == 0, self.log.read_text()
         if not self.fails:
             errors = [line for line in self.lines() if line["level"] in BAD]
-            # What applications write to wsgi.errors has a source; it is up to them.
-            assert [line for line in errors if line.get("source") != "wsgi.errors"] == []
+            # What applications write to wsgi.errors is up to them.
+            assert [line for line in errors if line["event"] != "wsgi_errors"] == []
 
 
 BAD = ("warning", "error", "critical")
