@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
+
+SAME_SIGNAL = 1.0
+"""Seconds in which a signal may come twice and count once: a supervisor (``timeout``, ``npm``, a
+shell script) hands on what the terminal has sent to the whole group of processes."""
 
 
 def found(names: tuple[str, ...]) -> dict[signal.Signals, Handler]:
@@ -38,6 +43,14 @@ def caught_by_anybody() -> int:
             return next((int(line[7:], 16) for line in status if line.startswith(b"SigCgt:")), 0)
     except OSError:
         return 0
+
+
+def comes_again(number: int, first: int, at: float) -> bool:
+    """Return whether a signal is another than ``first``, which came ``at``, and not its echo.
+
+    ``at`` is by the monotonic clock.
+    """
+    return number != first or time.monotonic() - at >= SAME_SIGNAL
 
 
 def has_terminal() -> bool:

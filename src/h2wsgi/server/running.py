@@ -33,7 +33,7 @@ from .ending import end_process, name_what_is_waited_for
 from .loading import load
 from .server import Server
 from .signals import Signals, Stopped
-from .surroundings import enter, pid_file
+from .surroundings import enter, name_ignored, pid_file
 
 if TYPE_CHECKING:
     from ..config.fault_rules import FaultRules
@@ -138,13 +138,7 @@ def run(
         log = command_log(config)
         stack.callback(log.close)
         signals.log = log
-        for name in ignored:
-            log.events.debug(
-                "%s is ignored: it tells of a service of that name",
-                name,
-                extra=named("variable_ignored", variable=name),
-            )
-
+        name_ignored(log, ignored)
         manager = ServiceManager()
 
         def on_ready(endpoints: list[Endpoint]) -> None:

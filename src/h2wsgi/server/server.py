@@ -32,7 +32,7 @@ from ..seam.request import ConnectionFacts
 from ..seam.spool import Spool
 from ..seam.stream import Stream, Waited
 from ..tls.context import TLSIdentity, resolve
-from ..tls.watch import CertificateWatch
+from ..tls.watch import CertificateWatch, warn
 from ..wsgi.runner import Runner, WSGIApplication
 from ..wsgi.stuck_threads import Overtime
 from ..wsgi.thread_pool import ThreadPool
@@ -266,8 +266,7 @@ class Server(ServerContext):
     def _take_identity(self, identity: TLSIdentity | None) -> None:
         if identity is not None:
             self.ca_file = identity.ca_path
-            for warning in identity.warnings():
-                self.log.events.warning("%s", warning, extra=named("certificate_warning"))
+            warn(identity, self.log.events)
             self._certificates = CertificateWatch(self.config, identity, self.log.events)
 
     def _tls_context(self) -> ssl.SSLContext | None:

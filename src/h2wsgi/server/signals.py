@@ -32,6 +32,7 @@ from ..process.forking import tell_in_child
 from ..process.handlers import (
     Handler,
     caught_by_anybody,
+    comes_again,
     found,
     free,
     has_terminal,
@@ -41,12 +42,6 @@ from .ending import end_process
 
 if TYPE_CHECKING:
     import asyncio
-
-    from ..log.logs import Log
-
-SAME_SIGNAL = 1.0
-"""Seconds in which a signal may come twice and count once: a supervisor (``timeout``, ``npm``, a
-shell script) hands on what the terminal has sent to the whole group of processes."""
 
 ALWAYS = ("SIGINT", "SIGTERM")
 IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -216,8 +211,7 @@ class Signals:
         return name in (*ALWAYS, "SIGQUIT") or (name == "SIGHUP" and self._has_terminal)
 
     def _heard_again(self, number: int) -> None:
-        first, at = self._first or (0, 0.0)
-        if number != first or time.monotonic() - at >= SAME_SIGNAL:
+        if self._first is None or comes_again(number, *self._first):
             name = signal.Signals(number).name
             self._say(f"{name} again: ending at once", name)
             if self.log is not None:

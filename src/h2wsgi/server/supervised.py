@@ -21,9 +21,10 @@ from ..supervisor.plan import Plan
 from ..supervisor.succession import taken_over
 from ..supervisor.supervisor import Supervisor
 from ..tls.context import TLSIdentity, resolve
+from ..tls.watch import warn
 from .banner import Endpoint, ready
 from .listeners import Listener, inherited, open_all
-from .surroundings import account_of, check_folder, pid_file, set_umask, variables_of
+from .surroundings import account_of, check_folder, name_ignored, pid_file, set_umask, variables_of
 
 FIXED = (
     "bind", "bind_h2c", "h2c", "uds_permissions", "backlog", "pid", "user", "group", "umask"
@@ -57,14 +58,9 @@ def run_supervised(
     log = command_log(dataclasses.replace(config, access_log=False, access_log_file=""))
     with ExitStack() as stack:
         stack.callback(log.close)
-        for name in ignored:
-            log.events.debug(
-                "%s is ignored: it tells of a service of that name",
-                name,
-                extra=named("variable_ignored", variable=name),
-            )
-        for warning in () if identity is None else identity.warnings():
-            log.events.warning("%s", warning, extra=named("certificate_warning"))
+        name_ignored(log, ignored)
+        if identity is not None:
+            warn(identity, log.events)
         set_umask(config)
         account = account_of(config)
         owner = (-1, -1) if account is None else (account.uid, account.gid)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from ..config.config import Config
 from ..config.options import mode_of
 from ..errors import ConfigurationError
+from ..log.logs import Log, named
 from .ending import LAST
 
 VARIABLE = re.compile(
@@ -122,6 +123,16 @@ def _value(match: re.Match[str]) -> str:
     if match["quoted"] is not None:
         return re.sub(r"\\(.)", lambda m: ESCAPES.get(m[1], m[1]), match["quoted"])
     return match["raw"] if match["raw"] is not None else match["plain"] or ""
+
+
+def name_ignored(log: Log, variables: Sequence[str]) -> None:
+    """Say for debugging which variables look like options and are others'."""
+    for name in variables:
+        log.events.debug(
+            "%s is ignored: it tells of a service of that name",
+            name,
+            extra=named("variable_ignored", variable=name),
+        )
 
 
 def check_folder(config: Config) -> None:

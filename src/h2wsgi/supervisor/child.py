@@ -173,9 +173,8 @@ class Child:
     def end_by(self, moment: float, what: str) -> None:
         """Tell it to end, which it has to have done by then. ``what`` is "stop" or "retire"."""
         if self.state is State.STARTING:
-            self._process.send_signal(
-                signal.SIGTERM
-            )  # it hears nothing else yet, and has nothing to finish
+            # It hears nothing else yet, and has nothing to finish.
+            self._process.send_signal(signal.SIGTERM)
         self.state = State.LEAVING
         self.kill_at = moment
         self.channel.send({"do": what})

@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, named
-from ..process.handlers import Handler, found, free, has_terminal
+from ..process.handlers import Handler, comes_again, found, free, has_terminal
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
 from . import succession
@@ -43,8 +43,6 @@ KILL_GRACE = 8.0
 """Seconds beyond the graceful timeout in which a worker ends by itself, resets and all."""
 AT_ONCE = 1.0
 """Seconds that workers get when they are to end at once."""
-SAME_SIGNAL = 1.0
-"""Seconds in which a signal may come twice and count once: see server/signals.py."""
 MOST_SAID = 65_536
 """Octets shown of what a check says."""
 LOOKS = 4
@@ -243,8 +241,7 @@ class Supervisor:
         name = signal.Signals(number).name
         now = time.monotonic()
         if self._stopped_by is not None:
-            first, at = self._stopped_by
-            if number != first or now - at >= SAME_SIGNAL:
+            if comes_again(number, *self._stopped_by):
                 self._log.warning(
                     "%s again: ending at once", name, extra=named("signal", signal=name)
                 )

@@ -31,6 +31,12 @@ FileState = tuple[int, int, int, int] | None
 """What tells that a file, or the link to it, is another; None while there is none."""
 
 
+def warn(identity: TLSIdentity, log: logging.Logger) -> None:
+    """Say which certificates clients will refuse, now or soon."""
+    for warning in identity.warnings():
+        log.warning("%s", warning, extra=named("certificate_warning"))
+
+
 class CertificateWatch:
     """Keeps the identity of a server as its files are. Any thread, but for what its own does."""
 
@@ -119,8 +125,7 @@ class CertificateWatch:
 
     def _warn(self) -> None:
         self._warn_at = time.time() + DAY
-        for warning in self.identity.warnings():
-            self._log.warning("%s", warning, extra=named("certificate_warning"))
+        warn(self.identity, self._log)
 
     def _look(self) -> list[FileState]:
         return [_state_of(path) for path in self.identity.files]

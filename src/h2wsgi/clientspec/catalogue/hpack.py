@@ -34,7 +34,7 @@ def _bad(id: str, title: str, encoded: bytes, advice: str = BROKEN) -> Case:
     )
 
 
-def _with_trailers(id: str, title: str, head: bytes, trailers: bytes) -> Case:
+def _head_and_trailers(title: str, head: bytes, trailers: bytes) -> Script:
     """Put something into the table with the head, and use it in the trailers."""
 
     def make(request: Request) -> bytes:
@@ -44,19 +44,16 @@ def _with_trailers(id: str, title: str, head: bytes, trailers: bytes) -> Case:
             + octets.head(request.stream, trailers, end=True)
         )
 
-    script = response(f"a response with {title}", make)
+    return response(f"a response with {title}", make)
+
+
+def _with_trailers(id: str, title: str, head: bytes, trailers: bytes) -> Case:
+    script = _head_and_trailers(title, head, trailers)
     return fine(id, title, script, TABLE, fields={"trailer": "right"})
 
 
 def _breaks_trailers(id: str, title: str, head: bytes, trailers: bytes) -> Case:
-    def make(request: Request) -> bytes:
-        return (
-            octets.head(request.stream, STATUS + TYPE + head)
-            + octets.data(request.stream, request.content)
-            + octets.head(request.stream, trailers, end=True)
-        )
-
-    script = response(f"a response with {title}", make)
+    script = _head_and_trailers(title, head, trailers)
     return ends_connection(id, title, script, BROKEN, COMPRESSION)
 
 

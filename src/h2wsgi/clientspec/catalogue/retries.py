@@ -84,6 +84,19 @@ def _goaway_above(c: Conversation, r: Request) -> None:
     c.hang_up()
 
 
+def _sent_once(id: str, title: str, script: Script) -> Case:
+    """A POST that was processed, and must not be sent again."""
+    return error(
+        id,
+        title,
+        script,
+        ONCE,
+        should("the POST is sent once", _once),
+        level=Level.SHOULD,
+        steps=(Step(Want.ERROR, "post", size=1000),),
+    )
+
+
 CASES: list[Case] = [
     optional(
         "9113/8.7/1",
@@ -128,43 +141,27 @@ CASES: list[Case] = [
         "A GET may be sent again.",
         WORDS,
     ),
-    error(
+    _sent_once(
         "9110/9.2.2/2",
         "RST_STREAM(INTERNAL_ERROR) behind a POST",
         Script("It takes a POST, and resets the stream each time.", _always(_fail)),
-        ONCE,
-        should("the POST is sent once", _once),
-        level=Level.SHOULD,
-        steps=(Step(Want.ERROR, "post", size=1000),),
     ),
-    error(
+    _sent_once(
         "9110/9.2.2/5",
         "RST_STREAM(CANCEL) behind a POST",
         Script("It takes a POST, and cancels the stream each time.", _always(_cancel)),
-        ONCE,
-        should("the POST is sent once", _once),
-        level=Level.SHOULD,
-        steps=(Step(Want.ERROR, "post", size=1000),),
     ),
-    error(
+    _sent_once(
         "9110/9.2.2/3",
         "a connection closed behind a POST",
         Script("It takes a POST, and closes the connection each time.", _always(_close)),
-        ONCE,
-        should("the POST is sent once", _once),
-        level=Level.SHOULD,
-        steps=(Step(Want.ERROR, "post", size=1000),),
     ),
-    error(
+    _sent_once(
         "9110/9.2.2/4",
         "GOAWAY that names the stream of a POST, and the end",
         Script(
             "It takes a POST, sends GOAWAY that names its stream, and closes each time.",
             _always(_goaway_above),
         ),
-        ONCE,
-        should("the POST is sent once", _once),
-        level=Level.SHOULD,
-        steps=(Step(Want.ERROR, "post", size=1000),),
     ),
 ]
