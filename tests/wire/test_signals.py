@@ -506,6 +506,22 @@ def test_what_holds_up_the_end_is_named_and_a_second_signal_ends_it(
         eventually(lambda: not any(map(is_alive, children)), "its processes to end with it")
 
 
+def test_signals_by_the_hundred_end_it_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each interrupts what the one before has begun."""
+    monkeypatch.setenv("HOLD", "thread")
+    with start(tmp_path, HOLDING) as server:
+        get(server)
+        server.signal(signal.SIGTERM)
+        said(server, "no daemons (the consumer)")
+        until = time.monotonic() + PATIENCE
+        while server.process.poll() is None and time.monotonic() < until:
+            server.signal(signal.SIGTERM)
+        assert server.exit_code(PATIENCE) == 128 + signal.SIGTERM
+        assert messages(server)[-1] == "SIGTERM again: ending at once"
+
+
 def children_of(pid: int) -> list[int]:
     return [int(word) for task in Path(f"/proc/{pid}/task").iterdir()
             for word in (task / "children").read_text().split()]  # fmt: skip

@@ -84,6 +84,8 @@ class Signals:
         self._serving: Callable[[int], None] | None = None
         """What hands a signal to the loop."""
         self._over = False
+        self._is_ending = False
+        """Whether the process ends at once: what comes now may interrupt just that."""
         tell_in_child(self)
         for number in self._found:
             if number != signal.SIGINT:  # Python's own raises KeyboardInterrupt
@@ -211,11 +213,15 @@ class Signals:
         return name in (*ALWAYS, "SIGQUIT") or (name == "SIGHUP" and self._has_terminal)
 
     def _heard_again(self, number: int) -> None:
-        if self._first is None or comes_again(number, *self._first):
+        if self._is_ending or not (self._first is None or comes_again(number, *self._first)):
+            return
+        self._is_ending = True
+        try:
             name = signal.Signals(number).name
             self._say(f"{name} again: ending at once", name)
             if self.log is not None:
                 self.log.close()
+        finally:
             end_process(128 + number)
 
     def _say(self, what: str, name: str) -> None:
