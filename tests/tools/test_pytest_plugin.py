@@ -523,7 +523,7 @@ def test_last(shared):
     shared.wait_for_error()
 """)
     result.assert_outcomes(passed=4, errors=2)
-    note = "h2wsgi: it may be of an earlier test, whose request still ran in this one"
+    note = "h2wsgi: its request is of an earlier test"
     innocent, _, guilty = result.stdout.str().partition("teardown of test_guilty")
     assert note in innocent
     assert note not in guilty

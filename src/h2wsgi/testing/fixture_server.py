@@ -40,6 +40,7 @@ MAX_SERVERS = 4
 ERROR_PATIENCE = 0.1
 """Seconds that applications get to come back, at most: what they raise is known a moment after
 their clients are told."""
+OF_EARLIER_TEST = "its request is of an earlier test"
 
 
 class FixtureServer(ServerThread):
@@ -58,8 +59,8 @@ class FixtureServer(ServerThread):
         """Whether it has run since before the current test."""
         self._was_asked = False
         """Whether the current test has asked for its URL."""
-        self._left_over = 0
-        """Requests of earlier tests that still ran in the application when this one began."""
+        self._test_began = time.monotonic()
+        """When the current test began, if the server is older."""
         self._since = time.monotonic()
         """When what it shows began."""
         self._said: deque[LogLine] = deque(maxlen=MAX_LOG_KEPT)
@@ -171,7 +172,10 @@ class FixtureServer(ServerThread):
         self.clear()
         self._is_of_before = True
         self._was_asked = False
-        self._left_over = self.server.busy_threads
+        self._test_began = time.monotonic()
+        with self._changed:
+            for error in self.errors:  # those that came after the end of their test
+                _add_note(error, OF_EARLIER_TEST)
         if self.is_for_all:
             self.faults.clear()
 
@@ -189,8 +193,6 @@ class FixtureServer(ServerThread):
         self._wait_for_applications()
         with self._changed:
             taken, self.errors[:] = self.errors[:], []
-        for error in taken if self._left_over else ():
-            _add_note(error, "it may be of an earlier test, whose request still ran in this one")
         return taken
 
     def _wait_for_applications(self) -> None:
@@ -207,9 +209,12 @@ class FixtureServer(ServerThread):
     def _note(self, text: str) -> None:
         self._said.append(LogLine(time.monotonic(), text[:MAX_LINE_KEPT]))
 
-    def _take(self, error: BaseException, message: str) -> None:
+    def _take(self, error: BaseException, message: str, age: float) -> None:
+        """Keep what an application raised, whose request began ``age`` seconds ago."""
         _add_note(error, message)
         with self._changed:
+            if time.monotonic() - age < self._test_began:
+                _add_note(error, OF_EARLIER_TEST)
             self.errors.append(error)
             self._changed.notify_all()
 
@@ -261,7 +266,7 @@ class _Events(logging.Logger):
         self,
         standard: logging.Logger,
         note: Callable[[str], None],
-        take: Callable[[BaseException, str], None],
+        take: Callable[[BaseException, str, float], None],
     ) -> None:
         super().__init__(standard.name)
         self._standard = standard
@@ -282,12 +287,15 @@ class _Events(logging.Logger):
         finally:
             # After the standard handlers, which would show the note as well.
             if error is not None:
-                self._take(error, record.getMessage())
+                fields: dict[str, float] = getattr(record, "fields", {})
+                self._take(error, record.getMessage(), fields.get("seconds", 0.0))
 
 
 def _add_note(error: BaseException, note: str) -> None:
+    line = f"h2wsgi: {note}"
     with suppress(Exception):  # an exception of the application's may not take it
-        error.add_note(f"h2wsgi: {note}")
+        if line not in getattr(error, "__notes__", ()):
+            error.add_note(line)
 
 
 def _raised(error: BaseException) -> str:

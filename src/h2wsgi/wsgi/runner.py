@@ -11,6 +11,7 @@ import contextlib
 import functools
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -238,7 +239,7 @@ class Runner:
             what,
             raised[0].__name__,
             exc_info=raised,
-            extra=named("application_failed"),
+            extra=named("application_failed", seconds=time.monotonic() - stream.started_at),
         )
 
     def _log_notes(self, stream: Stream, notes: list[str]) -> None:
