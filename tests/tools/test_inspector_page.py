@@ -275,10 +275,11 @@ def test_tab_reaches_every_control_in_order_and_shows_where_it_is(
         details(page, "GET /broken")
         order = IN_ORDER
     reached: list[str] = []
-    while page.run(FOCUSED):  # to the end of the page
-        page.press("Tab")
+    page.run("document.body.tabIndex = -1, document.body.focus()")  # to the start of the page
     while page.press("Tab") or page.run(FOCUSED):
         name = page.run(PLACE)
+        if name == order[0] and reached:
+            break  # behind the last one Chromium leaves the page, or begins again
         style, wide, colour, seen = page.run(OUTLINE)
         assert (style, wide, seen) == ("solid", 2, True), name
         for behind in ("--bg", "--panel"):
