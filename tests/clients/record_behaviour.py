@@ -60,8 +60,8 @@ REMARKS = {
     (
         "httpx",
         "early-response",
-    ): "It reads no response before all of the request is sent, and waits "
-    "for a window that nobody opens any more.",
+    ): "It reads no response before all of the request is sent, and asks "
+    "for the window of a stream that is closed.",
     ("urllib3", "goaway-below"): _SPINS,
     ("urllib3", "goaway-below-post"): _SPINS,
     ("urllib3", "goaway-graceful"): _H2_CLOSES + _H2_ISSUE,

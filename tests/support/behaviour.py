@@ -145,8 +145,7 @@ def _look(
     scenario: Scenario, results: list[list[dict[str, Any]]], server: ServerThread
 ) -> Observed:
     requests = [r for r in server.requests if r.path == f"/{scenario.name}"]
-    first = requests[0]
-    connection = next(c for c in server.connections if c.id == first.connection)
+    first = requests[0] if requests else None
     then = [r for r in server.requests if r.path.startswith(f"/{scenario.name}/then")]
     result = results[0][0]
     text = result.get("error") or str(result["status"])
@@ -156,15 +155,18 @@ def _look(
         text += f" ({result['note']})"
     if len(requests) > 1:
         text += ", sent again" if len(requests) == 2 else f", sent {len(requests)} times"
-    if not scenario.ends_connection:
+    connection = first and next(c for c in server.connections if c.id == first.connection)
+    if first and not scenario.ends_connection:
         text += _frames_of_the_client(connection, first.stream_id)
     good = _is_right(scenario, result)
     if scenario.then and len(results) > 1:
         refused = sum(r.reset is not None and r.reset.name == "REFUSED_STREAM" for r in then)
-        said, went_well = _then(results[1], {r.connection for r in then} <= {first.connection})
+        same = first is not None and {r.connection for r in then} <= {first.connection}
+        said, went_well = _then(results[1], same)
         text += f"; {said}" + (f", {refused} refused" if refused else "")
         good = good and went_well and not refused
-    return Observed(text, good, _wire(connection, first))
+    # A client that gives up may hang up before its request has come through.
+    return Observed(text, good, _wire(connection, first) if first else LEFT)
 
 
 def _frames_of_the_client(connection: Any, stream_id: int) -> str:

@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 from hpack import Encoder
 
+from h2wsgi import Config
+from support.settled import eventually
+
 DATA, HEADERS, RST_STREAM, CONTINUATION, UNKNOWN = 0x0, 0x1, 0x3, 0x9, 0xFA
 END_STREAM, END_HEADERS, PADDED = 0x1, 0x4, 0x8
 PIECE = 1000
@@ -388,7 +391,12 @@ def half(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
 
 @handles("no-error-after-response", "early-response")
 def no_error(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    status = 403 if environ["PATH_INFO"] == "/early-response" else 200
+    if environ["PATH_INFO"] == "/early-response":
+        # In the middle of the content: what a client does depends on when it hears.
+        eventually(lambda: _is_held_up(environ), "the client to have used its window")
+        status = 403
+    else:
+        status = 200
     return raw(
         environ,
         start_response,
@@ -396,6 +404,14 @@ def no_error(environ: dict[str, Any], start_response: Callable[..., Any]) -> lis
         (DATA, END_STREAM, bytes(PIECE)),
         (RST_STREAM, 0, bytes(4)),
     )
+
+
+def _is_held_up(environ: dict[str, Any]) -> bool:
+    """Return whether the client has sent all that it may, or is gone."""
+    stream = environ["h2wsgi.stream"]
+    data = [f for f in environ["h2wsgi.record"]().received("DATA") if f.stream_id == stream.id]
+    sent = sum(frame.data_length for frame in data)
+    return sent >= Config().stream_window or stream.disconnected.is_set()
 
 
 @handles("max-streams")
