@@ -524,8 +524,10 @@ def test_last(shared):
 """)
     result.assert_outcomes(passed=4, errors=2)
     note = "h2wsgi: its request is of an earlier test"
-    innocent, _, guilty = result.stdout.str().partition("teardown of test_guilty")
+    reports, _, _ = result.stdout.str().partition("short test summary")
+    innocent, _, guilty = reports.partition("teardown of test_guilty")
     assert note in innocent
+    assert "ValueError" in guilty
     assert note not in guilty
 
 
