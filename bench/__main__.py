@@ -1,8 +1,8 @@
 """Measure HTTP/2 servers for WSGI side by side: CPU time a request, and more.
 
-With no word: the comparison. "memory", "flat", "instructions", "bytecodes" measure that; "report"
-draws chart and tables of docs/ again from results.json. Whole runs write into docs/, runs of some
-servers or some loads only print.
+With no word: the comparison. "memory", "connections", "flat", "instructions" and "bytecodes"
+measure that; "report" draws chart and tables of docs/ again from results.json. Whole runs write
+into docs/, runs of some servers or some loads only print.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench import (
     bytecodes,
+    connections,
     document,
     environment,
     flat,
@@ -38,7 +39,7 @@ from bench.servers import ROOT, VARIANTS, Place, Variant
 
 PATIENCE = 60.0
 """Seconds for one run of h2load at most."""
-WORDS = ("compare", "memory", "flat", "instructions", "bytecodes", "report")
+WORDS = ("compare", "memory", "connections", "flat", "instructions", "bytecodes", "report")
 RESULTS = ROOT / "bench" / "results.json"
 CHOSEN = "BENCH_PYTHON"
 """Set where this is the interpreter that ``--python`` has chosen."""
@@ -145,6 +146,8 @@ def others(options: argparse.Namespace, python: Path) -> None:
     with workshop(python, options.source.resolve()) as (place, client):
         if options.what == "memory":
             text = memory.measure(variants, place)
+        elif options.what == "connections":
+            text = connections.measure(variants, place, client)
         elif options.what == "flat":
             text = flat.measure(variants, place, client)
         else:

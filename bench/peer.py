@@ -44,6 +44,7 @@ class Peer:
         """Connect, and return once SETTINGS are exchanged and acknowledged."""
         plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
         try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = cls(CONTEXT.wrap_socket(plain))
         except BaseException:
             plain.close()

@@ -11,7 +11,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench import apps, chart, document, goals, h2load, instructions, loads, proc, servers, tables
+from bench import (
+    apps,
+    chart,
+    connections,
+    document,
+    goals,
+    h2load,
+    instructions,
+    loads,
+    proc,
+    servers,
+    tables,
+)
 from bench.results import Results, Sample, read, save
 
 SUMMARY = """\
@@ -188,7 +200,7 @@ def test_a_section_of_the_document_is_replaced() -> None:
 
 def test_the_document_has_a_place_for_every_measurement() -> None:
     text = document.DOCUMENT.read_text(encoding="utf-8")
-    for section in ("results", "commands", "memory", "flat", "instructions"):
+    for section in ("results", "commands", "memory", "connections", "flat", "instructions"):
         document.put(text, f"bench:{section}", "")
 
 
@@ -263,3 +275,12 @@ def test_every_command_line_can_be_filled_in(tmp_path: Path) -> None:
 def test_some_way_of_counting_is_chosen_or_none() -> None:
     chosen = instructions.choose()
     assert chosen is None or chosen[0] in ("perf stat", "valgrind --tool=callgrind")
+
+
+def test_servers_are_told_to_take_many_connections_where_they_have_a_limit() -> None:
+    def options(name: str) -> str:
+        return connections.ready_for(servers.by_name(name), 12_000).options
+
+    assert options("h2wsgi-fast-uvloop").endswith(" --max-connections 12500 --idle-timeout 0")
+    assert options("granian").endswith(" --backlog 12500 --backpressure 12500")
+    assert options("nghttpd") == servers.by_name("nghttpd").options
