@@ -109,6 +109,7 @@ class H2Protocol(asyncio.BufferedProtocol):
             self.closing.set_timer(age * (1 - AGE_JITTER * random.random()), self.closing.retire)
         self._is_made = True
         self._made(self)
+        del self._made, self._make_facts  # with all of the handshake, which they know
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
             return  # the preface comes first, or an HTTP/1.1 client would get our SETTINGS

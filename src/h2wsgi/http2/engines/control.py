@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from struct import pack
-from typing import Generic
+from typing import Any, ClassVar, Generic
 
 from ...codes import (
     DATA,
@@ -50,16 +51,6 @@ class FrameReceiver(Engine, Generic[S]):
         self._unacknowledged: list[dict[int, int]] = []
         """Our SETTINGS frames that the peer has not confirmed yet."""
         self._streams: StreamTable[S] = StreamTable()
-        self._receivers = {
-            PRIORITY: self._receive_priority,
-            RST_STREAM: self._receive_rst_stream,
-            SETTINGS: self._receive_settings,
-            PUSH_PROMISE: self._receive_push_promise,
-            PING: self._receive_ping,
-            GOAWAY: self._receive_goaway,
-            PRIORITY_UPDATE: self._receive_priority_update,
-            WINDOW_UPDATE: self._receive_window_update,
-        }
 
     @property
     def last_stream_id(self) -> int:
@@ -74,8 +65,8 @@ class FrameReceiver(Engine, Generic[S]):
         elif type_ == DATA:
             data = strip_padding(flags, payload)
             self.receive_data(stream_id, data, len(payload), flags & FLAG_END_STREAM != 0)
-        elif (receiver := self._receivers.get(type_)) is not None:
-            receiver(flags, stream_id, payload)
+        elif (receiver := self._RECEIVERS.get(type_)) is not None:
+            receiver(self, flags, stream_id, payload)
 
     # ------------------------------------------------------------------ the engine's own
 
@@ -246,3 +237,15 @@ class FrameReceiver(Engine, Generic[S]):
             self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
         else:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+
+    _RECEIVERS: ClassVar[dict[int, Callable[[Any, int, int, bytes], None]]] = {
+        PRIORITY: _receive_priority,
+        RST_STREAM: _receive_rst_stream,
+        SETTINGS: _receive_settings,
+        PUSH_PROMISE: _receive_push_promise,
+        PING: _receive_ping,
+        GOAWAY: _receive_goaway,
+        PRIORITY_UPDATE: _receive_priority_update,
+        WINDOW_UPDATE: _receive_window_update,
+    }
+    """Of the class: a table for each connection would be a kilobyte of methods."""
