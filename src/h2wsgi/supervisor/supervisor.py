@@ -91,6 +91,8 @@ class Supervisor:
         """The one of these whose successor is being started."""
         self._has_served = False
         """Whether all workers were ready once."""
+        self._early = ""
+        """What asked for a reload before that. It may be of code that was not read yet."""
         self._watcher: Watcher | None = None
         if plan.config.reload:
             from .watching import Watcher
@@ -265,7 +267,17 @@ class Supervisor:
                 child.end_by(now + timeout + KILL_GRACE, "stop")
 
     def _set_count(self, count: int, name: str) -> None:
-        if 1 <= count <= ROWS // 4 and self._stopped_by is None:
+        if self._stopped_by is not None:
+            return
+        if not 1 <= count <= ROWS // 4:
+            self._log.warning(
+                "%s: %s, as %s",
+                name,
+                _counted(self._count),
+                "somebody has to serve" if count < 1 else "there can be no more",
+                extra=named("signal", signal=name),
+            )
+        else:
             self._count = count
             self._log.info(
                 "%s: %s from now on",
@@ -483,6 +495,8 @@ class Supervisor:
             self._has_served = True
             self._site.ready(self._count)
             self._manager.ready()
+            if self._early:
+                self._reload(self._early)
 
     def _begin_replacement(self) -> None:
         """Take the next of those that have had their time, one after the other."""
@@ -502,18 +516,25 @@ class Supervisor:
                 self._replaced = child
 
     def _reload(self, why: str) -> None:
-        if self._stopped_by is not None or not self._has_served:
+        if self._stopped_by is not None:
+            return
+        if not self._has_served:
+            self._early = why
             return
         self._drop_next()
         self._manager.reloading()
         try:
             plan = self._site.read_again()
-        except ConfigurationError as error:
+        except Exception as error:
+            if isinstance(error, ConfigurationError):
+                said, shown = f"{error} {error.hint}", None
+            else:  # a mistake of ours, but who has heard of a reload is to hear of its end
+                said, shown = repr(error), error
             self._log.error(
-                "%s: all stays as it is: %s %s",
+                "%s: all stays as it is: %s",
                 why,
-                error,
-                error.hint,
+                said,
+                exc_info=shown,
                 extra=named("reload_failed"),
             )
             self._manager.ready()
