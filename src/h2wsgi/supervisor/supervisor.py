@@ -316,7 +316,10 @@ class Supervisor:
                 self._start_one(plan)
         except OSError as error:  # no memory, or too many processes
             if not self._has_served:
-                raise ConfigurationError(f"No worker can be started: {error}.") from None
+                hint = "See ulimit -a, and how much memory there is."
+                if plan.account is not None:
+                    hint = "The user of --user has to be allowed to run this interpreter."
+                raise ConfigurationError(f"No worker can be started: {error}.", hint) from None
             if plan is self._next:
                 self._give_reload_up(f"no worker can be started: {error}")
             else:
