@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from h2wsgi.config.config import Config
+from h2wsgi.errors import CertificateError
 from h2wsgi.tls import watch as watch_module
 from h2wsgi.tls.context import resolve
 from h2wsgi.tls.watch import CertificateWatch
@@ -117,6 +118,25 @@ def test_an_end_that_comes_near_is_warned_of_while_the_server_runs(watched, capl
     assert len(caplog.records) == 1
 
 
+def test_what_could_not_be_read_is_tried_again_though_no_file_has_changed(
+    watched, caplog, monkeypatch
+):
+    """As when the mode of a key is mended, or descriptors had run out for a moment."""
+    before = watched.watch.identity
+    with monkeypatch.context() as patched:
+
+        def refuse(*_: object) -> None:
+            raise CertificateError("site.key cannot be read: Permission denied.")
+
+        patched.setattr(watch_module, "read_again", refuse)
+        watched.authority.write(watched.stem, "new.test", days=100)
+        eventually(lambda: "Permission denied" in caplog.text, "the line")
+        threading.Event().wait(0.1)  # some turns, in which it could be said again
+        assert watched.watch.identity is before
+        assert caplog.text.count("Permission denied") == 1
+    eventually(lambda: watched.names() == ("new.test",), "the new certificate")
+
+
 def test_a_look_that_fails_is_not_the_last(watched, caplog, monkeypatch):
     def fail(*_: object) -> None:
         raise MemoryError
@@ -125,5 +145,7 @@ def test_a_look_that_fails_is_not_the_last(watched, caplog, monkeypatch):
         patched.setattr(watch_module, "read_again", fail)
         watched.watch.read()
         eventually(lambda: "looking for new certificates failed" in caplog.text, "the line")
+        threading.Event().wait(0.1)
+        assert caplog.text.count("looking for new certificates failed") == 1
     watched.authority.write(watched.stem, "new.test", days=100)
     eventually(lambda: watched.names() == ("new.test",), "the new certificate")

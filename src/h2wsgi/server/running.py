@@ -182,6 +182,23 @@ def prepare_process() -> None:
     """Make the process one that is there to serve."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     _keep_buffers_on_the_heap()
+    _say_nothing_of_odd_names()
+
+
+def _say_nothing_of_odd_names() -> None:
+    """Have clients that ask for a name (SNI) which is no ASCII write no traceback.
+
+    ssl decodes the name before it asks for a certificate, and has nobody else to tell. The line of
+    the handshake, which fails, says it.
+    """
+    hook = sys.unraisablehook
+
+    def all_but_those(details: sys.UnraisableHookArgs) -> None:
+        is_name = isinstance(details.exc_value, UnicodeDecodeError)
+        if not (is_name and isinstance(details.object, bytes)):
+            hook(details)
+
+    sys.unraisablehook = all_but_those
 
 
 def _keep_buffers_on_the_heap() -> None:

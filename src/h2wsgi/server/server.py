@@ -19,6 +19,7 @@ from ..config.config import Config
 from ..config.fault_rules import FaultRules
 from ..errors import ConfigurationError, H2WSGIError
 from ..http2.closing import ABORT_AFTER
+from ..http2.engines import engine_of
 from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory, ServerContext
 from ..http2.protocol import H2Protocol
@@ -201,6 +202,7 @@ class Server(ServerContext):
         Raises:
             ConfigurationError: an address or a certificate cannot be used.
         """
+        engine_of(self.config)
         if self._tls is None:
             self._take_identity(self._identity or resolve(self.config))
         if (tls := self._tls_context()) is not None and tls.keylog_filename:
