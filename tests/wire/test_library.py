@@ -171,6 +171,22 @@ def test_a_wrong_option_is_a_configuration_error(serve: Serve, options, said):
         serve(hello, **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("chdir", "/"), ("env_file", "x"), ("umask", "022"), ("pid", "x")]
+)
+def test_what_would_change_the_programs_process_is_refused(name: str, value: str):
+    said = f"{name} is for a process of the server's own"
+    with pytest.raises(h2wsgi.ConfigurationError, match=said):
+        h2wsgi.serve_in_thread(lambda *_: [], **{name: value})
+
+    async def serve() -> None:
+        async with h2wsgi.Server(lambda *_: [], h2wsgi.Config.build(**{name: value})):
+            pass
+
+    with pytest.raises(h2wsgi.ConfigurationError, match=said):
+        asyncio.run(serve())
+
+
 def test_what_is_not_callable_is_refused(serve: Serve):
     with pytest.raises(h2wsgi.ConfigurationError, match="not callable"):
         serve(object())

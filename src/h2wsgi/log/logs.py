@@ -408,7 +408,8 @@ def describe_for_a_file(record: AccessRecord) -> str:
     """Return a request with its client, and what ties it to lines of other programs."""
     text = f"{record.remote}  {describe_request(record)}"
     for name, value in trace_fields(record).items():
-        text += f"  {name}={printable(value)}"
+        # A space would look like the beginning of the next one.
+        text += f"  {name}=" + printable(value).replace(" ", "\\x20")
     return text
 
 

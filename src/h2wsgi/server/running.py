@@ -33,7 +33,7 @@ from .ending import end_process, name_what_is_waited_for
 from .loading import load
 from .server import Server
 from .signals import Signals, Stopped
-from .surroundings import enter, name_ignored, pid_file
+from .surroundings import enter, name_ignored, pid_file, refuse_in_program
 
 if TYPE_CHECKING:
     from ..config.fault_rules import FaultRules
@@ -353,6 +353,7 @@ class ServerThread:
     """A server in a background thread, running while its ``with`` block does."""
 
     def __init__(self, app: WSGIApplication, config: Config, *, log: Log | None = None) -> None:
+        refuse_in_program(config)
         self.server = Server(app, config, log=log)
         self._loop_factory = loop_factory(config.loop)
         self._thread = threading.Thread(target=self._run, name="h2wsgi-loop", daemon=True)

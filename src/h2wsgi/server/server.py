@@ -40,6 +40,7 @@ from ..wsgi.thread_pool import ThreadPool
 from .accept import Acceptor
 from .banner import Endpoint
 from .listeners import Listener, Share, open_all
+from .surroundings import refuse_in_program
 from .toolbox import Toolbox
 from .unsized import unsized_content_of
 
@@ -363,6 +364,7 @@ class Server(ServerContext):
             return
 
     async def __aenter__(self) -> Self:
+        refuse_in_program(self.config)
         await self.start()
         return self
 

@@ -29,6 +29,8 @@ MOST_OF_NUMBER = 100
 """Octets that are looked at in a file with the number of a process."""
 LAST_ACCOUNT = 2**32 - 2
 """The highest number of a user or a group."""
+OF_THE_PROCESS = ("chdir", "env_file", "umask", "pid")
+"""Options of :func:`enter` and :func:`pid_file`."""
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -180,6 +182,20 @@ def enter(config: Config) -> None:
     set_umask(config)
     if config.chdir:
         os.chdir(config.chdir)
+
+
+def refuse_in_program(config: Config) -> None:
+    """Refuse what would change a process that is somebody else's.
+
+    Raises:
+        ConfigurationError: an option asks for it.
+    """
+    for name in OF_THE_PROCESS:
+        if getattr(config, name):
+            raise ConfigurationError(
+                f"{name} is for a process of the server's own, and this one is the program's.",
+                "Leave it out; the program can do the same. h2wsgi.serve(app, ...) takes it.",
+            )
 
 
 @contextmanager
