@@ -105,8 +105,10 @@ def test_a_link_that_leads_elsewhere_is_a_change(watched, tmp_path):
 
 def test_files_are_read_on_demand_though_nothing_changed(watched, caplog):
     before = watched.watch.identity
-    watched.watch.read()
-    eventually(lambda: watched.watch.identity is not before, "a new identity")
+    seen = []
+    watched.watch.read(lambda: seen.append(watched.watch.identity))
+    eventually(lambda: bool(seen), "that it is done")
+    assert seen == [watched.watch.identity] != [before]
 
 
 def test_an_end_that_comes_near_is_warned_of_while_the_server_runs(watched, caplog):
@@ -143,7 +145,7 @@ def test_a_look_that_fails_is_not_the_last(watched, caplog, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(watch_module, "read_again", fail)
-        watched.watch.read()
+        watched.watch.read(lambda: None)
         eventually(lambda: "looking for new certificates failed" in caplog.text, "the line")
         threading.Event().wait(0.1)
         assert caplog.text.count("looking for new certificates failed") == 1

@@ -159,7 +159,7 @@ def run(
         prepare_process()
         server = Server(app, config, log=log, identity=identity)
         with asyncio.Runner(loop_factory=factory) as runner:
-            serving = _serve_until_signal(server, signals, on_ready, manager.stopping)
+            serving = _serve_until_signal(server, signals, on_ready, manager)
             all_returned = runner.run(serving)
         if not all_returned:
             log.close()
@@ -221,19 +221,25 @@ async def _serve_until_signal(
     server: Server,
     signals: Signals,
     on_ready: Callable[[list[Endpoint]], None],
-    on_stop: Callable[[], None],
+    manager: ServiceManager,
 ) -> bool:
     stop = asyncio.Event()
 
     def stop_for(name: str) -> None:
-        on_stop()
+        manager.stopping()
         waits = _what_is_waited_for(server)
         extra = named("stopping", signal=name)
         server.log.events.info("%s: stopping%s", name, waits, extra=extra)
         stop.set()
 
+    def reload() -> bool:
+        if not server.endpoints:  # it was told to as it started, and has read all of it just now
+            return False
+        manager.reloading()
+        return server.reload_certificates(manager.ready)
+
     loop = asyncio.get_running_loop()
-    signals.listen(loop, stop_for, server.reload_certificates)
+    signals.listen(loop, stop_for, reload)
     poller = Poller(loop)
     try:
         await server.start()

@@ -276,11 +276,15 @@ class Server(ServerContext):
         """Return what a connection over TLS that comes now begins with."""
         return self._tls if self._certificates is None else self._certificates.identity.context
 
-    def reload_certificates(self) -> bool:
-        """Have the certificates read anew soon; False if there are none of files."""
+    def reload_certificates(self, done: Callable[[], None] = lambda: None) -> bool:
+        """Have the certificates read anew soon; False if there are none of files.
+
+        ``done`` is called on any thread, once they have been read or refused.
+        """
         if self._certificates is None:
+            done()
             return False
-        self._certificates.read()
+        self._certificates.read(done)
         return True
 
     async def stop(

@@ -12,6 +12,8 @@ import logging
 import os
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 
 from ..config.config import Config
 from ..errors import ConfigurationError
@@ -48,8 +50,8 @@ class CertificateWatch:
         self.identity = identity
         # any thread, each a single step
         self._stopping = False
-        self._asked = False
-        """Whether the files are to be read whether they changed or not."""
+        self._asked: deque[Callable[[], None]] = deque()
+        """Whom to tell that the files were read, which they are whether they changed or not."""
         self._wake = threading.Event()
         # the watch's thread
         self._seen = self._look()
@@ -67,9 +69,12 @@ class CertificateWatch:
         if not handed.are_some():
             self._thread.start()
 
-    def read(self) -> None:
-        """Have the files read now, whether they have changed or not."""
-        self._asked = True
+    def read(self, done: Callable[[], None]) -> None:
+        """Have the files read now, whether they have changed or not.
+
+        ``done`` is called on the watch's thread.
+        """
+        self._asked.append(done)
         self._wake.set()
 
     def stop(self) -> None:
@@ -92,10 +97,14 @@ class CertificateWatch:
                     )
 
     def _turn(self) -> None:
-        asked, self._asked = self._asked, False
+        asked = len(self._asked)
         if asked or self._look() != self._seen:
-            self._seen, self._said = self._settled(), ""
-            self._read()
+            try:
+                self._seen, self._said = self._settled(), ""
+                self._read()
+            finally:
+                for _ in range(asked):
+                    self._asked.popleft()()
         elif self._is_behind:
             self._read()
         elif time.time() >= self._warn_at:
