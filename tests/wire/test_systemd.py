@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,10 +42,12 @@ class Manager:
 
     def next(self, but: str = "WATCHDOG=1") -> str:
         """Return the first line of the next message, but for those of a kind."""
-        while True:
+        until = time.monotonic() + START_PATIENCE
+        while time.monotonic() < until:
             self.told.append(self.sock.recv(4096).decode().splitlines()[0])
             if self.told[-1] != but:
                 return self.told[-1]
+        raise AssertionError(f"nothing but {but} in {START_PATIENCE} s")
 
 
 @pytest.fixture

@@ -273,13 +273,25 @@ class _Worker:
             why = f"it has had {config.max_requests} requests (--max-requests)"
             self._server.when_over = lambda: self._has_had_its_time(why)
         if config.worker_max_rss:
-            self._look_at_memory()
+            self._look_at_memory_first()
         if config.worker_timeout:
             self._beat(place, min(LONGEST_BEAT, config.worker_timeout / BEATS))
 
     def _beat(self, place: Place, pause: float) -> None:
         place.beat()
         asyncio.get_running_loop().call_later(pause, self._beat, place, pause)
+
+    def _look_at_memory_first(self) -> None:
+        limit = self._server.config.worker_max_rss
+        if (octets := resident_memory()) > limit:
+            self._log.events.warning(
+                "a worker takes %.0f MiB of memory before its first request, which is above "
+                "--worker-max-rss: none is replaced for it, as the next would take as much",
+                octets / 1_048_576,
+                extra=named("worker_too_large"),
+            )
+        else:
+            self._look_at_memory()
 
     def _look_at_memory(self) -> None:
         limit = self._server.config.worker_max_rss
