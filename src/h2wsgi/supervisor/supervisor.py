@@ -33,7 +33,7 @@ from ..process.handlers import Handler, comes_again, found, free, has_terminal
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
 from . import succession
-from .child import Child, State
+from .child import Child, State, in_words
 from .plan import Plan, Site
 
 if TYPE_CHECKING:
@@ -609,8 +609,8 @@ class Supervisor:
         self._end_check()
         if code:
             self._log.error(
-                "SIGUSR2: nothing changes, as the check found this:\n%s",
-                text,
+                "SIGUSR2: nothing changes, as the check %s",
+                f"found this:\n{text}" if text else in_words(code),
                 extra=named("upgrade_failed"),
             )
         elif self._stopped_by is None:
