@@ -97,7 +97,7 @@ class Supervisor:
         if plan.config.reload:
             from .watching import Watcher
 
-            self._watcher = Watcher(plan.config, self._note_changes)
+            self._watcher = Watcher(plan.config, self._note_changes, self._log)
         self._changes: deque[list[str]] = deque()
         """Files that were seen to change, by the thread that watches them."""
         self._awaits_change = False
@@ -296,12 +296,7 @@ class Supervisor:
         files = sorted({file for files in self._changes for file in files})
         self._changes.clear()
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-        if self._awaits_change:
-            self._log.info("%s%s changed: starting", files[0], more, extra=named("files_changed"))
-            self._awaits_change = False
-            self._retry_at = 0.0
-        else:
-            self._reload(f"{files[0]}{more} changed")
+        self._reload(f"{files[0]}{more} changed")
 
     # ----------------------------------------------------------------------------- workers
 
@@ -520,6 +515,11 @@ class Supervisor:
 
     def _reload(self, why: str) -> None:
         if self._stopped_by is not None:
+            return
+        if self._awaits_change:
+            self._log.info("%s: starting", why, extra=named("reloading"))
+            self._awaits_change = False
+            self._retry_at = 0.0
             return
         if not self._has_served:
             self._early = why
