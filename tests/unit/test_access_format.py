@@ -34,6 +34,8 @@ def test_every_atom_and_every_format_with_a_name_is_one():
         ("%", "has '%', which"),
         ("%(h", r"has '%\(h', which"),
         ("%(h)q", r"has '%\(h\)q', which"),
+        ("Combined", "has 'Combined' alone, which"),
+        ("100 %%", "has '100 %%' alone, which"),
         ("%(h)s\n", "has a control character, which"),
     ],
 )
@@ -41,3 +43,10 @@ def test_what_is_no_format_is_a_sentence(text, what):
     with pytest.raises(ConfigurationError, match=what) as caught:
         Config(access_log_format=text)
     assert caught.value.hint
+
+
+def test_what_no_path_begins_with_is_refused():
+    with pytest.raises(ConfigurationError, match="No request has the path 'healthz'") as caught:
+        Config.build(access_log_skip="healthz")
+    assert caught.value.hint == "Did you mean /healthz?"
+    assert Config.build(access_log_skip=["/a", "/b/*", "*"]).access_log_skip == ("/a", "/b/*", "*")

@@ -93,6 +93,7 @@ def test_names_that_are_neither_hosts_nor_addresses_are_left_out(tmp_path):
         (["*.shop.test"], "www.shop.test", True),
         (["*.shop.test"], "a.www.shop.test", False),
         (["*.shop.test"], "shop.test", False),
+        (["*.shop.test"], ".shop.test", False),
         (["*"], "test", False),
         (["*.test"], "*.test", True),
         (["127.0.0.1"], "127.0.0.1", True),

@@ -288,6 +288,7 @@ def test_the_certificate_is_chosen_by_the_name_that_the_client_asks_for(tmp_path
         ("www.shop.test", "*.shop.test"),
         ("SHOP.test", "*.shop.test"),
         ("pay.shop.test", "Pay.shop.test"),
+        ("pay.shop.test.", "Pay.shop.test"),
         ("a.b.shop.test", "first.test"),
         ("elsewhere.test", "first.test"),
         ("x", "first.test"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +169,15 @@ def test_the_field_of_rfc_7239(value: str, expected: Forwarded) -> None:
 
 def test_what_a_client_breaks_in_a_field_of_its_own_does_not_hide_it() -> None:
     assert told(("forwarded", 'for="'), ("forwarded", f"for={CLIENT}")).address == CLIENT
+
+
+@pytest.mark.parametrize("long", [" " * 60_000 + "x", ";" * 60_000, "," * 60_000, '"' + "\\" * 999])
+def test_a_long_field_costs_no_long_time(long: str) -> None:
+    """Tried in all ways to divide it, such white space took minutes of the whole process."""
+    began = time.process_time()
+    found = read(((b"forwarded", b"for=192.0.2.1;" + long.encode()),), TrustedPeers.of(("*",)))
+    assert found == Forwarded()
+    assert time.process_time() - began < 5
 
 
 def test_of_both_kinds_what_they_say_alike_counts() -> None:

@@ -297,7 +297,10 @@ def test_a_unix_socket_without_a_place_is_named(path: str) -> None:
 
 def test_a_listening_socket_can_be_handed_over(opened: Opened) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        (listener,) = opened(f"fd://{os.dup(sock.fileno())}")
+        descriptor = os.dup(sock.fileno())
+        os.set_inheritable(descriptor, True)  # as systemd's are
+        (listener,) = opened(f"fd://{descriptor}")
+        assert not os.get_inheritable(descriptor)  # what the application starts gets none of it
         assert listener.port == sock.getsockname()[1]
         assert not listener.sock.getblocking()
         with socket.create_connection(("127.0.0.1", listener.port)):

@@ -238,7 +238,7 @@ def test_a_pipe_or_a_journal_is_told_when_and_who_too(stderr, where):
 TRACED = RECORD._replace(
     fields=(
         (b"x-request-id", b"abc\xe9\x9b" + b"x" * 300),
-        (b"traceparent", b"00-1-2-01"),
+        (b"traceparent", b"00-1 status=200"),
         (b"cookie", b"secret"),
     )
 )
@@ -251,10 +251,10 @@ def test_what_ties_a_request_to_other_logs_is_in_its_line(stderr):
         log.access(RECORD)
         log.close()
     text, _, raw, plain = lines_of(stderr)
-    assert re.search(r"  request_id=abcé\\x9bx{195}\.\.\.  traceparent=00-1-2-01$", text)
+    assert re.search(r"  request_id=abcé\\x9bx{195}\.\.\.  traceparent=00-1\\x20status=200$", text)
     shown = json.loads(raw)
     assert shown["request_id"] == "abcé\x9b" + "x" * 195 + "..."
-    assert shown["traceparent"] == "00-1-2-01"
+    assert shown["traceparent"] == "00-1 status=200"
     assert "secret" not in text + raw
     assert "request_id" not in plain
 

@@ -84,6 +84,7 @@ def test_a_named_file_is_the_only_one_read(folder, where):
     ("content", "sentence"),
     [
         (b"threads = 3\nbind = localhost", "web.toml is not valid TOML: .*line 2"),
+        (b"threads = " + b"[" * 100_000, "web.toml is nested too deep"),
         (b"cert = '\xff'", "web.toml is not UTF-8"),
         (b"tool.h2wsgi = 3", "web.toml: 'tool.h2wsgi' is not a table"),
         (b"target = 3", "web.toml: key 'target': 3 is not text"),

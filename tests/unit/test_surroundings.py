@@ -31,10 +31,16 @@ def variables(folder: Path, text: str) -> dict[str, str]:
         ("NAME='a # $b \\n'  # why", "a # $b \\n"),
         ('NAME="a\\nb \\"c\\""', 'a\nb "c"'),
         ("NAME=a=b=c", "a=b=c"),
+        ("NAME=a\u2028b\x0bc\x85d", "a\u2028b\x0bc\x85d"),
+        ("NAME=a\r", "a"),
     ],
 )
 def test_a_line_is_a_variable(tmp_path: Path, line: str, value: str) -> None:
     assert variables(tmp_path, f"# first\n\n{line}\n") == {"NAME": value}
+
+
+def test_the_mark_that_editors_put_before_a_file_is_no_part_of_a_name(tmp_path: Path) -> None:
+    assert variables(tmp_path, "\ufeffNAME=a\r\nOTHER=b\r\n") == {"NAME": "a", "OTHER": "b"}
 
 
 @pytest.mark.parametrize("line", ["NAME", "1NAME=x", "NA ME=x", "=x", "NAME='x", 'NAME="x" y'])
@@ -82,6 +88,25 @@ def test_a_file_that_another_process_has_taken_over_stays(tmp_path: Path) -> Non
     assert path.read_text() == "1\n"
 
 
+def test_what_is_no_file_of_a_number_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "settings.py"
+    path.write_text("DEBUG = False\n")
+    with pytest.raises(ConfigurationError, match="something else"), pid_file(str(path)):
+        pass
+    assert path.read_text() == "DEBUG = False\n"
+    os.mkfifo(tmp_path / "pipe")  # whose other end nobody has: reading would wait for ever
+    with pytest.raises(ConfigurationError, match="something else"), pid_file(f"{tmp_path}/pipe"):
+        pass
+
+
+@pytest.mark.parametrize("left", [b"", b"\n", b"\0" * 8, b"9" * 30])
+def test_a_file_that_has_lost_its_number_is_written(tmp_path: Path, left: bytes) -> None:
+    path = tmp_path / "h2.pid"
+    path.write_bytes(left)
+    with pid_file(str(path)):
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
 def test_a_number_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     where = str(tmp_path / "none" / "h2.pid")
     with pytest.raises(ConfigurationError, match="cannot be written: No such"), pid_file(where):
@@ -93,6 +118,13 @@ def test_users_and_groups_that_are_not_there_are_named() -> None:
         account_of(Config(user="nobody-like-this"))
     with pytest.raises(ConfigurationError, match="no group nobody-like-this"):
         account_of(Config(group="nobody-like-this"))
+
+
+@pytest.mark.parametrize("number", [2**32 - 1, 2**32, 10**30, "0" * 5000 + "1"])
+def test_a_number_that_no_user_has_is_refused(number: object) -> None:
+    for kind in ("user", "group"):
+        with pytest.raises(ConfigurationError, match=f"no {kind} "):
+            account_of(Config(**{kind: str(number)}))
 
 
 def test_a_user_has_its_groups_and_its_home() -> None:

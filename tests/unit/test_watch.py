@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from h2wsgi.config.config import Config
+from h2wsgi.errors import CertificateError
 from h2wsgi.tls import watch as watch_module
 from h2wsgi.tls.context import resolve
 from h2wsgi.tls.watch import CertificateWatch
@@ -104,8 +105,10 @@ def test_a_link_that_leads_elsewhere_is_a_change(watched, tmp_path):
 
 def test_files_are_read_on_demand_though_nothing_changed(watched, caplog):
     before = watched.watch.identity
-    watched.watch.read()
-    eventually(lambda: watched.watch.identity is not before, "a new identity")
+    seen = []
+    watched.watch.read(lambda: seen.append(watched.watch.identity))
+    eventually(lambda: bool(seen), "that it is done")
+    assert seen == [watched.watch.identity] != [before]
 
 
 def test_an_end_that_comes_near_is_warned_of_while_the_server_runs(watched, caplog):
@@ -117,13 +120,34 @@ def test_an_end_that_comes_near_is_warned_of_while_the_server_runs(watched, capl
     assert len(caplog.records) == 1
 
 
+def test_what_could_not_be_read_is_tried_again_though_no_file_has_changed(
+    watched, caplog, monkeypatch
+):
+    """As when the mode of a key is mended, or descriptors had run out for a moment."""
+    before = watched.watch.identity
+    with monkeypatch.context() as patched:
+
+        def refuse(*_: object) -> None:
+            raise CertificateError("site.key cannot be read: Permission denied.")
+
+        patched.setattr(watch_module, "read_again", refuse)
+        watched.authority.write(watched.stem, "new.test", days=100)
+        eventually(lambda: "Permission denied" in caplog.text, "the line")
+        threading.Event().wait(0.1)  # some turns, in which it could be said again
+        assert watched.watch.identity is before
+        assert caplog.text.count("Permission denied") == 1
+    eventually(lambda: watched.names() == ("new.test",), "the new certificate")
+
+
 def test_a_look_that_fails_is_not_the_last(watched, caplog, monkeypatch):
     def fail(*_: object) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patched:
         patched.setattr(watch_module, "read_again", fail)
-        watched.watch.read()
+        watched.watch.read(lambda: None)
         eventually(lambda: "looking for new certificates failed" in caplog.text, "the line")
+        threading.Event().wait(0.1)
+        assert caplog.text.count("looking for new certificates failed") == 1
     watched.authority.write(watched.stem, "new.test", days=100)
     eventually(lambda: watched.names() == ("new.test",), "the new certificate")

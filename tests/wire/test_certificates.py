@@ -3,6 +3,7 @@ and requests that came over the wrong connection."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -71,6 +72,38 @@ def test_a_client_is_shown_the_certificate_of_the_name_it_asks_for(
     assert names_shown(port_of(server), ca, "www.shop.test") == ["*.shop.test"]
     assert names_shown(port_of(server), ca, "localhost") == ["localhost"]
     assert names_shown(port_of(server), ca, "other.test") == ["localhost"]
+
+
+def hello_for(name: bytes) -> bytes:
+    """Return a ClientHello that asks for a name which no client's library would send."""
+    placeholder = b"z" * len(name)
+    out = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=placeholder.decode())
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return out.read().replace(placeholder, name)
+
+
+def test_names_that_are_none_end_their_handshakes_in_one_line_each(
+    authority: Authority, tmp_path: Path
+) -> None:
+    options = []
+    for name in ("localhost", "shop.test"):
+        cert, key = authority.write(tmp_path / name, name)
+        options += [f"--cert={cert}", f"--key={key}"]
+    names = [b"\xff\n{evil}", b"shop\0.test", b"\n{evil}", b"."]
+    with ServerProcess(tmp_path, HELLO, *options) as running:
+        port = running.port()
+        for name in names:
+            with socket.create_connection(("127.0.0.1", port), 10) as sock:
+                sock.sendall(hello_for(name))
+                sock.recv(10)
+        assert names_shown(port, tmp_path / "ca.crt", "localhost") == ["localhost"]
+        eventually(
+            lambda: sum(line["event"] == "handshake_failed" for line in running.lines()) >= 2,
+            "the lines",
+        )  # each of which is JSON
 
 
 @pytest.mark.client

@@ -18,6 +18,7 @@ import pytest
 import h2wsgi
 from conftest import Serve
 from support.peer import Peer
+from support.process import START_PATIENCE, packages
 
 USER_PROGRAM = """
 from collections.abc import Callable, Iterable
@@ -76,6 +77,35 @@ def test_a_server_in_a_thread_knows_its_urls_and_its_ca(serve: Serve):
     assert server.join("/get") == secure + "get"
     with httpx.Client(http2=True, verify=server.ssl_context()) as client:
         assert client.get(secure).text == "hello"
+
+
+ALL_LOADED = """
+import sys, h2wsgi
+from support.peer import Peer
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+with h2wsgi.serve_in_thread(app, h2c=True, bind="127.0.0.1:0", engine=sys.argv[1]) as server:
+    before = set(sys.modules)
+    with Peer.connect(("127.0.0.1", int(server.url[:-1].rpartition(":")[2])), tls=False) as peer:
+        assert peer.get().body == b"hello"
+    print(sorted(name for name in set(sys.modules) - before if name.startswith("h2wsgi")))
+"""
+
+
+def test_what_serves_requests_is_loaded_before_they_come():
+    """Later there may be no descriptor to load it with, or another version in its place."""
+    for engine in ("fast", "h2"):
+        done = subprocess.run(
+            [sys.executable, "-c", ALL_LOADED, engine],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(packages())},
+            capture_output=True,
+            text=True,
+            timeout=START_PATIENCE,
+        )
+        assert done.stdout == "[]\n", done.stderr
 
 
 def test_a_server_in_a_thread_can_be_stopped_twice(serve: Serve):
@@ -139,6 +169,22 @@ def test_serve_runs_until_a_signal_and_returns_the_exit_code(tmp_path: Path):
 def test_a_wrong_option_is_a_configuration_error(serve: Serve, options, said):
     with pytest.raises(h2wsgi.ConfigurationError, match=said):
         serve(hello, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("chdir", "/"), ("env_file", "x"), ("umask", "022"), ("pid", "x")]
+)
+def test_what_would_change_the_programs_process_is_refused(name: str, value: str):
+    said = f"{name} is for a process of the server's own"
+    with pytest.raises(h2wsgi.ConfigurationError, match=said):
+        h2wsgi.serve_in_thread(lambda *_: [], **{name: value})
+
+    async def serve() -> None:
+        async with h2wsgi.Server(lambda *_: [], h2wsgi.Config.build(**{name: value})):
+            pass
+
+    with pytest.raises(h2wsgi.ConfigurationError, match=said):
+        asyncio.run(serve())
 
 
 def test_what_is_not_callable_is_refused(serve: Serve):

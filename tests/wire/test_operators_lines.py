@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi.wsgi import thread_pool
 from h2wsgi.wsgi.runner import MAX_NAME, MOST_DROPPED
+from support.process import ServerProcess
 from support.settled import PATIENCE, eventually
 
 
@@ -47,6 +50,60 @@ def test_a_line_says_that_all_threads_are_taken_and_what_to_turn(
 def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     start_response("200 OK", [])
     return [environ.get("HTTP_X_USER", "nobody").encode()]
+
+
+SMALL_DISK = """
+import resource, sys
+from h2wsgi.command.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
+sys.exit(main())
+"""
+GROWS = """
+import resource
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/grow":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    start_response("200 OK", [])
+    return []
+"""
+
+
+def test_a_log_that_cannot_be_written_is_told_of_and_goes_on_in_whole_lines(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    options = ("--h2c", f"--access-log-file={file}")
+    entry = ("-c", SMALL_DISK)
+    with ServerProcess(tmp_path, GROWS, *options, entry=entry, measured=False) as running:
+        with running.connect(tls=False) as peer:
+            for _ in range(30):
+                assert peer.get().status == 200
+            (told,) = lines_of(running, "log_not_written")
+            assert told["level"] == "error"
+            assert told["message"] == (
+                f"{file} cannot be written: File too large. Lines are dropped until it can."
+            )
+            assert peer.get("/grow").status == 200
+            eventually(lambda: '"/grow"' in file.read_text(), "the line of the last request")
+        cut, written = 0, []
+        for line in file.read_text().splitlines():
+            try:
+                written.append(json.loads(line))
+            except ValueError:
+                cut += 1
+        assert cut == 1
+        kinds = [line["event"] for line in written]
+        assert kinds[-2:] == ["request", "lines_dropped"]
+        assert kinds.count("request") + written[-1]["dropped"] == 31
+
+
+def lines_of(running: ServerProcess, event: str) -> list[dict[str, Any]]:
+    """Wait for the lines of an event, and return them."""
+
+    def found() -> list[dict[str, Any]]:
+        return [line for line in running.lines() if line["event"] == event]
+
+    eventually(lambda: bool(found()), f"the event {event}")
+    return found()
 
 
 def test_a_field_that_is_dropped_is_told_of_once(

@@ -118,6 +118,59 @@ def test_options_are_read_again_and_those_that_make_no_sense_change_nothing(
     assert json.loads(body_of(server))["SCRIPT_NAME"] == ""
 
 
+FAILS_LATER = """
+import sys
+from h2wsgi.command import cli
+
+def fails(*_):
+    raise OSError("nobody has thought of this")
+
+def once(*arguments, gather=cli.gather):
+    cli.gather = fails
+    return gather(*arguments)
+
+cli.gather = once
+sys.exit(cli.main())
+"""
+
+
+def test_a_mistake_of_ours_at_a_reload_is_told_of_as_its_end(tmp_path: Path) -> None:
+    with WorkersProcess(tmp_path, entry=("-c", FAILS_LATER)) as running:
+        running.ready()
+        running.signal(signal.SIGHUP)
+        running.said("SIGHUP: all stays as it is: OSError('nobody has thought of this')")
+        assert "supervisor_failed" not in [line["event"] for line in running.lines()]
+        body_of(running)
+
+
+def test_a_worker_that_fails_where_nobody_expects_it_is_told_of_by_its_supervisor(
+    server: WorkersProcess,
+) -> None:
+    web = server.folder / "web.py"
+    try:
+        web.write_text("raise KeyboardInterrupt\n")
+        server.signal(signal.SIGHUP)
+        line = server.said("It failed with KeyboardInterrupt.")
+        assert "the reload failed, so all stays as it was" in line
+        assert "Traceback (most recent call last):" in line  # in this line of JSON, and in no other
+    finally:
+        web.write_text(TELLING)
+
+
+def test_a_reload_that_is_asked_for_during_the_start_comes_behind_it(tmp_path: Path) -> None:
+    slow = TELLING + (
+        "\n(FOLDER / 'loading').touch()\nwhile not (FOLDER / 'go').exists(): time.sleep(0.01)\n"
+    )
+    with WorkersProcess(tmp_path, slow) as running:
+        eventually((tmp_path / "loading").exists, "the application to load", START_PATIENCE)
+        (tmp_path / "web.py").write_text(TELLING)
+        running.signal(signal.SIGHUP)
+        (tmp_path / "go").touch()
+        running.said("reloaded: 2 workers")
+        events = [line["event"] for line in running.lines()]
+        assert events.index("ready") < events.index("reloading")
+
+
 def test_another_reload_before_the_last_is_through_starts_over(server: WorkersProcess) -> None:
     web = server.folder / "web.py"
     try:
@@ -173,6 +226,16 @@ def test_workers_are_added_and_taken_away(server: WorkersProcess) -> None:
     server.signal(signal.SIGTTOU)
     server.wait_for_workers(2)
     assert json.loads(body_of(server))["pid"] in server.workers()
+
+
+def test_the_last_worker_stays_and_that_is_said(server: WorkersProcess) -> None:
+    server.signal(signal.SIGTTOU)
+    server.said("SIGTTOU: 1 worker from now on")
+    server.signal(signal.SIGTTOU)
+    server.said("SIGTTOU: 1 worker, as somebody has to serve")
+    assert len(server.wait_for_workers(1)) == 1
+    server.signal(signal.SIGTTIN)
+    server.wait_for_workers(2)
 
 
 def test_a_supervisor_in_a_terminal_reloads_until_its_window_is_closed(tmp_path: Path) -> None:

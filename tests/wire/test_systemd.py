@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from h2wsgi.errors import ConfigurationError
 from h2wsgi.process.systemd import handed_descriptors
 from h2wsgi.server.listeners import open_listeners
+from h2wsgi.tls.development import make_certificates
 from support.clients import find
 from support.peer import Peer
 from support.process import START_PATIENCE, packages
@@ -40,10 +42,12 @@ class Manager:
 
     def next(self, but: str = "WATCHDOG=1") -> str:
         """Return the first line of the next message, but for those of a kind."""
-        while True:
+        until = time.monotonic() + START_PATIENCE
+        while time.monotonic() < until:
             self.told.append(self.sock.recv(4096).decode().splitlines()[0])
             if self.told[-1] != but:
                 return self.told[-1]
+        raise AssertionError(f"nothing but {but} in {START_PATIENCE} s")
 
 
 @pytest.fixture
@@ -69,6 +73,28 @@ def test_a_service_manager_is_told_and_the_application_does_not_know_it(
         running.signal(signal.SIGTERM)
         assert manager.next() == "STOPPING=1"
         assert running.exit_code(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_service_manager_is_told_of_what_one_process_does_for_sighup(
+    tmp_path: Path, manager: Manager, secure: bool
+) -> None:
+    """As Type=notify-reload waits for."""
+    options = []
+    if secure:
+        made = make_certificates(tmp_path / "certs")
+        options = [f"--cert={made.cert}", f"--key={made.key}"]
+    slow = TELLING + "\n(FOLDER / 'loading').touch()\ntime.sleep(0.2)\n"
+    with WorkersProcess(tmp_path, slow, *options, workers=0) as running:
+        eventually((tmp_path / "loading").exists, "the application to load", START_PATIENCE)
+        running.signal(signal.SIGHUP)  # which is no reload of what is not ready
+        assert manager.next() == "READY=1"
+        assert manager.next(but="") == "WATCHDOG=1"
+        running.signal(signal.SIGHUP)
+        assert manager.next() == "RELOADING=1"
+        assert manager.next() == "READY=1"
+        if secure:
+            assert "certificates_read" in [line["event"] for line in running.lines()]
 
 
 def test_a_service_manager_is_told_of_a_reload_and_its_end_also_if_it_fails(

@@ -99,6 +99,11 @@ def test_a_check_that_finds_something_changes_nothing(tmp_path: Path) -> None:
         assert running.workers() == before
         assert start_of(running.process.pid) == started
         assert pid_of(running) in before
+        dies = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+        (tmp_path / "web.py").write_text(dies)
+        running.signal(signal.SIGUSR2)
+        running.said("SIGUSR2: nothing changes, as the check was killed by SIGKILL")
+        assert running.workers() == before
 
 
 def test_workers_that_die_while_the_process_is_executed_anew_are_noticed(tmp_path: Path) -> None:

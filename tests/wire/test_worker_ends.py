@@ -52,6 +52,16 @@ def test_a_worker_that_has_had_its_requests_is_replaced_without_losing_one(tmp_p
         assert set(before) - {first} < set(left)
 
 
+def test_a_limit_of_memory_that_no_worker_keeps_is_said_and_replaces_none(tmp_path: Path) -> None:
+    with WorkersProcess(tmp_path, TELLING, "--worker-max-rss=1MiB") as running:
+        running.ready()
+        before = running.workers()
+        line = running.said("which is above --worker-max-rss")
+        assert line.startswith("a worker takes ")
+        assert pid_of(running) in before
+        assert running.workers() == before
+
+
 def test_workers_are_replaced_one_at_a_time_when_they_are_old(tmp_path: Path) -> None:
     with WorkersProcess(tmp_path, TELLING, "--worker-lifetime=1", workers=2) as running:
         running.ready()

@@ -248,6 +248,23 @@ def test_workers_that_die_at_the_start_end_it(tmp_path: Path) -> None:
     assert "A worker ended with exit code 9 before it was ready." in text
 
 
+FEW_DESCRIPTORS = """
+import resource, sys
+from h2wsgi.command.cli import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10))
+sys.exit(main())
+"""
+
+
+def test_a_system_that_has_no_room_for_workers_is_named(tmp_path: Path) -> None:
+    entry = ("-c", FEW_DESCRIPTORS)
+    with WorkersProcess(tmp_path, TELLING, entry=entry, measured=False) as running:
+        assert running.exit_code(START_PATIENCE) == 2
+        text = running.log.read_text()
+    assert "No worker can be started: [Errno 24] Too many open files." in text
+    assert "hint: See ulimit -a" in text
+
+
 # ------------------------------------------------------------------------------------- the end
 
 

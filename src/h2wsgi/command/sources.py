@@ -131,6 +131,8 @@ def _read_toml(path: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path} is not valid TOML: {error}.", 'Texts need quotes: bind = "localhost:8443"'
         ) from None
+    except RecursionError:
+        raise ConfigurationError(f"{path} is nested too deep.", "No option is.") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not UTF-8 text.", "TOML files are UTF-8.") from None
     except OSError as error:

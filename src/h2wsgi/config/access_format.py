@@ -52,6 +52,8 @@ def parse_format(text: str) -> list[str | Atom]:
             raise _error(repr(text[at : at + 10]), "A percent sign alone is written %%.")
         parts.append("%" if found[2] else _atom(found[1]))
         at = found.end()
+    if parts and not any(isinstance(part, Atom) for part in parts):
+        raise _error(f"{text!r} alone", "combined and common are formats with a name.")
     return parts
 
 

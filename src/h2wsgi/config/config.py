@@ -660,6 +660,12 @@ class Config:
             )
         if self.access_log_format:
             parse_format(self.access_log_format)
+        for path in self.access_log_skip:
+            if not path.startswith(("/", "*")):
+                raise ConfigurationError(
+                    f"No request has the path {path!r} (--access-log-skip).",
+                    f"Did you mean /{path}?",
+                )
         if self.log_config and (self.access_log_file or self.log_format != "text"):
             name = "--access-log-file" if self.access_log_file else "--log-format"
             raise ConfigurationError(

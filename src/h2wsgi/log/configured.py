@@ -32,7 +32,7 @@ def read(path: str) -> dict[str, Any]:
         document = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
     except OSError as error:
         raise ConfigurationError(f"{what} cannot be read: {error.strerror}.", HINT) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if path.endswith(".json") else "TOML"
         raise ConfigurationError(f"{what} is not {kind}: {error}.", HINT) from None
     if not isinstance(document, dict) or document.get("version") != 1:

@@ -88,8 +88,10 @@ class Log:
         self._writers = writers
         self.standard_error = standard_error
         """The writer to standard error, for others that write there; None inside a program."""
-        self.files = [*writers]
+        self._files: list[LogWriter] = []
         """The writers whose files :meth:`reopen_files` opens anew, if they are files."""
+        for writer in writers:
+            self.add_file(writer)
         self._access_failed = False
 
     def access(self, record: AccessRecord) -> None:
@@ -102,12 +104,18 @@ class Log:
                     self._access_failed = True
                     traceback.print_exc()
 
+    def add_file(self, writer: LogWriter) -> None:
+        """Have a file opened anew with the others, and be told of when lines of it are lost."""
+        self._files.append(writer)
+        if writer is not self.standard_error:
+            writer.when_lost = functools.partial(self._lost, writer)
+
     def reopen_files(self) -> list[str]:
         """Have the files opened anew, as they were renamed; return their names.
 
         Soon, on the threads that write; an error is an event.
         """
-        files = [writer for writer in self.files if writer.is_reopened]
+        files = [writer for writer in self._files if writer.is_reopened]
         for writer in files:
             writer.reopen(self._not_reopened)
         return [writer.name for writer in files]
@@ -116,6 +124,15 @@ class Log:
         """Wait until what is queued is written, a second at most."""
         for writer in self._writers:
             writer.settle()
+
+    def _lost(self, writer: LogWriter, error: Exception) -> None:
+        reason = getattr(error, "strerror", None) or error
+        self.events.error(
+            "%s cannot be written: %s. Lines are dropped until it can.",
+            writer.name,
+            reason,
+            extra=named("log_not_written"),
+        )
 
     def _not_reopened(self, error: Exception) -> None:
         self.events.error("%s The old one goes on.", error, extra=named("log_not_reopened"))
@@ -391,7 +408,8 @@ def describe_for_a_file(record: AccessRecord) -> str:
     """Return a request with its client, and what ties it to lines of other programs."""
     text = f"{record.remote}  {describe_request(record)}"
     for name, value in trace_fields(record).items():
-        text += f"  {name}={printable(value)}"
+        # A space would look like the beginning of the next one.
+        text += f"  {name}=" + printable(value).replace(" ", "\\x20")
     return text
 
 

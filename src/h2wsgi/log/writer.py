@@ -26,6 +26,7 @@ MAX_LINES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
 """A bound beside the number of lines: each may be a traceback or a path of 64 KiB."""
 BATCH_LINES = 500
+NEWLINE = 10
 
 
 class LogWriter:
@@ -54,6 +55,10 @@ class LogWriter:
         self._closing = False
         self._writing = False
         """Whether lines were taken that are not written yet."""
+        self.when_lost: Callable[[Exception], None] | None = None
+        """Whom to tell when lines begin to be lost, as on a full disk. On the writing thread."""
+        self._loses = False
+        """Whether what was written last was lost."""
         self._reopen_failed: Callable[[Exception], None] | None = None
         """Whom to tell if the file cannot be opened anew; None: it is not to be."""
         self._in_child = False
@@ -75,7 +80,7 @@ class LogWriter:
         with self._changed:
             full = len(self._lines) >= MAX_LINES or self._characters >= MAX_CHARACTERS
             if full or self._closing:
-                if not (self._in_child and self._output.write(line)):
+                if not self._in_child or self._output.write(line):
                     self._dropped += 1
                 return
             self._lines.append(line)
@@ -123,10 +128,17 @@ class LogWriter:
             text = "".join(lines)
             if dropped:
                 text += self._dropped_line(dropped)
-            if not self._output.write(text):
+            if lost := self._output.write(text):
                 with self._changed:
-                    self._dropped += len(lines) + dropped
+                    self._dropped += min(lost - bool(dropped), len(lines)) + dropped
+            self._tell(bool(lost))
         self._output.close()
+
+    def _tell(self, loses: bool) -> None:
+        """Say once that lines are lost. A line of how many there were comes behind them."""
+        begins, self._loses = loses and not self._loses, loses
+        if begins and self.when_lost is not None and self._output.error is not None:
+            self.when_lost(self._output.error)
 
     def _take(self) -> tuple[list[str], int] | None:
         """Wait for lines and return some, with the number dropped before; None at the end."""
@@ -167,18 +179,26 @@ class _Output:
         )
         """Whether this is a file that can be opened anew, and no pipe or device."""
         self._at_once = _octets_at_once(self._descriptor)
+        self.error: Exception | None = None
+        """Why the last text was not all written."""
+        self._written = 0
+        """Octets of the last text that were."""
+        self._in_line = False
+        """Whether what was written ends in the middle of a line."""
 
-    def write(self, text: str) -> bool:
-        """Write all of ``text``; return False if the output is gone or full."""
+    def write(self, text: str) -> int:
+        """Write ``text``; return how many of its lines were lost: the output is gone or full."""
+        octets = text.encode(self._encoding, "backslashreplace") if self._descriptor >= 0 else b""
         try:
             if self._descriptor >= 0:
-                self._write_octets(text.encode(self._encoding, "backslashreplace"))
+                self._write_octets(octets)
             elif self._stream is not None:
                 self._stream.write(text)
                 self._stream.flush()
-        except (OSError, ValueError):  # ValueError: the file was closed.
-            return False
-        return True
+        except (OSError, ValueError) as error:  # ValueError: the file was closed.
+            self.error = error
+            return (octets[self._written :] or text.encode(errors="replace")).count(b"\n")
+        return 0
 
     def forked(self) -> None:
         """Forget what is the parent's alone."""
@@ -196,6 +216,7 @@ class _Output:
             return
         before, self._stream = self._stream, stream
         self._descriptor = _descriptor_of(stream)
+        self._in_line = False
         if before is not None:
             before.close()
 
@@ -207,7 +228,10 @@ class _Output:
             self._stream, self._descriptor = None, -1
 
     def _write_octets(self, octets: bytes) -> None:
-        start = 0
+        start = self._written = 0
+        if self._in_line:  # or what comes would be the rest of the line that was cut
+            self._write_whole(memoryview(b"\n"))
+            self._in_line, self._written = False, 0
         while self._at_once and len(octets) - start > self._at_once:
             # Whole lines, as far as they fit; a longer one goes alone.
             end = octets.rfind(b"\n", start, start + self._at_once) + 1
@@ -219,7 +243,10 @@ class _Output:
     def _write_whole(self, view: memoryview) -> None:
         while view:
             try:
-                view = view[os.write(self._descriptor, view) :]
+                count = os.write(self._descriptor, view)
+                self._written += count
+                self._in_line = view[count - 1] != NEWLINE
+                view = view[count:]
             except BlockingIOError:
                 # Another program made the shared terminal non-blocking. select() does not work on
                 # Windows, and this thread has time.

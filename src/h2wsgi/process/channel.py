@@ -50,13 +50,18 @@ class Channel:
             self.sock.setblocking(False)
         return self._lines(1)[0]
 
-    def send(self, message: Message) -> None:
-        """Send a message; one that the other side cannot take any more is lost, as it is."""
+    def send(self, message: Message) -> bool:
+        """Send a message; one that the other side cannot take any more is lost, as it is.
+
+        Return whether it was sent.
+        """
         octets = json.dumps(message).encode() + b"\n"
         with suppress(OSError):  # its end shows where messages are received
             # There is room for it: a process is told few things, and reads them.
-            if self.sock.send(octets) < len(octets):
-                self.sock.shutdown(socket.SHUT_WR)  # the rest would be taken for another message
+            if self.sock.send(octets) == len(octets):
+                return True
+            self.sock.shutdown(socket.SHUT_WR)  # the rest would be taken for another message
+        return False
 
     def received(self) -> list[Message]:
         """Return the messages that have come."""

@@ -32,14 +32,17 @@ PREFIX = b"x-forwarded-prefix"
 NAMES = frozenset({FORWARDED, FOR, PROTO, HOST, PORT, PREFIX})
 MAX_HOPS = 100
 """Proxies in a chain that is believed; more are a mistake, or made to cost time."""
+MAX_PAIRS = 10 * MAX_HOPS
+"""Pairs in one field of RFC 7239, likewise; empty ones count too."""
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 MAX_PORT = 65_535
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# Unquoted addresses are no tokens, and common.
+# Unquoted addresses are no tokens, and common. White space is not given back (*+), or a long run of
+# it would be tried in all ways to divide it between its two places.
 _PAIR = re.compile(
-    rf'[ \t]*(?:({_TOKEN})=(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z:\[\]]+)|"((?:[^"\\]|\\.)*)"))?'
-    r"[ \t]*(;|,|$)"
+    rf'[ \t]*+(?:({_TOKEN})=(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z:\[\]]+)|"((?:[^"\\]|\\.)*)"))?'
+    r"[ \t]*+(;|,|$)"
 )
 _NODE = re.compile(
     r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::(?:([0-9]{1,5})|_[A-Za-z0-9._-]+))?"
@@ -215,7 +218,7 @@ def _standard(values: list[str], trusted: TrustedPeers) -> Forwarded:
 def _parse(value: str) -> list[dict[str, str]]:
     elements: list[dict[str, str]] = [{}]
     position = 0
-    while True:
+    for _ in range(MAX_PAIRS):
         found = _PAIR.match(value, position)
         if found is None:
             raise _Malformed
@@ -230,6 +233,7 @@ def _parse(value: str) -> list[dict[str, str]]:
         if end == ",":
             elements.append({})
         position = found.end()
+    raise _Malformed
 
 
 # ---------------------------------------------------------------------------- what values are

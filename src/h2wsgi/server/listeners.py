@@ -351,6 +351,7 @@ def _open_descriptor(address: str, descriptor: int, tls: bool) -> Listener:
             "It takes a socket that listens and was handed to this process, as systemd does.",
         ) from None
     sock.setblocking(False)
+    os.set_inheritable(descriptor, False)  # as all others; systemd hands them over inheritable
     name = sock.getsockname()
     if isinstance(name, tuple):
         return Listener(sock, tls, str(name[0]))

@@ -33,7 +33,7 @@ from .ending import end_process, name_what_is_waited_for
 from .loading import load
 from .server import Server
 from .signals import Signals, Stopped
-from .surroundings import enter, name_ignored, pid_file
+from .surroundings import enter, name_ignored, pid_file, refuse_in_program
 
 if TYPE_CHECKING:
     from ..config.fault_rules import FaultRules
@@ -159,7 +159,7 @@ def run(
         prepare_process()
         server = Server(app, config, log=log, identity=identity)
         with asyncio.Runner(loop_factory=factory) as runner:
-            serving = _serve_until_signal(server, signals, on_ready, manager.stopping)
+            serving = _serve_until_signal(server, signals, on_ready, manager)
             all_returned = runner.run(serving)
         if not all_returned:
             log.close()
@@ -182,6 +182,23 @@ def prepare_process() -> None:
     """Make the process one that is there to serve."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     _keep_buffers_on_the_heap()
+    _say_nothing_of_odd_names()
+
+
+def _say_nothing_of_odd_names() -> None:
+    """Have clients that ask for a name (SNI) which is no ASCII write no traceback.
+
+    ssl decodes the name before it asks for a certificate, and has nobody else to tell. The line of
+    the handshake, which fails, says it.
+    """
+    hook = sys.unraisablehook
+
+    def all_but_those(details: sys.UnraisableHookArgs) -> None:
+        is_name = isinstance(details.exc_value, UnicodeDecodeError)
+        if not (is_name and isinstance(details.object, bytes)):
+            hook(details)
+
+    sys.unraisablehook = all_but_those
 
 
 def _keep_buffers_on_the_heap() -> None:
@@ -204,19 +221,25 @@ async def _serve_until_signal(
     server: Server,
     signals: Signals,
     on_ready: Callable[[list[Endpoint]], None],
-    on_stop: Callable[[], None],
+    manager: ServiceManager,
 ) -> bool:
     stop = asyncio.Event()
 
     def stop_for(name: str) -> None:
-        on_stop()
+        manager.stopping()
         waits = _what_is_waited_for(server)
         extra = named("stopping", signal=name)
         server.log.events.info("%s: stopping%s", name, waits, extra=extra)
         stop.set()
 
+    def reload() -> bool:
+        if not server.endpoints:  # it was told to as it started, and has read all of it just now
+            return False
+        manager.reloading()
+        return server.reload_certificates(manager.ready)
+
     loop = asyncio.get_running_loop()
-    signals.listen(loop, stop_for, server.reload_certificates)
+    signals.listen(loop, stop_for, reload)
     poller = Poller(loop)
     try:
         await server.start()
@@ -336,6 +359,7 @@ class ServerThread:
     """A server in a background thread, running while its ``with`` block does."""
 
     def __init__(self, app: WSGIApplication, config: Config, *, log: Log | None = None) -> None:
+        refuse_in_program(config)
         self.server = Server(app, config, log=log)
         self._loop_factory = loop_factory(config.loop)
         self._thread = threading.Thread(target=self._run, name="h2wsgi-loop", daemon=True)

@@ -19,6 +19,7 @@ from ..config.config import Config
 from ..config.fault_rules import FaultRules
 from ..errors import ConfigurationError, H2WSGIError
 from ..http2.closing import ABORT_AFTER
+from ..http2.engines import engine_of
 from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory, ServerContext
 from ..http2.protocol import H2Protocol
@@ -39,6 +40,7 @@ from ..wsgi.thread_pool import ThreadPool
 from .accept import Acceptor
 from .banner import Endpoint
 from .listeners import Listener, Share, open_all
+from .surroundings import refuse_in_program
 from .toolbox import Toolbox
 from .unsized import unsized_content_of
 
@@ -201,6 +203,7 @@ class Server(ServerContext):
         Raises:
             ConfigurationError: an address or a certificate cannot be used.
         """
+        engine_of(self.config)
         if self._tls is None:
             self._take_identity(self._identity or resolve(self.config))
         if (tls := self._tls_context()) is not None and tls.keylog_filename:
@@ -273,11 +276,15 @@ class Server(ServerContext):
         """Return what a connection over TLS that comes now begins with."""
         return self._tls if self._certificates is None else self._certificates.identity.context
 
-    def reload_certificates(self) -> bool:
-        """Have the certificates read anew soon; False if there are none of files."""
+    def reload_certificates(self, done: Callable[[], None] = lambda: None) -> bool:
+        """Have the certificates read anew soon; False if there are none of files.
+
+        ``done`` is called on any thread, once they have been read or refused.
+        """
         if self._certificates is None:
+            done()
             return False
-        self._certificates.read()
+        self._certificates.read(done)
         return True
 
     async def stop(
@@ -361,6 +368,7 @@ class Server(ServerContext):
             return
 
     async def __aenter__(self) -> Self:
+        refuse_in_program(self.config)
         await self.start()
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ VARIABLE = re.compile(
     r"(?:'(?P<raw>[^']*)'|\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<plain>[^'\"\s].*?|))\s*(?:\s#.*)?",
     re.ASCII,
 )
+MOST_OF_NUMBER = 100
+"""Octets that are looked at in a file with the number of a process."""
+LAST_ACCOUNT = 2**32 - 2
+"""The highest number of a user or a group."""
+OF_THE_PROCESS = ("chdir", "env_file", "umask", "pid")
+"""Options of :func:`enter` and :func:`pid_file`."""
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -59,7 +66,7 @@ def _group(name: str) -> int:
     import grp
 
     if name.isascii() and name.isdigit():
-        return int(name)
+        return _number(name, "group")
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
@@ -68,12 +75,21 @@ def _group(name: str) -> int:
         ) from None
 
 
+def _number(name: str, kind: str) -> int:
+    """Return the number that somebody has; the last one there is stands for nobody in calls."""
+    if len(name) <= 10 and (number := int(name)) <= LAST_ACCOUNT:
+        return number
+    raise ConfigurationError(
+        f"There is no {kind} {name} (--{kind}).", f"Numbers go up to {LAST_ACCOUNT}."
+    )
+
+
 def _user(name: str, gid: int | None) -> Account:
     import pwd
 
     by_number = name.isascii() and name.isdigit()
     try:
-        user = pwd.getpwuid(int(name)) if by_number else pwd.getpwnam(name)
+        user = pwd.getpwuid(_number(name, "user")) if by_number else pwd.getpwnam(name)
     except KeyError:
         if by_number:  # as in containers
             gid = int(name) if gid is None else gid
@@ -100,7 +116,8 @@ def variables_of(config: Config) -> dict[str, str]:
     if not config.env_file:
         return {}
     try:
-        lines = Path(config.env_file).read_text("utf-8").splitlines()
+        # Editors of Windows begin a file with a mark. Other ends of lines may be in a value.
+        lines = Path(config.env_file).read_text("utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigurationError(
@@ -142,9 +159,9 @@ def check_folder(config: Config) -> None:
         ConfigurationError: there is none.
     """
     if config.chdir and not os.path.isdir(config.chdir):
+        what = "is no folder" if os.path.exists(config.chdir) else "does not exist"
         raise ConfigurationError(
-            f"The folder {config.chdir} (--chdir) does not exist.",
-            "Make it first, or name another.",
+            f"The folder {config.chdir} (--chdir) {what}.", "Make it first, or name another."
         )
 
 
@@ -167,23 +184,33 @@ def enter(config: Config) -> None:
         os.chdir(config.chdir)
 
 
+def refuse_in_program(config: Config) -> None:
+    """Refuse what would change a process that is somebody else's.
+
+    Raises:
+        ConfigurationError: an option asks for it.
+    """
+    for name in OF_THE_PROCESS:
+        if getattr(config, name):
+            raise ConfigurationError(
+                f"{name} is for a process of the server's own, and this one is the program's.",
+                "Leave it out; the program can do the same. h2wsgi.serve(app, ...) takes it.",
+            )
+
+
 @contextmanager
 def pid_file(path: str) -> Iterator[None]:
     """Have the number of this process in a file; nothing is done if the path is empty.
 
     Raises:
-        ConfigurationError: a process that lives has its number there, or it cannot be written.
+        ConfigurationError: a process that lives has its number there, there is something else, or
+            it cannot be written.
     """
     if not path:
         yield
         return
     own = str(os.getpid())
-    with suppress(OSError, ValueError):
-        if (other := int(Path(path).read_text())) != os.getpid() and _lives(other):
-            raise ConfigurationError(
-                f"The file {path} (--pid) has the number of a process that runs, {other}.",
-                "Stop that one first; or remove the file, if it is another program's by now.",
-            )
+    _check_pid_file(path)
     draft = f"{path}.{own}"
     try:
         with open(draft, "x", encoding="ascii") as file:
@@ -208,6 +235,25 @@ def pid_file(path: str) -> Iterator[None]:
     finally:
         LAST.remove(remove)
         remove()
+
+
+def _check_pid_file(path: str) -> None:
+    """Look whether a file may be written, which is removed later."""
+    try:
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+        text = Path(path).read_bytes()[:MOST_OF_NUMBER].strip() if is_file else b"-"
+    except OSError:  # there is none; or writing says what is wrong
+        return
+    if text.strip(b"\0") and not text.isdigit():  # empty, or zeros, where a machine has lost power
+        raise ConfigurationError(
+            f"The file {path} (--pid) has something else than the number of a process.",
+            "Name another. It would be written over, and removed at the end.",
+        )
+    if text.isdigit() and (other := int(text)) != os.getpid() and _lives(other):
+        raise ConfigurationError(
+            f"The file {path} (--pid) has the number of a process that runs, {other}.",
+            "Stop that one first; or remove the file, if it is another program's by now.",
+        )
 
 
 def _lives(pid: int) -> bool:

@@ -25,6 +25,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -49,6 +50,7 @@ from .signals import Signals, Stopped
 PATIENCE = 60.0
 """Seconds in which the supervisor says what to serve."""
 USER_ERROR = 2
+FAILED = 1
 GONE = 1
 MAX_TRACEBACK = 65_536
 MEMORY_LOOK = 1.0
@@ -74,9 +76,19 @@ def main() -> int:
     except Stopped:
         return 0
     except ConfigurationError as error:
-        shown = getattr(error, "traceback_text", "")[-MAX_TRACEBACK:]
-        channel.send({"say": "failed", "error": str(error), "hint": error.hint, "traceback": shown})
+        _tell_failure(channel, str(error), error.hint, getattr(error, "traceback_text", ""))
         return USER_ERROR
+    except (Exception, KeyboardInterrupt) as error:
+        said = f"It failed with {type(error).__name__}."
+        if not _tell_failure(channel, said, "", traceback.format_exc()):
+            raise
+        return FAILED
+
+
+def _tell_failure(channel: Channel, error: str, hint: str, shown: str) -> bool:
+    """Have the supervisor say why this worker ends; return whether it was told."""
+    message = {"say": "failed", "error": error, "hint": hint, "traceback": shown[-MAX_TRACEBACK:]}
+    return channel.send(message)
 
 
 def _work(channel: Channel, order: Message, signals: Signals) -> int:
@@ -261,13 +273,25 @@ class _Worker:
             why = f"it has had {config.max_requests} requests (--max-requests)"
             self._server.when_over = lambda: self._has_had_its_time(why)
         if config.worker_max_rss:
-            self._look_at_memory()
+            self._look_at_memory_first()
         if config.worker_timeout:
             self._beat(place, min(LONGEST_BEAT, config.worker_timeout / BEATS))
 
     def _beat(self, place: Place, pause: float) -> None:
         place.beat()
         asyncio.get_running_loop().call_later(pause, self._beat, place, pause)
+
+    def _look_at_memory_first(self) -> None:
+        limit = self._server.config.worker_max_rss
+        if (octets := resident_memory()) > limit:
+            self._log.events.warning(
+                "a worker takes %.0f MiB of memory before its first request, which is above "
+                "--worker-max-rss: none is replaced for it, as the next would take as much",
+                octets / 1_048_576,
+                extra=named("worker_too_large"),
+            )
+        else:
+            self._look_at_memory()
 
     def _look_at_memory(self) -> None:
         limit = self._server.config.worker_max_rss

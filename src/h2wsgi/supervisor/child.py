@@ -148,14 +148,7 @@ class Child:
     def ended(self) -> str | None:
         """Return how the process ended, in words; None while it runs."""
         code = self._process.poll()
-        if code is None:
-            return None
-        if code >= 0:
-            return f"ended with exit code {code}"
-        try:
-            return f"was killed by {signal.Signals(-code).name}"
-        except ValueError:  # a real-time signal
-            return f"was killed by signal {-code}"
+        return None if code is None else in_words(code)
 
     def is_ready(self) -> None:
         """It has said that it serves."""
@@ -190,6 +183,16 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
+
+
+def in_words(code: int) -> str:
+    """Return how a process ended, by its exit code, which is less than 0 for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-code}"
 
 
 def _become(plan: Plan) -> dict[str, Any]:

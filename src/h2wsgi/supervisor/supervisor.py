@@ -33,7 +33,7 @@ from ..process.handlers import Handler, comes_again, found, free, has_terminal
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
 from . import succession
-from .child import Child, State
+from .child import Child, State, in_words
 from .plan import Plan, Site
 
 if TYPE_CHECKING:
@@ -91,11 +91,13 @@ class Supervisor:
         """The one of these whose successor is being started."""
         self._has_served = False
         """Whether all workers were ready once."""
+        self._early = ""
+        """What asked for a reload before that. It may be of code that was not read yet."""
         self._watcher: Watcher | None = None
         if plan.config.reload:
             from .watching import Watcher
 
-            self._watcher = Watcher(plan.config, self._note_changes)
+            self._watcher = Watcher(plan.config, self._note_changes, self._log)
         self._changes: deque[list[str]] = deque()
         """Files that were seen to change, by the thread that watches them."""
         self._awaits_change = False
@@ -265,7 +267,17 @@ class Supervisor:
                 child.end_by(now + timeout + KILL_GRACE, "stop")
 
     def _set_count(self, count: int, name: str) -> None:
-        if 1 <= count <= ROWS // 4 and self._stopped_by is None:
+        if self._stopped_by is not None:
+            return
+        if not 1 <= count <= ROWS // 4:
+            self._log.warning(
+                "%s: %s, as %s",
+                name,
+                _counted(self._count),
+                "somebody has to serve" if count < 1 else "there can be no more",
+                extra=named("signal", signal=name),
+            )
+        else:
             self._count = count
             self._log.info(
                 "%s: %s from now on",
@@ -284,12 +296,7 @@ class Supervisor:
         files = sorted({file for files in self._changes for file in files})
         self._changes.clear()
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-        if self._awaits_change:
-            self._log.info("%s%s changed: starting", files[0], more, extra=named("files_changed"))
-            self._awaits_change = False
-            self._retry_at = 0.0
-        else:
-            self._reload(f"{files[0]}{more} changed")
+        self._reload(f"{files[0]}{more} changed")
 
     # ----------------------------------------------------------------------------- workers
 
@@ -304,7 +311,10 @@ class Supervisor:
                 self._start_one(plan)
         except OSError as error:  # no memory, or too many processes
             if not self._has_served:
-                raise ConfigurationError(f"No worker can be started: {error}.") from None
+                hint = "See ulimit -a, and how much memory there is."
+                if plan.account is not None:
+                    hint = "The user of --user has to be allowed to run this interpreter."
+                raise ConfigurationError(f"No worker can be started: {error}.", hint) from None
             if plan is self._next:
                 self._give_reload_up(f"no worker can be started: {error}")
             else:
@@ -483,6 +493,8 @@ class Supervisor:
             self._has_served = True
             self._site.ready(self._count)
             self._manager.ready()
+            if self._early:
+                self._reload(self._early)
 
     def _begin_replacement(self) -> None:
         """Take the next of those that have had their time, one after the other."""
@@ -502,18 +514,30 @@ class Supervisor:
                 self._replaced = child
 
     def _reload(self, why: str) -> None:
-        if self._stopped_by is not None or not self._has_served:
+        if self._stopped_by is not None:
+            return
+        if self._awaits_change:
+            self._log.info("%s: starting", why, extra=named("reloading"))
+            self._awaits_change = False
+            self._retry_at = 0.0
+            return
+        if not self._has_served:
+            self._early = why
             return
         self._drop_next()
         self._manager.reloading()
         try:
             plan = self._site.read_again()
-        except ConfigurationError as error:
+        except Exception as error:
+            if isinstance(error, ConfigurationError):
+                said, shown = f"{error} {error.hint}", None
+            else:  # a mistake of ours, but who has heard of a reload is to hear of its end
+                said, shown = repr(error), error
             self._log.error(
-                "%s: all stays as it is: %s %s",
+                "%s: all stays as it is: %s",
                 why,
-                error,
-                error.hint,
+                said,
+                exc_info=shown,
                 extra=named("reload_failed"),
             )
             self._manager.ready()
@@ -585,8 +609,8 @@ class Supervisor:
         self._end_check()
         if code:
             self._log.error(
-                "SIGUSR2: nothing changes, as the check found this:\n%s",
-                text,
+                "SIGUSR2: nothing changes, as the check %s",
+                f"found this:\n{text}" if text else in_words(code),
                 extra=named("upgrade_failed"),
             )
         elif self._stopped_by is None:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import logging
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from ..config.config import Config
 from ..errors import ConfigurationError
+from ..log.logs import named
 
 DEBOUNCE = 50
 STEP = 10
 """Milliseconds: changes are told once there was none for a step, or the first is so long ago."""
+PAUSE = 1.0
+"""Seconds before files are watched again after that has failed."""
 PATTERNS = ("*.py",)
 NEVER = ("__pycache__", ".*")
 
@@ -29,7 +34,9 @@ class Watcher:
         ConfigurationError: watchfiles is not installed, or a folder does not exist.
     """
 
-    def __init__(self, config: Config, changed: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self, config: Config, changed: Callable[[list[str]], None], log: logging.Logger
+    ) -> None:
         try:
             self._watchfiles = importlib.import_module("watchfiles")
         except ImportError:
@@ -46,6 +53,7 @@ class Watcher:
         self._wanted = PATTERNS + config.reload_include
         self._excluded = NEVER + config.reload_exclude
         self._changed = changed
+        self._log = log
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="h2wsgi-watch", daemon=True)
 
@@ -63,6 +71,8 @@ class Watcher:
         """Return whether a change of a file counts."""
         folder = next((f for f in self._folders if Path(path).is_relative_to(f)), os.sep)
         parts = Path(path).relative_to(folder).parts
+        if not parts:  # the folder itself
+            return False
         if any(fnmatch.fnmatch(part, each) for part in parts for each in self._excluded):
             return False
         inside = os.sep.join(parts)
@@ -71,6 +81,25 @@ class Watcher:
         return any(fnmatch.fnmatch(parts[-1], each) for each in self._wanted)
 
     def _run(self) -> None:
+        said = ""
+        while not self._over.is_set():
+            try:
+                self._watch()
+            except Exception as error:  # as where the system has no more watches
+                if str(error) != said:
+                    said = str(error)
+                    self._log.error(
+                        "files cannot be watched, and it is tried again: %s",
+                        said,
+                        extra=named("watch_failed"),
+                    )
+                self._over.wait(PAUSE)
+            else:
+                self._await_folders()
+
+    def _watch(self) -> None:
+        """Tell of changes, until the end, or until a folder is gone or another."""
+        places = self._places()
         changes = self._watchfiles.watch(
             *self._folders,
             watch_filter=lambda _change, path: self.is_watched(path),
@@ -78,8 +107,31 @@ class Watcher:
             step=STEP,
             stop_event=self._over,
             rust_timeout=200,
-            yield_on_timeout=False,
+            yield_on_timeout=True,
             raise_interrupt=False,
         )
         for found in changes:
-            self._changed(sorted(path for _, path in found))
+            if found:
+                self._changed(sorted(path for _, path in found))
+            if self._places() != places:
+                return
+
+    def _await_folders(self) -> None:
+        """Wait for a folder that is gone, as where a branch is changed, and tell of all in it."""
+        while not self._over.is_set():
+            if None not in self._places():
+                self._changed([self._folders[0]])
+                return
+            self._over.wait(PAUSE)
+
+    def _places(self) -> list[tuple[int, int] | None]:
+        """Return which folders those are that are watched, None for one that is gone."""
+        return [_place_of(folder) for folder in self._folders]
+
+
+def _place_of(folder: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None

@@ -104,8 +104,8 @@ def covers(names: Iterable[str], host: str) -> bool:
     try:
         address = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
     except ValueError:
-        _, _, parent = host.partition(".")
-        wanted = (host, f"*.{parent}") if parent else (host,)
+        label, _, parent = host.partition(".")
+        wanted = (host, f"*.{parent}") if label and parent else (host,)
     else:
         wanted = (address,)
     return any(name.lower() in wanted for name in names)

@@ -258,7 +258,7 @@ def _choose_by_name(contexts: list[ssl.SSLContext]) -> None:
     ]
 
     def choose(tls: ssl.SSLObject, wanted: str | None, _: ssl.SSLContext) -> None:
-        host = (wanted or "").lower()
+        host = (wanted or "").lower().removesuffix(".")
         fitting = [context for context, names in named if covers(names, host)]
         own = [context for context, names in named if host in names]
         if found := own or fitting:

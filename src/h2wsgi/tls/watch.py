@@ -12,6 +12,8 @@ import logging
 import os
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 
 from ..config.config import Config
 from ..errors import ConfigurationError
@@ -48,11 +50,16 @@ class CertificateWatch:
         self.identity = identity
         # any thread, each a single step
         self._stopping = False
-        self._asked = False
-        """Whether the files are to be read whether they changed or not."""
+        self._asked: deque[Callable[[], None]] = deque()
+        """Whom to tell that the files were read, which they are whether they changed or not."""
         self._wake = threading.Event()
         # the watch's thread
         self._seen = self._look()
+        self._is_behind = False
+        """Whether what was read last could not be used. It may be next time, though no file has
+        changed: who may read them, or what there is to read with, is no matter of theirs."""
+        self._said = ""
+        """Why, as far as it was said."""
         self._warn_at = time.time() + DAY
         """When to warn again of what ends soon; the start has."""
         self._thread = threading.Thread(target=self._run, name="h2wsgi-certificates", daemon=True)
@@ -62,9 +69,12 @@ class CertificateWatch:
         if not handed.are_some():
             self._thread.start()
 
-    def read(self) -> None:
-        """Have the files read now, whether they have changed or not."""
-        self._asked = True
+    def read(self, done: Callable[[], None]) -> None:
+        """Have the files read now, whether they have changed or not.
+
+        ``done`` is called on the watch's thread.
+        """
+        self._asked.append(done)
         self._wake.set()
 
     def stop(self) -> None:
@@ -80,15 +90,22 @@ class CertificateWatch:
                 return
             try:
                 self._turn()
-            except Exception:  # such as a MemoryError: the next turn may go better
-                self._log.exception(
-                    "looking for new certificates failed", extra=named("certificates_failed")
-                )
+            except Exception as error:  # such as a MemoryError: the next turn may go better
+                if self._is_news(repr(error)):
+                    self._log.exception(
+                        "looking for new certificates failed", extra=named("certificates_failed")
+                    )
 
     def _turn(self) -> None:
-        asked, self._asked = self._asked, False
+        asked = len(self._asked)
         if asked or self._look() != self._seen:
-            self._seen = self._settled()
+            try:
+                self._seen, self._said = self._settled(), ""
+                self._read()
+            finally:
+                for _ in range(asked):
+                    self._asked.popleft()()
+        elif self._is_behind:
             self._read()
         elif time.time() >= self._warn_at:
             self._warn()
@@ -103,17 +120,25 @@ class CertificateWatch:
                 break
         return state
 
+    def _is_news(self, what: str) -> bool:
+        """Return whether it is not what was said last."""
+        before, self._said = self._said, what
+        return what != before
+
     def _read(self) -> None:
+        self._is_behind = True
         try:
             identity = read_again(self._config, self.identity)
         except ConfigurationError as error:
-            self._log.error(
-                "THE NEW CERTIFICATES ARE NOT USED, those from before are: %s %s",
-                error,
-                error.hint,
-                extra=named("certificates_refused"),
-            )
+            if self._is_news(str(error)):
+                self._log.error(
+                    "THE NEW CERTIFICATES ARE NOT USED, those from before are: %s %s",
+                    error,
+                    error.hint,
+                    extra=named("certificates_refused"),
+                )
             return
+        self._is_behind, self._said = False, ""
         self.identity = identity
         ends = [c.facts.not_after for c in identity.certificates if c.facts is not None]
         until = f", good until {min(ends):%Y-%m-%d}" if ends else ""

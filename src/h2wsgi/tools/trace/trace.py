@@ -70,7 +70,7 @@ def open_traces(config: Config, log: Log) -> list[Sink]:
         # It holds what clients send: cookies, authorization.
         writer = file_writer(config.trace_file, "trace", "--trace-file", dropped_json, private=True)
         _warn_of_readers(config.trace_file, log)
-        log.files.append(writer)
+        log.add_file(writer)
         traces.append(Trace(writer, JSONForm(), Filter(), owned=True))
     if config.trace:
         traces.append(_on_standard_error(config, log, wanted))
