@@ -466,10 +466,12 @@ def _iso(seconds: float) -> str:
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info is None or record.exc_info[1] is None:
         return ""
+    raised = record.exc_info[1]
     try:
-        text = "".join(traceback.format_exception(record.exc_info[1]))
-    except Exception as error:  # An application's exception may have notes that raise.
-        return f"The traceback cannot be shown: {type(error).__name__}\n"
+        text = "".join(traceback.format_exception(raised))
+    except Exception as error:  # An application's exception may have a cause or notes that raise.
+        text = "".join(traceback.format_tb(raised.__traceback__))
+        text += f"{type(raised).__qualname__}, which cannot be shown: {type(error).__name__}\n"
     if (left_out := len(text) - MAX_TRACEBACK) > 0:
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n... {left_out} characters ...\n{text[-half:]}"
@@ -492,6 +494,10 @@ class ErrorStream(io.TextIOBase):
         self._thread = threading.local()
         self.unfinished_in: set[int] = set()
         """The threads with an unfinished line, which a flush would log."""
+
+    # IOBase's own finalizer calls close(). A stream that goes as the process ends has nothing left,
+    # and with gevent or eventlet there are no threads left to ask; from 3.13 on that is shown.
+    __del__ = int  # type: ignore[assignment]
 
     def writable(self) -> bool:
         """Return True."""
