@@ -18,7 +18,6 @@ import logging
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from typing import Any
 
 from ..config.config import Config
 from ..errors import ConfigurationError
+from ..process.clock import clock
 from .terminal import terminal_form
 from .text import MAX_METHOD, MAX_SHOWN, AccessRecord, cut, printable, shown, time_of_day
 from .writer import LogWriter
@@ -311,6 +311,7 @@ class _CommandLogger(logging.Logger):
         sinfo: str | None = None,
     ) -> logging.LogRecord:
         record = logging.LogRecord(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+        record.created = clock.time()
         record.__dict__.update(extra or {})
         return record
 
@@ -320,7 +321,7 @@ class _CommandLogger(logging.Logger):
             self._writer.write(self._make_text(record))
         except Exception as error:  # A bad format string must not end a connection.
             what = f"A log record cannot be shown: {type(error).__name__}"
-            said = logging.LogRecord(record.name, record.levelno, "", 0, what, None, None)
+            said = self.makeRecord(record.name, record.levelno, "", 0, what, None, None)
             self._writer.write(self._make_text(said))
 
 
@@ -372,19 +373,19 @@ def message_of(error: BaseException) -> str:
 def errors_text(text: str) -> str:
     """Return lines of ``wsgi.errors`` for people; the application's newlines are its layout."""
     first, *rest = text.split("\n")
-    return _lines(time.time(), f"app: {shown(first, MAX_LINE)}", rest)
+    return _lines(clock.time(), f"app: {shown(first, MAX_LINE)}", rest)
 
 
 def errors_json(text: str) -> str:
     """Return lines of ``wsgi.errors`` as one JSON object on one line."""
     said = "\n".join(cut(line, MAX_LINE) for line in text.split("\n"))
-    fields = {"time": _iso(time.time()), "level": "error", "event": "wsgi_errors", "message": said}
+    fields = {"time": _iso(clock.time()), "level": "error", "event": "wsgi_errors", "message": said}
     return _json_line(fields)
 
 
 def access_file_text(record: AccessRecord) -> str:
     """Return a request as a line that is kept, or read by a program: date and time first."""
-    return f"{_iso(time.time())} {describe_for_a_file(record)}\n"
+    return f"{_iso(clock.time())} {describe_for_a_file(record)}\n"
 
 
 def describe_for_a_file(record: AccessRecord) -> str:
@@ -417,7 +418,7 @@ def describe_request(record: AccessRecord) -> str:
 def access_json(record: AccessRecord) -> str:
     """Return a request as one JSON object on one line."""
     return _json_line(
-        {"time": _iso(time.time()), "level": "info", "event": "request"} | _access_fields(record)
+        {"time": _iso(clock.time()), "level": "info", "event": "request"} | _access_fields(record)
     )
 
 
@@ -445,12 +446,12 @@ def _json_line(fields: dict[str, Any]) -> str:
 
 def dropped_text(count: int) -> str:
     """Return the line that says how many lines are missing."""
-    return f"{time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
+    return f"{time_of_day(int(clock.time()))}  warning: {_dropped(count)}\n"
 
 
 def dropped_json(count: int) -> str:
     """Return the line that says how many lines are missing, as JSON."""
-    fields = {"time": _iso(time.time()), "level": "warning", "event": "lines_dropped"}
+    fields = {"time": _iso(clock.time()), "level": "warning", "event": "lines_dropped"}
     return _json_line(fields | {"message": _dropped(count), "dropped": count})
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from .clock import clock
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -50,7 +51,7 @@ def comes_again(number: int, first: int, at: float) -> bool:
 
     ``at`` is by the monotonic clock.
     """
-    return number != first or time.monotonic() - at >= SAME_SIGNAL
+    return number != first or clock.monotonic() - at >= SAME_SIGNAL
 
 
 def has_terminal() -> bool:

@@ -21,13 +21,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from ..log.logs import Log, named
+from ..process.clock import clock
 from ..process.forking import tell_in_child
 from ..process.handlers import (
     Handler,
@@ -186,7 +186,7 @@ class Signals:
         elif not stops:
             self._early.append(number)
         elif self._first is None:
-            self._first = (number, time.monotonic())
+            self._first = (number, clock.monotonic())
             raise Stopped(number)
         else:
             self._heard_again(number)
@@ -200,7 +200,7 @@ class Signals:
         name = signal.Signals(number).name
         if self._stops(name):
             if self._first is None:
-                self._first = (number, time.monotonic())
+                self._first = (number, clock.monotonic())
                 stop(name)
             else:
                 self._heard_again(number)

@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, named
+from ..process.clock import clock
 from ..process.handlers import Handler, comes_again, found, free, has_terminal
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
@@ -105,7 +106,7 @@ class Supervisor:
         self._pause = 0.0
         self._retry_at = 0.0
         """When a worker may be started in place of one that died, by the monotonic clock."""
-        self._looked_at = time.monotonic()
+        self._looked_at = clock.monotonic()
         """When it was looked at last whether all loops turn."""
         self._alive_at = 0.0
         """When the service manager was told last that this process is not stuck."""
@@ -195,7 +196,7 @@ class Supervisor:
             moments.append(self._looked_at + self._plan.config.worker_timeout / LOOKS)
         if self._manager.watchdog:
             moments.append(self._alive_at + self._manager.watchdog)
-        timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
+        timeout = max(0.0, min(moments) - clock.monotonic()) if moments else None
         self._selector.select(timeout)
         with suppress(BlockingIOError):
             while os.read(reader, 1024):
@@ -239,7 +240,7 @@ class Supervisor:
 
     def _stop(self, number: int) -> None:
         name = signal.Signals(number).name
-        now = time.monotonic()
+        now = clock.monotonic()
         if self._stopped_by is not None:
             if comes_again(number, *self._stopped_by):
                 self._log.warning(
@@ -309,7 +310,7 @@ class Supervisor:
                 self._give_reload_up(f"no worker can be started: {error}")
             else:
                 self._log.error("no worker can be started: %s", error, extra=named("worker_failed"))
-                self._pause_a_while(time.monotonic())
+                self._pause_a_while(clock.monotonic())
 
     def _start_one(self, plan: Plan) -> None:
         taken = {child.row for child in self._children}
@@ -332,7 +333,7 @@ class Supervisor:
     def _retire(self, child: Child) -> None:
         """Have a worker end while others go on."""
         patience = child.plan.config.graceful_timeout + KILL_GRACE
-        child.end_by(time.monotonic() + patience, "retire")
+        child.end_by(clock.monotonic() + patience, "retire")
 
     def _hear(self, child: Child) -> None:
         for message in child.channel.received():
@@ -383,7 +384,7 @@ class Supervisor:
 
     def _lost(self, child: Child, how: str) -> None:
         """Another is started, after a pause that grows while they do not live long."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - child.began >= YOUNG:
             self._pause = 0.0
             self._retry_at = max(self._retry_at, now)
@@ -415,12 +416,12 @@ class Supervisor:
             if child.state is State.SERVING:  # it has accepted connections already
                 self._retire(child)
             else:
-                child.end_by(time.monotonic() + AT_ONCE, "end")
+                child.end_by(clock.monotonic() + AT_ONCE, "end")
         if unready is not None:
             unready.close()
 
     def _look_at_clocks(self) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         for child in self._children:
             if child.kill_at is not None and now >= child.kill_at:
                 child.kill_at = None
@@ -472,7 +473,7 @@ class Supervisor:
             self._retire(self._replaced)
             self._replaced = None
         staying = [child for child in workers if child is not self._replaced]
-        if time.monotonic() >= self._retry_at:
+        if clock.monotonic() >= self._retry_at:
             self._retry_at = 0.0
             if len(staying) < self._count and not self._awaits_change:
                 self._start(self._plan, self._count - len(staying))

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -20,6 +19,7 @@ from typing import Any, NoReturn
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..log.logs import ErrorStream, Log, named
 from ..log.text import shown
+from ..process.clock import clock
 from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
@@ -239,7 +239,7 @@ class Runner:
             what,
             raised[0].__name__,
             exc_info=raised,
-            extra=named("application_failed", seconds=time.monotonic() - stream.started_at),
+            extra=named("application_failed", seconds=clock.monotonic() - stream.started_at),
         )
 
     def _log_notes(self, stream: Stream, notes: list[str]) -> None:
