@@ -405,6 +405,8 @@ class Connection(EngineHandler):
         self.inflow.return_credit()
 
     def _application_finished(self, stream: Stream) -> None:
+        # Its thread says so only after this was handed over, and may be held up in between.
+        stream.application_done = True
         if stream.response_ended:
             self.refuse_rest(stream)
         elif stream.budgeted:
