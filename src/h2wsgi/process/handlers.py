@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
@@ -32,6 +32,14 @@ def free(names: tuple[str, ...]) -> dict[signal.Signals, Handler]:
 def is_free(number: signal.Signals, caught: int) -> bool:
     """Return whether nobody did anything about a signal; ``caught`` has those with handlers."""
     return signal.getsignal(number) == signal.SIG_DFL and not caught >> (number - 1) & 1
+
+
+def unblock(numbers: Iterable[int]) -> set[int]:
+    """Have this thread hear of these signals; return those of them that it would not have."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return set()
+    wanted = set(numbers)
+    return wanted & signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
 
 
 def caught_by_anybody() -> int:

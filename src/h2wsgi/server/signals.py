@@ -8,12 +8,13 @@
     SIGUSR1                   open the log files anew
     SIGUSR2                   nothing, which is said
 
-Main thread. SIGTERM and SIGINT are always the server's. The others are if nobody catches or ignores
-them: an application, ``faulthandler`` or ``nohup`` have theirs. They are taken before the
-application is imported, which may be for long, as their own action would end the process: what asks
-to stop raises :class:`Stopped` there, the rest is done once there is a server. A forked child has
-the handlers that were there before: a loop's do nothing but write to a pipe, which the parent
-hears. A worker of several leaves it to its supervisor what a terminal sends to all of them.
+Main thread. SIGTERM and SIGINT are always the server's, also where they are blocked. The others are
+if nobody catches or ignores them: an application, ``faulthandler`` or ``nohup`` have theirs. They
+are taken before the application is imported, which may be for long, as their own action would end
+the process: what asks to stop raises :class:`Stopped` there, the rest is done once there is a
+server. A forked child has the handlers that were there before: a loop's do nothing but write to a
+pipe, which the parent hears. A worker of several leaves it to its supervisor what a terminal sends
+to all of them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ..process.handlers import (
     free,
     has_terminal,
     is_free,
+    unblock,
 )
 from .ending import end_process
 
@@ -76,6 +78,8 @@ class Signals:
         """What is there as long as it is ours."""
         self._in_c: dict[signal.Signals, int] = {}
         """What C calls for those."""
+        self._blocked: set[int] = set()
+        """What was blocked, and is not as long as it is ours."""
         self._has_terminal = has_terminal()
         self._first: tuple[int, float] | None = None
         """What asked to stop first, and when by the monotonic clock."""
@@ -90,6 +94,7 @@ class Signals:
         for number in self._found:
             if number != signal.SIGINT:  # Python's own raises KeyboardInterrupt
                 self._take(number)
+        self._unblock()
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +106,11 @@ class Signals:
         signal.signal(number, self._hear)
         self._ours[number] = signal.getsignal(number)
         self._in_c[number] = _in_c(number)
+
+    def _unblock(self) -> None:
+        # The main thread is asked first, so a thread of the application's that waits for them by
+        # sigwait() gets none.
+        self._blocked |= unblock(number for number in self._found if number.name in ALWAYS)
 
     def stop_if_asked(self) -> None:
         """Raise Stopped again, if an application that was imported has swallowed it.
@@ -144,6 +154,7 @@ class Signals:
                     self._take(number)
             elif self._in_c[number] != _in_c(number):  # somebody's in C, put above ours
                 del self._ours[number]
+        self._unblock()  # what the application has blocked
         for early in self._early:
             heard(early)
         if self._first is not None:
@@ -161,6 +172,9 @@ class Signals:
 
     def restore(self) -> None:
         """Put back what was there before, but for what somebody has changed since."""
+        if self._blocked:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
+            self._blocked = set()
         for number, handler in self._ours.items():
             if signal.getsignal(number) == handler:
                 before = self._found[number]

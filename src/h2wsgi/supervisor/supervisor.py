@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, named
 from ..process.clock import clock
-from ..process.handlers import Handler, comes_again, found, free, has_terminal
+from ..process.handlers import Handler, comes_again, found, free, has_terminal, unblock
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
 from . import succession
@@ -120,6 +120,7 @@ class Supervisor:
         self._exit_code = 0
         self._signals: deque[int] = deque()
         self._found: dict[signal.Signals, Handler] = {}
+        self._blocked: set[int] = set()
         self._had_terminal = has_terminal()
         self._selector = selectors.DefaultSelector()
 
@@ -211,9 +212,12 @@ class Supervisor:
         self._found = found(ALWAYS) | free(IF_FREE)
         for number in self._found:
             signal.signal(number, note)
+        self._blocked = unblock(number for number in self._found if number.name in ALWAYS)
 
     def _give_signals_back(self, wakeup: int) -> None:
         signal.set_wakeup_fd(wakeup)
+        if self._blocked:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
         for number, handler in self._found.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
