@@ -19,13 +19,14 @@ to all of them.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ..log.logs import Log, named
 from ..process.clock import clock
@@ -41,9 +42,6 @@ from ..process.handlers import (
     unblock,
 )
 from .ending import end_process
-
-if TYPE_CHECKING:
-    import asyncio
 
 ALWAYS = ("SIGINT", "SIGTERM")
 IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -83,6 +81,8 @@ class Signals:
         self._has_terminal = has_terminal()
         self._first: tuple[int, float] | None = None
         """What asked to stop first, and when by the monotonic clock."""
+        self._beside: tuple[int, float] | None = None
+        """The same, as the main thread heard of it, whether or not the loop has."""
         self._early: list[int] = []
         """What came before there was a server, and does not ask to stop."""
         self._serving: Callable[[int], None] | None = None
@@ -145,6 +145,8 @@ class Signals:
                 try:
                     # With this the loop hears of all signals.
                     loop.add_signal_handler(number, heard, number)
+                    if isinstance(loop, asyncio.BaseEventLoop):
+                        signal.signal(number, self._hear_beside)
                 except NotImplementedError:  # Windows
                     signal.signal(number, self._hear)
                 self._ours[number] = signal.getsignal(number)
@@ -205,6 +207,20 @@ class Signals:
         else:
             self._heard_again(number)
 
+    def _hear_beside(self, number: int, _frame: FrameType | None) -> None:
+        """Called by Python in whatever the main thread does, while the loop hears it as well.
+
+        With gevent and eventlet that may be an application that lets the loop have no turn.
+        """
+        if self._is_supervisors(number):
+            return
+        if self._beside is None:
+            self._beside = (number, clock.monotonic())
+        elif self._is_ending or not comes_again(number, *self._beside):
+            return
+        else:
+            self._end(number)
+
     def _is_supervisors(self, number: int) -> bool:
         return self._of_worker and signal.Signals(number).name in TERMINALS
 
@@ -229,6 +245,9 @@ class Signals:
     def _heard_again(self, number: int) -> None:
         if self._is_ending or not (self._first is None or comes_again(number, *self._first)):
             return
+        self._end(number)
+
+    def _end(self, number: int) -> None:
         self._is_ending = True
         try:
             name = signal.Signals(number).name
