@@ -617,7 +617,7 @@ def test_an_exception_that_cannot_be_shown_has_its_frames_and_its_type_all_the_s
     assert text[0].endswith("error: the application failed")
     assert re.match(rf'  File "{re.escape(__file__)}", line \d+, in test_an', said[0])
     assert said[1].strip() == "raise Hostile"
-    assert said[-1].endswith(".Hostile, which cannot be shown: ValueError")
+    assert said[-1].startswith("Hostile, which cannot be shown: ValueError")
     assert json.loads(raw)["exception_stack"].splitlines() == said
 
 

@@ -28,7 +28,16 @@ from ..config.config import Config
 from ..errors import ConfigurationError
 from ..process.clock import clock
 from .terminal import terminal_form
-from .text import MAX_METHOD, MAX_SHOWN, AccessRecord, cut, printable, shown, time_of_day
+from .text import (
+    MAX_METHOD,
+    MAX_SHOWN,
+    AccessRecord,
+    cut,
+    name_of_type,
+    printable,
+    shown,
+    time_of_day,
+)
 from .writer import LogWriter
 
 MAX_LINE = 65_536
@@ -357,8 +366,11 @@ def event_json(record: logging.LogRecord) -> str:
 
 def _type_of(error: BaseException) -> str:
     kind = type(error)
-    module = str(kind.__module__)
-    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    try:
+        module = str(kind.__module__)
+        name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    except BaseException:  # a metaclass
+        name = name_of_type(kind)
     return cut(name, MAX_LINE)
 
 
@@ -366,8 +378,8 @@ def message_of(error: BaseException) -> str:
     """Return what an exception says, cut. One of an application's may fail to say it."""
     try:
         return cut(str(error), MAX_LINE)
-    except Exception as failure:
-        return f"The message cannot be shown: {type(failure).__name__}"
+    except BaseException as failure:
+        return f"The message cannot be shown: {name_of_type(type(failure))}"
 
 
 def errors_text(text: str) -> str:
@@ -467,12 +479,13 @@ def _iso(seconds: float) -> str:
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info is None or record.exc_info[1] is None:
         return ""
-    raised = record.exc_info[1]
+    kind, raised, frames = record.exc_info
     try:
-        text = "".join(traceback.format_exception(raised))
-    except Exception as error:  # An application's exception may have a cause or notes that raise.
-        text = "".join(traceback.format_tb(raised.__traceback__))
-        text += f"{type(raised).__qualname__}, which cannot be shown: {type(error).__name__}\n"
+        text = "".join(traceback.format_exception(kind, raised, frames))
+    except BaseException as error:  # its cause or its notes may raise, whatever they like
+        text = "".join(traceback.format_tb(frames))
+        why = name_of_type(type(error))
+        text += f"{name_of_type(type(raised))}, which cannot be shown: {why}\n"
     if (left_out := len(text) - MAX_TRACEBACK) > 0:
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n... {left_out} characters ...\n{text[-half:]}"

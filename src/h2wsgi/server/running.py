@@ -217,11 +217,11 @@ async def _serve_until_signal(
     stop = asyncio.Event()
 
     def stop_for(name: str) -> None:
+        stop.set()  # first: what the application has made of logging may raise
         on_stop()
         waits = _what_is_waited_for(server)
         extra = named("stopping", signal=name)
         server.log.events.info("%s: stopping%s", name, waits, extra=extra)
-        stop.set()
 
     loop = asyncio.get_running_loop()
     signals.listen(loop, stop_for, server.reload_certificates)
