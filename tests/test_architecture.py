@@ -135,6 +135,21 @@ def test_asyncio_is_imported_where_the_loop_is_and_nowhere_else() -> None:
     assert found == in_server | {"seam.mailbox"} | protocol
 
 
+def test_what_time_it_is_comes_from_the_clock_that_nobody_stops() -> None:
+    """See process/clock.py."""
+    names = {"monotonic", "monotonic_ns", "time", "time_ns", "now", "utcnow", "today"}
+    found = {
+        f"{name_of(path)}: {ast.unparse(node)}"
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute)
+        and node.attr in names
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("time", "datetime", "date")
+    }
+    assert {one for one in found if not one.startswith("process.clock: ")} == set()
+
+
 def test_the_event_loop_uvloop_is_known_to_running_alone() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "uvloop")}
     assert found == {"server.running"}

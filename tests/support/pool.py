@@ -37,7 +37,8 @@ class Pool:
         self.now = self.cpu = 100.0
         clock = types.SimpleNamespace(monotonic=lambda: self.now, process_time=lambda: self.cpu)
         for module in (thread_pool, growth):
-            monkeypatch.setattr(module, "time", clock)
+            monkeypatch.setattr(module, "clock", clock)
+        monkeypatch.setattr(growth, "time", clock)
         self.scheduled: deque[tuple[float, Callable[[], None]]] = deque()
         self.idle_looks: deque[tuple[float, Callable[[], None]]] = deque()
         self.full_looks: deque[tuple[float, Callable[[], None]]] = deque()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from h2wsgi.config.access_format import ATOMS
 from h2wsgi.log.access_lines import line_maker
 from h2wsgi.log.text import AccessRecord, printable
+from h2wsgi.process.clock import clock
 
 RECORD = AccessRecord(
     "GET",
@@ -96,7 +97,7 @@ def test_what_there_is_not_is_a_hyphen():
 @pytest.mark.parametrize("offset", [-34200, 0, 3600])
 def test_the_date_is_local_time_with_its_zone(monkeypatch, offset):
     monkeypatch.setattr("h2wsgi.log.access_lines.UTC_OFFSET", offset)
-    monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
+    monkeypatch.setattr(clock, "time", lambda: 1_700_000_000.5)
     assert (
         line("%(t)s")
         == {

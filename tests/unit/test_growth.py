@@ -63,6 +63,7 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         clock = SimpleNamespace(monotonic=lambda: self.now, process_time=lambda: 1.0)
+        monkeypatch.setattr(growth, "clock", clock)
         monkeypatch.setattr(growth, "time", clock)
         self.started_in_turn = 0
         self.step = Step.LEFT_ALONE

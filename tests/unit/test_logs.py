@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -461,6 +461,16 @@ def test_wsgi_errors_takes_the_text_of_a_str_whatever_it_is():
     assert kept == ["<b>bold"]
 
 
+def test_a_stream_that_goes_as_the_process_ends_asks_for_nothing() -> None:
+    class NoThreadsLeft:
+        def __getattribute__(self, name: str) -> NoReturn:
+            raise RuntimeError("greenlet is being finalized")
+
+    stream, _ = kept_stream()
+    stream._thread = NoThreadsLeft()  # type: ignore[assignment]
+    del stream  # what is raised in a finalizer is an error of this test
+
+
 def test_only_an_unfinished_line_has_to_be_flushed() -> None:
     stream, kept = kept_stream()
     stream.write("whole\n")
@@ -588,20 +598,27 @@ def test_a_traceback_that_is_too_long_keeps_its_beginning_and_its_end(stderr):
     assert text.endswith("xlast\n")
 
 
-def test_an_exception_that_cannot_be_shown_loses_its_event_nothing_else(stderr):
+def test_an_exception_that_cannot_be_shown_has_its_frames_and_its_type_all_the_same(stderr):
     class Hostile(Exception):
         @property
-        def __notes__(self):
+        def __cause__(self):
             raise ValueError
 
+    try:
+        raise Hostile
+    except Hostile as error:
+        hostile = error
     for log_format in ("text", "json"):
         log = command_log(Config(log_format=log_format))
-        log.events.error("the application failed", exc_info=Hostile())
+        log.events.error("the application failed", exc_info=hostile)
         log.close()
-    first, below, raw = lines_of(stderr)
-    assert first.endswith("error: the application failed")
-    assert below == f"{BELOW}The traceback cannot be shown: ValueError"
-    assert json.loads(raw)["exception_stack"] == "The traceback cannot be shown: ValueError\n"
+    *text, raw = lines_of(stderr)
+    said = [line.removeprefix(BELOW) for line in text[1:]]
+    assert text[0].endswith("error: the application failed")
+    assert re.match(rf'  File "{re.escape(__file__)}", line \d+, in test_an', said[0])
+    assert said[1].strip() == "raise Hostile"
+    assert said[-1].startswith("Hostile, which cannot be shown: ValueError")
+    assert json.loads(raw)["exception_stack"].splitlines() == said
 
 
 def test_an_exception_that_cannot_say_what_it_is_has_a_type_all_the_same(stderr):

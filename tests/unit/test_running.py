@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import h2wsgi
-from h2wsgi.server.running import loop_factory
+from h2wsgi.server.running import Loop, loop_factory
 
 
 def test_without_uvloop_auto_takes_asyncios_loop_and_uvloop_is_refused(monkeypatch):
@@ -25,7 +25,7 @@ def test_without_uvloop_auto_takes_asyncios_loop_and_uvloop_is_refused(monkeypat
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_uvloop)
-    assert loop_factory("auto") is asyncio.SelectorEventLoop
+    assert loop_factory("auto") is Loop
     with pytest.raises(h2wsgi.ConfigurationError, match=r"uvloop .* not installed"):
         loop_factory("uvloop")
 
@@ -50,8 +50,8 @@ def patch(monkeypatch, package, *names):
 @pytest.mark.parametrize("names", [("sockets",), ("threads", "queue", "select"), tuple(PLACES)])
 def test_where_sockets_or_threads_are_patched_asyncios_loop_is_taken(monkeypatch, package, names):
     patch(monkeypatch, package, *names)
-    assert loop_factory("auto") is asyncio.SelectorEventLoop
-    assert loop_factory("asyncio") is asyncio.SelectorEventLoop
+    assert loop_factory("auto") is Loop
+    assert loop_factory("asyncio") is Loop
     with pytest.raises(h2wsgi.ConfigurationError, match=f"cannot be used with {package}"):
         loop_factory("uvloop")
 

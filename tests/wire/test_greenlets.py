@@ -12,6 +12,7 @@ import pytest
 
 from support.peer import Peer
 from support.process import ServerProcess
+from support.settled import eventually
 
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all()",
@@ -85,6 +86,35 @@ def test_uvloop_by_name_says_why_it_cannot_be_used(
     assert done.returncode == 2
     assert f"error: The event loop uvloop (--loop) cannot be used with {package}" in done.stderr
     assert "hint: Leave out --loop" in done.stderr
+
+
+KEEPING = """
+import warnings
+warnings.simplefilter("ignore")
+{patch}
+import pathlib
+
+def app(environ, start_response):
+    pathlib.Path(__file__).with_name("running").touch()
+    while True:
+        pass
+"""
+
+
+@pytest.mark.parametrize("package", PATCHES)
+def test_a_second_signal_ends_a_server_whose_application_never_yields(
+    tmp_path: Path, package: str
+) -> None:
+    """The loop has no turn, and hears of neither."""
+    with ServerProcess(tmp_path, KEEPING.format(patch=PATCHES[package]), "--h2c") as process:
+        process.ready()
+        with process.connect(tls=False) as peer:
+            peer.request()
+            eventually((tmp_path / "running").exists, "the application to run")
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGINT)
+            ended_by = process.exit_code(PROMPT) - 128  # whichever Python hears of last
+            assert ended_by in (signal.SIGTERM, signal.SIGINT)
 
 
 FORKING = """

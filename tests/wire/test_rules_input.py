@@ -14,6 +14,7 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected
+from h2wsgi.seam.stream import Stream
 from support.peer import TIMEOUT, Code, Peer, Response, Type
 
 CONTINUE = [("expect", "100-continue")]
@@ -602,7 +603,7 @@ def test_a_response_that_ended_first_leaves_the_rest_to_be_read(serve: Serve, co
 
 def test_the_credit_of_content_that_nobody_read_returns(serve: Serve, connect: Connect):
     """20: the credit returns, also for what arrives after the reset."""
-    peer = connect(serve(early, connection_window=100_000))
+    peer = connect(serve(early, connection_window=100_000, discard_timeout=0.3))
     for _ in range(10):
         stream_id = peer.request("POST", end_stream=False)
         sent = 0
@@ -613,6 +614,27 @@ def test_the_credit_of_content_that_nobody_read_returns(serve: Serve, connect: C
         assert peer.wait_reset(stream_id) == Code.NO_ERROR
         assert peer.responses[stream_id].ended
     peer.wait_until(lambda: peer.connection_send_window >= 50_000, "half the window")
+
+
+def test_a_thread_that_is_held_up_behind_its_request_holds_up_no_reset(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    """20: as by the system, between what it hands over last and the note that it is done."""
+    go_on = threading.Event()
+    leave = Stream._leave_content
+
+    def leave_and_be_held_up(stream: Stream) -> None:
+        leave(stream)
+        assert go_on.wait(TIMEOUT)
+
+    monkeypatch.setattr(Stream, "_leave_content", leave_and_be_held_up)
+    peer = connect(serve(early, discard_timeout=0))
+    stream_id = peer.request("POST", end_stream=False)
+    try:
+        assert peer.response(stream_id).body == EARLY  # so large that the loop hears of both before
+        assert peer.wait_reset(stream_id) == Code.NO_ERROR
+    finally:
+        go_on.set()
 
 
 def test_the_credit_of_content_that_waited_unread_returns(serve: Serve, connect: Connect):

@@ -390,6 +390,40 @@ def test_what_the_application_has_for_a_signal_stays(tmp_path: Path) -> None:
         assert not [m for m in messages(server) if m.startswith(("SIGUSR", "SIGHUP"))]
 
 
+BLOCKING = (
+    """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+"""
+    + HELLO
+)
+
+
+@pytest.mark.parametrize(
+    ("by", "number"),
+    [
+        ("the application", signal.SIGTERM),
+        ("who started it", signal.SIGINT),
+        ("who started its supervisor", signal.SIGTERM),
+    ],
+)
+def test_a_stop_is_heard_where_its_signal_was_blocked(
+    tmp_path: Path, by: str, number: signal.Signals
+) -> None:
+    options = ("--workers", "1") if by == "who started its supervisor" else ()
+    source = BLOCKING if by == "the application" else HELLO
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [] if source is BLOCKING else [number])
+    try:
+        server = start(tmp_path, source, *options)  # children inherit that
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with server:
+        get(server)
+        server.signal(number)
+        assert server.exit_code(PATIENCE) == 0
+        assert any(m.startswith(f"{number.name}: stopping") for m in messages(server))
+
+
 def test_a_server_under_nohup_stays(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # children inherit that
     try:
@@ -410,6 +444,7 @@ def test_serve_puts_back_what_it_found(tmp_path: Path) -> None:
         "import signal, sys, h2wsgi\n"
         "def mine(number, frame): pass\n"
         "signal.signal(signal.SIGTERM, mine)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
         "def app(environ, start_response): ...\n"
         "h2wsgi.serve(app, bind='localhost:0', loop=sys.argv[1])\n"
         "try:\n"
@@ -417,6 +452,7 @@ def test_serve_puts_back_what_it_found(tmp_path: Path) -> None:
         "except h2wsgi.ConfigurationError:\n"
         "    pass\n"
         "assert signal.getsignal(signal.SIGTERM) is mine\n"
+        "assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGTERM}\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "for name in ('SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'):\n"
         "    assert signal.getsignal(getattr(signal, name)) == signal.SIG_DFL\n"

@@ -6,10 +6,12 @@ response; a request behind it on the same connection is answered, and nothing is
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi import ApplicationError, ClientDisconnected
 from support.peer import Code, Peer, Response, StreamReset
+from support.process import ServerProcess
 from support.settled import PATIENCE, settle
 
 ENGINES = ("fast", "h2")
@@ -340,3 +343,55 @@ def test_close_that_blocks_and_sys_exit_in_it(serve: Serve, connect: Connect, en
     assert peer.get("/").body == b"well"
     go.set()
     settle(server, connections=None)
+
+
+HOSTILE = """
+class Exit(BaseException): pass
+
+def raising(self, *_):
+    raise Exit
+
+class Metaclass(type):
+    __module__ = __name__ = property(raising)
+
+class Type(Exception, metaclass=Metaclass): pass
+
+def hostile(name):
+    return type(f"With{name}", (Exception,), {name: property(raising, raising)})
+
+ALL = [Type] + [
+    hostile(name)
+    for name in ("__cause__", "__context__", "__traceback__", "__notes__", "__class__",
+                 "__suppress_context__", "__dict__")
+] + [type("WithText", (Exception,), {"__str__": raising, "__repr__": raising})]
+
+class Closing(list):
+    def close(self):
+        raise self.error
+
+def app(environ, start_response):
+    _, where, number = environ["PATH_INFO"].split("/")
+    error = ALL[int(number)]()
+    if where == "call":
+        raise error
+    start_response("200 OK", [])
+    response = Closing([b"whole"])
+    response.error = error
+    return response
+"""
+HOSTILES = 9
+
+
+def test_an_exception_whose_attributes_raise_is_an_error_as_any_other(tmp_path: Path) -> None:
+    engine = os.environ.get("TEST_ENGINE", "auto")
+    with ServerProcess(tmp_path, HOSTILE, "--h2c", "--engine", engine) as process:
+        with process.connect(tls=False) as peer:
+            for number in range(HOSTILES):
+                assert peer.get(f"/call/{number}").status == 500
+                assert peer.get(f"/close/{number}").body == b"whole"
+        process.signal(signal.SIGTERM)
+        assert process.exit_code(PATIENCE) == 0
+        failed = [line for line in process.lines() if line["event"] == "application_failed"]
+        assert len(failed) == 2 * HOSTILES
+        for line in failed:
+            assert "web.py" in line["exception_stack"]

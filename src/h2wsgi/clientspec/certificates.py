@@ -9,9 +9,10 @@ from __future__ import annotations
 import ssl
 import tempfile
 import typing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+from ..process.clock import clock
 from ..tls.development import (
     NAMES,
     cache_folder,
@@ -60,7 +61,7 @@ def _leaf(kind: TLS) -> bytes:
     """Return a certificate and its key as PEM."""
     from ..tls.issuing import Pair, authority, leaf
 
-    now = datetime.now(UTC)
+    now = clock.now()
     folder = cache_folder()
     issuer = Pair.from_pem((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
     begins, ends = now - DAY, now + DAY

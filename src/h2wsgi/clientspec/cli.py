@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ import click
 
 from ..errors import ConfigurationError
 from ..log.text import printable
+from ..process.clock import clock
 from .case import Case
 from .catalogue import CATALOGUE, chosen
 from .certificates import Identities
@@ -209,7 +209,7 @@ def _serve(cases: Sequence[Case], **options: Any) -> int:
     """Serve the page until the user has had enough."""
     identities = Identities()
     terminal = _terminal(verbose=options["verbose"])
-    began = time.monotonic()
+    began = clock.monotonic()
 
     def tell(result: Result) -> None:
         click.echo(terminal.result(result), nl=False)
@@ -251,7 +251,7 @@ def _play(command: Sequence[str], cases: Sequence[Case], **options: Any) -> int:
         return Command(command, identities.ca, options["error_text"] or "")
 
     runner = Runner(make, identities, options["jobs"], options["timeout"])
-    began = time.monotonic()
+    began = clock.monotonic()
     proof = runner.prove(cases)
     click.echo(f"HTTP/2 client conformance of {name}")
     if not proof.taken:
@@ -283,7 +283,7 @@ def _ended(
     **options: Any,
 ) -> int:
     """Sum up and write the reports; return the exit code."""
-    click.echo(terminal.summary(results, time.monotonic() - began, planned), nl=False)
+    click.echo(terminal.summary(results, clock.monotonic() - began, planned), nl=False)
     _write(options["junit"], as_junit, name, results)
     _write(options["json_file"], as_json, name, results)
     _write(options["markdown"], as_markdown, name, results)

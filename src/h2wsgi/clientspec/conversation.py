@@ -12,7 +12,6 @@ import select
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from ..codes import Setting
 from ..config.config import Config
 from ..log.logs import library_log
+from ..process.clock import clock
 from ..seam.request import ConnectionFacts
 from ..tools.tap.frames import ConnectionInfo, Frame, Section
 from ..tools.tap.tap import Taps
@@ -140,7 +140,7 @@ class Conversation:
     def pump(self, seconds: float) -> None:
         """Read what comes within ``seconds``, once."""
         if not self._sock.pending():
-            began = time.monotonic()
+            began = clock.monotonic()
             readable, _, _ = select.select([self._sock], [], [], max(seconds, 0))
             if not readable:
                 self.idle_since = began
@@ -157,14 +157,14 @@ class Conversation:
         self._take_new()
 
     def _lost(self, how: str) -> None:
-        self.ended, self.ended_at = how, time.monotonic()
+        self.ended, self.ended_at = how, clock.monotonic()
         raise ClientGone
 
     def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
         """Read until a condition holds; return whether it does."""
-        deadline = time.monotonic() + seconds
+        deadline = clock.monotonic() + seconds
         while not condition():
-            left = deadline - time.monotonic()
+            left = deadline - clock.monotonic()
             if left <= 0 or self.session.is_over:
                 return False
             self.pump(min(left, TURN))
@@ -292,11 +292,11 @@ class Conversation:
         left = memoryview(b"".join(parts))
         if seen:
             self._tap.sent(bytes(left))
-        deadline = time.monotonic() + PATIENCE
+        deadline = clock.monotonic() + PATIENCE
         while left:
             try:
                 left = left[self._sock.send(left) :]
-                deadline = time.monotonic() + PATIENCE
+                deadline = clock.monotonic() + PATIENCE
             except ssl.SSLWantReadError:
                 self._wait(deadline, writing=False)
             except ssl.SSLWantWriteError:
@@ -307,7 +307,7 @@ class Conversation:
 
     def _wait(self, deadline: float, *, writing: bool) -> None:
         """Wait until sending can go on; the client's own octets must not hold it up."""
-        if self.session.is_over or time.monotonic() > deadline:
+        if self.session.is_over or clock.monotonic() > deadline:
             raise NotReached("the client reads nothing any more")
         writers = [self._sock] if writing else []
         readable, _, _ = select.select([self._sock], writers, [], TURN)

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
+from ..process.clock import clock
 from .case import Do
 
 MAX_OUTPUT = 2**26
@@ -181,7 +182,7 @@ def _wait(
     The memory is what it was seen to have, or what the system tells of it and its children at its
     end. That begins with the memory of the process that made it, this one: it counts only beyond.
     """
-    deadline = time.monotonic() + seconds
+    deadline = clock.monotonic() + seconds
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seen = 0
     is_late = False
@@ -193,7 +194,7 @@ def _wait(
                 process.returncode = os.waitstatus_to_exitcode(status)
                 told = usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
                 return None if is_late else process.returncode, max(seen, told)
-            if time.monotonic() > deadline or is_over():
+            if clock.monotonic() > deadline or is_over():
                 is_late = True
                 _kill(process.pid)
             time.sleep(0.01)
@@ -236,14 +237,14 @@ class Driver:
             more = {"next": order.next} if order.next else {}
             self._tell(do=order.do, url=order.url, ca=self._ca, size=order.size, **more)
         answers: dict[int, dict[str, Any]] = {}
-        deadline = time.monotonic() + seconds
+        deadline = clock.monotonic() + seconds
         wanted = range(first, first + len(orders))
         while not answers.keys() >= set(wanted) and (line := self._line(deadline)) is not None:
             answers[line.get("id", -1)] = line
         peak = (_peak(process.pid) or had) - had
         if answers.keys() >= set(wanted):
             return [_outcome(answers[number], peak) for number in wanted]
-        is_late = time.monotonic() >= deadline or self._is_aborted.is_set()
+        is_late = clock.monotonic() >= deadline or self._is_aborted.is_set()
         said = self._stop(patience=0 if is_late else CLOSE_PATIENCE)
         code = None if is_late else process.returncode
         words = f"the driver ended with exit code {code}"
@@ -262,7 +263,7 @@ class Driver:
         """Tell the driver to close all connections; return whether it says that it has."""
         self._number += 1
         self._tell(do="close")
-        deadline = time.monotonic() + seconds
+        deadline = clock.monotonic() + seconds
         while (line := self._line(deadline)) is not None:
             if line.get("id") == self._number:
                 assert self._complaints is not None
@@ -314,7 +315,7 @@ class Driver:
                         return answer
                 continue
             readable: list[Any] = []
-            while not readable and (left := deadline - time.monotonic()) > 0:
+            while not readable and (left := deadline - clock.monotonic()) > 0:
                 if self._is_aborted.is_set() or _prints_too_much(self._complaints):
                     return None
                 readable, _, _ = select.select([self._process.stdout], [], [], min(left, TURN))

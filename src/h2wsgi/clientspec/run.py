@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
 
+from ..process.clock import clock
 from ..tools.trace.text import TextForm
 from .case import Case, Do, Level, Script, Step, Want
 from .certificates import Identities
@@ -147,7 +148,7 @@ class Playing:
     ) -> None:
         self.case = case
         self.session = Session(case.script, identities, tls=case.tls, host=host, ended=ended)
-        self._began = time.monotonic()
+        self._began = clock.monotonic()
 
     def __enter__(self) -> Self:
         self.session.__enter__()
@@ -163,15 +164,15 @@ class Playing:
         if self.session.failures:
             word = f"the suite itself failed: {self.session.failures[0]!r}"
             result = Result(case=self.case, verdict=Verdict.NOT_REACHED, word=word)
-        taken = time.monotonic() - self._began
+        taken = clock.monotonic() - self._began
         return replace(result, seconds=taken, frames=frames_of(self.session))
 
 
 def _settle(case: Case, session: Session) -> None:
     """Wait until the wire has nothing more to say, or may not have."""
     waits = any(rule.waits for rule in case.wire)
-    began = time.monotonic()
-    while (passed := time.monotonic() - began) < UNREAD:
+    began = clock.monotonic()
+    while (passed := clock.monotonic() - began) < UNREAD:
         if session.conversations and all(c.ended for c in session.conversations):
             return
         # What the client has sent before its caller knew is judged, however busy the machine is.

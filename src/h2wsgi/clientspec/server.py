@@ -11,11 +11,11 @@ import math
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
+from ..process.clock import clock
 from .case import TLS, Script, content_of
 from .certificates import Identities
 from .conversation import ClientGone, Conversation, HungUp, NotReached, Starved
@@ -74,9 +74,9 @@ class Session:
     def end(self) -> None:
         """End all of it, and wait for the threads."""
         self.is_over = True
-        deadline = time.monotonic() + END_PATIENCE
+        deadline = clock.monotonic() + END_PATIENCE
         for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0))
+            thread.join(max(deadline - clock.monotonic(), 0))
         for listener in self._listeners:
             listener.close()
 

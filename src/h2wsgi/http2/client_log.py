@@ -6,11 +6,11 @@ Loop thread only.
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from ..log.logs import named
 from ..log.text import AccessRecord
+from ..process.clock import clock
 from ..seam.request import ConnectionFacts
 from ..seam.stream import Stream
 from .fields import FieldList, unserved_request
@@ -105,7 +105,7 @@ class ClientLog:
                 status=0 if head is None else head.status,
                 protocol="HTTP/2",
                 stream_id=stream.stream_id,
-                seconds=time.monotonic() - stream.started_at,
+                seconds=clock.monotonic() - stream.started_at,
                 octets=stream.octets_sent,
                 remote=remote,
                 outcome=outcome,

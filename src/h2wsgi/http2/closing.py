@@ -17,12 +17,12 @@ import math
 import socket
 import struct
 import sys
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 from ..codes import ErrorCode, code_name
 from ..log.logs import named
+from ..process.clock import clock
 from ..seam.request import ConnectionFacts
 from . import refusal
 from .connection import Connection
@@ -180,7 +180,7 @@ class Closing:
         For where the end has begun already as well; :meth:`drain` follows. Who is in the middle of
         something may be slow to read it, and send on: that gets the usual patience.
         """
-        self._hurried_at = time.monotonic()
+        self._hurried_at = clock.monotonic()
         if self._protocol.state in SILENT:
             if self._protocol.transport.is_closing():
                 self.set_timer(self._wait_of(ABORT_AFTER), self._protocol.abort)
@@ -197,13 +197,13 @@ class Closing:
             return seconds
         if protocol.unsent or _may_hold_output(protocol.transport):
             return seconds
-        return min(seconds, max(AT_HAND, idle_since + SETTLED - time.monotonic()))
+        return min(seconds, max(AT_HAND, idle_since + SETTLED - clock.monotonic()))
 
     def make_room(self) -> None:
         """Shut down gracefully, for another connection: with little patience at the very end."""
         self._in_the_way = True
         if self._protocol.state is State.LINGERING:
-            until = time.monotonic() + IN_THE_WAY
+            until = clock.monotonic() + IN_THE_WAY
             self._linger_until = min(self._linger_until, until)
             self._patient_until = min(self._patient_until, until)
         else:
@@ -353,7 +353,7 @@ class Closing:
             protocol.streams_changed = self._go_away_behind_the_last
         protocol.state = State.FAILED
         protocol.deadlines.stop()
-        self._patient_until = time.monotonic() + FAILED_LINGER
+        self._patient_until = clock.monotonic() + FAILED_LINGER
         self._look_whether_gone(GONE_WAIT)
         connection.engine.ping(GONE_PING)
         if not connection.is_in_use:
@@ -363,7 +363,7 @@ class Closing:
     def _look_whether_gone(self, next_look: float) -> None:
         """Give up a peer whose kernel has answered with RST, or else look again in a while."""
         protocol = self._protocol
-        left = self._patient_until - time.monotonic()
+        left = self._patient_until - clock.monotonic()
         error = protocol.transport.get_extra_info("socket").getsockopt(
             socket.SOL_SOCKET, socket.SO_ERROR
         )
@@ -417,13 +417,15 @@ class Closing:
             # asyncio lets the socket's error out if the peer has reset the connection already.
             with contextlib.suppress(OSError):
                 self._protocol.transport.write_eof()
-        self._linger_until = time.monotonic() + (IN_THE_WAY if self._in_the_way else LONGEST_LINGER)
+        self._linger_until = clock.monotonic() + (
+            IN_THE_WAY if self._in_the_way else LONGEST_LINGER
+        )
         self.set_timer(self._wait_of(LINGER), self._close_when_sent)
 
     def _be_patient(self) -> None:
         self._left_to_send = self._protocol.transport.get_write_buffer_size()
         patience = self._server.config.write_timeout or ABORT_AFTER
-        self._patient_until = time.monotonic() + (IN_THE_WAY if self._in_the_way else patience)
+        self._patient_until = clock.monotonic() + (IN_THE_WAY if self._in_the_way else patience)
 
     def _close_when_sent(self) -> None:
         """Close, but leave a slow client of a drained connection the time for its last response,
@@ -433,7 +435,7 @@ class Closing:
             self._be_patient()
         still_sends, self.still_sends = self.still_sends, False
         until = self._patient_until if left else self._linger_until if still_sends else 0.0
-        if time.monotonic() < until:
+        if clock.monotonic() < until:
             self.set_timer(self._wait_of(LINGER), self._close_when_sent)
         else:
             self.close()

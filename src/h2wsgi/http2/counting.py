@@ -11,9 +11,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from struct import Struct
-from time import monotonic
 
 from ..codes import GOAWAY, RST_STREAM, ErrorCode
+from ..process.clock import clock
 from ..seam.request import ConnectionFacts
 from ..seam.stream import NO_WAITS, Stream
 from .fields import FieldList
@@ -79,7 +79,7 @@ class Counts:
                     complete[stream.request.method][0 if head is None else head.status] += 1
             except KeyError:
                 complete[OTHER][stream.status] += 1
-            took = monotonic() - stream.started_at
+            took = clock.monotonic() - stream.started_at
             totals[0] += took
             durations[bisect_left(SECONDS, took)] += 1
             octets = stream.octets_sent
@@ -91,7 +91,7 @@ class Counts:
                 self.request_sizes[(octets - 1).bit_length()] += 1
             if stream.waits is not NO_WAITS:
                 self.waits += 1
-                self.waited += stream.waited_until(monotonic()).seconds
+                self.waited += stream.waited_until(clock.monotonic()).seconds
 
         return request_ended
 

@@ -8,11 +8,11 @@ but for a request's: that one bounds the application as well.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from ..config.config import Config
+from ..process.clock import clock
 from ..seam.stream import Stream
 from .connection import Connection
 from .outflow import Outflow
@@ -72,7 +72,7 @@ class Deadlines:
         handler: DeadlineHandler,
         config: Config,
         call_later: Callable[[float, Callable[[], None]], Timer],
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._handler = handler
         self._config = config

@@ -8,7 +8,6 @@ engine sees them. Pure but for the clock: bytes in, frames out.
 
 from __future__ import annotations
 
-import time
 from struct import Struct
 from typing import Protocol
 
@@ -30,6 +29,7 @@ from ..codes import (
     ErrorCode,
 )
 from ..errors import ConnectionFailed
+from ..process.clock import clock
 from .frame_meter import FrameMeter
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -93,7 +93,7 @@ class _FieldBlock:
         self.parts = [part]
         self.size = len(part)
         self.frames = 0
-        self.since = time.monotonic()
+        self.since = clock.monotonic()
 
 
 class FrameGate:
@@ -197,7 +197,7 @@ class FrameGate:
                     between_blocks = self._settings_received and self._block is None
                     engine.receive_frame(*frame)
                 if position >= look_at:
-                    now = time.monotonic()
+                    now = clock.monotonic()
                     if stop_at is None:
                         stop_at = now + SLICE_SECONDS
                     if position >= last or now >= stop_at:
@@ -261,7 +261,7 @@ class FrameGate:
         elif left[3:4] != _HEADERS_TYPE:
             self.fields_since = None
         elif self._position or self.fields_since is None:  # frames before it were whole
-            self.fields_since = time.monotonic()
+            self.fields_since = clock.monotonic()
 
     def take_preface(self) -> bool:
         """Take the preface off the octets; False until it is whole.

@@ -8,12 +8,12 @@ Pure but for the clock; loop thread only.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from ..codes import DATA, FLAG_ACK, FLAG_END_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, ErrorCode
 from ..config.config import Config
 from ..errors import ConnectionFailed
+from ..process.clock import clock
 
 SECONDS_TO_FILL = 30
 """Seconds in which an empty bucket fills up: 1,000 and 33 a second, 10,000 and 333 [nghttp2]."""
@@ -55,7 +55,7 @@ class FrameMeter:
 
     __slots__ = ("_buckets", "_config", "_now", "_window_updates", "data_frames", "requests")
 
-    def __init__(self, config: Config, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: Config, now: Callable[[], float] = clock.monotonic) -> None:
         self._config = config
         self._now = now
         self._buckets: dict[str, _Bucket] = {}

@@ -11,10 +11,10 @@ reading run meanwhile. Loop thread only.
 from __future__ import annotations
 
 import logging
-import time
 from typing import Protocol
 
 from ..log.logs import named
+from ..process.clock import clock
 from ..seam.handover import MORE
 from ..seam.request import RequestFields
 from ..seam.spool import Gathered, Spooled, SpoolFull
@@ -87,7 +87,7 @@ class Gathering:
         """Content came; ``flow_octets`` of both windows were taken for it."""
         octets = len(data)
         stream.octets_received += octets
-        stream.received_at = time.monotonic()
+        stream.received_at = clock.monotonic()
         gathered.uncredited += flow_octets
         if not self._fits(stream):
             self._inflow.taken(flow_octets)
@@ -157,7 +157,7 @@ class Gathering:
         try:
             if gathered.spooled is None:
                 gathered.spooled = self._server.spool.keep(stream.content_written)
-                gathered.written_at = time.monotonic()
+                gathered.written_at = clock.monotonic()
             self._hand_over(stream, gathered, gathered.spooled)
         except SpoolFull as error:
             said = f"the content of stream {stream.stream_id} is refused, {error}"
@@ -191,7 +191,7 @@ class Gathering:
         """Stop the clock: for now it is not the client that keeps us waiting."""
         if (since := stream.reading_since) is not None:
             stream.reading_since = None
-            stream.waited_for_content += time.monotonic() - since
+            stream.waited_for_content += clock.monotonic() - since
 
     def written(self, stream: Stream) -> None:
         """What was on its way into the file is there, or cannot be."""
@@ -204,7 +204,7 @@ class Gathering:
         stream.budgeted -= gathered.writing
         self._inflow.budget.release(gathered.writing)
         gathered.writing = 0
-        gathered.written_at = time.monotonic()
+        gathered.written_at = clock.monotonic()
         if not stream.request_ended:
             stream.reading_since = stream.received_at = gathered.written_at
         self._write_if_due(stream, gathered)

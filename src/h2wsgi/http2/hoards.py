@@ -9,11 +9,11 @@ many users. Loop thread only, and nothing of it runs while there is room.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..config.config import Config
+from ..process.clock import clock
 from ..seam.budget import Budget
 from ..seam.guards import loop_thread
 from ..seam.stream import Stream
@@ -85,7 +85,7 @@ class Hoards:
         budget: Budget,
         holders: Callable[[], Iterable[Holder]],
         call_later: Callable[[float, Callable[[], None]], object],
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._budget = budget
         self._holders = holders

@@ -9,11 +9,11 @@ Loop thread only.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from ..codes import ErrorCode
 from ..config.config import Config
+from ..process.clock import clock
 from .engines.interface import Engine
 
 RESET_DELAY = 0.25
@@ -66,7 +66,7 @@ class Leftovers:
 
     def add(self, stream_id: int, uncredited: int) -> None:
         """Begin to drop the rest of a request; nobody will read ``uncredited`` octets of it."""
-        rest = _Rest(self._max_octets, 0, time.monotonic() + self._seconds)
+        rest = _Rest(self._max_octets, 0, clock.monotonic() + self._seconds)
         self.rests[stream_id] = rest
         if rest.left and uncredited:
             self._engine.credit(stream_id, uncredited)
@@ -85,7 +85,7 @@ class Leftovers:
             rest.left -= octets
             rest.uncredited += octets
             if rest.left <= 0:
-                rest.until = min(rest.until, time.monotonic() + RESET_DELAY)
+                rest.until = min(rest.until, clock.monotonic() + RESET_DELAY)
             elif rest.uncredited >= step:
                 self._engine.credit(stream_id, rest.uncredited)
                 rest.uncredited = 0
@@ -97,7 +97,7 @@ class Leftovers:
 
     def _look(self) -> None:
         """Reset those that have had their time, and go on looking while there are others."""
-        now = time.monotonic()
+        now = clock.monotonic()
         for stream_id in [i for i, rest in self.rests.items() if rest.until <= now]:
             self._engine.reset_stream(stream_id, ErrorCode.NO_ERROR)
             self.drop(stream_id)

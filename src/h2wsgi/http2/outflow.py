@@ -6,11 +6,11 @@ Loop thread only.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Protocol
 
 from ..codes import FRAME_LIMIT
+from ..process.clock import clock
 from ..seam.budget import Share
 from ..seam.control import Command
 from ..seam.handover import ABORT, END, MORE, Handover, Head, Kind, Output
@@ -170,7 +170,7 @@ class Outflow:
     def _begin_to_wait(self, stream: Stream) -> None:
         """Note since when a stream waits for its client, if nothing of it is queued yet."""
         if stream.stream_id not in self._queue.pending:
-            stream.progress_at = time.monotonic()
+            stream.progress_at = clock.monotonic()
 
     def take_commands(self) -> list[Command]:
         """Take the commands that were not run; no stream is left."""
@@ -182,7 +182,7 @@ class Outflow:
 
     def resume(self, stream: Stream) -> None:
         """Let a stream go on that was held up."""
-        stream.progress_at = time.monotonic()
+        stream.progress_at = clock.monotonic()
         self._queue.resume(stream.stream_id)
 
     def is_waiting(self, stream: Stream) -> bool:
@@ -313,7 +313,7 @@ class Outflow:
             self._handover.released(octets)
         if self._written:
             written, self._written = self._written, {}
-            now = time.monotonic()
+            now = clock.monotonic()
             for stream, octets in written.items():
                 stream.progress_at = now
                 stream.queued -= octets

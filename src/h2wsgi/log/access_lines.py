@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ..config.access_format import Atom, parse_format
+from ..process.clock import clock
 from .text import MAX_METHOD, MAX_SHOWN, UTC_OFFSET, AccessRecord, cut, printable
 
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -89,7 +90,7 @@ def _user(record: AccessRecord) -> str:
 
 
 def _date(_: AccessRecord) -> str:
-    t = time.gmtime(time.time() + UTC_OFFSET)
+    t = time.gmtime(clock.time() + UTC_OFFSET)
     sign, minutes = ("-", -UTC_OFFSET // 60) if UTC_OFFSET < 0 else ("+", UTC_OFFSET // 60)
     return (
         f"[{t.tm_mday:02}/{MONTHS[t.tm_mon - 1]}/{t.tm_year}:{t.tm_hour:02}:{t.tm_min:02}:"

@@ -18,7 +18,6 @@ import logging
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -27,8 +26,18 @@ from typing import Any
 
 from ..config.config import Config
 from ..errors import ConfigurationError
+from ..process.clock import clock
 from .terminal import terminal_form
-from .text import MAX_METHOD, MAX_SHOWN, AccessRecord, cut, printable, shown, time_of_day
+from .text import (
+    MAX_METHOD,
+    MAX_SHOWN,
+    AccessRecord,
+    cut,
+    name_of_type,
+    printable,
+    shown,
+    time_of_day,
+)
 from .writer import LogWriter
 
 MAX_LINE = 65_536
@@ -328,6 +337,7 @@ class _CommandLogger(logging.Logger):
         sinfo: str | None = None,
     ) -> logging.LogRecord:
         record = logging.LogRecord(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+        record.created = clock.time()
         record.__dict__.update(extra or {})
         return record
 
@@ -337,7 +347,7 @@ class _CommandLogger(logging.Logger):
             self._writer.write(self._make_text(record))
         except Exception as error:  # A bad format string must not end a connection.
             what = f"A log record cannot be shown: {type(error).__name__}"
-            said = logging.LogRecord(record.name, record.levelno, "", 0, what, None, None)
+            said = self.makeRecord(record.name, record.levelno, "", 0, what, None, None)
             self._writer.write(self._make_text(said))
 
 
@@ -373,8 +383,11 @@ def event_json(record: logging.LogRecord) -> str:
 
 def _type_of(error: BaseException) -> str:
     kind = type(error)
-    module = str(kind.__module__)
-    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    try:
+        module = str(kind.__module__)
+        name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    except BaseException:  # a metaclass
+        name = name_of_type(kind)
     return cut(name, MAX_LINE)
 
 
@@ -382,26 +395,26 @@ def message_of(error: BaseException) -> str:
     """Return what an exception says, cut. One of an application's may fail to say it."""
     try:
         return cut(str(error), MAX_LINE)
-    except Exception as failure:
-        return f"The message cannot be shown: {type(failure).__name__}"
+    except BaseException as failure:
+        return f"The message cannot be shown: {name_of_type(type(failure))}"
 
 
 def errors_text(text: str) -> str:
     """Return lines of ``wsgi.errors`` for people; the application's newlines are its layout."""
     first, *rest = text.split("\n")
-    return _lines(time.time(), f"app: {shown(first, MAX_LINE)}", rest)
+    return _lines(clock.time(), f"app: {shown(first, MAX_LINE)}", rest)
 
 
 def errors_json(text: str) -> str:
     """Return lines of ``wsgi.errors`` as one JSON object on one line."""
     said = "\n".join(cut(line, MAX_LINE) for line in text.split("\n"))
-    fields = {"time": _iso(time.time()), "level": "error", "event": "wsgi_errors", "message": said}
+    fields = {"time": _iso(clock.time()), "level": "error", "event": "wsgi_errors", "message": said}
     return _json_line(fields)
 
 
 def access_file_text(record: AccessRecord) -> str:
     """Return a request as a line that is kept, or read by a program: date and time first."""
-    return f"{_iso(time.time())} {describe_for_a_file(record)}\n"
+    return f"{_iso(clock.time())} {describe_for_a_file(record)}\n"
 
 
 def describe_for_a_file(record: AccessRecord) -> str:
@@ -435,7 +448,7 @@ def describe_request(record: AccessRecord) -> str:
 def access_json(record: AccessRecord) -> str:
     """Return a request as one JSON object on one line."""
     return _json_line(
-        {"time": _iso(time.time()), "level": "info", "event": "request"} | _access_fields(record)
+        {"time": _iso(clock.time()), "level": "info", "event": "request"} | _access_fields(record)
     )
 
 
@@ -463,12 +476,12 @@ def _json_line(fields: dict[str, Any]) -> str:
 
 def dropped_text(count: int) -> str:
     """Return the line that says how many lines are missing."""
-    return f"{time_of_day(int(time.time()))}  warning: {_dropped(count)}\n"
+    return f"{time_of_day(int(clock.time()))}  warning: {_dropped(count)}\n"
 
 
 def dropped_json(count: int) -> str:
     """Return the line that says how many lines are missing, as JSON."""
-    fields = {"time": _iso(time.time()), "level": "warning", "event": "lines_dropped"}
+    fields = {"time": _iso(clock.time()), "level": "warning", "event": "lines_dropped"}
     return _json_line(fields | {"message": _dropped(count), "dropped": count})
 
 
@@ -484,10 +497,13 @@ def _iso(seconds: float) -> str:
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info is None or record.exc_info[1] is None:
         return ""
+    kind, raised, frames = record.exc_info
     try:
-        text = "".join(traceback.format_exception(record.exc_info[1]))
-    except Exception as error:  # An application's exception may have notes that raise.
-        return f"The traceback cannot be shown: {type(error).__name__}\n"
+        text = "".join(traceback.format_exception(kind, raised, frames))
+    except BaseException as error:  # its cause or its notes may raise, whatever they like
+        text = "".join(traceback.format_tb(frames))
+        why = name_of_type(type(error))
+        text += f"{name_of_type(type(raised))}, which cannot be shown: {why}\n"
     if (left_out := len(text) - MAX_TRACEBACK) > 0:
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n... {left_out} characters ...\n{text[-half:]}"
@@ -510,6 +526,10 @@ class ErrorStream(io.TextIOBase):
         self._thread = threading.local()
         self.unfinished_in: set[int] = set()
         """The threads with an unfinished line, which a flush would log."""
+
+    # IOBase's own finalizer calls close(). A stream that goes as the process ends has nothing left,
+    # and with gevent or eventlet there are no threads left to ask; from 3.13 on that is shown.
+    __del__ = int  # type: ignore[assignment]
 
     def writable(self) -> bool:
         """Return True."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable
 from logging import LogRecord
 from typing import TextIO
 
+from ..process.clock import clock
 from .text import MAX_METHOD, AccessRecord, printable, shown, time_of_day
 
 RESET, BOLD, DIM = "\x1b[0m", "\x1b[1m", "\x1b[2m"
@@ -72,7 +72,7 @@ class TerminalForm:
         status = record.status
         client = f"{self._dim}#{record.connection:<3} {printable(record.remote):<15}{self._reset}"
         text = (
-            f"{time_of_day(int(time.time()))}  {client} "
+            f"{time_of_day(int(clock.time()))}  {client} "
             f"{self._statuses.get(status) or self._status(status)} "
             f"{shown(record.method, MAX_METHOD):<7}{_duration(record.seconds):>8} "
             f"{_size(record.octets):>9}  {shown(record.path, MAX_SHOWN)}"

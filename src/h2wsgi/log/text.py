@@ -17,6 +17,8 @@ MAX_SHOWN = 2048
 """Characters of a path in a text line; a JSON line has the whole path."""
 MAX_METHOD = 32
 """Characters of a method. The longest that is registered has 17."""
+MAX_NAME = 256
+"""Characters of a type's name."""
 UTC_OFFSET = time.localtime().tm_gmtoff
 """Seconds. Read once, as applications change the process's time zone (Django always does)."""
 
@@ -76,3 +78,9 @@ def shown(text: str, most: int) -> str:
 def time_of_day(second: int) -> str:
     """Return the local time of day of a second since the epoch."""
     return time.strftime("%H:%M:%S", time.gmtime(second + UTC_OFFSET))
+
+
+def name_of_type(kind: type) -> str:
+    """Return the name of a type, cut, without asking its metaclass."""
+    name: str = vars(type)["__name__"].__get__(kind)
+    return cut(name, MAX_NAME)

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
 
+from ..process.clock import clock
 from ..process.forking import tell_in_child
 
 MAX_LINES = 10_000
@@ -108,8 +109,8 @@ class LogWriter:
 
     def settle(self, timeout: float = 1.0) -> None:
         """Wait until what is queued is written, for at most ``timeout`` seconds."""
-        until = time.monotonic() + timeout
-        while (self._lines or self._writing) and time.monotonic() < until:
+        until = clock.monotonic() + timeout
+        while (self._lines or self._writing) and clock.monotonic() < until:
             time.sleep(0.01)
 
     def close(self, timeout: float = 1.0) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
+
+from .clock import clock
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -33,6 +34,14 @@ def is_free(number: signal.Signals, caught: int) -> bool:
     return signal.getsignal(number) == signal.SIG_DFL and not caught >> (number - 1) & 1
 
 
+def unblock(numbers: Iterable[int]) -> set[int]:
+    """Have this thread hear of these signals; return those of them that it would not have."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return set()
+    wanted = set(numbers)
+    return wanted & signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
+
+
 def caught_by_anybody() -> int:
     """Return the mask of signals with a handler, in C too (``faulthandler.register``).
 
@@ -50,7 +59,7 @@ def comes_again(number: int, first: int, at: float) -> bool:
 
     ``at`` is by the monotonic clock.
     """
-    return number != first or time.monotonic() - at >= SAME_SIGNAL
+    return number != first or clock.monotonic() - at >= SAME_SIGNAL
 
 
 def has_terminal() -> bool:

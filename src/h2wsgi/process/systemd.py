@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from contextlib import suppress
+
+from .clock import clock
 
 FIRST_DESCRIPTOR = 3
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
@@ -38,7 +39,7 @@ class ServiceManager:
 
     def reloading(self) -> None:
         """A reload has begun."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={int(clock.monotonic() * 1_000_000)}")
 
     def stopping(self) -> None:
         """The end has begun."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from ..codes import (
     setting_name,
 )
 from ..errors import ClientDisconnected
+from ..process.clock import clock
 
 MAX_STREAM_ID = 2**31 - 1
 MAX_STALL = 3_600.0
@@ -50,11 +50,11 @@ class Ping:
 
     def sent(self) -> None:
         """It is on its way (loop thread)."""
-        self._sent_at = time.monotonic()
+        self._sent_at = clock.monotonic()
 
     def answered(self) -> None:
         """The client answered (loop thread)."""
-        self._seconds = time.monotonic() - self._sent_at
+        self._seconds = clock.monotonic() - self._sent_at
         self._over.set()
 
     def lost(self) -> None:
@@ -255,7 +255,7 @@ class StreamControl(abc.ABC):
     def ping(self, payload: bytes | None = None) -> Ping:
         """Send PING (section 6.7) with 8 octets, and return what to wait on for the answer."""
         if payload is None:
-            payload = time.monotonic_ns().to_bytes(8, "big")
+            payload = int(clock.monotonic() * 1e9).to_bytes(8, "big")
         _check_octets("payload", payload)
         if len(payload) != 8:
             raise ValueError(f"PING takes 8 octets, not {len(payload)}")

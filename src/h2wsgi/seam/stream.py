@@ -37,7 +37,6 @@ the application's may run there and call this very object. So:
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
@@ -50,6 +49,7 @@ from ..errors import (
     StreamGivenUp,
 )
 from ..log.text import MAX_METHOD, MAX_SHOWN, shown
+from ..process.clock import clock
 from . import guards
 from .control import Command, StreamControl
 from .guards import application_thread, loop_thread
@@ -249,7 +249,7 @@ class Stream(StreamControl):
                 chunks.append(data)
             self._buffered += octets
         if self.reading_since is not None:
-            self.received_at = time.monotonic()
+            self.received_at = clock.monotonic()
         return True
 
     @loop_thread
@@ -444,7 +444,7 @@ class Stream(StreamControl):
                 wait = self._register_locked()
             try:
                 if not since:
-                    since = time.monotonic()
+                    since = clock.monotonic()
                     self.waited = self.waited._replace(octets=self._octets_moved)
                 self._block(wait, since, reading)
             except BaseException:
@@ -453,7 +453,7 @@ class Stream(StreamControl):
                         self.waits.remove(wait)
                 raise
         if since:
-            waited = time.monotonic() - since
+            waited = clock.monotonic() - since
             if reading:
                 self.waited_for_content += waited
             self.waited = self.waited.and_one_of(waited, self._octets_moved)
@@ -495,10 +495,10 @@ class Stream(StreamControl):
     @application_thread
     def _wait_disconnected(self, timeout: float | None) -> bool:
         # Not a wait on the client as _wait knows it: nobody is slow here.
-        until = None if timeout is None else time.monotonic() + timeout
+        until = None if timeout is None else clock.monotonic() + timeout
         while True:
             with self._handover.lock:
-                left = -1.0 if until is None else max(0.0, until - time.monotonic())
+                left = -1.0 if until is None else max(0.0, until - clock.monotonic())
                 if self._failure is not None or self.application_done or not left:
                     return self._failure is not None
                 wait = self._register_locked()

@@ -18,7 +18,6 @@ import itertools
 import select
 import socket
 import ssl
-import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from ..http2.interfaces import ServerContext
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log, named
 from ..process import forking
+from ..process.clock import clock
 from ..seam.guards import loop_thread
 from ..seam.request import peer_name
 from .listeners import Listener
@@ -207,7 +207,7 @@ class Acceptor:
     def _step_back(self) -> None:
         """Leave what waits to the workers that have fewer connections, for a while at least."""
         if not self._stepped_back:
-            self._stepped_back = time.monotonic()
+            self._stepped_back = clock.monotonic()
             self._pause()
         self._loop.call_later(STEP_BACK, self._look_whether_it_is_left)
 
@@ -217,7 +217,7 @@ class Acceptor:
             return
         waiting = [each for each in self._listeners if _is_waited_at(each)]
         if waiting and self._place.has_more_than_another:
-            if time.monotonic() - self._stepped_back < LONGEST_STEP_BACK:
+            if clock.monotonic() - self._stepped_back < LONGEST_STEP_BACK:
                 self._step_back()
                 return
             place, self._place = self._place, None  # nobody steps back for long
@@ -278,7 +278,7 @@ class Acceptor:
         # In the order in which they were accepted.
         handshakes = itertools.islice(self._pending.values(), 1)
         idle += [(0, first.since, first) for first in handshakes]
-        before = time.monotonic() - IDLE_ENOUGH
+        before = clock.monotonic() - IDLE_ENOUGH
         idle = [each for each in idle if each[1] <= before]
         return min(idle, key=lambda each: each[:2], default=(0, 0.0, None))[2]
 
@@ -318,7 +318,7 @@ class Acceptor:
     def _begin(self, listener: Listener, sock: socket.socket, address: object) -> None:
         peer = str(address[0]) if isinstance(address, tuple) else "unix socket"
         timer = self._loop.call_later(self._handshake_timeout, self._time_out, sock)
-        handshake = _Handshake(sock, peer, timer, time.monotonic())
+        handshake = _Handshake(sock, peer, timer, clock.monotonic())
         self._pending[id(sock)] = handshake
         if self._config.proxy_protocol == "off":
             self._greet(listener, handshake)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from .._version import __version__
 from ..codes import FrameType
 from ..http2.counting import OTHER, SECONDS, Counts
 from ..http2.protocol import H2Protocol
+from ..process.clock import clock
 from ..seam.budget import Budget
 from ..seam.stream import Stream
 from ..tls.context import TLSIdentity
@@ -186,7 +186,7 @@ def _certificates(identity: TLSIdentity | None) -> Samples:
         for certificate in (identity.certificates if identity is not None else ())
         if certificate.facts is not None
     }
-    now = datetime.now(UTC)
+    now = clock.now()
     return {
         "h2wsgi_certificate_expiry_timestamp_seconds": {
             labels: end.timestamp() for labels, end in ends.items()

@@ -24,6 +24,7 @@ from .._version import __version__
 from ..config.config import Config
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, command_log, named
+from ..process.clock import clock
 from ..process.forking import tell_in_child
 from ..process.systemd import ServiceManager
 from ..tls.context import resolve, settle_key_log
@@ -51,6 +52,14 @@ THREAD_START_TIMEOUT = 30.0
 THREAD_STOP_GRACE = 5.0
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop. accept.py watches sockets with add_reader, which Windows' default lacks."""
+
+    def time(self) -> float:
+        """Return the moment that timers go by: asyncio's own stands still where freezegun says."""
+        return clock.monotonic()
+
+
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the event loop of ``Config.loop``. Call it once the application is loaded.
 
@@ -76,8 +85,7 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
                 ) from None
         else:
             return uvloop.new_event_loop
-    # accept.py watches sockets with add_reader, which Windows' default loop does not have.
-    return asyncio.SelectorEventLoop
+    return Loop
 
 
 def _patched_by() -> str:
@@ -226,11 +234,11 @@ async def _serve_until_signal(
     stop = asyncio.Event()
 
     def stop_for(name: str) -> None:
+        stop.set()  # first: what the application has made of logging may raise
         manager.stopping()
         waits = _what_is_waited_for(server)
         extra = named("stopping", signal=name)
         server.log.events.info("%s: stopping%s", name, waits, extra=extra)
-        stop.set()
 
     def reload() -> bool:
         if not server.endpoints:  # it was told to as it started, and has read all of it just now

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
@@ -24,6 +23,7 @@ from ..http2.hoards import Hoards, output_budget
 from ..http2.interfaces import ObserverFactory, ServerContext
 from ..http2.protocol import H2Protocol
 from ..log.logs import Log, library_log, named
+from ..process.clock import clock
 from ..process.forking import tell_in_child
 from ..seam.budget import Budget
 from ..seam.guards import loop_thread, set_role
@@ -312,7 +312,7 @@ class Server(ServerContext):
             said = "for %g s everything goes on, but /readyz (--drain-delay)"
             self.log.events.info(said, delay, extra=named("drain_delayed"))
             await asyncio.sleep(delay)
-        deadline = time.monotonic() + graceful_timeout
+        deadline = clock.monotonic() + graceful_timeout
         self._acceptor.close(
             graceful_timeout, clients_at_hand=clients_at_hand, leave_backlog=others_go_on
         )
@@ -329,15 +329,15 @@ class Server(ServerContext):
         for protocol in list(self._protocols):
             protocol.closing.stop()
             # Whoever waited on its client is told only now, and has a close() to run.
-            deadline = max(deadline, time.monotonic() + CLOSE_GRACE)
+            deadline = max(deadline, clock.monotonic() + CLOSE_GRACE)
         await self._wait_all_closed(ABORT_AFTER)
         for protocol in list(self._protocols):
             protocol.abort()
         await self._wait_all_closed(ABORT_AFTER)
-        while self._pool.busy and time.monotonic() < deadline:
+        while self._pool.busy and clock.monotonic() < deadline:
             await asyncio.sleep(POLL)
-        deadline = time.monotonic() + CLOSE_GRACE
-        while self.spool.contents and not self._pool.busy and time.monotonic() < deadline:
+        deadline = clock.monotonic() + CLOSE_GRACE
+        while self.spool.contents and not self._pool.busy and clock.monotonic() < deadline:
             await asyncio.sleep(POLL)
         self._overtime.stop()
         if self._certificates is not None:
@@ -500,7 +500,7 @@ class Server(ServerContext):
     @loop_thread
     def _threads_exhausted(self) -> None:
         """Give up the slowest clients: requests wait, and every thread they may have does."""
-        now = time.monotonic()
+        now = clock.monotonic()
         waits = [
             (protocol, stream, stream.waited_until(now))
             for protocol in self._protocols
@@ -580,7 +580,7 @@ class Server(ServerContext):
         That is one that brings its content slowly; or, where there is none, one that takes its
         response slowly, before its content was read.
         """
-        now = time.monotonic()
+        now = clock.monotonic()
         if now < self._look_for_disk_at:
             return False
         if self._refuse_slow_content(asking, now) or self._give_up_unread_content(now):

@@ -8,26 +8,28 @@
     SIGUSR1                   open the log files anew
     SIGUSR2                   nothing, which is said
 
-Main thread. SIGTERM and SIGINT are always the server's. The others are if nobody catches or ignores
-them: an application, ``faulthandler`` or ``nohup`` have theirs. They are taken before the
-application is imported, which may be for long, as their own action would end the process: what asks
-to stop raises :class:`Stopped` there, the rest is done once there is a server. A forked child has
-the handlers that were there before: a loop's do nothing but write to a pipe, which the parent
-hears. A worker of several leaves it to its supervisor what a terminal sends to all of them.
+Main thread. SIGTERM and SIGINT are always the server's, also where they are blocked. The others are
+if nobody catches or ignores them: an application, ``faulthandler`` or ``nohup`` have theirs. They
+are taken before the application is imported, which may be for long, as their own action would end
+the process: what asks to stop raises :class:`Stopped` there, the rest is done once there is a
+server. A forked child has the handlers that were there before: a loop's do nothing but write to a
+pipe, which the parent hears. A worker of several leaves it to its supervisor what a terminal sends
+to all of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ..log.logs import Log, named
+from ..process.clock import clock
 from ..process.forking import tell_in_child
 from ..process.handlers import (
     Handler,
@@ -37,11 +39,9 @@ from ..process.handlers import (
     free,
     has_terminal,
     is_free,
+    unblock,
 )
 from .ending import end_process
-
-if TYPE_CHECKING:
-    import asyncio
 
 ALWAYS = ("SIGINT", "SIGTERM")
 IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -76,9 +76,13 @@ class Signals:
         """What is there as long as it is ours."""
         self._in_c: dict[signal.Signals, int] = {}
         """What C calls for those."""
+        self._blocked: set[int] = set()
+        """What was blocked, and is not as long as it is ours."""
         self._has_terminal = has_terminal()
         self._first: tuple[int, float] | None = None
         """What asked to stop first, and when by the monotonic clock."""
+        self._beside: tuple[int, float] | None = None
+        """The same, as the main thread heard of it, whether or not the loop has."""
         self._early: list[int] = []
         """What came before there was a server, and does not ask to stop."""
         self._serving: Callable[[int], None] | None = None
@@ -90,6 +94,7 @@ class Signals:
         for number in self._found:
             if number != signal.SIGINT:  # Python's own raises KeyboardInterrupt
                 self._take(number)
+        self._unblock()
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +106,11 @@ class Signals:
         signal.signal(number, self._hear)
         self._ours[number] = signal.getsignal(number)
         self._in_c[number] = _in_c(number)
+
+    def _unblock(self) -> None:
+        # The main thread is asked first, so a thread of the application's that waits for them by
+        # sigwait() gets none.
+        self._blocked |= unblock(number for number in self._found if number.name in ALWAYS)
 
     def stop_if_asked(self) -> None:
         """Raise Stopped again, if an application that was imported has swallowed it.
@@ -135,6 +145,8 @@ class Signals:
                 try:
                     # With this the loop hears of all signals.
                     loop.add_signal_handler(number, heard, number)
+                    if isinstance(loop, asyncio.BaseEventLoop):
+                        signal.signal(number, self._hear_beside)
                 except NotImplementedError:  # Windows
                     signal.signal(number, self._hear)
                 self._ours[number] = signal.getsignal(number)
@@ -144,6 +156,7 @@ class Signals:
                     self._take(number)
             elif self._in_c[number] != _in_c(number):  # somebody's in C, put above ours
                 del self._ours[number]
+        self._unblock()  # what the application has blocked
         for early in self._early:
             heard(early)
         if self._first is not None:
@@ -161,6 +174,9 @@ class Signals:
 
     def restore(self) -> None:
         """Put back what was there before, but for what somebody has changed since."""
+        if self._blocked:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
+            self._blocked = set()
         for number, handler in self._ours.items():
             if signal.getsignal(number) == handler:
                 before = self._found[number]
@@ -186,10 +202,24 @@ class Signals:
         elif not stops:
             self._early.append(number)
         elif self._first is None:
-            self._first = (number, time.monotonic())
+            self._first = (number, clock.monotonic())
             raise Stopped(number)
         else:
             self._heard_again(number)
+
+    def _hear_beside(self, number: int, _frame: FrameType | None) -> None:
+        """Called by Python in whatever the main thread does, while the loop hears it as well.
+
+        With gevent and eventlet that may be an application that lets the loop have no turn.
+        """
+        if self._is_supervisors(number):
+            return
+        if self._beside is None:
+            self._beside = (number, clock.monotonic())
+        elif self._is_ending or not comes_again(number, *self._beside):
+            return
+        else:
+            self._end(number)
 
     def _is_supervisors(self, number: int) -> bool:
         return self._of_worker and signal.Signals(number).name in TERMINALS
@@ -200,7 +230,7 @@ class Signals:
         name = signal.Signals(number).name
         if self._stops(name):
             if self._first is None:
-                self._first = (number, time.monotonic())
+                self._first = (number, clock.monotonic())
                 stop(name)
             else:
                 self._heard_again(number)
@@ -215,6 +245,9 @@ class Signals:
     def _heard_again(self, number: int) -> None:
         if self._is_ending or not (self._first is None or comes_again(number, *self._first)):
             return
+        self._end(number)
+
+    def _end(self, number: int) -> None:
         self._is_ending = True
         try:
             name = signal.Signals(number).name

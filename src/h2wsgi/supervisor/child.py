@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..process.channel import Channel, Message
+from ..process.clock import clock
 from .plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,9 +73,9 @@ class _Adopted:
             os.kill(self.pid, number)
 
     def wait(self, timeout: float | None = None) -> int:
-        until = time.monotonic() + (timeout or 0.0)
+        until = clock.monotonic() + (timeout or 0.0)
         while (code := self.poll()) is None:
-            if timeout is not None and time.monotonic() > until:
+            if timeout is not None and clock.monotonic() > until:
                 raise subprocess.TimeoutExpired("worker", timeout)
             time.sleep(0.01)
         return code
@@ -94,7 +95,7 @@ class Child:
         """Whether it is to open its log files anew once it hears."""
         self.failure: Message | None = None
         """Why it could not start, if it could say so."""
-        now = time.monotonic()
+        now = clock.monotonic()
         self.began = now
         self.kill_at: float | None = None
         """When it will have had its time to end, by the monotonic clock."""

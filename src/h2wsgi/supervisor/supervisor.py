@@ -29,7 +29,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, H2WSGIError
 from ..log.logs import Log, named
-from ..process.handlers import Handler, comes_again, found, free, has_terminal
+from ..process.clock import clock
+from ..process.handlers import Handler, comes_again, found, free, has_terminal, unblock
 from ..process.shares import ROWS, Shares
 from ..process.systemd import ServiceManager
 from . import succession
@@ -107,7 +108,7 @@ class Supervisor:
         self._pause = 0.0
         self._retry_at = 0.0
         """When a worker may be started in place of one that died, by the monotonic clock."""
-        self._looked_at = time.monotonic()
+        self._looked_at = clock.monotonic()
         """When it was looked at last whether all loops turn."""
         self._alive_at = 0.0
         """When the service manager was told last that this process is not stuck."""
@@ -121,6 +122,7 @@ class Supervisor:
         self._exit_code = 0
         self._signals: deque[int] = deque()
         self._found: dict[signal.Signals, Handler] = {}
+        self._blocked: set[int] = set()
         self._had_terminal = has_terminal()
         self._selector = selectors.DefaultSelector()
 
@@ -197,7 +199,7 @@ class Supervisor:
             moments.append(self._looked_at + self._plan.config.worker_timeout / LOOKS)
         if self._manager.watchdog:
             moments.append(self._alive_at + self._manager.watchdog)
-        timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
+        timeout = max(0.0, min(moments) - clock.monotonic()) if moments else None
         self._selector.select(timeout)
         with suppress(BlockingIOError):
             while os.read(reader, 1024):
@@ -212,9 +214,12 @@ class Supervisor:
         self._found = found(ALWAYS) | free(IF_FREE)
         for number in self._found:
             signal.signal(number, note)
+        self._blocked = unblock(number for number in self._found if number.name in ALWAYS)
 
     def _give_signals_back(self, wakeup: int) -> None:
         signal.set_wakeup_fd(wakeup)
+        if self._blocked:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
         for number, handler in self._found.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
@@ -241,7 +246,7 @@ class Supervisor:
 
     def _stop(self, number: int) -> None:
         name = signal.Signals(number).name
-        now = time.monotonic()
+        now = clock.monotonic()
         if self._stopped_by is not None:
             if comes_again(number, *self._stopped_by):
                 self._log.warning(
@@ -319,7 +324,7 @@ class Supervisor:
                 self._give_reload_up(f"no worker can be started: {error}")
             else:
                 self._log.error("no worker can be started: %s", error, extra=named("worker_failed"))
-                self._pause_a_while(time.monotonic())
+                self._pause_a_while(clock.monotonic())
 
     def _start_one(self, plan: Plan) -> None:
         taken = {child.row for child in self._children}
@@ -342,7 +347,7 @@ class Supervisor:
     def _retire(self, child: Child) -> None:
         """Have a worker end while others go on."""
         patience = child.plan.config.graceful_timeout + KILL_GRACE
-        child.end_by(time.monotonic() + patience, "retire")
+        child.end_by(clock.monotonic() + patience, "retire")
 
     def _hear(self, child: Child) -> None:
         for message in child.channel.received():
@@ -393,7 +398,7 @@ class Supervisor:
 
     def _lost(self, child: Child, how: str) -> None:
         """Another is started, after a pause that grows while they do not live long."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - child.began >= YOUNG:
             self._pause = 0.0
             self._retry_at = max(self._retry_at, now)
@@ -425,12 +430,12 @@ class Supervisor:
             if child.state is State.SERVING:  # it has accepted connections already
                 self._retire(child)
             else:
-                child.end_by(time.monotonic() + AT_ONCE, "end")
+                child.end_by(clock.monotonic() + AT_ONCE, "end")
         if unready is not None:
             unready.close()
 
     def _look_at_clocks(self) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         for child in self._children:
             if child.kill_at is not None and now >= child.kill_at:
                 child.kill_at = None
@@ -482,7 +487,7 @@ class Supervisor:
             self._retire(self._replaced)
             self._replaced = None
         staying = [child for child in workers if child is not self._replaced]
-        if time.monotonic() >= self._retry_at:
+        if clock.monotonic() >= self._retry_at:
             self._retry_at = 0.0
             if len(staying) < self._count and not self._awaits_change:
                 self._start(self._plan, self._count - len(staying))

@@ -23,6 +23,7 @@ from ..config.config import Config
 from ..config.keywords import Options
 from ..errors import ConfigurationError
 from ..log.logs import Log, library_log, message_of
+from ..process.clock import clock
 from ..process.forking import tell_in_child
 from ..server.running import ServerThread
 from ..wsgi.runner import WSGIApplication
@@ -59,9 +60,9 @@ class FixtureServer(ServerThread):
         """Whether it has run since before the current test."""
         self._was_asked = False
         """Whether the current test has asked for its URL."""
-        self._test_began = time.monotonic()
+        self._test_began = clock.monotonic()
         """When the current test began, if the server is older."""
-        self._since = time.monotonic()
+        self._since = clock.monotonic()
         """When what it shows began."""
         self._said: deque[LogLine] = deque(maxlen=MAX_LOG_KEPT)
         self._changed = threading.Condition()
@@ -165,14 +166,14 @@ class FixtureServer(ServerThread):
         if not self.raise_app_errors:
             self.errors.clear()
         self._said.clear()
-        self._since = time.monotonic()
+        self._since = clock.monotonic()
 
     def begin_test(self) -> None:
         """Another test begins, in which the server has run from the start."""
         self.clear()
         self._is_of_before = True
         self._was_asked = False
-        self._test_began = time.monotonic()
+        self._test_began = clock.monotonic()
         with self._changed:
             for error in self.errors:  # those that came after the end of their test
                 _add_note(error, OF_EARLIER_TEST)
@@ -196,8 +197,8 @@ class FixtureServer(ServerThread):
         return taken
 
     def _wait_for_applications(self) -> None:
-        deadline = time.monotonic() + ERROR_PATIENCE
-        while self.server.busy_threads and time.monotonic() < deadline:
+        deadline = clock.monotonic() + ERROR_PATIENCE
+        while self.server.busy_threads and clock.monotonic() < deadline:
             time.sleep(0.005)
 
     @property
@@ -207,13 +208,13 @@ class FixtureServer(ServerThread):
         return bool(not self._is_of_before or self._was_asked or seen or self._said)
 
     def _note(self, text: str) -> None:
-        self._said.append(LogLine(time.monotonic(), text[:MAX_LINE_KEPT]))
+        self._said.append(LogLine(clock.monotonic(), text[:MAX_LINE_KEPT]))
 
     def _take(self, error: BaseException, message: str, age: float) -> None:
         """Keep what an application raised, whose request began ``age`` seconds ago."""
         _add_note(error, message)
         with self._changed:
-            if time.monotonic() - age < self._test_began:
+            if clock.monotonic() - age < self._test_began:
                 _add_note(error, OF_EARLIER_TEST)
             self.errors.append(error)
             self._changed.notify_all()

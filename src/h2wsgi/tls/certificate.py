@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ..process.clock import clock
+
 SEQUENCE, INTEGER, UTC_TIME, GENERALIZED_TIME = 0x30, 0x02, 0x17, 0x18
 VERSION, EXTENSIONS = 0xA0, 0xA3
 OCTET_STRING, DNS_NAME, IP_ADDRESS = 0x04, 0x82, 0x87
@@ -36,7 +38,7 @@ class CertificateFacts:
     @property
     def expired(self) -> bool:
         """Whether the certificate has expired by now."""
-        return self.not_after <= datetime.now(UTC)
+        return self.not_after <= clock.now()
 
     @property
     def self_signed(self) -> bool:
@@ -50,7 +52,7 @@ class CertificateFacts:
         By then whoever renews certificates has renewed it, also one that is good for a week.
         """
         notice = min(NOTICE, (self.not_after - self.not_before) / 3)
-        return self.not_after - datetime.now(UTC) <= notice
+        return self.not_after - clock.now() <= notice
 
 
 def read_certificate(der: bytes) -> CertificateFacts:

@@ -16,7 +16,7 @@ import ssl
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -24,6 +24,7 @@ from ..config.addresses import check_addresses, check_host
 from ..config.config import Config
 from ..config.options import absolute
 from ..errors import CertificateError, ConfigurationError
+from ..process.clock import clock
 from .certificate import CertificateFacts, covers, end_of_list, read_certificate
 from .handed import place_of
 
@@ -73,7 +74,7 @@ class Certificate:
         ends = self.facts.not_after
         if self.facts.expired:
             return f"The certificate {self.path} expired on {ends:%Y-%m-%d}."
-        days = (ends - datetime.now(UTC)).days
+        days = (ends - clock.now()).days
         when = "today or tomorrow" if days < 1 else f"in {days} {'day' if days == 1 else 'days'}"
         return f"The certificate {self.path} expires on {ends:%Y-%m-%d}, {when}: renew it."
 
@@ -133,7 +134,7 @@ class Revocations:
 
     def warning(self) -> str:
         """Return a sentence if no client can be let in by it any more."""
-        if self.ends is None or self.ends > datetime.now(UTC):
+        if self.ends is None or self.ends > clock.now():
             return ""
         return (
             f"The revocation list {self.path} (--client-crl) ended on {self.ends:%Y-%m-%d}: until "

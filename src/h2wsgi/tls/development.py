@@ -19,11 +19,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from ..errors import CertificateError
+from ..process.clock import clock
 
 if TYPE_CHECKING:
     from .issuing import Pair
@@ -118,7 +119,7 @@ def _ensure(folder: Path) -> DevCertificate:
 
     ca_path, ca_key_path = folder / "ca.crt", folder / "ca.key"
     leaf_path = folder / "localhost.pem"
-    now = datetime.now(UTC)
+    now = clock.now()
     # A CA is good as long as a leaf made today would end before the CA does.
     ca = _load(ca_path, ca_key_path, lambda pair: pair.is_authority_until(now + LEAF_LIFE))
     made = ca is None
@@ -243,7 +244,7 @@ def make_certificates(
     if kind == "wrong-host":
         names = (WRONG_HOST,)
     names = tuple(checked_name(name) for name in names) or NAMES
-    now = datetime.now(UTC)
+    now = clock.now()
     ends = now - timedelta(days=1) if kind == "expired" else now + LEAF_LIFE
     begins = now - timedelta(days=60) if kind == "expired" else _begin(now)
     cert, key, ca_path, ca_key = (
@@ -288,7 +289,7 @@ def _why_made_anew(ca: Path, kept: Path, keep_ca: bool) -> str:
         return "no CA was to be kept"
     if not kept.exists():
         return "the key of the one before was not kept"
-    if _load(kept, kept, lambda pair: pair.is_authority_until(datetime.now(UTC) + LEAF_LIFE)):
+    if _load(kept, kept, lambda pair: pair.is_authority_until(clock.now() + LEAF_LIFE)):
         return "the one before may not sign for these names"
     return "the one before could not be used any more"
 

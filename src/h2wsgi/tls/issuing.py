@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import CertificateError
+from ..process.clock import clock
 
 UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound)
 """Exceptions that come of reading or checking a broken file."""
@@ -109,7 +110,7 @@ class Pair:
 
     def _lasts_until(self, end: datetime) -> bool:
         begins = self.certificate.not_valid_before_utc
-        return begins <= datetime.now(begins.tzinfo) and self.certificate.not_valid_after_utc >= end
+        return begins <= clock.now() and self.certificate.not_valid_after_utc >= end
 
 
 def development_ca_name(pem: bytes) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from ..config.config import Config
 from ..errors import ConfigurationError
 from ..log.logs import named
+from ..process.clock import clock
 from . import handed
 from .context import TLSIdentity, read_again
 
@@ -60,7 +61,7 @@ class CertificateWatch:
         changed: who may read them, or what there is to read with, is no matter of theirs."""
         self._said = ""
         """Why, as far as it was said."""
-        self._warn_at = time.time() + DAY
+        self._warn_at = clock.time() + DAY
         """When to warn again of what ends soon; the start has."""
         self._thread = threading.Thread(target=self._run, name="h2wsgi-certificates", daemon=True)
 
@@ -107,13 +108,13 @@ class CertificateWatch:
                     self._asked.popleft()()
         elif self._is_behind:
             self._read()
-        elif time.time() >= self._warn_at:
+        elif clock.time() >= self._warn_at:
             self._warn()
 
     def _settled(self) -> list[FileState]:
         """Return what the files are like once nobody writes them any more."""
-        state, until = self._look(), time.monotonic() + PATIENCE
-        while time.monotonic() < until and not self._stopping:
+        state, until = self._look(), clock.monotonic() + PATIENCE
+        while clock.monotonic() < until and not self._stopping:
             time.sleep(SETTLED)
             before, state = state, self._look()
             if state == before:
@@ -149,7 +150,7 @@ class CertificateWatch:
         self._warn()
 
     def _warn(self) -> None:
-        self._warn_at = time.time() + DAY
+        self._warn_at = clock.time() + DAY
         warn(self.identity, self._log)
 
     def _look(self) -> list[FileState]:

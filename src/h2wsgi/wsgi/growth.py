@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from ..process.clock import clock
 from ..seam.guards import loop_thread
 
 GROWTH_DELAY = 0.005
@@ -72,11 +73,11 @@ class GrowthWatch:
     @loop_thread
     def watch(self) -> None:
         """A job waits: look in a moment whether it still does."""
-        self._last_start = time.monotonic()
+        self._last_start = clock.monotonic()
         self._look_in(GROWTH_DELAY)
 
     def _look_in(self, delay: float) -> None:
-        self._seen = (time.monotonic(), time.process_time(), self._pool.started_in_turn)
+        self._seen = (clock.monotonic(), time.process_time(), self._pool.started_in_turn)
         try:
             self._schedule_threadsafe(delay, self._look)
         except Exception:
@@ -99,7 +100,7 @@ class GrowthWatch:
         Returns the seconds until the next look; None if there need be none.
         """
         then, cpu_then, started_then = self._seen
-        now = time.monotonic()
+        now = clock.monotonic()
         stuck = self._pool.started_in_turn == started_then
         if not stuck:
             self._last_start = now

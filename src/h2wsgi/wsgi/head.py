@@ -8,11 +8,11 @@ one client's alone.
 from __future__ import annotations
 
 import re
-import time
 from email.utils import formatdate
 from typing import Any
 
 from ..errors import ApplicationError
+from ..process.clock import clock
 from ..seam.handover import Head
 from ..seam.response_fields import HOP_BY_HOP, checked_field, forbidden_in_value
 
@@ -83,7 +83,7 @@ class HeadMemory:
             ApplicationError: an illegal status or header.
             TypeError: something is not a str, a list or a pair.
         """
-        now = time.time()
+        now = clock.time()
         if now >= self._expires or now < self._expires - 1:
             self._begin_second(int(now))
         # A list of pairs hashes as the tuple of them; anything else is for _check to judge.

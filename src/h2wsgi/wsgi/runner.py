@@ -11,7 +11,6 @@ import contextlib
 import functools
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -19,7 +18,8 @@ from typing import Any, NoReturn
 
 from ..errors import BodyTooLarge, ClientDisconnected, ReadTimeout
 from ..log.logs import ErrorStream, Log, named
-from ..log.text import shown
+from ..log.text import name_of_type, shown
+from ..process.clock import clock
 from ..process.forking import end_child
 from ..seam.guards import application_thread, kernel
 from ..seam.handover import ABORT
@@ -41,6 +41,10 @@ MOST_DROPPED = 16
 """Names of dropped fields that are told of: clients may make up any number."""
 MAX_NAME = 64
 """Characters of one."""
+_traceback_of = vars(BaseException)["__traceback__"].__get__
+_cause_of = vars(BaseException)["__cause__"].__get__
+_context_of = vars(BaseException)["__context__"].__get__
+"""What an exception is, whatever its class has in place of these attributes."""
 _BEFORE_IT = ("h2wsgi.wsgi.", "h2wsgi.tools.faults", "h2wsgi.tools.inspector.")
 """Modules, or how their names begin, that come before the application in a traceback."""
 
@@ -226,20 +230,20 @@ class Runner:
             self._log_exception("failed in a forked child", error, stream)
         self._errors.flush()
         # Or the files that only its frames have open would lose what they hold.
-        traceback.clear_frames(error.__traceback__)
+        traceback.clear_frames(_traceback_of(error))
         end_child(code)
 
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
-        raised = (type(error), error, _of_the_application(error.__traceback__))
-        error.__traceback__ = raised[2]
+        raised = (type(error), error, _of_the_application(_traceback_of(error)))
+        BaseException.with_traceback(error, raised[2])
         # All three, as an exception alone would be asked whether it is true.
         self._log.events.error(
             "%s: the application %s: %s",
             stream.name,
             what,
-            raised[0].__name__,
+            name_of_type(raised[0]),
             exc_info=raised,
-            extra=named("application_failed", seconds=time.monotonic() - stream.started_at),
+            extra=named("application_failed", seconds=clock.monotonic() - stream.started_at),
         )
 
     def _log_notes(self, stream: Stream, notes: list[str]) -> None:
@@ -291,10 +295,11 @@ def _disconnect_in(error: BaseException | None) -> ClientDisconnected | None:
     """Return the loss of the client that ``error`` is, or was raised while handling."""
     current = error
     for _ in range(20):
-        if current is None or isinstance(current, ClientDisconnected):
-            return current
-        cause = current.__cause__  # which may be an exception that is false
-        current = cause if cause is not None else current.__context__
+        # By its type, as isinstance() asks an exception for its __class__.
+        if current is None or issubclass(type(current), ClientDisconnected):
+            return current  # type: ignore[return-value]
+        cause = _cause_of(current)  # which may be an exception that is false
+        current = cause if cause is not None else _context_of(current)
     return None
 
 

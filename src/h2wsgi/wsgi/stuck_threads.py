@@ -10,12 +10,12 @@ and finished.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..config.config import Config
 from ..log.logs import Log, named
+from ..process.clock import clock
 from ..seam.guards import application_thread, loop_thread
 from ..seam.stream import ClientWait, Stream
 
@@ -90,7 +90,9 @@ class TimedStream(Stream):
 class Overtime:
     """Watches every application of a server whose requests have a time limit."""
 
-    def __init__(self, config: Config, log: Log, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: Config, log: Log, now: Callable[[], float] = clock.monotonic
+    ) -> None:
         self._timeout = config.request_timeout
         self._interval = max(min(INTERVAL, config.request_timeout / 4), SHORTEST_INTERVAL)
         self._config = config

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import traceback
 import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Generic
 
+from ..process.clock import clock
 from ..process.forking import end_child
 from ..seam import guards
 from ..seam.guards import loop_thread, set_role
@@ -74,7 +74,7 @@ class Worker(Generic[Job]):
         self.error: BaseException | None = None
         """What struck, until what it left half done is in order."""
         # by the monotonic clock
-        self.began = time.monotonic()
+        self.began = clock.monotonic()
         """When its present job began, or when it became idle."""
         self.turn_began = 0.0
         """When it began with the jobs of its present lane."""
@@ -282,7 +282,7 @@ class ThreadPool(Generic[Job]):
                 return
             self._begin_locked()
             self._looks_at_idle = False
-            now = time.monotonic()
+            now = clock.monotonic()
             # A thread takes its place behind those that were idle before it.
             while self._idle and self._idle[0].began <= now - IDLE_TIMEOUT:
                 self._end_locked(self._idle[0])
@@ -369,7 +369,7 @@ class ThreadPool(Generic[Job]):
         served_soon = (
             self._lanes.running
             and not self._slow_lately
-            and time.monotonic() - self._progress_at < QUICK
+            and clock.monotonic() - self._progress_at < QUICK
         )
         if served_soon or not (self._idle or self._spawn_eagerly_locked()):
             self._watch_locked()
@@ -378,7 +378,7 @@ class ThreadPool(Generic[Job]):
         if not self._lanes.next(worker):
             return False
         self._started += 1
-        self._progress_at = time.monotonic()
+        self._progress_at = clock.monotonic()
         self._idle.pop()
         worker.inbox.put(None)
         return True
@@ -447,7 +447,7 @@ class ThreadPool(Generic[Job]):
                     self._begin_locked()
                     self._assign_locked()
                     self._torn = False
-            worker.began = worker.turn_began = time.monotonic()
+            worker.began = worker.turn_began = clock.monotonic()
             job: Job | None = worker.job
             while job is not None:
                 # Or what one sets for its client, such as a decimal context, the next would have.
@@ -483,7 +483,7 @@ class ThreadPool(Generic[Job]):
         Who is idle may be given a job at once. Others may wait behind that one, for this thread to
         give them away.
         """
-        began, now = worker.began, time.monotonic()
+        began, now = worker.began, clock.monotonic()
         worker.began = self._progress_at = now
         lanes = self._lanes
         with self._lock:

@@ -20,6 +20,7 @@ from importlib.resources import files
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+from ...process.clock import clock
 from . import har
 from .guard import HEADERS, content_policy
 from .views import Shapes
@@ -64,11 +65,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _read_head(self) -> bytes:
         head = bytearray()
-        deadline = time.monotonic() + HEAD_TIMEOUT
+        deadline = clock.monotonic() + HEAD_TIMEOUT
         self.server.awaited.add(self.connection)
         try:
             while b"\r\n\r\n" not in head and b"\n\n" not in head:
-                left = deadline - time.monotonic()
+                left = deadline - clock.monotonic()
                 if left <= 0 or len(head) > MAX_HEAD or self.server.stopping.is_set():
                     return b""
                 self.connection.settimeout(left)
@@ -138,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, JSON, json.dumps(make(*found)).encode())
 
     def _export(self, extension: str, pieces: Iterable[str]) -> None:
-        name = f"h2wsgi-{time.strftime('%Y%m%d-%H%M%S')}.{extension}"
+        name = f"h2wsgi-{time.strftime('%Y%m%d-%H%M%S', time.localtime(clock.time()))}.{extension}"
         disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
         if self._head(HTTPStatus.OK, JSON, disposition):
             for piece in _joined(pieces):
@@ -165,10 +166,10 @@ class Handler(BaseHTTPRequestHandler):
         while True:
             stopped = stopping.is_set()
             changes = ledger.since(cursor)
-            if first or changes.cursor != cursor or time.monotonic() - sent_at > SILENCE:
+            if first or changes.cursor != cursor or clock.monotonic() - sent_at > SILENCE:
                 message = shapes.changes(changes) | {"snapshot": first}
                 self._send_event("changes", json.dumps(message, separators=(",", ":")))
-                cursor, sent_at, first = changes.cursor, time.monotonic(), False
+                cursor, sent_at, first = changes.cursor, clock.monotonic(), False
             if stopped:
                 self._send_event("stopped", "{}")
                 return

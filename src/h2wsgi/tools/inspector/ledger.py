@@ -10,11 +10,11 @@ one.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from typing import NamedTuple
 
 from ...codes import ErrorCode
+from ...process.clock import clock
 from ...process.forking import tell_in_child
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame, Section
 from ..tap.names import code_name
@@ -62,8 +62,8 @@ class Ledger:
 
     def __init__(self) -> None:
         # immutable
-        self.started_at = time.monotonic()
-        self.at = time.time()
+        self.started_at = clock.monotonic()
+        self.at = clock.time()
         """The same in seconds since the epoch."""
         # under the lock
         self._lock = threading.Lock()
@@ -213,14 +213,14 @@ class Ledger:
             connection = self._connections.get(connection_id)
             stream = None if connection is None else connection.open.get(stream_id)
             if stream is not None:
-                stream.began_at = time.monotonic()
+                stream.began_at = clock.monotonic()
                 self._touch(stream)
             return stream
 
     def returned(self, stream: SeenStream) -> None:
         """The application is done with a stream."""
         with self._lock:
-            stream.returned_at = time.monotonic()
+            stream.returned_at = clock.monotonic()
             self._touch(stream)
 
     def since(self, cursor: int) -> Changes:

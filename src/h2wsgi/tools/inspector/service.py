@@ -9,7 +9,6 @@ in time.
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from socket import SHUT_RD, SHUT_RDWR, create_connection, socket
@@ -17,6 +16,7 @@ from socketserver import BaseServer
 from typing import Any
 
 from ...log.logs import Log, named
+from ...process.clock import clock
 from ...process.forking import close_in_child
 from ...wsgi.runner import WSGIApplication
 from .address import open_socket, url_of
@@ -104,9 +104,9 @@ class _Server(ThreadingHTTPServer):
         for client in list(self.awaited):  # such as a browser opens in advance
             with suppress(OSError):
                 client.shutdown(SHUT_RD)
-        deadline = time.monotonic() + Handler.LAST_WORDS
+        deadline = clock.monotonic() + Handler.LAST_WORDS
         for thread in self._clients:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - clock.monotonic()))
         for thread, client in self._clients.items():
             if thread.is_alive():
                 with suppress(OSError):

@@ -7,10 +7,10 @@ read here. A row that mixes two moments is sent again, because its stream has ch
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ...process.clock import clock
 from ..tap.frames import Direction, Frame
 from ..tap.names import setting_name
 from ..trace.as_json import frame_values
@@ -38,8 +38,8 @@ class Shapes:
     def changes(self, changes: Changes) -> dict[str, Any]:
         """Return what a page is told of changes."""
         return {
-            "now": self._ms(time.monotonic()),
-            "at": time.time() * 1000,
+            "now": self._ms(clock.monotonic()),
+            "at": clock.time() * 1000,
             "cursor": changes.cursor,
             "totals": changes.totals._asdict(),
             "connections": [self.connection(c) for c in changes.connections],

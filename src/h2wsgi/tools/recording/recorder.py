@@ -9,13 +9,13 @@ and counted.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
+from ...process.clock import clock
 from ...process.forking import tell_in_child
 from ...seam.guards import application_thread
 from ..tap.frames import NOT_HTTP2, ConnectionInfo, Frame, Section
@@ -188,7 +188,7 @@ class Recorder:
         Raises:
             TimeoutError: it was not true within ``timeout`` seconds.
         """
-        deadline = time.monotonic() + timeout
+        deadline = clock.monotonic() + timeout
         while True:
             with self._changed:
                 version = self._version
@@ -197,7 +197,7 @@ class Recorder:
                     return found
             with self._changed:
                 while self._version == version:
-                    if not self._changed.wait(deadline - time.monotonic()):
+                    if not self._changed.wait(deadline - clock.monotonic()):
                         raise TimeoutError(f"the condition was not true within {timeout:g} s")
 
     # ---------------------------------------------------------- writing, by the loop alone

@@ -8,7 +8,6 @@ engine acts on the frame, or before the frame leaves.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,6 +29,7 @@ from ...codes import (
 )
 from ...config.config import Config
 from ...log.logs import Log, named
+from ...process.clock import clock
 from ...seam.request import ConnectionFacts
 from .field_blocks import FieldBlock, FieldBlockReader
 from .frames import NOT_HTTP2, ConnectionInfo, Direction, Frame, Section
@@ -133,8 +133,8 @@ class Tap:
             alpn=alpn,
             tls_version=facts.tls.get("SSL_PROTOCOL"),
             cipher=facts.tls.get("SSL_CIPHER"),
-            opened_at=time.monotonic(),
-            at=time.time(),
+            opened_at=clock.monotonic(),
+            at=clock.time(),
         )
         self._taps.tell(lambda sink: sink.opened(self._info))
 
@@ -148,11 +148,11 @@ class Tap:
 
     def closed(self, reason: str) -> None:
         """See ConnectionObserver."""
-        now = time.monotonic()
+        now = clock.monotonic()
         self._taps.tell(lambda sink: sink.closed(self._info, reason, now))
 
     def _take(self, way: _Way, octets: bytes) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         for found in way.cutter.feed(octets):
             if isinstance(found, NotFrames):
                 self._not_http2(way, found.octets, now)
