@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,14 @@ while len(head := file.read(9)) == 9:
         (["--compare"], "No reports are named"),
         (["--compare", __file__], "is no report of h2wsgi-clientspec"),
         (["--compare", "/no/such/file"], "is no report of h2wsgi-clientspec"),
+        (["--compare", "--markdown", "table.md", __file__], "--compare writes no report"),
+        (["--compare", "--only", "6.8", __file__], "compares all that the reports have"),
         (["--timeout", "x"], "is not a valid float"),
+        (["--timeout", "nan", "--", sys.executable, "{url}"], "is no time"),
+        (["--timeout", "inf", "--", sys.executable, "{url}"], "is not in the range"),
+        (["--json", "-", "--", sys.executable, "{url}"], "The report - cannot be written"),
+        (["--json", f"{__file__}/x", "--", sys.executable, "{url}"], "cannot be written"),
+        (["--json", "x", "--junit", "x", "--", sys.executable, "{url}"], "cannot be one file"),
     ],
 )
 def test_mistakes_end_in_a_sentence(
@@ -133,7 +141,69 @@ def test_mistakes_end_in_a_sentence(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("more", [[], ["--driver"]])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("no script", "Exec format error"), ("#!/no/such/interpreter", "No such file")],
+)
+def test_a_client_that_the_system_does_not_run_is_a_mistake(
+    text: str, said: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = tmp_path / "client"
+    client.write_text(text)
+    client.chmod(0o755)
+    assert main([*more, "--only", "9113/6.7/1", "--", str(client), "{url}"]) == 2
+    shown = capsys.readouterr().err
+    assert f"The client {client} cannot be run: {said}" in shown
+    assert "has to begin with #!" in shown
+
+
+def test_what_the_system_refuses_is_no_verdict_and_no_traceback(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)); "
+    start = "import sys; from h2wsgi.clientspec.cli import main; sys.exit(main())"
+    client = tmp_path / "client.py"
+    client.write_text(CARELESS)
+    argv = ["-c", limit + start, "-j", "20", "--", sys.executable, str(client), "{url}"]
+    code, _, error = run_elsewhere(*argv)
+    assert code == 2
+    assert "Too many open files" in error
+    assert "Traceback" not in error
+
+
+def run_elsewhere(*argv: str, **streams: Any) -> tuple[int, bytes, str]:
+    """Run Python in a process of its own; return its exit code and what it printed."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | streams.pop("env", {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    done = subprocess.run([sys.executable, *argv], env=env, timeout=60, **pipes)  # type: ignore[call-overload]
+    return done.returncode, done.stdout or b"", (done.stderr or b"").decode()
+
+
+def test_marks_are_ascii_where_the_encoding_has_no_others(tmp_path: Path) -> None:
+    client = tmp_path / "client.py"
+    client.write_text(CARELESS)
+    only = ["--only", "9113/8.1/3", "--only", "9113/6.7/1", "--only", "9113/6.4/7"]
+    argv = ["-m", "h2wsgi.clientspec.cli", *only, "--name", "\u263a"]
+    argv += ["--", sys.executable, str(client), "{url}"]
+    code, shown, error = run_elsewhere(*argv, env={"PYTHONIOENCODING": "latin-1"})
+    assert (code, error) == (1, "")
+    assert b"conformance of \\u263a\n" in shown
+    assert b"    x 9113/8.1/3 connection closed in the middle" in shown
+    assert b"    - 9113/6.4/7 " in shown
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_run_needs_no_output(closed: int, tmp_path: Path) -> None:
+    client, report = tmp_path / "client.py", tmp_path / "report.json"
+    client.write_text(CARELESS)
+    shell = f"import os, sys; os.close({closed}); os.execv(sys.executable, sys.argv[1:])"
+    argv = ["-m", "h2wsgi.clientspec.cli", "--only", "9113/5.5/1", "--json", str(report)]
+    argv += ["--", sys.executable, str(client), "{url}"]
+    code, _, _ = run_elsewhere("-c", shell, sys.executable, *argv)
+    assert code == 0
+    assert len(json.loads(report.read_text("utf-8"))["cases"]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_stopped_ends_its_clients_and_tells_what_it_knows(
     number: signal.Signals, tmp_path: Path
 ) -> None:

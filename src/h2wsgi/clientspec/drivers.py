@@ -6,6 +6,7 @@ in bounded time, and no process is left behind.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
+from ..errors import ConfigurationError
 from .case import Do
 
 MAX_OUTPUT = 2**26
@@ -115,6 +117,23 @@ def short(text: str) -> str:
     return line if len(line) <= MAX_SAID else f"{line[:half]} ... {line[-half:]}"
 
 
+def _started(argv: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
+    """Start a client in a session of its own, so that what it starts can be ended with it.
+
+    Raises:
+        ConfigurationError: the system does not run it.
+    """
+    try:
+        return subprocess.Popen(argv, start_new_session=True, **pipes)
+    except OSError as error:
+        hint = "Fewer at once may do: see --jobs."
+        if error.errno in (errno.ENOENT, errno.ENOEXEC):
+            hint = "A script has to begin with #! and an interpreter that is there."
+        raise ConfigurationError(
+            f"The client {argv[0]} cannot be run: {error.strerror}.", hint
+        ) from None
+
+
 class Command:
     """A command that is started for each request, with ``{url}`` and ``{ca}`` put in."""
 
@@ -144,9 +163,7 @@ class Command:
     def _get(self, url: str, seconds: float) -> Outcome:
         argv = [word.replace("{url}", url).replace("{ca}", self._ca) for word in self._argv]
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
+            process = _started(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
             def is_over() -> bool:
                 return self._is_aborted.is_set() or _prints_too_much(out, err)
@@ -281,14 +298,15 @@ class Driver:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             # Appended to, so that it can be emptied while the process writes.
-            self._complaints = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by _stop
-            self._process = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._complaints,
-                start_new_session=True,
-            )
+            complaints = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by _stop
+            try:
+                self._process = _started(
+                    self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+                )
+            except BaseException:
+                complaints.close()
+                raise
+            self._complaints = complaints
             self._has_closed(self._patience)
         return self._process
 
