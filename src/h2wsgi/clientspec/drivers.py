@@ -256,16 +256,19 @@ class Driver:
         deadline = time.monotonic() + seconds
         wanted = range(first, first + len(orders))
         while not answers.keys() >= set(wanted) and (line := self._line(deadline)) is not None:
-            answers[line.get("id", -1)] = line
+            number = line.get("id")
+            if isinstance(number, int) and number in wanted:  # Lines may be anything.
+                answers[number] = line
         peak = (_peak(process.pid) or had) - had
         if answers.keys() >= set(wanted):
             return [_outcome(answers[number], peak) for number in wanted]
         is_late = time.monotonic() >= deadline or self._is_aborted.is_set()
-        said = self._stop(patience=0 if is_late else CLOSE_PATIENCE)
-        code = None if is_late else process.returncode
-        words = f"the driver ended with exit code {code}"
+        code, said = self._stop(patience=0 if is_late else CLOSE_PATIENCE)
+        words = "the driver closed its output, or wrote a line without end"
+        if code is not None:
+            words = f"the driver ended with exit code {code}"
         gone = Outcome(error=f"{words}: {said}" if said else words, peak=peak)
-        missing = hung(seconds, peak) if code is None else gone
+        missing = hung(seconds, peak) if is_late else gone
         return [_outcome(answers[n], peak) if n in answers else missing for n in wanted]
 
     def rest(self) -> None:
@@ -326,7 +329,7 @@ class Driver:
             text, found, rest = self._left.partition(b"\n")
             if found:
                 self._left = rest
-                with suppress(ValueError):
+                with suppress(ValueError, RecursionError):
                     answer = json.loads(text)
                     if isinstance(answer, dict):
                         return answer
@@ -341,13 +344,14 @@ class Driver:
                 return None
             self._left += came
 
-    def _stop(self, patience: float = 0) -> str:
-        """End the process; return what it has complained of."""
+    def _stop(self, patience: float = 0) -> tuple[int | None, str]:
+        """End the process; return its exit code, None if it was killed, and its complaints."""
         process, self._process, self._left = self._process, None, b""
         if process is None or self._complaints is None:
-            return ""
+            return None, ""
+        code = None
         with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            code = process.wait(patience)
         _kill(process.pid)
         process.wait()
         for pipe in (process.stdin, process.stdout):
@@ -356,7 +360,7 @@ class Driver:
                     pipe.close()
         with self._complaints as complaints:
             complaints.seek(0)
-            return short(complaints.read(MAX_LINE).decode("utf-8", "replace"))
+            return code, short(complaints.read(MAX_LINE).decode("utf-8", "replace"))
 
 
 def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:
@@ -364,7 +368,7 @@ def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:
     status, length = answer.get("status"), answer.get("length")
     return Outcome(
         error=short(str(answer.get("error") or "")),
-        cannot=f"the driver says: {answer['cannot']}" if answer.get("cannot") else "",
+        cannot=f"the driver says: {short(str(answer['cannot']))}" if answer.get("cannot") else "",
         status=status if isinstance(status, int) else None,
         digest=str(answer.get("digest") or ""),
         length=length if isinstance(length, int) else None,

@@ -116,7 +116,7 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
         return cannot
     if missing := proof.missing(case):
         return missing
-    if other := _other_path(case, session):
+    if other := other_path(case, session):
         return other
     if case.tls in ("good", "prohibited") and not any(c.is_reached for c in session.conversations):
         if case.tls == "prohibited" and session.handshakes:
@@ -131,7 +131,7 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
     return "" if session.handshakes else "it did not connect"
 
 
-def _other_path(case: Case, session: Session) -> str:
+def other_path(case: Case, session: Session) -> str:
     """Return what is wrong if the client asked for something else: that is no answer to the case.
 
     The section about ``:path`` itself has a case that fails it.
