@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import unittest
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import h2wsgi
 from h2wsgi.clientspec import cases
 from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
 from h2wsgi.clientspec.cli import main
@@ -300,6 +304,46 @@ def test_a_suite_of_python_learns_what_is_wrong() -> None:
     (case,) = cases("9113/8.1/1")
     with pytest.raises(AssertionError, match="no good response"):
         case.run(lambda url, ca_file: b"")
+
+
+def failing(error: BaseException) -> Callable[[str, str], bytes]:
+    def get(url: str, ca_file: str) -> bytes:
+        raise error
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("get", "said"),
+    [
+        (lambda url, ca_file: "text", "it returned str, not bytes"),
+        (lambda url, ca_file: 10**12, "it returned int, not bytes"),
+        (failing(asyncio.CancelledError()), "CancelledError"),
+        (failing(SystemExit("no")), "SystemExit: no"),
+        (failing(pytest.fail.Exception("mine")), "Failed: mine"),
+    ],
+)
+def test_what_a_function_does_wrong_is_said_at_once(
+    get: Callable[[str, str], bytes], said: str
+) -> None:
+    (case,) = h2wsgi.clientspec.cases("9113/8.1/1")
+    with pytest.raises(AssertionError, match=f"not reached: it took no good .*{said}"):
+        case.run(get)
+
+
+def test_a_case_that_does_not_apply_to_a_client_is_skipped() -> None:
+    def get(url: str, ca_file: str) -> bytes:
+        done = subprocess.run(
+            [sys.executable, "-c", CARELESS, url], capture_output=True, check=True, timeout=60
+        )
+        return done.stdout
+
+    (case,) = cases("9113/6.6/1")
+    with pytest.raises(unittest.SkipTest, match="not reached: it has not turned push off"):
+        case.run(get)
+    (case,) = cases("9113/8.1/3")
+    with pytest.raises(AssertionError, match="a part for the whole"):
+        case.run(get)
 
 
 def test_cases_that_take_a_driver_are_not_for_a_function() -> None:

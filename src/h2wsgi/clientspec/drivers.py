@@ -415,8 +415,11 @@ class Function:
 
     def _call(self, url: str, outcomes: list[Outcome]) -> None:
         try:
-            outcomes.append(Outcome(content=bytes(self._get(url, self._ca))))
-        except Exception as error:
+            content = self._get(url, self._ca)
+            if not isinstance(content, (bytes, bytearray, memoryview)):
+                raise TypeError(f"it returned {type(content).__name__}, not bytes")
+            outcomes.append(Outcome(content=bytes(content)))
+        except BaseException as error:  # as pytest.fail() and asyncio.CancelledError are
             outcomes.append(Outcome(error=short(f"{type(error).__name__}: {error}"), content=b""))
 
     def rest(self) -> None:
