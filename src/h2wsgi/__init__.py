@@ -2,7 +2,8 @@
 
 Public names: :func:`serve`, :func:`serve_in_thread`, :class:`Server`, :class:`Config` and its
 keywords, :class:`Options`; :class:`StreamControl` with :class:`ErrorCode` and :class:`Setting`; and
-the errors. They are imported when first asked for, so that ``h2wsgi --help`` stays quick.
+the errors; the modules :mod:`h2wsgi.clientspec` and :mod:`h2wsgi.testing`. They are imported when
+first asked for, so that ``h2wsgi --help`` stays quick.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from . import clientspec, testing  # noqa: F401 - not in __all__, as a star imports all of that
     from .codes import ErrorCode, Setting
     from .config.config import Config
     from .config.keywords import Options
@@ -59,6 +61,7 @@ __all__ = [
     "serve_in_thread",
 ]
 
+_PACKAGES = ("clientspec", "testing")
 _HOMES = {
     "Config": "config.config",
     "ErrorCode": "codes",
@@ -73,6 +76,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import unittest
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import h2wsgi
 from h2wsgi.clientspec import cases
 from h2wsgi.clientspec.catalogue import CATALOGUE, chosen
 from h2wsgi.clientspec.cli import main
@@ -123,7 +128,14 @@ while len(head := file.read(9)) == 9:
         (["--compare"], "No reports are named"),
         (["--compare", __file__], "is no report of h2wsgi-clientspec"),
         (["--compare", "/no/such/file"], "is no report of h2wsgi-clientspec"),
+        (["--compare", "--markdown", "table.md", __file__], "--compare writes no report"),
+        (["--compare", "--only", "6.8", __file__], "compares all that the reports have"),
         (["--timeout", "x"], "is not a valid float"),
+        (["--timeout", "nan", "--", sys.executable, "{url}"], "is no time"),
+        (["--timeout", "inf", "--", sys.executable, "{url}"], "is not in the range"),
+        (["--json", "-", "--", sys.executable, "{url}"], "The report - cannot be written"),
+        (["--json", f"{__file__}/x", "--", sys.executable, "{url}"], "cannot be written"),
+        (["--json", "x", "--junit", "x", "--", sys.executable, "{url}"], "cannot be one file"),
     ],
 )
 def test_mistakes_end_in_a_sentence(
@@ -133,7 +145,69 @@ def test_mistakes_end_in_a_sentence(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("more", [[], ["--driver"]])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("no script", "Exec format error"), ("#!/no/such/interpreter", "No such file")],
+)
+def test_a_client_that_the_system_does_not_run_is_a_mistake(
+    text: str, said: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = tmp_path / "client"
+    client.write_text(text)
+    client.chmod(0o755)
+    assert main([*more, "--only", "9113/6.7/1", "--", str(client), "{url}"]) == 2
+    shown = capsys.readouterr().err
+    assert f"The client {client} cannot be run: {said}" in shown
+    assert "has to begin with #!" in shown
+
+
+def test_what_the_system_refuses_is_no_verdict_and_no_traceback(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)); "
+    start = "import sys; from h2wsgi.clientspec.cli import main; sys.exit(main())"
+    client = tmp_path / "client.py"
+    client.write_text(CARELESS)
+    argv = ["-c", limit + start, "-j", "20", "--", sys.executable, str(client), "{url}"]
+    code, _, error = run_elsewhere(*argv)
+    assert code == 2
+    assert "Too many open files" in error
+    assert "Traceback" not in error
+
+
+def run_elsewhere(*argv: str, **streams: Any) -> tuple[int, bytes, str]:
+    """Run Python in a process of its own; return its exit code and what it printed."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | streams.pop("env", {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    done = subprocess.run([sys.executable, *argv], env=env, timeout=60, **pipes)  # type: ignore[call-overload]
+    return done.returncode, done.stdout or b"", (done.stderr or b"").decode()
+
+
+def test_marks_are_ascii_where_the_encoding_has_no_others(tmp_path: Path) -> None:
+    client = tmp_path / "client.py"
+    client.write_text(CARELESS)
+    only = ["--only", "9113/8.1/3", "--only", "9113/6.7/1", "--only", "9113/6.4/7"]
+    argv = ["-m", "h2wsgi.clientspec.cli", *only, "--name", "\u263a"]
+    argv += ["--", sys.executable, str(client), "{url}"]
+    code, shown, error = run_elsewhere(*argv, env={"PYTHONIOENCODING": "latin-1"})
+    assert (code, error) == (1, "")
+    assert b"conformance of \\u263a\n" in shown
+    assert b"    x 9113/8.1/3 connection closed in the middle" in shown
+    assert b"    - 9113/6.4/7 " in shown
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_run_needs_no_output(closed: int, tmp_path: Path) -> None:
+    client, report = tmp_path / "client.py", tmp_path / "report.json"
+    client.write_text(CARELESS)
+    shell = f"import os, sys; os.close({closed}); os.execv(sys.executable, sys.argv[1:])"
+    argv = ["-m", "h2wsgi.clientspec.cli", "--only", "9113/5.5/1", "--json", str(report)]
+    argv += ["--", sys.executable, str(client), "{url}"]
+    code, _, _ = run_elsewhere("-c", shell, sys.executable, *argv)
+    assert code == 0
+    assert len(json.loads(report.read_text("utf-8"))["cases"]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_stopped_ends_its_clients_and_tells_what_it_knows(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -230,6 +304,46 @@ def test_a_suite_of_python_learns_what_is_wrong() -> None:
     (case,) = cases("9113/8.1/1")
     with pytest.raises(AssertionError, match="no good response"):
         case.run(lambda url, ca_file: b"")
+
+
+def failing(error: BaseException) -> Callable[[str, str], bytes]:
+    def get(url: str, ca_file: str) -> bytes:
+        raise error
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("get", "said"),
+    [
+        (lambda url, ca_file: "text", "it returned str, not bytes"),
+        (lambda url, ca_file: 10**12, "it returned int, not bytes"),
+        (failing(asyncio.CancelledError()), "CancelledError"),
+        (failing(SystemExit("no")), "SystemExit: no"),
+        (failing(pytest.fail.Exception("mine")), "Failed: mine"),
+    ],
+)
+def test_what_a_function_does_wrong_is_said_at_once(
+    get: Callable[[str, str], bytes], said: str
+) -> None:
+    (case,) = h2wsgi.clientspec.cases("9113/8.1/1")
+    with pytest.raises(AssertionError, match=f"not reached: it took no good .*{said}"):
+        case.run(get)
+
+
+def test_a_case_that_does_not_apply_to_a_client_is_skipped() -> None:
+    def get(url: str, ca_file: str) -> bytes:
+        done = subprocess.run(
+            [sys.executable, "-c", CARELESS, url], capture_output=True, check=True, timeout=60
+        )
+        return done.stdout
+
+    (case,) = cases("9113/6.6/1")
+    with pytest.raises(unittest.SkipTest, match="not reached: it has not turned push off"):
+        case.run(get)
+    (case,) = cases("9113/8.1/3")
+    with pytest.raises(AssertionError, match="a part for the whole"):
+        case.run(get)
 
 
 def test_cases_that_take_a_driver_are_not_for_a_function() -> None:

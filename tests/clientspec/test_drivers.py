@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from h2wsgi.clientspec import drivers
 from h2wsgi.clientspec.catalogue import CATALOGUE
 from h2wsgi.clientspec.certificates import Identities
 from h2wsgi.clientspec.drivers import Command, Driver, Order
@@ -169,6 +170,35 @@ def test_answers_come_in_any_order_and_with_lines_that_are_none(identities: Iden
     assert outcomes[0].length == 3
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["{'id': [1]}", "{'id': {}}", "{'id': 1e999, 'x': float('nan')}", "{}", "[[]]", "None"],
+)
+def test_lines_that_are_no_answers_are_passed_over(line: str, identities: Identities) -> None:
+    source = (
+        "for order in sys.stdin:\n"
+        f"    print(json.dumps({line}), '[' * 100000, sep='\\n')\n"
+        "    print(json.dumps({'id': json.loads(order)['id'], 'status': 200}), flush=True)"
+    )
+    odd = driver(source, identities)
+    outcomes = odd.ask(ORDERS, 10)
+    odd.close()
+    assert [outcome.status for outcome in outcomes] == [200, 200]
+
+
+@pytest.mark.parametrize("end", ["os.close(1)", "print('x' * 2**21, end='', flush=True)"])
+def test_a_driver_that_can_answer_no_more_is_told_from_one_that_has_ended(
+    end: str, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "CLOSE_PATIENCE", 0.1)
+    mute = driver(f"import os, time; sys.stdin.readline(); {end}; time.sleep(600)", identities)
+    outcomes = mute.ask(ORDERS, 10)
+    mute.close()
+    assert {outcome.error for outcome in outcomes} == {
+        "the driver closed its output, or wrote a line without end"
+    }
+
+
 def test_a_driver_may_say_that_it_cannot(identities: Identities) -> None:
     source = (
         "for line in sys.stdin:\n"
@@ -177,6 +207,9 @@ def test_a_driver_may_say_that_it_cannot(identities: Identities) -> None:
     unable = driver(source, identities)
     assert unable.ask(ORDERS, 10)[0].cannot == "the driver says: no GET"
     unable.close()
+    wordy = driver(source.replace("no GET", "no\\n" * 200), identities)
+    assert len(wordy.ask(ORDERS, 10)[0].cannot) < 300
+    wordy.close()
 
 
 def test_a_command_that_hangs_is_killed_with_what_it_started(identities: Identities) -> None:

@@ -97,6 +97,21 @@ def test_a_client_that_asks_for_something_else_has_not_reached_a_case(
     assert result.word.startswith("it asked for '/9113/5.2/1', not '/9113/5.2/1?1/")
 
 
+@pytest.mark.parametrize("query", ["\u00b2/\u00b2", "\u0663/\u0663", "1/999999", "9" * 9999])
+def test_no_path_makes_the_suite_itself_fail(query: str, identities: Identities) -> None:
+    class Odd(StrictClient):
+        def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
+            asked = [replace(order, url=f"{order.url}?{query}") for order in orders]
+            return super().ask(asked, seconds)
+
+    (one,) = chosen(CATALOGUE, ["9113/8.2.1/3"])
+    client = Odd(identities.ca)
+    result = Runner(lambda: client, identities).one(one, client, Proof(frozenset({"get"})))
+    client.close()
+    assert result.verdict is Verdict.NOT_REACHED
+    assert result.word.startswith("it asked for '/9113/8.2.1/3?")
+
+
 class Waiting:
     """The strict client, without a time limit."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -348,6 +349,35 @@ def test_a_fault_that_a_response_is_too_short_for_is_left_for_another(
     eventually(lambda: (rule.seen, rule.hits) == (1, 0), "the rule to be free again")
     assert partial(peer, path)[0] == ErrorCode.CANCEL
     assert (rule.seen, rule.hits) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["reset=CANCEL after=3", "drip=2"])
+def test_a_hit_is_counted_when_it_comes(kind: str, serve: Serve, connect: Connect) -> None:
+    goes_on = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/empty":
+            return []
+        goes_on.wait(20)
+        return [b"abcd"]
+
+    server = serve(app, fault=[f"{kind} times=1"])
+    peer = connect(server)
+    (rule,) = server.faults
+    assert peer.get("/empty").body == b""
+    eventually(lambda: not server.server.busy_threads, "the application to be back")
+    stream_id = peer.request(path="/bad")
+    eventually(lambda: rule.seen == 2, "the request to begin")
+    assert rule.hits == 0
+    goes_on.set()
+    if kind.startswith("reset"):
+        assert peer.wait_reset(stream_id) == ErrorCode.CANCEL
+    else:
+        assert peer.response(stream_id).body == b"abcd"
+    assert rule.hits == 1
+    assert peer.get("/bad").body == b"abcd"
+    assert rule.hits == 1
 
 
 def test_a_goaway_may_strike_once(faulty: Faulty, connect: Connect) -> None:

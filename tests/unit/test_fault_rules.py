@@ -35,8 +35,11 @@ def test_a_rule_of_any_kind_hits_no_more_often_than_it_may(kind: str) -> None:
     (rule,) = parse_rules([f"{kind}{value} 50% times=3"], 7)
     (unbounded,) = parse_rules([f"{kind}{value} 50% times=1000"], 7)
     hits = [rule.strikes() for _ in range(40)]
-    assert sum(hits) == rule.hits == 3
-    assert rule.seen == 40
+    assert sum(hits) == 3
+    assert (rule.seen, rule.hits) == (40, 0)
+    rule.struck()
+    rule.missed()
+    assert [rule.strikes() for _ in range(40)].count(True) == rule.hits == 1
     assert sum(unbounded.strikes() for _ in range(40)) > 10
 
 

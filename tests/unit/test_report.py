@@ -122,6 +122,7 @@ def test_faults_are_told_with_what_they_hit(serve: Serve, connect: Connect) -> N
     rules = FaultRules(["refuse /a times=1"], 0)
     (rule,) = rules
     assert rule.strikes()
+    rule.struck()
     assert not rule.strikes()
     assert "fault 'refuse /a times=1': hit 1 of 2" in report(None, 0, [], rules, 0.0)
 

@@ -284,6 +284,29 @@ def test_an_idle_client_goes_at_once_beside_a_running_request(
     assert not stopping.is_alive()
 
 
+def test_time_that_is_up_is_up_for_a_client_that_does_not_hang_up(
+    serve: Serve, connect: Connect
+) -> None:
+    """Some 0.1 s; TLS would wait for a second for its end. The best of three, as above."""
+
+    def app(environ, start_response):
+        environ["wsgi.input"].read()
+        return hello(environ, start_response)
+
+    seconds = []
+    for _ in range(3):
+        server = serve(app, graceful_timeout=0)
+        peer = connect(server)
+        stream_id = peer.request(method="POST", end_stream=False)
+        peer.data(stream_id, b"content", end_stream=False)
+        peer.roundtrip()
+        start = time.monotonic()
+        server.stop()
+        seconds.append(time.monotonic() - start)
+        assert peer.wait_reset(stream_id) == Code.CANCEL
+    assert min(seconds) < 0.5
+
+
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_a_client_that_asked_at_the_end_has_time_to_read_its_answer(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, when: str

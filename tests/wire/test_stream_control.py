@@ -557,6 +557,35 @@ def test_close_transport_can_reset_the_tcp_connection(
     whole(server, connect)
 
 
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda s: s.goaway("ENHANCE_YOUR_CALM"), "GOAWAY(ENHANCE_YOUR_CALM) with last stream 1"),
+        (lambda s: s.goaway(last_stream_id=0), "GOAWAY(NO_ERROR) with last stream 0"),
+        (lambda s: s.close_transport(), "connection closed without GOAWAY"),
+        (lambda s: s.close_transport(abort=True), "connection closed by a TCP reset"),
+    ],
+)
+def test_the_log_tells_of_an_end_that_the_application_asked_for(
+    serve: Serve,
+    connect: Connect,
+    engine: str,
+    caplog: pytest.LogCaptureFixture,
+    act: Control,
+    said: str,
+) -> None:
+    caplog.set_level("INFO", "h2wsgi")
+    server = serve(App(act), engine=engine, record=True)
+    with connect(server) as peer:
+        peer.request(path="/act")
+        peer.wait_closed()
+    settle(server)
+    assert f": {said}: the application asked for it" in caplog.text
+    (request,) = server.requests
+    # Whoever hung up has sent no response.
+    assert (request.status is None) == ("closed" in said or "stream 0" in said)
+
+
 @pytest.mark.parametrize("abort", [False, True])
 def test_close_transport_of_a_connection_that_has_just_closed_does_nothing(
     serve: Serve, connect: Connect, engine: str, abort: bool

@@ -141,6 +141,6 @@ def content_of(path: str) -> bytes:
     The path may say how many lines it has, behind its last slash.
     """
     count = path.partition("?")[2].partition("/")[2]
-    lines = int(count) if count.isdigit() and len(count) <= 6 else LINES
+    lines = int(count) if count.isdecimal() and len(count) <= 6 else LINES
     said = [f"{path} line {number:05} which no other has" for number in range(lines)]
     return "\n".join([f"begin {path}", *said, f"end {path}\n"]).encode()

@@ -5,7 +5,9 @@ The invariant: a mistake of the user's ends in exit code 2 and a sentence, never
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import re
 import shlex
@@ -21,6 +23,7 @@ from typing import Any
 import click
 
 from ..errors import ConfigurationError
+from ..log.terminal import is_coloured, is_terminal
 from ..log.text import printable
 from ..process.clock import clock
 from .case import Case
@@ -33,6 +36,7 @@ from .run import TIMEOUT, Runner
 from .serving import PageServer
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+REPORTS = ("junit", "json_file", "markdown")
 COMPARED = ("id", "title", "level", "verdict", "word")
 """What a comparison takes of each case."""
 HELP = """\
@@ -64,7 +68,7 @@ Examples:
 @click.option("--error-text", metavar="REGEX", help="what COMMAND prints of an error it exits 0 on")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1),
+    type=click.FloatRange(0.1, 3600),
     default=TIMEOUT,
     show_default=True,
     metavar="SECONDS",
@@ -102,8 +106,11 @@ def _command(**options: Any) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments``, or those of the process; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # What it has no octets for ends no report.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        with _ended_by_sigterm():
+        with _ended_by_signals():
             result = _command.main(arguments, prog_name="h2wsgi-clientspec", standalone_mode=False)
     except ConfigurationError as error:
         return _report(str(error), error.hint)
@@ -114,24 +121,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error.format_message(), "See h2wsgi-clientspec --help.")
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except OSError as error:
+        return _report(f"The run has failed: {error}.", "Fewer at once may do: see --jobs.")
     return result if isinstance(result, int) else 0
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end a run as Ctrl-C does: with the sum, and the reports."""
+def _ended_by_signals() -> Iterator[None]:
+    """Have SIGTERM, and the end of the terminal, end a run as Ctrl-C does: with its clients.
+
+    nohup, which ignores SIGHUP, is heeded.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _report(message: str, hint: str) -> int:
@@ -141,7 +155,7 @@ def _report(message: str, hint: str) -> int:
 
 
 def _run(*, command: tuple[str, ...], only: tuple[str, ...], **options: Any) -> int:
-    _check(command, **options)
+    _check(command, only=only, **options)
     if options["compares"]:
         click.echo(compare([_read(path) for path in command]), nl=False)
         return 0
@@ -198,10 +212,20 @@ def _check(command: Sequence[str], **options: Any) -> None:
             f"--error-text {options['error_text']!r} is no regular expression: {error}.",
             "Put a backslash before characters that stand for themselves.",
         ) from None
-    for path in (options["junit"], options["json_file"], options["markdown"]):
-        folder = Path(path or ".").parent
-        target = Path(path) if path and Path(path).exists() else folder
-        if not folder.is_dir() or not os.access(target, os.W_OK) or (path and Path(path).is_dir()):
+    if math.isnan(options["timeout"]):
+        raise ConfigurationError("--timeout nan is no time.", "Give seconds.")
+    reports = [path for path in (options[name] for name in REPORTS) if path is not None]
+    if modes in (["list"], ["compare"]) and reports:
+        raise ConfigurationError(f"--{modes[0]} writes no report.", "Redirect what it prints.")
+    if modes == ["compare"] and options["only"]:
+        raise ConfigurationError("--compare compares all that the reports have.", "Drop --only.")
+    if len(set(reports)) < len(reports):
+        raise ConfigurationError("Two reports cannot be one file.", "Name another file.")
+    for path in reports:
+        folder = Path(path).parent
+        target = Path(path) if Path(path).exists() else folder
+        is_file = path not in ("", "-") and folder.is_dir() and not Path(path).is_dir()
+        if not is_file or not os.access(target, os.W_OK):
             raise ConfigurationError(f"The report {path} cannot be written.", "Name another file.")
 
 
@@ -293,17 +317,18 @@ def _ended(
     return FAILED if failed else 0
 
 
-def _colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
 def _width() -> int:
     """Return the columns of the terminal, or 0 if there is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else 0
 
 
 def _terminal(*, verbose: bool) -> Terminal:
-    return Terminal(colour=_colour(), verbose=verbose, width=_width())
+    return Terminal(
+        colour=is_coloured(sys.stdout),
+        verbose=verbose,
+        width=_width(),
+        encoding=getattr(sys.stdout, "encoding", None) or "utf-8",
+    )
 
 
 def _results(
@@ -313,7 +338,7 @@ def _results(
 
     Ctrl-C ends it early, with the results that there are.
     """
-    shows_progress = sys.stderr.isatty()
+    shows_progress = is_terminal(sys.stderr)
     results: list[Result] = []
     with suppress(KeyboardInterrupt), closing(runner.run(cases, proof)) as played:
         for result in played:

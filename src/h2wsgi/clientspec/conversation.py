@@ -64,6 +64,10 @@ class NotReached(Exception):
     """What the case is about could not be done with this client; the text says why."""
 
 
+class DoesNotApply(NotReached):
+    """The case is about something that this client does not do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request's field section as it came."""
@@ -126,6 +130,8 @@ class Conversation:
         self.is_reached = False
         self.reason = ""
         """Why it was not reached, if that is known."""
+        self.applies = True
+        """Whether the case is about something that the client does."""
         self.ended = ""
         """How the client ended the connection; empty as long as it is there."""
         self.ended_at = 0.0

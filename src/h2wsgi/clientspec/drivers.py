@@ -6,6 +6,7 @@ in bounded time, and no process is left behind.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
+from ..errors import ConfigurationError
 from ..process.clock import clock
 from .case import Do
 
@@ -116,6 +118,23 @@ def short(text: str) -> str:
     return line if len(line) <= MAX_SAID else f"{line[:half]} ... {line[-half:]}"
 
 
+def _started(argv: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
+    """Start a client in a session of its own, so that what it starts can be ended with it.
+
+    Raises:
+        ConfigurationError: the system does not run it.
+    """
+    try:
+        return subprocess.Popen(argv, start_new_session=True, **pipes)
+    except OSError as error:
+        hint = "Fewer at once may do: see --jobs."
+        if error.errno in (errno.ENOENT, errno.ENOEXEC):
+            hint = "A script has to begin with #! and an interpreter that is there."
+        raise ConfigurationError(
+            f"The client {argv[0]} cannot be run: {error.strerror}.", hint
+        ) from None
+
+
 class Command:
     """A command that is started for each request, with ``{url}`` and ``{ca}`` put in."""
 
@@ -145,9 +164,7 @@ class Command:
     def _get(self, url: str, seconds: float) -> Outcome:
         argv = [word.replace("{url}", url).replace("{ca}", self._ca) for word in self._argv]
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
+            process = _started(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
             def is_over() -> bool:
                 return self._is_aborted.is_set() or _prints_too_much(out, err)
@@ -240,16 +257,19 @@ class Driver:
         deadline = clock.monotonic() + seconds
         wanted = range(first, first + len(orders))
         while not answers.keys() >= set(wanted) and (line := self._line(deadline)) is not None:
-            answers[line.get("id", -1)] = line
+            number = line.get("id")
+            if isinstance(number, int) and number in wanted:  # Lines may be anything.
+                answers[number] = line
         peak = (_peak(process.pid) or had) - had
         if answers.keys() >= set(wanted):
             return [_outcome(answers[number], peak) for number in wanted]
         is_late = clock.monotonic() >= deadline or self._is_aborted.is_set()
-        said = self._stop(patience=0 if is_late else CLOSE_PATIENCE)
-        code = None if is_late else process.returncode
-        words = f"the driver ended with exit code {code}"
+        code, said = self._stop(patience=0 if is_late else CLOSE_PATIENCE)
+        words = "the driver closed its output, or wrote a line without end"
+        if code is not None:
+            words = f"the driver ended with exit code {code}"
         gone = Outcome(error=f"{words}: {said}" if said else words, peak=peak)
-        missing = hung(seconds, peak) if code is None else gone
+        missing = hung(seconds, peak) if is_late else gone
         return [_outcome(answers[n], peak) if n in answers else missing for n in wanted]
 
     def rest(self) -> None:
@@ -282,14 +302,15 @@ class Driver:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             # Appended to, so that it can be emptied while the process writes.
-            self._complaints = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by _stop
-            self._process = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._complaints,
-                start_new_session=True,
-            )
+            complaints = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by _stop
+            try:
+                self._process = _started(
+                    self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+                )
+            except BaseException:
+                complaints.close()
+                raise
+            self._complaints = complaints
             self._has_closed(self._patience)
         return self._process
 
@@ -309,7 +330,7 @@ class Driver:
             text, found, rest = self._left.partition(b"\n")
             if found:
                 self._left = rest
-                with suppress(ValueError):
+                with suppress(ValueError, RecursionError):
                     answer = json.loads(text)
                     if isinstance(answer, dict):
                         return answer
@@ -324,13 +345,14 @@ class Driver:
                 return None
             self._left += came
 
-    def _stop(self, patience: float = 0) -> str:
-        """End the process; return what it has complained of."""
+    def _stop(self, patience: float = 0) -> tuple[int | None, str]:
+        """End the process; return its exit code, None if it was killed, and its complaints."""
         process, self._process, self._left = self._process, None, b""
         if process is None or self._complaints is None:
-            return ""
+            return None, ""
+        code = None
         with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            code = process.wait(patience)
         _kill(process.pid)
         process.wait()
         for pipe in (process.stdin, process.stdout):
@@ -339,7 +361,7 @@ class Driver:
                     pipe.close()
         with self._complaints as complaints:
             complaints.seek(0)
-            return short(complaints.read(MAX_LINE).decode("utf-8", "replace"))
+            return code, short(complaints.read(MAX_LINE).decode("utf-8", "replace"))
 
 
 def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:
@@ -347,7 +369,7 @@ def _outcome(answer: dict[str, Any], peak: int | None) -> Outcome:
     status, length = answer.get("status"), answer.get("length")
     return Outcome(
         error=short(str(answer.get("error") or "")),
-        cannot=f"the driver says: {answer['cannot']}" if answer.get("cannot") else "",
+        cannot=f"the driver says: {short(str(answer['cannot']))}" if answer.get("cannot") else "",
         status=status if isinstance(status, int) else None,
         digest=str(answer.get("digest") or ""),
         length=length if isinstance(length, int) else None,
@@ -394,8 +416,11 @@ class Function:
 
     def _call(self, url: str, outcomes: list[Outcome]) -> None:
         try:
-            outcomes.append(Outcome(content=bytes(self._get(url, self._ca))))
-        except Exception as error:
+            content = self._get(url, self._ca)
+            if not isinstance(content, (bytes, bytearray, memoryview)):
+                raise TypeError(f"it returned {type(content).__name__}, not bytes")
+            outcomes.append(Outcome(content=bytes(content)))
+        except BaseException as error:  # as pytest.fail() and asyncio.CancelledError are
             outcomes.append(Outcome(error=short(f"{type(error).__name__}: {error}"), content=b""))
 
     def rest(self) -> None:

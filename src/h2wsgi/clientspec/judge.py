@@ -37,6 +37,8 @@ class Result:
     verdict: Verdict
     word: str = ""
     """Of what is optional; or why the case was not reached."""
+    applies: bool = True
+    """Whether the case is about something that the client does; if not, it was not reached."""
     problems: tuple[str, ...] = ()
     """What is wrong, of a failed case."""
     remarks: tuple[str, ...] = ()
@@ -58,7 +60,8 @@ class Result:
         return bool(self.remarks) or (self.verdict is Verdict.FAIL and not self.fails_must)
 
     def __str__(self) -> str:
-        lines = [f"{self.case.id} {self.case.title}: {self.verdict} {self.word}".rstrip()]
+        said = f": {self.word}" if self.word else ""
+        lines = [f"{self.case.id} {self.case.title}: {self.verdict}{said}"]
         lines += [f"  {problem}" for problem in self.problems]
         return "\n".join([*lines, f"  {self.case.advice}"] if self.problems else lines)
 
@@ -68,7 +71,10 @@ def judge(case: Case, outcomes: list[Outcome], session: Session, proof: Proof) -
     asked = list(zip(outcomes, case.paths(), strict=True))
     came = "; ".join(dict.fromkeys(_told(outcome, path) for outcome, (_, path) in asked))
     if reason := _not_reached(case, outcomes, session, proof):
-        return Result(case=case, verdict=Verdict.NOT_REACHED, word=reason, came=came)
+        applies = reason not in {c.reason for c in session.conversations if not c.applies}
+        return Result(
+            case=case, verdict=Verdict.NOT_REACHED, word=reason, applies=applies, came=came
+        )
     problems, remarks = _wire(case, session)
     for outcome, (step, path) in asked:
         if problem := _caller(case, step, outcome, path, proof):
@@ -116,7 +122,7 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
         return cannot
     if missing := proof.missing(case):
         return missing
-    if other := _other_path(case, session):
+    if other := other_path(case, session):
         return other
     if case.tls in ("good", "prohibited") and not any(c.is_reached for c in session.conversations):
         if case.tls == "prohibited" and session.handshakes:
@@ -131,7 +137,7 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
     return "" if session.handshakes else "it did not connect"
 
 
-def _other_path(case: Case, session: Session) -> str:
+def other_path(case: Case, session: Session) -> str:
     """Return what is wrong if the client asked for something else: that is no answer to the case.
 
     The section about ``:path`` itself has a case that fails it.

@@ -23,6 +23,13 @@ MARKS = {
     Verdict.NOT_REACHED: "-",
     Verdict.WORD: "·",
 }
+ASCII_MARKS = {
+    Verdict.PASS: "+",
+    Verdict.FAIL: "x",
+    Verdict.NOT_REACHED: "-",
+    Verdict.WORD: ".",
+}
+"""Where the encoding of the output has not all of those."""
 _COLOURS = {
     Verdict.PASS: "\x1b[32m",
     Verdict.FAIL: "\x1b[31m",
@@ -38,12 +45,19 @@ NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 class Terminal:
     """Makes the lines of a report as its results come."""
 
-    def __init__(self, *, colour: bool, verbose: bool, width: int = 0) -> None:
+    def __init__(
+        self, *, colour: bool, verbose: bool, width: int = 0, encoding: str = "utf-8"
+    ) -> None:
         self._colour = colour
         self._verbose = verbose
         self._width = width
         """Columns that sentences are wrapped to; 0 for as many as they take."""
         self._group = ""
+        self._marks = MARKS
+        try:
+            "".join(MARKS.values()).encode(encoding)
+        except UnicodeError:
+            self._marks = ASCII_MARKS
 
     def result(self, result: Result) -> str:
         """Return the lines of a result, behind the heading of its group."""
@@ -52,7 +66,7 @@ class Terminal:
         if case.group != self._group:
             self._group = case.group
             lines += ["", f"  {self._in(_BOLD, case.group)}"]
-        mark = self._in(_COLOURS[result.verdict], MARKS[result.verdict])
+        mark = self._in(_COLOURS[result.verdict], self._marks[result.verdict])
         word = f": {printable(result.word)}" if result.word else ""
         level = "" if case.level is Level.MUST else f" ({case.level})"
         lines.append(f"    {mark} {self._in(_DIM, case.id)} {case.title}{level}{word}")

@@ -18,7 +18,7 @@ from typing import Self
 from ..process.clock import clock
 from .case import TLS, Script, content_of
 from .certificates import Identities
-from .conversation import ClientGone, Conversation, HungUp, NotReached, Starved
+from .conversation import ClientGone, Conversation, DoesNotApply, HungUp, NotReached, Starved
 
 MAX_CONNECTIONS = 40
 """For a session; a client that connects on and on gets no further ones."""
@@ -155,6 +155,7 @@ class Session:
             self._drain(sock)
         except NotReached as reason:
             conversation.reason = str(reason)
+            conversation.applies = not isinstance(reason, DoesNotApply)
         except Starved:
             conversation.is_starved = True
         finally:

@@ -101,7 +101,9 @@ class FaultRule:
     """What makes its numbers differ from those of other rules and seeds."""
     seen: int = 0
     hits: int = 0
-    """How many of them it has hit, or is about to; with ``times`` no more than that."""
+    """How many of them it has hit; with ``times`` no more than that."""
+    _claims: int = field(default=0, repr=False)
+    """How many of them it has hit, or is about to."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def matches(self, path: str) -> bool:
@@ -109,17 +111,22 @@ class FaultRule:
         return fnmatch.fnmatchcase(path, self.path)
 
     def strikes(self) -> bool:
-        """Look at one more request, and return whether it is hit."""
+        """Look at one more request, and return whether it is to be hit: it is struck, or missed."""
         with self._lock:
-            hit = self._draws(self.seen) and self.hits < self.named.get("times", math.inf)
+            hit = self._draws(self.seen) and self._claims < self.named.get("times", math.inf)
             self.seen += 1
-            self.hits += hit
+            self._claims += hit
         return hit
+
+    def struck(self) -> None:
+        """A request that was to be hit is hit now."""
+        with self._lock:
+            self.hits += 1
 
     def missed(self) -> None:
         """The request that was to be hit was over before: it counts as seen alone."""
         with self._lock:
-            self.hits -= 1
+            self._claims -= 1
 
     def _draws(self, number: int) -> bool:
         """Return whether chance wants the request of a number hit."""

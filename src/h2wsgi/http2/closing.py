@@ -288,6 +288,8 @@ class Closing:
             self._protocol.transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, linger
             )
+        self._protocol.state = State.LINGERING
+        self._protocol.connection.lose("the connection is closing")
         self._protocol.abort()
 
     def crash(self) -> None:

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..codes import Setting
+from ..codes import Setting, code_name
 from ..errors import ClientDisconnected, StreamGivenUp
 from ..seam.control import Commands, Ping
 from ..seam.stream import Stream
+from .client_log import ClientLog
 from .engines.interface import Engine
 from .interfaces import Wire
 from .outflow import Outflow
+
+ASKED = "the application asked for it"
 
 
 class Target(Protocol):
     """What the commands need of their connection."""
 
     streams: dict[int, Stream]
+
+    @property
+    def client_log(self) -> ClientLog:
+        """What the log is told by."""
 
     def reset(
         self, stream: Stream, code: int, outcome: str, kind: type[ClientDisconnected]
@@ -62,10 +69,12 @@ class ConnectionCommands(Commands):
     def reset(self, stream: Stream, code: int) -> None:
         """A stream that has ended already cannot be reset any more."""
         if self._is_open(stream):
-            self._target.reset(stream, code, "the application asked for it", StreamGivenUp)
+            self._target.reset(stream, code, ASKED, StreamGivenUp)
 
     def go_away(self, code: int, last_stream_id: int | None, debug: bytes) -> None:
         last = self._engine.last_stream_id if last_stream_id is None else last_stream_id
+        said = f"GOAWAY({code_name(code)}) with last stream {last}: {ASKED}"
+        self._target.client_log.say_once("goaway", said)
         self._engine.go_away(last, code, debug)
         self._target.ignore_above(last)
         self._wire.closing.goes_away()
@@ -80,6 +89,8 @@ class ConnectionCommands(Commands):
             self._target.give_up(stream, "left to raw frames", StreamGivenUp)
 
     def close_transport(self, abort: bool) -> None:
+        how = "by a TCP reset" if abort else "without GOAWAY"
+        self._target.client_log.say_once("hang_up", f"connection closed {how}: {ASKED}")
         self._outflow.write()
         self._wire.closing.hang_up(abort)
 

@@ -40,12 +40,13 @@ def is_coloured(stream: TextIO | None) -> bool:
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
-    return os.environ.get("TERM") != "dumb" and _is_terminal(stream)
+    return os.environ.get("TERM") != "dumb" and is_terminal(stream)
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether ``stream`` is a terminal; one that is closed (None too) is none."""
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except (OSError, ValueError):  # closed
         return False
 
@@ -53,7 +54,7 @@ def _is_terminal(stream: TextIO) -> bool:
 def terminal_form(stream: TextIO | None) -> TerminalForm | None:
     """Return how the log looks on ``stream``; None if it is no terminal and not taken for one."""
     coloured = is_coloured(stream)
-    if coloured or (stream is not None and _is_terminal(stream)):
+    if coloured or is_terminal(stream):
         return TerminalForm(colour=coloured)
     return None
 

@@ -66,6 +66,9 @@ DISK_LOOK = 0.25
 """Seconds between looks for one of these while there is none."""
 CLOSE_GRACE = 1.0
 """Seconds that applications get to clean up once their last streams were reset."""
+ABORT_AT_HAND = 0.1
+"""Seconds that a closing transport gets, once time is up, to send what it holds to a client on this
+machine: one that reads has it by then."""
 READ_BUFFER = 262_144
 """Octets to read at once: as much as the loops' own TLS buffers hold."""
 MOST_REASONS = 64
@@ -330,7 +333,7 @@ class Server(ServerContext):
             protocol.closing.stop()
             # Whoever waited on its client is told only now, and has a close() to run.
             deadline = max(deadline, clock.monotonic() + CLOSE_GRACE)
-        await self._wait_all_closed(ABORT_AFTER)
+        await self._wait_all_closed(ABORT_AT_HAND if clients_at_hand else ABORT_AFTER)
         for protocol in list(self._protocols):
             protocol.abort()
         await self._wait_all_closed(ABORT_AFTER)

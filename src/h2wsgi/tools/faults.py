@@ -87,6 +87,7 @@ class Faults:
             raise
 
     def _inject(self, rule: FaultRule, stream: StreamControl, what: str) -> None:
+        rule.struck()
         self._log.events.info("fault %r: %s", rule.text, what, extra=named("fault"))
         match rule.kind:
             case "reset":
@@ -140,6 +141,9 @@ class _Pieces:
         """There is no more content: faults that are still due do not come."""
         while self._due:
             self._due.pop().missed()
+        if self._drip is not None and not self._sent:
+            self._drip.missed()
+            self._drip = None
 
     def _strike(self) -> None:
         while self._due and self._due[0].after <= self._sent:
@@ -183,6 +187,7 @@ def settings_delay(rules: FaultRules, log: Log, what: str, peer: str) -> float:
         if rule.kind != "delay-settings" or rule.named.get("what", "settings") != what:
             continue
         if rule.strikes():
+            rule.struck()
             log.events.info("fault %r: %s", rule.text, peer, extra=named("fault"))
             seconds = max(seconds, rule.value)
     return seconds

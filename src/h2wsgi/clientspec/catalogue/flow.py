@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...codes import ErrorCode, Setting
 from .. import octets
 from ..case import Case, Level, Script, Step, Want
-from ..conversation import OK, REACTION, TURN, Conversation, NotReached, Starved
+from ..conversation import OK, REACTION, TURN, Conversation, DoesNotApply, NotReached, Starved
 from ..octets import DATA, PADDED, frame, padded, settings, window_update
 from ..rules import clean, that
 from ..scripts import amid
@@ -37,7 +37,7 @@ def _larger(largest: int) -> Callable[[Conversation], None]:
         c.until(lambda: c.settings, 1)
         c.sleep(0.05)
         if c.window(request.stream) > largest:
-            raise NotReached(f"its windows are over {largest // 2**20} MiB")
+            raise DoesNotApply(f"its windows are over {largest // 2**20} MiB")
         c.reach()
         c.respond(request)
 
@@ -50,7 +50,7 @@ def _all_padding(c: Conversation) -> None:
     request = c.request()
     c.sleep(0.05)
     if c.window(request.stream) > 250_000:
-        raise NotReached("its windows are over 250,000 octets")
+        raise DoesNotApply("its windows are over 250,000 octets")
     c.reach()
     c.head(request)
     for piece in octets.pieces(request.content, 1):
@@ -69,7 +69,7 @@ def _discarded(c: Conversation) -> None:
         c.sleep(0.05)
         had = had or c.connection_window
         if c.window(request.stream) > LARGE:
-            raise NotReached(f"its windows are over {LARGE // 2**20} MiB")
+            raise DoesNotApply(f"its windows are over {LARGE // 2**20} MiB")
         c.send(octets.headers(request.stream, (*OK, ("X-Upper", "case"))))
         c.sleep(0.05)
         left = min(c.window(request.stream), had - spent)

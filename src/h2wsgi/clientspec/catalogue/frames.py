@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ...codes import ErrorCode, Setting
 from .. import octets
 from ..case import Case, Level, Script
-from ..conversation import OK, Conversation, NotReached, Request
+from ..conversation import OK, Conversation, DoesNotApply, Request
 from ..octets import (
     ACK,
     CONTINUATION,
@@ -70,7 +70,7 @@ def _over(c: Conversation, kind: int) -> None:
     request = c.request()
     size = c.max_frame_size + 1
     if size > min(octets.LARGEST_FRAME, c.window(request.stream)):
-        raise NotReached("it takes frames of every size that its windows allow")
+        raise DoesNotApply("it takes frames of every size that its windows allow")
     c.reach()
     if kind == HEADERS:
         more = len(block((*OK, ("x-long", "x" * size)))) - size
@@ -88,7 +88,7 @@ def _push_off(c: Conversation) -> None:
     request = c.request()
     c.until(lambda: c.acknowledged(), 1)
     if c.settings.get(Setting.ENABLE_PUSH, 1):
-        raise NotReached("it has not turned push off")
+        raise DoesNotApply("it has not turned push off")
     c.head(request)
     c.reach()
     c.send(frame(PUSH_PROMISE, request.stream, PUSH, END_HEADERS))

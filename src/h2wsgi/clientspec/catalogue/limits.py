@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...codes import Setting
 from .. import octets
 from ..case import Case, Level, Script, Step, Want
-from ..conversation import OK, REACTION, Conversation, NotReached, Request
+from ..conversation import OK, REACTION, Conversation, DoesNotApply, Request
 from ..octets import ACK, CONTINUATION, END_HEADERS, HEADERS, SETTINGS, block, frame, settings
 from ..rules import Rule, that
 from ..scripts import response
@@ -94,7 +94,7 @@ def _over_its_limit(c: Conversation) -> None:
     c.until(lambda: c.settings, 1)
     limit = c.settings.get(Setting.MAX_HEADER_LIST_SIZE)
     if limit is None or limit > 2**20:
-        raise NotReached("it announces no MAX_HEADER_LIST_SIZE, or a large one")
+        raise DoesNotApply("it announces no MAX_HEADER_LIST_SIZE, or a large one")
     c.reach()
     more = tuple((f"x-large-{n}", "v" * 1000) for n in range(limit // 1000 + 5))
     c.send(_in_pieces(request.stream, block((*OK, *more))))
