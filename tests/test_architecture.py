@@ -174,7 +174,7 @@ def test_the_tools_are_known_to_who_starts_a_server_alone() -> None:
     found = {name_of(path) for path in MODULES if imports_any(path, "h2wsgi.tools")}
     outside = {name for name in found if not name.startswith("tools")}
     outside = {name for name in outside if not name.startswith(("testing", "clientspec"))}
-    metrics = {"server.metering", "server.measuring"}
+    metrics = {f"server.{name}" for name in ("metering", "measuring", "totals", "worker")}
     starts = {"server.server", "server.toolbox", "server.running", "command.cli", "h2bin"}
     assert outside <= starts | metrics
 

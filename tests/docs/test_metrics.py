@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from h2wsgi.server.measuring import FAMILIES
+from h2wsgi.tools.metrics.families import FAMILIES
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 

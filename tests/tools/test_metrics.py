@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import shutil
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from conftest import Connect, Serve
 from h2wsgi.config.config import Config
 from h2wsgi.errors import ConfigurationError
-from h2wsgi.server.measuring import FAMILIES
 from h2wsgi.tools.metrics import service
 from h2wsgi.tools.metrics.exposition import exposition
-from h2wsgi.tools.metrics.samples import Family, from_json, merged, to_json
+from h2wsgi.tools.metrics.families import FAMILIES
+from h2wsgi.tools.metrics.samples import MOST, Family, from_json, lasting, merged, to_json
+from support.metrics import get, values
 from support.process import ServerProcess
 from support.settled import PATIENCE, eventually
 
@@ -54,30 +53,6 @@ class Site:
             return (b"x" * 50_000 for _ in range(20))
         start_response("404 Not Found" if path == "/none" else "200 OK", [])
         return [b"hello"]
-
-
-def get(url: str, path: str, method: str = "GET", **headers: str) -> tuple[int, str, str]:
-    """Return status, content-type and content of a page on the port of the metrics."""
-    where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE)
-    try:
-        connection.request(method, path, headers=headers)
-        response = connection.getresponse()
-        return response.status, response.headers["content-type"], response.read().decode()
-    finally:
-        connection.close()
-
-
-def values(url: str) -> dict[str, dict[tuple[str, ...], float]]:
-    """Return the samples by name and by the values of their labels, sorted by the labels."""
-    status, _, text = get(url, "/metrics")
-    assert status == 200
-    found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = tuple(sample.labels[name] for name in sorted(sample.labels))
-            found[sample.name][labels] = sample.value
-    return found
 
 
 def url_of(server: Any) -> str:
@@ -262,6 +237,58 @@ def test_many_clients_that_say_nothing_do_not_stop_the_server(serve: Serve, site
             sock.close()
 
 
+def test_a_client_that_dawdles_is_ended(
+    serve: Serve, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "WHOLE_TIMEOUT", 0.1)
+    where = urlsplit(url_of(serve(site, metrics="0")))
+    with socket.create_connection((where.hostname, where.port), PATIENCE) as sock:
+        ended = threading.Event()
+
+        def dawdle() -> None:
+            while not ended.wait(0.02):
+                try:
+                    sock.sendall(b"x")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=dawdle)
+        thread.start()
+        try:
+            assert _all_of(sock) == b""
+        finally:
+            ended.set()
+            thread.join()
+
+
+LONG = b"x" * 40_000
+TOO_LONG = (
+    b"GET /%b HTTP/1.1\r\n\r\n" % LONG,
+    b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 90 + b"c: %b\r\n\r\n" % LONG,
+)
+
+
+@pytest.mark.parametrize("request_", TOO_LONG)
+def test_a_request_that_is_too_long_is_not_answered(
+    serve: Serve, site: Site, request_: bytes
+) -> None:
+    where = urlsplit(url_of(serve(site, metrics="0")))
+    with socket.create_connection((where.hostname, where.port), PATIENCE) as sock:
+        sock.sendall(request_)
+        assert _all_of(sock) == b""
+
+
+def _all_of(sock: socket.socket) -> bytes:
+    """Return what comes until the end, however that comes."""
+    found = b""
+    try:
+        while octets := sock.recv(65_536):
+            found += octets
+    except ConnectionError:
+        pass
+    return found
+
+
 APP = """
 def app(environ, start_response):
     start_response("200 OK", [])
@@ -353,7 +380,7 @@ ADDED = {
 def test_processes_are_added_up() -> None:
     one = {"a_total": {("p",): 1.0}, "b": {(): 5.0}, "c": {(): [1, 2, 3.5]}}
     two = {"a_total": {("p",): 2.0, ("q",): 1.0}, "b": {(): 4.0}, "c": {(): [0, 1, 1.0]}}
-    assert from_json(json.loads(json.dumps(to_json(two)))) == two
+    assert from_json(json.loads(json.dumps(to_json(two))), ADDED) == two
     whole = merged([one, two], ADDED)
     assert whole == {
         "a_total": {("p",): 3.0, ("q",): 1.0},
@@ -365,6 +392,28 @@ def test_processes_are_added_up() -> None:
     assert [s.value for s in shown["c"].samples] == [1, 4, 4, 4.5]
     with pytest.raises(ValueError, match="is a histogram here"):
         merged([one, {"c": {(): 1.0}}], ADDED)
+
+
+def test_of_a_process_that_ended_remains_what_only_grows() -> None:
+    said = {"a_total": {("p",): 1.0}, "b": {(): 5.0}, "c": {(): [1, 2, 3.5]}}
+    assert lasting(said, ADDED) == {"a_total": {("p",): 1.0}, "c": {(): [1, 2, 3.5]}}
+
+
+def test_what_another_version_counts_otherwise_is_left_out() -> None:
+    other = {
+        "a_total": {("p",): 1.0, ("p", "q"): 2.0, ("h",): [1, 2, 3.0]},
+        "b": {(): 5.0},
+        "c": {(): [1, 2, 3, 4.5], ("q",): 2.0},
+        "d": {(): 1.0},
+    }
+    assert from_json(to_json(other), ADDED) == {"a_total": {("p",): 1.0}, "b": {(): 5.0}, "c": {}}
+
+
+def test_labels_without_end_become_one() -> None:
+    parts = [{"a_total": {(f"{n} {m}",): 1.0 for m in range(64)}} for n in range(50)]
+    whole = merged(parts, ADDED)["a_total"]
+    assert len(whole) == MOST + 1
+    assert whole["other",] == 50 * 64 - MOST
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:

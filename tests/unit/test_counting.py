@@ -15,6 +15,7 @@ from h2wsgi.codes import DATA, GOAWAY, HEADERS, RST_STREAM, ErrorCode
 from h2wsgi.http2.counting import MOST_REST, Counts, FrameCounts, outcome_of
 from h2wsgi.http2.frame_gate import PREFACE
 from h2wsgi.seam.stream import NO_WAITS
+from h2wsgi.tools.metrics.families import SECONDS
 
 
 def frame(kind: int, payload: bytes) -> bytes:
@@ -47,7 +48,7 @@ def numbers(counts: Counts) -> tuple[Any, ...]:
 @given(FRAMES, st.lists(st.integers(0, 700), max_size=20))
 def test_frames_are_counted_wherever_their_octets_are_cut(frames, cuts):
     octets = b"".join(frames)
-    whole, parts = Counts(), Counts()
+    whole, parts = Counts(SECONDS), Counts(SECONDS)
     for counts, ends in ((whole, []), (parts, cuts)):
         observer = FrameCounts(counts)
         observer.opened(None, None)  # type: ignore[arg-type]
@@ -66,7 +67,7 @@ def test_frames_are_counted_wherever_their_octets_are_cut(frames, cuts):
 
 
 def test_codes_have_names_and_those_that_nobody_knows_share_one():
-    counts = Counts()
+    counts = Counts(SECONDS)
     observer = FrameCounts(counts)
     observer.received(PREFACE + reset(ErrorCode.CANCEL) + reset(8) + reset(77) + reset(2**32 - 1))
     observer.sent(goaway(ErrorCode.ENHANCE_YOUR_CALM) + reset(0) + goaway(0))
@@ -77,7 +78,7 @@ def test_codes_have_names_and_those_that_nobody_knows_share_one():
 
 
 def test_nothing_is_counted_of_who_speaks_something_else():
-    counts = Counts()
+    counts = Counts(SECONDS)
     observer = FrameCounts(counts)
     observer.received(b"GET / HTTP/1.1\r\n")
     observer.sent(b"HTTP/1.1 505 HTTP Version Not Supported\r\n\r\n")
@@ -121,7 +122,7 @@ def shown(counts: Counts) -> dict[tuple[str, int], int]:
 
 
 def test_requests_are_counted_by_method_status_and_outcome():
-    counts = Counts()
+    counts = Counts(SECONDS)
     for stream in (ended(), ended(), ended("POST", 201), ended("BREW", 418), ended("X" * 999)):
         counts.request_ended(stream, "")
     counts.request_ended(ended(status=0), "reset by client: CANCEL")
@@ -143,7 +144,7 @@ def test_requests_are_counted_by_method_status_and_outcome():
 
 
 def test_a_client_cannot_make_numbers_without_end():
-    counts = Counts()
+    counts = Counts(SECONDS)
     for number in range(500):
         counts.request_ended(ended(f"M{number}"), "")
         counts.request_ended(ended(f"M{number}", 0), f"reset by server: {number}")
@@ -151,7 +152,7 @@ def test_a_client_cannot_make_numbers_without_end():
 
 
 def test_sizes_and_waits_are_counted():
-    counts = Counts()
+    counts = Counts(SECONDS)
     for octets in (0, 1, 2, 256, 257):
         counts.request_ended(ended(sent=octets), "")
     counts.request_ended(ended(sent=2**40, has_content=True, octets_received=5_000), "")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from h2wsgi.tls.development import make_certificates
+from support.metrics import values
 from support.peer import Peer
 from support.process import START_PATIENCE, packages
 from support.settled import PATIENCE
@@ -108,7 +109,7 @@ def test_workers_run_as_another_user_with_keys_that_it_may_not_read(open_folder:
     (open_folder / "certs").chmod(0o700)
     path = open_folder / "h2.sock"
     options = (f"--cert={made.cert}", f"--key={made.key}", f"--user={user}", "--loop=asyncio")
-    options += ("--bind=127.0.0.1:0", f"--bind=unix:{path}", "--uds-permissions=660")
+    options += ("--bind=127.0.0.1:0", f"--bind=unix:{path}", "--uds-permissions=660", "--metrics=0")
     with WorkersProcess(open_folder, APP, *options, executable=python, measured=False) as running:
         for is_first in (True, False):
             with running.connect(ca_file=made.ca) as peer:
@@ -126,6 +127,8 @@ def test_workers_run_as_another_user_with_keys_that_it_may_not_read(open_folder:
                 running.said("reloaded: ")
                 running.wait_for_workers(2, without=tuple(before))
         assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (wanted.pw_uid, 0o660)
+        counted = values(running.ready()["metrics"])["h2wsgi_requests_total"]
+        assert counted == {("GET", "complete", "2xx"): 2}
         running.signal(signal.SIGTERM)
         assert running.exit_code(PATIENCE) == 0
     assert not path.exists()

@@ -94,17 +94,18 @@ assert not [name for name in sys.modules if name.startswith("h2wsgi.supervisor")
 
 def test_the_supervisor_imports_neither_the_protocol_nor_what_serves_an_application() -> None:
     look = """
-import sys, h2wsgi.server.supervised
+import sys, h2wsgi.server.supervised, h2wsgi.server.totals
+import h2wsgi.tools.metrics.exposition
 known = ("asyncio", "h2", "h2wsgi.http2", "h2wsgi.wsgi", "h2wsgi.server.server")
 assert not set(known) & set(sys.modules), set(known) & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", look], check=True, timeout=START_PATIENCE)
 
 
-@pytest.mark.parametrize("option", ["inspect", "record", "metrics"])
+@pytest.mark.parametrize("option", ["inspect", "record"])
 def test_what_sees_one_process_only_is_refused(option: str) -> None:
     with pytest.raises(ConfigurationError, match=f"--{option} sees what one process does"):
-        h2wsgi.Config.build(workers=2, **{option: "localhost:0" if option == "metrics" else True})
+        h2wsgi.Config.build(workers=2, **{option: True})
 
 
 def test_an_application_that_is_an_object_is_refused() -> None:

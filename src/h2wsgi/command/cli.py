@@ -423,14 +423,15 @@ def _check(settings: Settings, signals: Signals) -> int:
     check_folder(config)
     variables_of(config)
     account_of(config)
+    before = taken_over()  # by a supervisor that serves, and asks before it takes new code
     if config.metrics:
         from ..tools.metrics.service import open_socket as open_metrics_socket
         from ..tools.metrics.service import require_client
 
         require_client()
-        open_metrics_socket(config.metrics).close()
+        if before.get("metrics", True):
+            open_metrics_socket(config.metrics).close()
     certificate = resolve(config)
-    before = taken_over()  # by a supervisor that serves, and asks before it takes new code
     if not before:
         for listener in open_all(config):
             listener.close()

@@ -317,7 +317,7 @@ class Config:
     metrics: str = option(
         "",
         "serve /metrics for Prometheus, /healthz and /readyz, in HTTP/1.1, on this PORT of "
-        "127.0.0.1, or HOST:PORT",
+        "127.0.0.1, or HOST:PORT; of all workers together",
         group="Process",
         metavar="ADDRESS",
     )
@@ -680,7 +680,7 @@ class Config:
                 "Name the proxies with --forwarded-allow-ips, such as 127.0.0.1 or 10.0.0.0/8.",
             )
         if self.is_supervised:
-            for tool in ("inspect", "record", "metrics"):
+            for tool in ("inspect", "record"):
                 if getattr(self, tool):
                     raise ConfigurationError(
                         f"--{tool} sees what one process does, and with {self.supervised_by} there "

@@ -88,7 +88,7 @@ class Connection(EngineHandler):
         self._tell_end: Callable[[Stream, str], None] = self.client_log.access
         """Who hears of each request that has ended, if that is wanted."""
         if self._counts is not None:
-            self._end_wanted = lambda: True
+            self._end_wanted = True.__bool__  # a lambda's call takes twice as long
             self._tell_end = self._counts.told_with(self.client_log.access, self._log.access_wanted)
         # loop thread only
         self.streams: dict[int, Stream] = {}

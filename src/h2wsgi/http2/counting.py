@@ -19,8 +19,6 @@ from ..seam.stream import NO_WAITS, Stream
 from .fields import FieldList
 from .frame_gate import HEADER_SIZE, PREFACE
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of the buckets of durations, inclusive."""
 METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
 )
@@ -31,9 +29,13 @@ MOST_REST = 17
 
 
 class Counts:
-    """All that a server counts of its connections, since it began."""
+    """All that a server counts of its connections, since it began.
 
-    def __init__(self) -> None:
+    ``bounds`` are the upper bounds of the buckets of durations, in seconds, inclusive.
+    """
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
         self.connections = 0
         self.complete = {method: [0] * 1000 for method in (*METHODS, OTHER)}
         """Requests whose response was complete, by method and status."""
@@ -41,7 +43,7 @@ class Counts:
         """The others, by method, status (0 for none) and outcome."""
         self.totals = [0.0, 0, 0]
         """Of all requests: seconds, octets of responses, octets of requests."""
-        self.seconds = [0] * (len(SECONDS) + 1)
+        self.seconds = [0] * (len(bounds) + 1)
         """How many took no longer than each bound, and longer than the one before."""
         self.response_sizes = [0] * 66
         self.request_sizes = [0] * 66
@@ -68,7 +70,7 @@ class Counts:
         without. (Written as others are it took half as long again.)
         """
         complete, totals = self.complete, self.totals
-        durations, sizes = self.seconds, self.response_sizes
+        durations, sizes, bounds = self.seconds, self.response_sizes, self._bounds
 
         def request_ended(stream: Stream, outcome: str) -> None:
             head = stream.head
@@ -81,7 +83,7 @@ class Counts:
                 complete[OTHER][stream.status] += 1
             took = clock.monotonic() - stream.started_at
             totals[0] += took
-            durations[bisect_left(SECONDS, took)] += 1
+            durations[bisect_left(bounds, took)] += 1
             octets = stream.octets_sent
             totals[1] += octets
             sizes[(octets - 1).bit_length()] += 1

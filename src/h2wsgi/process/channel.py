@@ -18,7 +18,7 @@ Message = dict[str, Any]
 
 MOST = 1_048_576
 """Octets of a message at most. The longest is the traceback of an application that cannot be
-loaded, or the options of a server."""
+loaded, what a worker has counted, or the options of a server."""
 READ = 65_536
 
 
@@ -76,6 +76,11 @@ class Channel:
             if not octets or len(self._unread) > MOST:
                 self.ended = True
         return self._lines(-1)
+
+    @property
+    def is_in_a_message(self) -> bool:
+        """Whether a part of one has come."""
+        return bool(self._unread)
 
     def close(self) -> None:
         """Say and hear nothing more."""

@@ -1,4 +1,4 @@
-"""The metrics of one server: its counts, and the port that shows them. Only with ``--metrics``.
+"""The metrics of one process that serves: its counts, and the port. Only with ``--metrics``.
 
 Loop thread, but for what the port's own threads ask.
 """
@@ -11,15 +11,33 @@ from ..http2.counting import Counts, FrameCounts
 from ..http2.interfaces import ConnectionObserver, ObserverFactory
 from ..log.logs import Log
 from ..seam.request import ConnectionFacts
+from ..tools.metrics.families import FAMILIES, SECONDS
 from ..tools.metrics.samples import Samples
-from ..tools.metrics.service import MetricsService, Post, open_socket, require_client
-from .measuring import FAMILIES
+from ..tools.metrics.service import (
+    LoopSource,
+    MetricsService,
+    Post,
+    open_socket,
+    require_client,
+)
 
 
-class Metering:
-    """What ``Config.metrics`` asks for. Opened once and closed once.
+def new_counts() -> Counts:
+    """Return what a server counts with."""
+    return Counts(SECONDS)
 
-    ``measure`` and ``is_ready`` are as :class:`MetricsService` wants them.
+
+def counting(counts: Counts, observe: ObserverFactory | None) -> ObserverFactory:
+    """Return who counts the frames of connections, beside ``observe``."""
+    if observe is None:
+        return lambda: FrameCounts(counts)
+    return lambda: _Both(FrameCounts(counts), observe())
+
+
+class MetricsPort:
+    """The port of ``Config.metrics``. Opened once and closed once.
+
+    ``measure`` and ``is_ready`` are as :class:`LoopSource` wants them.
 
     Raises:
         ConfigurationError: prometheus-client is missing.
@@ -33,10 +51,8 @@ class Metering:
         log: Log,
     ) -> None:
         require_client()
-        self.counts = Counts()
         self._address = address
-        self._measure = measure
-        self._is_ready = is_ready
+        self._source = LoopSource(measure, is_ready)
         self._log = log
         self._service: MetricsService | None = None
 
@@ -45,24 +61,21 @@ class Metering:
         """Where the metrics are, once the port is open."""
         return "" if self._service is None else self._service.url
 
-    def open(self, observe: ObserverFactory | None) -> ObserverFactory:
-        """Open the port; return who observes connections, beside ``observe``.
+    def open(self) -> None:
+        """Open the port.
 
         Raises:
             ConfigurationError: the address cannot be used.
         """
         self._service = MetricsService(
-            open_socket(self._address), FAMILIES, self._measure, self._is_ready, self._log
+            open_socket(self._address), FAMILIES, self._source, self._log
         )
-        counts = self.counts
-        if observe is None:
-            return lambda: FrameCounts(counts)
-        return lambda: _Both(FrameCounts(counts), observe())
 
     def start(self, post: Post) -> None:
         """Begin to answer; ``post`` has a call made on the loop's thread."""
         if self._service is not None:
-            self._service.start(post)
+            self._source.start(post)
+            self._service.start()
 
     def close(self) -> None:
         """Answer no more."""

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ..tools.metrics.samples import Samples
     from ..tools.recording.recorder import Recorder
     from ..tools.recording.records import ConnectionRecord, Records, RequestRecord
-    from .metering import Metering
+    from .metering import MetricsPort
 
 SLOW_CLIENT = 1.0
 """Seconds that a client must have kept its application waiting, all in all, beyond those that its
@@ -188,15 +188,16 @@ class Server(ServerContext):
         self._handshakes_failed: Counter[str] = Counter()
         self._ready = False
         """Whether new requests are welcome."""
-        self._metering: Metering | None = None
+        self._metrics_port: MetricsPort | None = None
         self.counts: Counts | None = None
         if self.config.metrics:
-            from .metering import Metering
+            from .metering import MetricsPort, new_counts
 
-            self._metering = Metering(
-                self.config.metrics, self._measure, lambda: self._ready, self.log
-            )
-            self.counts = self._metering.counts
+            self.counts = new_counts()
+            if share is None:  # or it is the supervisor's
+                self._metrics_port = MetricsPort(
+                    self.config.metrics, self.measure, lambda: self._ready, self.log
+                )
 
     # --------------------------------------------------------------------------- lifecycle
 
@@ -223,8 +224,12 @@ class Server(ServerContext):
         try:
             if observe := self._toolbox.open():
                 self.observe = observe
-            if self._metering is not None:
-                self.observe = self._metering.open(self.observe)
+            if self.counts is not None:
+                from .metering import counting
+
+                self.observe = counting(self.counts, self.observe)
+            if self._metrics_port is not None:
+                self._metrics_port.open()
             self.mailbox = Mailbox(asyncio.get_running_loop())
         except BaseException:
             for listener in self._listeners:
@@ -261,13 +266,13 @@ class Server(ServerContext):
         if self._certificates is not None:
             self._certificates.start()
         self._ready = True
-        if self._metering is not None:
-            self._metering.start(lambda call: self.mailbox.post_threadsafe(call, True))
+        if self._metrics_port is not None:
+            self._metrics_port.start(lambda call: self.mailbox.post_threadsafe(call, True))
 
     def _close_tools(self) -> None:
         self._toolbox.close()
-        if self._metering is not None:
-            self._metering.close()
+        if self._metrics_port is not None:
+            self._metrics_port.close()
 
     def _take_identity(self, identity: TLSIdentity | None) -> None:
         if identity is not None:
@@ -305,13 +310,13 @@ class Server(ServerContext):
         If other workers go on, what waits to be accepted is theirs, and connections end as gently
         as those that have had their time: their clients connect to the others in no hurry.
 
-        All of that after ``drain_delay``, in which the server says that it is not ready. Returns
-        True if every application has returned, False if some are stuck in theirs.
+        Else all of that comes after ``drain_delay``, in which the server says that it is not ready.
+        Returns True if every application has returned, False if some are stuck in theirs.
         """
         if graceful_timeout is None:
             graceful_timeout = self.config.graceful_timeout
         self._ready = False
-        if delay := self.config.drain_delay:
+        if (delay := self.config.drain_delay) and not others_go_on:
             said = "for %g s everything goes on, but /readyz (--drain-delay)"
             self.log.events.info(said, delay, extra=named("drain_delayed"))
             await asyncio.sleep(delay)
@@ -411,7 +416,7 @@ class Server(ServerContext):
     @property
     def metrics_url(self) -> str:
         """Where the metrics are, once the server has started; empty without the option."""
-        return "" if self._metering is None else self._metering.url
+        return "" if self._metrics_port is None else self._metrics_port.url
 
     def join(self, path: str) -> str:
         """Return the URL of ``path`` on the first endpoint."""
@@ -548,8 +553,8 @@ class Server(ServerContext):
         self._handshakes_failed[reason] += 1
 
     @loop_thread
-    def _measure(self) -> Samples:
-        """Return what is counted and what there is now."""
+    def measure(self) -> Samples:
+        """Return what is counted and what there is now; nothing without ``Config.metrics``."""
         from .measuring import Measured, samples_of
 
         if self.counts is None:

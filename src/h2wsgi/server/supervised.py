@@ -20,6 +20,7 @@ from ..process.systemd import ServiceManager
 from ..supervisor.plan import Plan
 from ..supervisor.succession import taken_over
 from ..supervisor.supervisor import Supervisor
+from ..supervisor.survey import Meter
 from ..tls.context import TLSIdentity, resolve
 from ..tls.watch import warn
 from .banner import Endpoint, ready
@@ -27,7 +28,8 @@ from .listeners import Listener, inherited, open_all
 from .surroundings import account_of, check_folder, name_ignored, pid_file, set_umask, variables_of
 
 FIXED = (
-    "bind", "bind_h2c", "h2c", "uds_permissions", "backlog", "pid", "user", "group", "umask"
+    "bind", "bind_h2c", "h2c", "uds_permissions", "backlog", "metrics", "pid", "user", "group",
+    "umask",
 )  # fmt: skip
 """Options that stay as they are until a restart: what is done once, at the start."""
 
@@ -73,10 +75,23 @@ def run_supervised(
             listeners = open_all(config, owner)
         site = _Site(plan, listeners, identity, log, read_again, has_command)
         stack.callback(site.close)
+        meter = _meter(config, log, state.get("metrics", {}))
+        if meter is not None:
+            stack.callback(meter.close)
+            site.metrics_url = meter.url
         stack.enter_context(pid_file(config.pid))
-        code = Supervisor(plan, site, log, manager, state).run()
+        code = Supervisor(plan, site, log, manager, state, meter).run()
         log.events.info("stopped", extra=named("stopped"))
         return code
+
+
+def _meter(config: Config, log: Log, handed: dict[str, int]) -> Meter | None:
+    """Return who adds up what workers count, if anybody is to, or was before."""
+    if not (config.metrics or handed):
+        return None
+    from .totals import meter_of
+
+    return meter_of(config.metrics, log, handed)
 
 
 def _plan(config: Config, target: str) -> Plan:
@@ -133,6 +148,7 @@ class _Site:
         has_command: bool,
     ) -> None:
         self.has_command = has_command
+        self.metrics_url = ""
         self._plan = plan
         self._listeners = listeners
         self._identity = identity
@@ -162,6 +178,7 @@ class _Site:
             endpoints=[Endpoint(url, tls) for url, tls in urls],
             certificate=self._identity,
             workers=workers,
+            metrics=self.metrics_url,
         )
 
     def read_again(self) -> Plan:

@@ -9,8 +9,13 @@ came; the sockets, and the file of a Unix socket, stay the supervisor's.
                      {"do": "retire"}   end gracefully: other workers go on
                      {"do": "end"}      end at once
                      {"do": "reopen"}   open the log files anew; once it is ready
+                     {"do": "report"}   say what was counted; once it is ready
     from a worker    {"say": "ready"}, {"say": "failed", "error": ...}
-                     {"say": "leave", "why": ...}  it is time for another to take its place
+                     {"say": "leave", "reason": ..., "why": ...}
+                                        it is time for another to take its place
+                     {"say": "report", "samples": ..., "last": ...}
+                                        what was counted since the start; with --metrics, asked for,
+                                        and at the end
 """
 
 from __future__ import annotations
@@ -238,7 +243,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
         # Whoever asks this worker alone to end gets another in its place first.
         # A reload is the supervisor's.
-        self._signals.listen(loop, self._leave, lambda: False)
+        self._signals.listen(loop, lambda name: self._leave("signal", name), lambda: False)
         poller = Poller(loop)
         try:
             await self._server.start()
@@ -247,31 +252,42 @@ class _Worker:
             self._channel.send({"say": "ready"})
             await self._end.wait()
             all_returned = await self._server.stop(others_go_on=self._others_go_on)
+            self._report(is_last=True)
         finally:
             loop.remove_reader(self._channel.sock)
             poller.close()
             self._signals.leave(loop)
         return all_returned
 
-    def _leave(self, why: str) -> None:
+    def _leave(self, reason: str, why: str) -> None:
         """Ask to be replaced."""
-        self._channel.send({"say": "leave", "why": why})
+        self._channel.send({"say": "leave", "reason": reason, "why": why})
 
-    def _has_had_its_time(self, why: str) -> None:
+    def _has_had_its_time(self, option: str, why: str) -> None:
         """Ask to be replaced, once."""
         if not self._asked:
             self._asked = True
-            self._leave(why)
+            self._leave(option, why)
+
+    def _report(self, *, is_last: bool = False) -> None:
+        """Say what was counted."""
+        if self._server.config.metrics:
+            from ..tools.metrics.samples import to_json
+
+            samples = to_json(self._server.measure())
+            self._channel.send({"say": "report", "samples": samples, "last": is_last})
 
     def _watch(self, place: Place) -> None:
         """Have it noticed when this worker has had its time, or is stuck."""
         config, loop = self._server.config, asyncio.get_running_loop()
         if lifetime := config.worker_lifetime:
             why = f"it is {lifetime:g} s old (--worker-lifetime)"
-            loop.call_later(_a_little_less(lifetime), self._has_had_its_time, why)
+            loop.call_later(
+                _a_little_less(lifetime), self._has_had_its_time, "worker_lifetime", why
+            )
         if isinstance(self._server, _CountingServer):
             why = f"it has had {config.max_requests} requests (--max-requests)"
-            self._server.when_over = lambda: self._has_had_its_time(why)
+            self._server.when_over = lambda: self._has_had_its_time("max_requests", why)
         if config.worker_max_rss:
             self._look_at_memory_first()
         if config.worker_timeout:
@@ -297,7 +313,8 @@ class _Worker:
         limit = self._server.config.worker_max_rss
         if (octets := resident_memory()) > limit:
             mebibytes = f"{octets / 1_048_576:.0f} MiB"
-            self._has_had_its_time(f"it takes {mebibytes} of memory (--worker-max-rss)")
+            why = f"it takes {mebibytes} of memory (--worker-max-rss)"
+            self._has_had_its_time("worker_max_rss", why)
         else:
             asyncio.get_running_loop().call_later(MEMORY_LOOK, self._look_at_memory)
 
@@ -311,9 +328,14 @@ class _Worker:
                     self._end.set()
                 case "reopen":
                     self._log.reopen_files()
+                case "report":
+                    self._report()
                 case "end":
-                    self._log.close()
-                    end_process(0)
+                    try:
+                        self._report(is_last=True)
+                    finally:
+                        self._log.close()
+                        end_process(0)
         if self._channel.ended:
             asyncio.get_running_loop().remove_reader(self._channel.sock)
             if not self._end.is_set():

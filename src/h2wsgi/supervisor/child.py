@@ -21,6 +21,8 @@ from ..process.channel import Channel, Message
 from ..process.clock import clock
 from .plan import Plan
 
+ROOM = 131_072
+"""Octets of messages that may be on their way, each way."""
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that the package is in."""
 
@@ -93,6 +95,12 @@ class Child:
         self.state = State.STARTING
         self._reopens = False
         """Whether it is to open its log files anew once it hears."""
+        self.answers = False
+        """Whether it will say what it counts."""
+        self.asked_at: float | None = None
+        """Since when it has not answered, by the monotonic clock."""
+        self.leaves_for = ""
+        """Why another is to take its place, in a word."""
         self.failure: Message | None = None
         """Why it could not start, if it could say so."""
         now = clock.monotonic()
@@ -112,6 +120,8 @@ class Child:
         """
         ours, theirs = socket.socketpair()
         with theirs:
+            for end in (ours, theirs):  # macOS has room for 8 KiB
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
             try:
                 process = subprocess.Popen(
                     [sys.executable, *interpreters_flags(), "-m", "h2wsgi.server.worker"]
@@ -135,6 +145,7 @@ class Child:
         os.set_inheritable(sock.fileno(), False)
         child = cls(plan, known["row"], _Adopted(known["pid"]), Channel(sock))
         child.state = State.SERVING
+        child.answers = True
         return child
 
     def description(self) -> dict[str, Any]:
@@ -154,6 +165,7 @@ class Child:
     def is_ready(self) -> None:
         """It has said that it serves."""
         self.state = State.SERVING
+        self.answers = True
         if self._reopens:
             self.reopen()
 
@@ -163,6 +175,13 @@ class Child:
             self._reopens = True
         else:
             self.channel.send({"do": "reopen"})
+
+    def ask(self) -> bool:
+        """Have it say what it counts; return False if it still has to, or cannot hear."""
+        if self.asked_at is not None:
+            return False
+        self.asked_at = clock.monotonic()
+        return self.channel.send({"do": "report"})
 
     def end_by(self, moment: float, what: str) -> None:
         """Tell it to end, which it has to have done by then. ``what`` is "stop" or "retire"."""

@@ -28,9 +28,13 @@ def command() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def for_check(with_application: bool) -> dict[str, str]:
-    """Return the variables for a check whose addresses are in use, by us."""
-    return {VARIABLE: json.dumps({"check": True, "application": with_application})}
+def for_check(with_application: bool, with_metrics: bool) -> dict[str, str]:
+    """Return the variables for a check whose addresses are in use, by us.
+
+    ``with_metrics`` is whether that of the metrics is not.
+    """
+    asked = {"check": True, "application": with_application, "metrics": with_metrics}
+    return {VARIABLE: json.dumps(asked)}
 
 
 def execute_anew(

@@ -21,6 +21,7 @@ import selectors
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -36,12 +37,17 @@ from ..process.systemd import ServiceManager
 from . import succession
 from .child import Child, State, in_words
 from .plan import Plan, Site
+from .survey import Meter, Survey
 
 if TYPE_CHECKING:
     from .watching import Watcher
 
 KILL_GRACE = 8.0
 """Seconds beyond the graceful timeout in which a worker ends by itself, resets and all."""
+QUIET = 2.5
+"""Seconds that those who ask for metrics hold up an upgrade at most."""
+QUIET_LOOK = 0.02
+"""Seconds between looks whether all have their answers."""
 AT_ONCE = 1.0
 """Seconds that workers get when they are to end at once."""
 MOST_SAID = 65_536
@@ -54,6 +60,8 @@ LONGEST_PAUSE = 30.0
 YOUNG = 60.0
 """Seconds. Who lived longer is replaced at once."""
 
+STUCK = "worker_timeout"
+"""The option that has a worker replaced whose loop does not turn: the word for why."""
 STOPPING = ("SIGTERM", "SIGINT", "SIGQUIT")
 ALWAYS = ("SIGTERM", "SIGINT", "SIGCHLD")
 IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
@@ -69,8 +77,9 @@ class Supervisor:
         log: Log,
         manager: ServiceManager,
         state: dict[str, Any] | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        """``state`` is that of this process before it was executed anew.
+        """``state`` is that of this process before it was executed anew; ``meter`` is closed here.
 
         Raises:
             ConfigurationError: files are to be watched, and cannot be.
@@ -104,7 +113,10 @@ class Supervisor:
         self._awaits_change = False
         """Whether nothing is started before a file changes, as what there is cannot be."""
         self._wakeup = -1
-        """The descriptor that ends a wait."""
+        """The descriptor that ends a wait; less than 0 where there is nothing to wake."""
+        self._waking = threading.Lock()
+        self._meter = meter
+        self._survey = None if meter is None else Survey(meter, self._wake_threadsafe)
         self._pause = 0.0
         self._retry_at = 0.0
         """When a worker may be started in place of one that died, by the monotonic clock."""
@@ -117,6 +129,10 @@ class Supervisor:
         """The check of the new code, and what it says, from SIGUSR2 on."""
         self._is_upgraded = False
         """Whether this process is executed anew as soon as all its workers just serve."""
+        self._quiet_by: float | None = None
+        """When it will have waited long enough for those who ask for metrics."""
+        self._reload_is = "reload"
+        """What the reload that is under way is called."""
         self._stopped_by: tuple[int, float] | None = None
         """The signal that asked for the end, and when, by the monotonic clock."""
         self._exit_code = 0
@@ -143,6 +159,8 @@ class Supervisor:
             try:
                 if self._watcher is not None:
                     self._watcher.start()
+                if self._meter is not None and self._survey is not None:
+                    self._meter.start(self._survey.ask_threadsafe)
                 if self._state:
                     self._succeed()
                 self._settle()
@@ -167,9 +185,13 @@ class Supervisor:
                 self._watcher.stop()
             self._drop_next()
             self._plan.close()
+            if self._meter is not None:
+                self._meter.close()
             self._selector.close()
             os.close(reader)
-            os.close(writer)
+            with self._waking:
+                self._wakeup = -1
+                os.close(writer)
             self._shares.close()
         return self._exit_code
 
@@ -188,7 +210,10 @@ class Supervisor:
             self._checked(code)
         self._look_at_clocks()
         self._settle()
-        if self._is_upgraded and self._is_settled:
+        if self._survey is not None:
+            is_stopping = self._stopped_by is not None
+            self._survey.turn(self._children, self._count, is_stopping)
+        if self._is_upgraded and self._may_go:
             self._execute_anew()
 
     def _wait(self, reader: int) -> None:
@@ -199,6 +224,10 @@ class Supervisor:
             moments.append(self._looked_at + self._plan.config.worker_timeout / LOOKS)
         if self._manager.watchdog:
             moments.append(self._alive_at + self._manager.watchdog)
+        if self._survey is not None and (moment := self._survey.moment) is not None:
+            moments.append(moment)
+        if self._quiet_by is not None:
+            moments.append(clock.monotonic() + QUIET_LOOK)
         timeout = max(0.0, min(moments) - clock.monotonic()) if moments else None
         self._selector.select(timeout)
         with suppress(BlockingIOError):
@@ -258,6 +287,7 @@ class Supervisor:
             return
         self._stopped_by = (number, now)
         timeout = self._plan.config.graceful_timeout
+        patience = self._plan.config.drain_delay + timeout + KILL_GRACE
         self._log.info(
             "%s: stopping; running requests have up to %g s to finish, a second signal ends them",
             name,
@@ -269,7 +299,7 @@ class Supervisor:
         self._site.close()
         for child in self._children:
             if child.state is not State.LEAVING:
-                child.end_by(now + timeout + KILL_GRACE, "stop")
+                child.end_by(now + patience, "stop")
 
     def _set_count(self, count: int, name: str) -> None:
         if self._stopped_by is not None:
@@ -294,8 +324,12 @@ class Supervisor:
     def _note_changes(self, files: list[str]) -> None:
         """Files have changed. On the thread that watches them."""
         self._changes.append(files)
-        with suppress(BlockingIOError):  # there is something to wake it for already
-            os.write(self._wakeup, b"\0")
+        self._wake_threadsafe()
+
+    def _wake_threadsafe(self) -> None:
+        with self._waking, suppress(BlockingIOError):  # there is something to wake it for already
+            if self._wakeup >= 0:
+                os.write(self._wakeup, b"\0")
 
     def _files_changed(self) -> None:
         files = sorted({file for files in self._changes for file in files})
@@ -359,11 +393,18 @@ class Supervisor:
             elif message["say"] == "failed":
                 child.failure = message
             elif message["say"] == "leave" and child.state is State.SERVING:
+                # One of an older version does not say.
+                child.leaves_for = message.get("reason", "signal")
                 self._to_replace.append((child, message["why"]))
+            elif message["say"] == "report" and self._survey is not None:
+                self._survey.reported(child, message)
         if child.channel.ended:
             self._hear_no_more(child)
 
     def _hear_no_more(self, child: Child) -> None:
+        child.answers = False
+        if self._survey is not None:
+            self._survey.ended(child)
         if child.channel.sock in self._selector.get_map():
             self._selector.unregister(child.channel.sock)
 
@@ -372,6 +413,8 @@ class Supervisor:
         self._shares.free(child.row)
         self._hear_no_more(child)
         child.channel.close()
+        if self._meter is not None:
+            self._meter.ended(child.pid)
         if child is self._replaced:
             self._replaced = None
 
@@ -398,6 +441,7 @@ class Supervisor:
 
     def _lost(self, child: Child, how: str) -> None:
         """Another is started, after a pause that grows while they do not live long."""
+        self._note_replaced(child.leaves_for if child.leaves_for == STUCK else "died")
         now = clock.monotonic()
         if now - child.began >= YOUNG:
             self._pause = 0.0
@@ -411,6 +455,10 @@ class Supervisor:
             soon,
             extra=named("worker_failed", worker=child.pid),
         )
+
+    def _note_replaced(self, reason: str, workers: int = 1) -> None:
+        if self._meter is not None:
+            self._meter.replaced(reason, workers)
 
     def _pause_a_while(self, now: float) -> None:
         if now >= self._retry_at:
@@ -471,6 +519,7 @@ class Supervisor:
                     extra=named("worker_stuck", worker=child.pid),
                 )
                 child.kill_at = now + AT_ONCE
+                child.leaves_for = STUCK
                 child.kill(signal.SIGABRT)
 
     # ---------------------------------------------------------------------- what should be
@@ -485,6 +534,7 @@ class Supervisor:
         serving = [c for c in workers if c.state is State.SERVING and c is not self._replaced]
         if self._replaced is not None and len(serving) >= self._count:
             self._retire(self._replaced)
+            self._note_replaced(self._replaced.leaves_for)
             self._replaced = None
         staying = [child for child in workers if child is not self._replaced]
         if clock.monotonic() >= self._retry_at:
@@ -554,6 +604,7 @@ class Supervisor:
             "%s: reloading, with %s to start", why, _counted(count), extra=named("reloading")
         )
         self._next = plan
+        self._reload_is = "reload"
         self._start(plan, count)
 
     def _finish_reload(self) -> None:
@@ -575,6 +626,7 @@ class Supervisor:
             extra=named("reloaded"),
         )
         self._manager.ready()
+        self._note_replaced(self._reload_is, min(len(old), len(new)))
         for child in old:
             self._retire(child)
 
@@ -597,7 +649,7 @@ class Supervisor:
         try:
             self._check = subprocess.Popen(
                 [*succession.command(), "--check"],
-                env=os.environ | succession.for_check(with_application),
+                env=os.environ | succession.for_check(with_application, self._meter is None),
                 stdin=subprocess.DEVNULL,
                 stdout=self._check_said,
                 stderr=subprocess.STDOUT,
@@ -638,10 +690,25 @@ class Supervisor:
             and self._next is None
             and self._replaced is None
             and all(child.state is State.SERVING for child in self._children)
+            and not any(child.channel.is_in_a_message for child in self._children)
         )
+
+    @property
+    def _may_go(self) -> bool:
+        """Whether nobody would lose anything: a worker that starts, an answer that is awaited."""
+        if self._meter is None:
+            return self._is_settled
+        if not self._is_settled:
+            self._quiet_by = None
+            self._meter.go_on()
+            return False
+        now = clock.monotonic()
+        self._quiet_by = self._quiet_by or now + QUIET
+        return self._meter.is_quiet() or now >= self._quiet_by
 
     def _execute_anew(self) -> None:
         self._is_upgraded = False
+        self._quiet_by = None
         self._log.info(
             "SIGUSR2: going on as a new process of the same number", extra=named("upgrade")
         )
@@ -658,10 +725,15 @@ class Supervisor:
         descriptors += [child.channel.sock.fileno() for child in self._children]
         self._site.prepare_to_go()
         try:
+            if self._meter is not None:
+                state["metrics"] = self._meter.handed_over()
+                descriptors += state["metrics"].values()
             succession.execute_anew(state, descriptors, self._manager.variables, self._found)
         except OSError as error:
             self._log.error("SIGUSR2: nothing changes: %s", error, extra=named("upgrade_failed"))
             self._manager.ready()
+            if self._meter is not None:
+                self._meter.go_on()
 
     def _succeed(self) -> None:
         """Take over what this process was before, and reload."""
@@ -669,6 +741,7 @@ class Supervisor:
         os.set_inheritable(self._shares.descriptor, False)
         self._has_served = True
         self._next, self._plan = self._plan, self._site.read_again()
+        self._reload_is = "upgrade"
         for known in self._state["children"]:
             self._add(Child.adopt(self._plan, known))
         if self._state["workers"] == self._count:  # or it is as SIGTTIN has left it

@@ -16,6 +16,10 @@ of all."""
 Samples = dict[str, dict[Labels, Value]]
 
 
+MOST = 1024
+"""Combinations of labels that one metric has at most in a sum: more are "other"."""
+
+
 class Family(NamedTuple):
     """One metric: ``kind`` is counter, gauge or histogram, ``bounds`` those of its buckets.
 
@@ -36,6 +40,8 @@ def merged(parts: Iterable[Samples], families: dict[str, Family]) -> Samples:
         for name, values in part.items():
             into = whole.setdefault(name, {})
             for labels, value in values.items():
+                if len(into) >= MOST and labels not in into:
+                    labels = ("other",) * len(labels)
                 before = into.get(labels)
                 if before is None:
                     into[labels] = value
@@ -48,11 +54,27 @@ def merged(parts: Iterable[Samples], families: dict[str, Family]) -> Samples:
     return whole
 
 
+def lasting(samples: Samples, families: dict[str, Family]) -> Samples:
+    """Return what counts yet when the process has ended: what only grows."""
+    return {name: values for name, values in samples.items() if families[name].kind != "gauge"}
+
+
 def to_json(samples: Samples) -> dict[str, list[Any]]:
     """Return samples as JSON can hold them."""
     return {name: [[list(k), v] for k, v in values.items()] for name, values in samples.items()}
 
 
-def from_json(document: dict[str, list[Any]]) -> Samples:
-    """Return the samples that :func:`to_json` was given."""
-    return {name: {tuple(k): v for k, v in values} for name, values in document.items()}
+def from_json(document: dict[str, list[Any]], families: dict[str, Family]) -> Samples:
+    """Return the samples that :func:`to_json` was given, but for those that another version has."""
+    return {
+        name: {tuple(k): v for k, v in values if _fits(k, v, family)}
+        for name, values in document.items()
+        if (family := families.get(name)) is not None
+    }
+
+
+def _fits(labels: list[str], value: Value, family: Family) -> bool:
+    """Return whether a value is one of a metric as it is here."""
+    numbers = len(value) if isinstance(value, list) else 0
+    wanted = len(family.bounds) + 2 if family.kind == "histogram" else 0
+    return len(labels) == len(family.labels) and numbers == wanted

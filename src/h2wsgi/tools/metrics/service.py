@@ -1,32 +1,41 @@
 """The second port: ``/metrics``, ``/healthz``, ``/readyz``, by HTTP/1.1.
 
 On threads of its own, with the standard library's server, and not on the loop: to make a page holds
-up no request, and a loop that hangs is told of by somebody who does not. What is counted is read on
-the loop's thread, in one go. All threads are daemons. Requests are bounded in size and in time.
+up no request, and a loop that hangs is told of by somebody who does not. What there is to say is
+asked of a :class:`Source`. All threads are daemons, and take no signals. Requests are bounded in
+number, in size and in time.
 """
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import BaseServer
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 from ...config.addresses import parse_host_port
 from ...errors import ConfigurationError
 from ...log.logs import Log, named
+from ...process.clock import clock
 from ...process.forking import close_in_child
 from .samples import Family, Samples
 
 TIMEOUT = 5.0
 """Seconds that a client may take to send its request, or to take a part of the answer."""
+WHOLE_TIMEOUT = 15.0
+"""Seconds that it may be connected."""
+MAX_REQUEST = 32_768
+"""Octets of a request."""
 LOOP_TIMEOUT = 2.0
 """Seconds after which a loop that does not answer counts as hanging."""
 MAX_CLIENTS = 16
 """Connections at once; more are closed."""
+HELD = 0.02
+"""Seconds between looks whether clients are to be accepted again."""
 LOOK = 0.5
 """Seconds between looks at whether it is over, should nobody be able to wake it."""
 JOIN_TIMEOUT = 2.0
@@ -74,25 +83,101 @@ def open_socket(address: str) -> socket.socket:
         ) from None
 
 
-class MetricsService:
-    """Serves the metrics of one server on a socket that listens. Started and closed once.
+class Unwell(Exception):
+    """Something does not answer, or wants no requests; says what."""
 
-    ``measure`` returns them, on the loop's thread; ``is_ready`` says whether requests are welcome.
+
+class Source(Protocol):
+    """What a server says of itself. Any thread; all of it returns in a few seconds at most."""
+
+    def samples(self) -> Samples:
+        """Return what is counted.
+
+        Raises:
+            Unwell: nobody says.
+        """
+
+    def check_alive(self) -> None:
+        """Return if it does anything.
+
+        Raises:
+            Unwell: it hangs.
+        """
+
+    def check_ready(self) -> None:
+        """Return if requests are welcome, and it does anything.
+
+        Raises:
+            Unwell: they are not, or it hangs.
+        """
+
+
+class LoopSource:
+    """A source that is one event loop, once :meth:`start` was called.
+
+    ``measure`` returns what is counted, on the loop's thread, in one go; ``is_ready`` says whether
+    requests are welcome.
     """
+
+    def __init__(self, measure: Callable[[], Samples], is_ready: Callable[[], bool]) -> None:
+        self._measure = measure
+        self._is_ready = is_ready
+        self._post: Post | None = None
+
+    def start(self, post: Post) -> None:
+        """Begin to answer."""
+        self._post = post
+
+    def samples(self) -> Samples:
+        """See Source."""
+        return self._on_the_loop(self._measure)
+
+    def check_alive(self) -> None:
+        """See Source."""
+        self._on_the_loop(dict)
+
+    def check_ready(self) -> None:
+        """See Source."""
+        if not self._is_ready():
+            raise Unwell("stopping, or not started yet")
+        self.check_alive()
+
+    def _on_the_loop(self, call: Callable[[], Samples]) -> Samples:
+        answer: list[Samples] = []
+        answered = threading.Event()
+
+        def ask() -> None:
+            try:
+                answer.append(call())
+            finally:
+                answered.set()
+
+        if self._post is not None:
+            self._post(ask)
+            answered.wait(LOOP_TIMEOUT)
+        if not answer:
+            raise Unwell("the event loop does not answer")
+        return answer[0]
+
+
+class MetricsService:
+    """Serves what ``source`` says on a socket that listens. Started and closed once."""
 
     def __init__(
         self,
         listening: socket.socket,
         families: dict[str, Family],
-        measure: Callable[[], Samples],
-        is_ready: Callable[[], bool],
+        source: Source,
         log: Log,
     ) -> None:
         self.families = families
-        self.is_ready = is_ready
-        self._measure = measure
-        self._post: Post | None = None
+        self.source = source
         self._server = _Server(listening, self, log)
+
+    @property
+    def socket(self) -> socket.socket:
+        """The one that listens."""
+        return self._server.socket
 
     @property
     def url(self) -> str:
@@ -101,38 +186,21 @@ class MetricsService:
         host = f"[{host!s}]" if ":" in str(host) else str(host)
         return f"http://{host}:{port}/metrics"
 
-    def start(self, post: Post) -> None:
+    def start(self) -> None:
         """Begin to serve."""
-        self._post = post
         self._server.begin()
+
+    def is_held(self) -> bool:
+        """Accept nobody from now on; return whether all clients are gone."""
+        return self._server.is_held()
+
+    def release(self) -> None:
+        """Accept again."""
+        self._server.release()
 
     def close(self) -> None:
         """Serve no more; does not wait for clients."""
         self._server.end()
-
-    def measured(self) -> Samples | None:
-        """Return what the loop's thread says, None if it says nothing in time."""
-        answer: list[Samples] = []
-        answered = threading.Event()
-
-        def ask() -> None:
-            try:
-                answer.append(self._measure())
-            finally:
-                answered.set()
-
-        return answer[0] if self._on_the_loop(ask, answered) and answer else None
-
-    def loop_turns(self) -> bool:
-        """Return whether the loop does anything."""
-        answered = threading.Event()
-        return self._on_the_loop(answered.set, answered)
-
-    def _on_the_loop(self, call: Callable[[], None], answered: threading.Event) -> bool:
-        if self._post is None:
-            return False
-        self._post(call)
-        return answered.wait(LOOP_TIMEOUT)
 
 
 class _Server(ThreadingHTTPServer):
@@ -143,11 +211,16 @@ class _Server(ThreadingHTTPServer):
         BaseServer.__init__(self, listening.getsockname(), _Handler)
         self.socket = listening
         self.timeout = LOOK
+        listening.settimeout(LOOK)  # for a client that is gone by the time it is accepted
         close_in_child(listening)
         self.service = service
         self._log = log
         self._over = threading.Event()
-        self._clients = threading.BoundedSemaphore(MAX_CLIENTS)
+        self._lock = threading.Lock()
+        self._is_held = False
+        """Whether clients are left in the backlog."""
+        self._clients: dict[socket.socket, float] = {}
+        """When each has had its time, by the monotonic clock."""
         self._accepting = threading.Thread(target=self._accept, name="h2wsgi-metrics", daemon=True)
 
     def begin(self) -> None:
@@ -165,36 +238,68 @@ class _Server(ThreadingHTTPServer):
             self._accepting.join(JOIN_TIMEOUT)
         self.socket.close()
 
+    def is_held(self) -> bool:
+        """See MetricsService."""
+        with self._lock:
+            self._is_held = True
+            return not self._clients
+
+    def release(self) -> None:
+        """See MetricsService."""
+        with self._lock:
+            self._is_held = False
+
     def _accept(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):  # signals are for threads that do something about it
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._over.is_set():
             self.handle_request()
+            self._end_overdue()
+
+    def _end_overdue(self) -> None:
+        """End clients that have had their time, as one that sends an octet every few seconds."""
+        now = clock.monotonic()
+        with self._lock:
+            overdue = [client for client, until in self._clients.items() if now >= until]
+        for client in overdue:
+            with suppress(OSError):  # it has ended just now
+                client.shutdown(socket.SHUT_RDWR)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """See socketserver."""
         try:
-            client, address = super().get_request()
+            with self._lock:
+                if self._is_held:
+                    raise BlockingIOError
+                client, address = super().get_request()
+                self._clients[client] = clock.monotonic() + WHOLE_TIMEOUT
         except OSError:
-            self._over.wait(LOOK)  # or the accept would be tried again at once, for ever
+            # Or it would be tried again at once, for ever.
+            self._over.wait(HELD if self._is_held else LOOK)
             raise
         close_in_child(client)
         return client, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """See socketserver."""
-        return not self._over.is_set() and self._clients.acquire(blocking=False)
+        return not self._over.is_set() and len(self._clients) <= MAX_CLIENTS
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """See socketserver."""
         name = f"h2wsgi-metrics-{client_address[1]}"
         arguments = (request, client_address)
-        thread = threading.Thread(target=self._serve, args=arguments, name=name, daemon=True)
+        thread = threading.Thread(
+            target=self.process_request_thread, args=arguments, name=name, daemon=True
+        )
         thread.start()
 
-    def _serve(self, request: Any, client_address: Any) -> None:
+    def shutdown_request(self, request: Any) -> None:
+        """See socketserver. This is how each client ends."""
         try:
-            self.process_request_thread(request, client_address)
+            super().shutdown_request(request)
         finally:
-            self._clients.release()
+            with self._lock:
+                self._clients.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """See socketserver."""
@@ -226,23 +331,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str) -> tuple[int, bytes, str]:
         service = self.server.service
-        if path == "/metrics":
-            samples = service.measured()
-            if samples is None:
-                return 503, b"the event loop does not answer\n", PLAIN
-            from .exposition import exposition
+        try:
+            if path == "/metrics":
+                from .exposition import exposition
 
-            page, content_type = exposition(
-                samples, service.families, self.headers.get("Accept", "")
-            )
-            return 200, page, content_type
-        if path == "/healthz":
-            return (200, b"alive\n", PLAIN) if service.loop_turns() else HANGING
-        if path == "/readyz":
-            if not service.is_ready():
-                return 503, b"stopping, or not started yet\n", PLAIN
-            return (200, b"ready\n", PLAIN) if service.loop_turns() else HANGING
+                accept = self.headers.get("Accept", "")
+                return 200, *exposition(service.source.samples(), service.families, accept)
+            if path == "/healthz":
+                service.source.check_alive()
+                return 200, b"alive\n", PLAIN
+            if path == "/readyz":
+                service.source.check_ready()
+                return 200, b"ready\n", PLAIN
+        except Unwell as why:
+            return 503, f"{why}\n".encode(), PLAIN
         return 404, b"there are /metrics, /healthz and /readyz\n", PLAIN
+
+    def setup(self) -> None:
+        """See BaseHTTPRequestHandler."""
+        super().setup()
+        self.rfile: Any = _Bounded(self.rfile, MAX_REQUEST)
 
     def handle(self) -> None:
         """See BaseHTTPRequestHandler. A client that hangs up is no error."""
@@ -257,5 +365,28 @@ class _Handler(BaseHTTPRequestHandler):
         return "h2wsgi"
 
 
+class _Bounded:
+    """A file that has so many octets at most to be read, by lines."""
+
+    def __init__(self, file: BinaryIO, octets: int) -> None:
+        self._file = file
+        self._left = octets
+
+    def readline(self, limit: int) -> bytes:
+        """Return a line, or the part of it that is within the limit.
+
+        Raises:
+            ConnectionError: there are more octets.
+        """
+        line = self._file.readline(min(limit, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise ConnectionError("a request that is too long")
+        return line
+
+    def close(self) -> None:
+        """See io.IOBase."""
+        self._file.close()
+
+
 PLAIN = "text/plain; charset=utf-8"
-HANGING = (503, b"the event loop does not answer\n", PLAIN)
