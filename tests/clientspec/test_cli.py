@@ -229,6 +229,28 @@ def test_a_run_that_is_stopped_ends_its_clients_and_tells_what_it_knows(
     assert [case["id"] for case in json.loads(report.read_text("utf-8"))["cases"]] == ["9113/8.1/1"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 100_000,
+        "{}",
+        '{"client": "a", "cases": [{}]}',
+        "\ud800",
+        '{"cases": 3}',
+    ],
+)
+def test_what_is_no_report_is_not_compared(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    report.write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert main(["--compare", str(report)]) == 2
+    assert f"The file {report} is no report of h2wsgi-clientspec." in capsys.readouterr().err
+
+
 def test_what_a_client_says_breaks_no_report() -> None:
     said = "it | said \x1b[31m \ud800 \ufffe <x> & ]]>\r\n"
     result = Result(case=CATALOGUE[0], verdict=Verdict.FAIL, problems=(said,), came=said)

@@ -370,7 +370,7 @@ def _read(path: str) -> dict[str, Any]:
         report = json.loads(Path(path).read_text("utf-8"))
         cases = [{name: str(case[name]) for name in COMPARED} for case in report["cases"]]
         return {"client": report["client"], "cases": cases}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ConfigurationError(
             f"The file {path} is no report of h2wsgi-clientspec.", "Make one with --json."
         ) from None
