@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from h2wsgi.clientspec.judge import Result, Verdict
 from h2wsgi.clientspec.report import Terminal, as_json, as_junit, as_markdown, wrapped
 from h2wsgi.errors import ConfigurationError
 from support.clients import find, running
+from support.settled import eventually
 
 CURL = ["-sS", "--http2", "--cacert", "{ca}", "{url}"]
 
@@ -227,6 +229,48 @@ def test_a_run_that_is_stopped_ends_its_clients_and_tells_what_it_knows(
     assert process.returncode == 130
     assert b"Stopped with 1 of 2 cases not played." in output
     assert [case["id"] for case in json.loads(report.read_text("utf-8"))["cases"]] == ["9113/8.1/1"]
+
+
+def test_the_reports_are_written_though_the_terminal_has_gone(tmp_path: Path) -> None:
+    client, report, begun = (tmp_path / name for name in ("client.py", "report.json", "begun"))
+    waits = f"open({str(begun)!r}, 'w').close(); import time; time.sleep(600)"
+    client.write_text(f"{CARELESS}if b'8.1/3' in path: {waits}\n")
+    # A session of its own, whose terminal this becomes as it is opened.
+    opens = "import os, sys; os.dup2(os.open(os.ttyname(0), os.O_RDWR), 2)"
+    opens += "; os.execv(sys.argv[1], sys.argv[1:])"
+    argv = [sys.executable, "-c", opens]
+    argv += [sys.executable, "-m", "h2wsgi.clientspec.cli", "--only", "9113/8.1/3"]
+    argv += ["--json", str(report), "--", sys.executable, str(client), "{url}"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    master, slave = pty.openpty()
+    with running(argv, env=env, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        eventually(begun.exists, "the client to wait")
+        os.close(master)
+        assert process.wait(30) == 2
+    assert json.loads(report.read_text("utf-8"))["cases"] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 100_000,
+        "{}",
+        '{"client": "a", "cases": [{}]}',
+        "\ud800",
+        '{"cases": 3}',
+    ],
+)
+def test_what_is_no_report_is_not_compared(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    report.write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert main(["--compare", str(report)]) == 2
+    assert f"The file {report} is no report of h2wsgi-clientspec." in capsys.readouterr().err
 
 
 def test_what_a_client_says_breaks_no_report() -> None:

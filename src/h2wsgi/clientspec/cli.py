@@ -149,8 +149,9 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _report(message: str, hint: str) -> int:
-    click.echo(f"h2wsgi-clientspec: error: {message}", err=True)
-    click.echo(f"hint: {hint}", err=True)
+    with suppress(OSError):  # the terminal may have gone
+        click.echo(f"h2wsgi-clientspec: error: {message}", err=True)
+        click.echo(f"hint: {hint}", err=True)
     return USER_ERROR
 
 
@@ -306,11 +307,14 @@ def _ended(
     terminal: Terminal,
     **options: Any,
 ) -> int:
-    """Sum up and write the reports; return the exit code."""
-    click.echo(terminal.summary(results, clock.monotonic() - began, planned), nl=False)
-    _write(options["junit"], as_junit, name, results)
-    _write(options["json_file"], as_json, name, results)
-    _write(options["markdown"], as_markdown, name, results)
+    """Write the reports, as the terminal may have gone, and sum up; return the exit code."""
+    summary = terminal.summary(results, clock.monotonic() - began, planned)
+    try:
+        _write(options["junit"], as_junit, name, results)
+        _write(options["json_file"], as_json, name, results)
+        _write(options["markdown"], as_markdown, name, results)
+    finally:
+        click.echo(summary, nl=False)
     if len(results) < planned:
         return INTERRUPTED
     failed = any(r.fails_must or (options["strict"] and r.fails_should) for r in results)
@@ -349,7 +353,7 @@ def _results(
             if shows_progress:
                 failed = sum(r.verdict is Verdict.FAIL for r in results)
                 click.echo(f"{len(results)} of {len(cases)}, {failed} failed", err=True, nl=False)
-    if shows_progress:
+    if is_terminal(sys.stderr):
         click.echo("\r\x1b[K", err=True, nl=False)
     return results
 
@@ -370,7 +374,7 @@ def _read(path: str) -> dict[str, Any]:
         report = json.loads(Path(path).read_text("utf-8"))
         cases = [{name: str(case[name]) for name in COMPARED} for case in report["cases"]]
         return {"client": report["client"], "cases": cases}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ConfigurationError(
             f"The file {path} is no report of h2wsgi-clientspec.", "Make one with --json."
         ) from None
