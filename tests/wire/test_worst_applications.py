@@ -7,6 +7,7 @@ response; a request behind it on the same connection is answered, and nothing is
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from conftest import Connect, Serve
 from h2wsgi import ApplicationError, ClientDisconnected
 from support.peer import Code, Peer, Response, StreamReset
 from support.process import ServerProcess
-from support.settled import PATIENCE, settle
+from support.settled import PATIENCE, eventually, settle
 
 ENGINES = ("fast", "h2")
 Application = Callable[[dict[str, Any], Any], Any]
@@ -395,3 +396,42 @@ def test_an_exception_whose_attributes_raise_is_an_error_as_any_other(tmp_path: 
         assert len(failed) == 2 * HOSTILES
         for line in failed:
             assert "web.py" in line["exception_stack"]
+
+
+WRITING = """
+import sys
+
+class Writer:
+    def write(self, text):
+        if "unwanted" in text:
+            raise KeyError
+        sys.__stderr__.write(text)
+        sys.__stderr__.flush()
+
+    def flush(self): pass
+
+sys.stdout = sys.stderr = Writer()
+
+def app(environ, start_response):
+    print(environ["PATH_INFO"], file=environ["wsgi.errors"], flush=True)
+    start_response("200 OK", [])
+    return [b"served"]
+"""
+
+
+def test_standard_error_may_be_an_object_that_can_only_be_written_to(tmp_path: Path) -> None:
+    """As programs have that turn what is printed into records of logging."""
+    with ServerProcess(tmp_path, WRITING, "--h2c", "--log-format", "text") as process:
+        eventually(lambda: "Ctrl-C to stop" in process.log.read_text(), "the server to be ready")
+        port = re.search(r"http://127\.0\.0\.1:(\d+)/", process.log.read_text())
+        assert port is not None
+        with Peer.connect(("127.0.0.1", int(port[1])), tls=False) as peer:
+            assert peer.get("/unwanted").body == b"served"
+            # What it does not take is no reason to drop all that comes behind.
+            eventually(
+                lambda: peer.get("/told") and "app: /told\n" in process.log.read_text(),
+                "a line behind it",
+            )
+        process.signal(signal.SIGTERM)
+        assert process.exit_code(PATIENCE) == 0
+        assert "stopped\n" in process.log.read_text()

@@ -69,7 +69,7 @@ def named(event: str, **fields: Any) -> dict[str, Any]:
 def to_standard_error(text: str) -> None:
     """Write the lines of an application where a program's own errors go, if that is anywhere."""
     if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+        with contextlib.suppress(Exception):  # it was closed, or is the application's own
             sys.stderr.write("".join(shown(line, MAX_LINE) + "\n" for line in text.split("\n")))
 
 

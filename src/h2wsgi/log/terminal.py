@@ -47,7 +47,7 @@ def is_terminal(stream: TextIO | None) -> bool:
     """Return whether ``stream`` is a terminal; one that is closed (None too) is none."""
     try:
         return stream is not None and stream.isatty()
-    except (OSError, ValueError):  # closed
+    except Exception:  # it is closed, or an object of the application's that can only be written to
         return False
 
 

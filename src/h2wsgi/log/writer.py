@@ -196,7 +196,9 @@ class _Output:
             elif self._stream is not None:
                 self._stream.write(text)
                 self._stream.flush()
-        except (OSError, ValueError) as error:  # ValueError: the file was closed.
+        except (
+            Exception
+        ) as error:  # not OSError alone: an application may put anything in its place
             self.error = error
             return (octets[self._written :] or text.encode(errors="replace")).count(b"\n")
         return 0
