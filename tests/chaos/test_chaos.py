@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from chaos import bodies, planting
 from chaos.judge import Attempt, Kill, Ledger, Outcome, judge
+from support.process import coverages_variables
 
 HERE = Path(__file__).parent.parent
 PATIENCE = 240.0
@@ -26,6 +28,7 @@ def test_some_seconds_of_it_lose_no_request() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "chaos", "--seconds=12"],
         cwd=HERE,
+        env={k: v for k, v in os.environ.items() if k not in coverages_variables()},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
