@@ -154,7 +154,7 @@ def others(options: argparse.Namespace, python: Path) -> None:
         elif options.what == "flat":
             text = flat.measure(variants, place, client)
         elif options.what == "workers":
-            rounds, seconds = options.rounds or 3, options.seconds or 2.0
+            rounds, seconds = options.rounds or 6, options.seconds or 1.0
             text = workers.measure(place, client, environment.cpus(), rounds, seconds)
         else:
             text = instructions.measure(

