@@ -1,8 +1,8 @@
 """Measure HTTP/2 servers for WSGI side by side: CPU time a request, and more.
 
-With no word: the comparison. "memory", "connections", "flat", "instructions" and "bytecodes"
-measure that; "report" draws chart and tables of docs/ again from results.json. Whole runs write
-into docs/, runs of some servers or some loads only print.
+With no word: the comparison. "memory", "connections", "flat", "instructions", "workers" and
+"bytecodes" measure that; "report" draws chart and tables of docs/ again from results.json. Whole
+runs write into docs/, runs of some servers or some loads only print.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from bench import (
     memory,
     servers,
     tables,
+    workers,
 )
 from bench.compare import Bench
 from bench.h2load import Client
@@ -39,7 +40,9 @@ from bench.servers import ROOT, VARIANTS, Place, Variant
 
 PATIENCE = 60.0
 """Seconds for one run of h2load at most."""
-WORDS = ("compare", "memory", "connections", "flat", "instructions", "bytecodes", "report")
+WORDS = (
+    "compare", "memory", "connections", "flat", "instructions", "workers", "bytecodes", "report",
+)  # fmt: skip
 RESULTS = ROOT / "bench" / "results.json"
 CHOSEN = "BENCH_PYTHON"
 """Set where this is the interpreter that ``--python`` has chosen."""
@@ -93,7 +96,7 @@ def workshop(python: Path, source: Path) -> Iterator[tuple[Place, Client]]:
         folder = Path(name)
         loads.write_files(folder)
         servers.make_certificate(folder)
-        yield Place(python, folder, server_cpu, source), Client(folder, client_cpu, PATIENCE)
+        yield Place(python, folder, (server_cpu,), source), Client(folder, client_cpu, PATIENCE)
 
 
 def compare(options: argparse.Namespace, python: Path) -> None:
@@ -150,6 +153,9 @@ def others(options: argparse.Namespace, python: Path) -> None:
             text = connections.measure(variants, place, client)
         elif options.what == "flat":
             text = flat.measure(variants, place, client)
+        elif options.what == "workers":
+            rounds, seconds = options.rounds or 6, options.seconds or 1.0
+            text = workers.measure(place, client, environment.cpus(), rounds, seconds)
         else:
             text = instructions.measure(
                 chosen(options.loads, list(instructions.LOADS)), variants, place, client

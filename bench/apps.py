@@ -17,6 +17,8 @@ StartResponse = Callable[..., object]
 GREETING = b"hello, world\n"
 CHUNK = b"ten octets"
 CHUNKS = 1_000
+ROUNDS = 10_000
+"""Of a loop, which take about half a millisecond of an interpreter."""
 BLOCK = bytes(64 * 1024)
 BLOCKS = 160
 SLEEP = 0.05
@@ -50,6 +52,11 @@ def stream(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
 
 def sleep(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     time.sleep(SLEEP)
+    return hello(environ, start_response)
+
+
+def compute(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    sum(number & 7 for number in range(ROUNDS))
     return hello(environ, start_response)
 
 

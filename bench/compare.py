@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,8 +48,9 @@ class Bench:
         settle(server)
         requests = min(most, max(load.least, round(rate * self.seconds)))
         before = server.cpu()
+        clients = client_seconds()
         outcome = self.client.measure(load, server.port, requests)
-        cpu = server.cpu() - before
+        cpu, clients = server.cpu() - before, client_seconds() - clients
         memory = server.memory()
         return Sample(
             load=load.name,
@@ -59,12 +61,19 @@ class Bench:
             rate=round(requests / outcome.seconds, 1),
             cpu_us=round(cpu / requests * 1e6, 2),
             busy=round(cpu / outcome.seconds, 3),
+            client_busy=round(clients / outcome.seconds, 3),
             mean_ms=round(outcome.mean * 1000, 3),
             worst_ms=round(outcome.worst * 1000, 3),
             rss=memory.rss,
             pss=memory.pss,
             peak=memory.peak,
         )
+
+
+def client_seconds() -> float:
+    """Return the CPU seconds of all programs that have been run to their end, as h2load is."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def settle(server: Running, patience: float = 3.0) -> None:

@@ -38,6 +38,8 @@ class Sample:
     """CPU microseconds of the server's processes for one request."""
     busy: float = 0.0
     """CPU seconds of the server in a second: 1.0 is a CPU kept busy all the time."""
+    client_busy: float = 0.0
+    """The same of h2load."""
     mean_ms: float = 0.0
     worst_ms: float = 0.0
     rss: int = 0

@@ -104,11 +104,11 @@ def by_name(name: str) -> Variant:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where servers run: the interpreter of bench/.venv, a folder with certificate, a CPU."""
+    """Where servers run: the interpreter of bench/.venv, a folder with certificate, CPUs."""
 
     python: Path
     folder: Path
-    cpu: int
+    cpus: tuple[int, ...]
     source: Path = ROOT / "src"
     """Where the package h2wsgi is imported from."""
 
@@ -124,7 +124,13 @@ class Place:
             "www": str(self.folder / "www"),
             "app": f"bench.apps:{load.app}",
         }
-        return ["taskset", "-c", str(self.cpu), start, *(w.format(**values) for w in words)]
+        return [
+            "taskset",
+            "-c",
+            ",".join(map(str, self.cpus)),
+            start,
+            *(w.format(**values) for w in words),
+        ]
 
 
 def search_path() -> str:

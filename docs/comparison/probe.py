@@ -4,7 +4,7 @@
     /tmp/comparison/bin/pip install hypercorn granian 'gunicorn[http2]' 'httpx[http2]' '.[standard]'
     /tmp/comparison/bin/python docs/comparison/probe.py
 
-prints two Markdown tables, a row a behaviour and a column a server; `--server`, `--probe` (part
+prints three Markdown tables, a row a behaviour and a column a server; `--server`, `--probe` (part
 of a row's text) choose some, COMPARISON_LOGS=1 shows what the servers logged. The client is the
 raw one of h2wsgi's tests (tests/support/peer.py), so that illegal input can be sent and every
 frame is seen. Every wait has a limit, and each server is ended by its own process id. It takes
@@ -19,12 +19,15 @@ import hashlib
 import os
 import platform
 import re
+import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -259,8 +262,17 @@ def _(server: Running) -> Finding:
 
 @probe("the application reads and answers before the upload ended", "streaming")
 def _(server: Running) -> Finding:
+    return _two_way(server, [("content-length", "6")])
+
+
+@probe("the same where the upload comes without a content-length", "streaming")
+def _(server: Running) -> Finding:
+    return _two_way(server, [])
+
+
+def _two_way(server: Running, fields: list[tuple[str, str]]) -> Finding:
     peer = server.connect()
-    stream = peer.request("POST", "/two_way", end_stream=False)
+    stream = peer.request("POST", "/two_way", fields=fields, end_stream=False)
     peer.data(stream, b"abc")
     try:
         peer.wait_data(stream, 9, 3)
@@ -321,13 +333,14 @@ def _(server: Running) -> Finding:
 @probe("a body not read: whole response, then RST_STREAM(NO_ERROR)", "RFC 9113 8.1, may")
 def _(server: Running) -> Finding:
     peer = server.connect()
-    stream = peer.request("POST", "/ok", end_stream=False)
+    fields = [("content-length", "1000000")]
+    stream = peer.request("POST", "/ok", fields=fields, end_stream=False)
     peer.data(stream, b"x" * 10_000)
     try:
         response = peer.wait_headers(stream, 5)
     except AssertionError:
         return False, "no answer before the upload has ended"
-    peer.read_available(1.0)
+    peer.read_available(4.0)
     # The first counts: a second, for DATA that was under way, does no harm.
     resets = [f.error_code for f in peer.log if f.type == Type.RST_STREAM]
     if resets and resets[0] is not None:
@@ -610,18 +623,6 @@ def _(server: Server, certs: Path) -> Finding:
     return good and note.startswith("200") and second, ""
 
 
-@other("two worker processes share the load")
-def _(server: Server, certs: Path) -> Finding:
-    if server.workers is None:
-        return False, "one process"
-    with run(server, certs, options=f"{server.workers} {server.options}") as running:
-        found = set()
-        for _ in range(30):
-            with running.connect() as peer:
-                found.add(peer.get("/pid").body)
-    return len(found) == 2, server.workers
-
-
 @other("ASGI applications over HTTP/2")
 def _(server: Server, certs: Path) -> Finding:
     if server.asgi is None:
@@ -655,7 +656,187 @@ def _(server: Server, certs: Path) -> Finding:
     return bool(found), found[0] if found else ""
 
 
-@other("an option to restart when the code changes (its presence only)")
+# --- Operations ---
+
+OPERATIONS: list[tuple[str, Callable[[Server, Path], Finding]]] = []
+CONNECTIONS = 60
+PROXYS_CLIENT = "192.0.2.7"
+
+
+def operation(behaviour: str) -> Callable[[Callable[[Server, Path], Finding]], None]:
+    def add(function: Callable[[Server, Path], Finding]) -> None:
+        OPERATIONS.append((behaviour, function))
+
+    return add
+
+
+def two_workers(server: Server) -> str:
+    return f"{server.workers} {server.options}"
+
+
+def worker_of(running: Running) -> bytes:
+    with running.connect() as peer:
+        return peer.get("/pid", timeout=5).body
+
+
+@operation("two worker processes share the load")
+def _(server: Server, certs: Path) -> Finding:
+    with run(server, certs, options=two_workers(server)) as running:
+        found = {worker_of(running) for _ in range(30)}
+    return len(found) == 2, server.workers or ""
+
+
+@operation(f"{CONNECTIONS} connections that stay are shared evenly by two workers")
+def _(server: Server, certs: Path) -> Finding:
+    with run(server, certs, options=two_workers(server)) as running:
+        worker_of(running)
+        time.sleep(2)  # the second may not be ready yet
+        found: Counter[bytes] = Counter()
+        for _ in range(CONNECTIONS):
+            found[running.connect().get("/pid", timeout=5).body] += 1
+    counts = sorted(found.values(), reverse=True) + [0]
+    note = f"{counts[0]} and {counts[1]}"
+    return counts[0] <= 1.3 * CONNECTIONS / 2, note
+
+
+@operation("a worker that is killed is replaced")
+def _(server: Server, certs: Path) -> Finding:
+    with run(server, certs, options=two_workers(server)) as running:
+        before = {worker_of(running) for _ in range(30)}
+        os.kill(int(min(before)), signal.SIGKILL)
+        began = time.monotonic()
+        new = _another_worker(running, before, 8)
+    after = f"after {time.monotonic() - began:.1f} s"
+    return bool(new), after if new else "no other takes its place in 8 s"
+
+
+def _another_worker(running: Running, before: set[bytes], seconds: float) -> bytes:
+    """Return the first worker that answers and is none of those before; b"" if there is none."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(AssertionError, OSError):
+            if (pid := worker_of(running)) not in before:
+                return pid
+    return b""
+
+
+@operation("SIGHUP: running requests are answered in full, new workers serve")
+def _(server: Server, certs: Path) -> Finding:
+    with run(server, certs, options=two_workers(server)) as running:
+        before = {worker_of(running) for _ in range(30)}
+        peer = running.connect()
+        stream = peer.request(path="/sleep?1.5")
+        running.await_event(lambda events: "began" in events, 2)
+        time.sleep(0.2)
+        running.reload()
+        end = end_of(peer, stream, 8)
+        if not end.startswith("200 and a clean end"):
+            return False, end
+        new = _another_worker(running, before, 10)
+    return bool(new), "" if new else "the old ones go on"
+
+
+@operation("a new certificate in the old one's files is shown, by itself or on SIGHUP")
+def _(server: Server, certs: Path) -> Finding:
+    with tempfile.TemporaryDirectory() as name:
+        ours, new = Path(name) / "ours", Path(name) / "new"
+        shutil.copytree(certs, ours)
+        make_certificate(new)
+        wanted = ssl.PEM_cert_to_DER_cert((new / "cert.crt").read_text())
+        with run(server, ours, options=two_workers(server)) as running:
+            time.sleep(2)  # the second may not be ready yet, and would read the new ones
+            for each in ("cert.key", "cert.crt"):
+                shutil.copy(new / each, ours / each)
+            if _shows(running, wanted, 6):
+                return True, "by itself"
+            running.reload()
+            return _shows(running, wanted, 20), "on SIGHUP"
+
+
+def _shows(running: Running, wanted: bytes, seconds: float) -> bool:
+    """Say whether all who connect are shown a certificate within a time."""
+    until = time.monotonic() + seconds
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    in_a_row = 0
+    while time.monotonic() < until and in_a_row < 10:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", running.port), 5) as sock,
+            context.wrap_socket(sock) as client,
+        ):
+            shown = client.getpeercert(binary_form=True) == wanted
+            in_a_row = in_a_row + 1 if shown else 0
+        time.sleep(0.1)
+    return in_a_row >= 10
+
+
+@operation("REMOTE_ADDR is the client's that a trusted proxy names (X-Forwarded-For)")
+def _(server: Server, certs: Path) -> Finding:
+    options = f"{server.forwarded or ''} {server.options}"
+    with run(server, certs, options=options) as running:
+        peer = running.connect()
+        fields = [("x-forwarded-for", PROXYS_CLIENT)]
+        shown = peer.response(peer.request(path="/show?REMOTE_ADDR", fields=fields)).body.decode()
+    if shown == repr(PROXYS_CLIENT):
+        return server.forwarded is not None, server.forwarded or "for everybody"
+    return False, "no such option" if server.forwarded is None else "it stays the proxy's"
+
+
+@operation("a PROXY header before TLS tells the client's address")
+def _(server: Server, certs: Path) -> Finding:
+    if server.proxy_protocol is None:
+        return False, "no such option"
+    options = f"{server.proxy_protocol} {server.options}"
+    context = ssl.create_default_context(cafile=str(certs / "ca.crt"))
+    context.set_alpn_protocols(["h2"])
+    with (
+        run(server, certs, options=options) as running,
+        socket.create_connection(("127.0.0.1", running.port), 5) as sock,
+    ):
+        sock.sendall(f"PROXY TCP4 {PROXYS_CLIENT} 127.0.0.1 5000 443\r\n".encode())
+        try:
+            tls = context.wrap_socket(sock, server_hostname="localhost")
+        except OSError:
+            return False, "no TLS handshake behind it"
+        with tls, Peer(tls) as peer:
+            shown = peer.get("/show?REMOTE_ADDR", timeout=5).body.decode()
+    return shown == repr(PROXYS_CLIENT), "" if shown == repr(PROXYS_CLIENT) else f"it is {shown}"
+
+
+@operation("an urgent response (RFC 9218, `u=0`) goes before one that is not, whichever came first")
+def _(server: Server, certs: Path) -> Finding:
+    with run(server, certs) as running:
+        shares = [_urgent_share(running, order) for order in (("u=6", "u=0"), ("u=0", "u=6"))]
+    return min(shares) > 0.7, "it has {:.0%} and {:.0%} of what is sent".format(*shares)
+
+
+def _urgent_share(running: Running, order: tuple[str, str]) -> float:
+    """Return how much of what is sent for two large responses is the urgent one's."""
+    peer = running.connect(settings={Setting.INITIAL_WINDOW_SIZE: 1 << 24})
+    peer.auto_window = False
+    streams = [peer.request(path="/big", fields=[("priority", each)]) for each in order]
+    peer.read_available(1.0)
+    before = _received(peer, streams)
+    for _ in range(20):  # as a client that reads
+        peer.window_update(0, 20_000)
+        peer.read_available(0.05)
+    sent = [now - was for now, was in zip(_received(peer, streams), before, strict=True)]
+    return sent[order.index("u=0")] / max(sum(sent), 1)
+
+
+def _received(peer: Peer, streams: list[int]) -> list[int]:
+    found = (peer.responses.get(stream) for stream in streams)
+    return [response.received if response else 0 for response in found]
+
+
+@operation("an option for metrics (its presence only)")
+def _(server: Server, certs: Path) -> Finding:
+    found = re.search(r"--(metrics|statsd-host)\b", help_of(server))
+    return bool(found), found[0] if found else ""
+
+
+@operation("an option to restart when the code changes (its presence only)")
 def _(server: Server, certs: Path) -> Finding:
     return bool(re.search(r"--reload\b", help_of(server))), ""
 
@@ -705,7 +886,8 @@ def main() -> None:
     chosen = parser.parse_args()
     servers = [each for each in SERVERS if each.name in (chosen.server or names)]
     head = [f"{each.name} {version(each.name)}" for each in servers]
-    first, second = [("Behaviour", "Ground", *head)], [("Behaviour", *head)]
+    first = [("Behaviour", "Ground", *head)]
+    second, third = [("Behaviour", *head)], [("Behaviour", *head)]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         certs = Path(folder)
@@ -715,12 +897,13 @@ def main() -> None:
                 cells = [attempt(lambda s=s, e=each: look_at(e, s, certs)) for s in servers]
                 first.append((each.behaviour, each.ground, *cells))
                 progress(cells, each.behaviour)
-        for behaviour, look in OTHERS:
-            if chosen.probe in behaviour:
-                cells = [attempt(lambda s=s, f=look: f(s, certs)) for s in servers]
-                second.append((behaviour, *cells))
-                progress(cells, behaviour)
-    for rows in (first, second):
+        for rows, looks in ((second, OPERATIONS), (third, OTHERS)):
+            for behaviour, look in looks:
+                if chosen.probe in behaviour:
+                    cells = [attempt(lambda s=s, f=look: f(s, certs)) for s in servers]
+                    rows.append((behaviour, *cells))
+                    progress(cells, behaviour)
+    for rows in (first, second, third):
         if len(rows) > 1:
             sys.stdout.write(table(rows) + "\n")
     sys.stdout.write(

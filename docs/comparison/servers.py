@@ -43,6 +43,10 @@ class Server:
     """Options with which it runs an ASGI application; None: it never does."""
     workers: str | None = None
     """Options to add for two worker processes; None: it has one, always."""
+    forwarded: str | None = None
+    """Options to add for it to believe a proxy on this machine; None: there are none."""
+    proxy_protocol: str | None = None
+    """Options to add for connections that may begin with a PROXY header; None: there are none."""
 
 
 GUNICORN = (
@@ -62,6 +66,9 @@ SERVERS = (
         "h2wsgi",
         "--bind 127.0.0.1:{port} --cert {certs}/cert.crt --key {certs}/cert.key --threads 16"
         " --graceful-timeout 10 {app}",
+        workers="--workers 2",
+        forwarded="--forwarded-allow-ips 127.0.0.1",
+        proxy_protocol="--proxy-protocol optional --forwarded-allow-ips 127.0.0.1",
     ),
     Server(
         "hypercorn",
@@ -83,6 +90,8 @@ SERVERS = (
         http1=GUNICORN + " --worker-class gthread --http-protocols h2,h1 {app}",
         asgi=GUNICORN + " --worker-class asgi --http-protocols h2,h1 {app}",
         workers="--workers 2",
+        forwarded="--forwarded-allow-ips 127.0.0.1",
+        proxy_protocol="--proxy-protocol auto --proxy-allow-from 127.0.0.1",
     ),
 )
 
@@ -134,6 +143,9 @@ class Running:
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    def reload(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
 
 
 @contextlib.contextmanager

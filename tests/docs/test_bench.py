@@ -23,6 +23,7 @@ from bench import (
     proc,
     servers,
     tables,
+    workers,
 )
 from bench.results import Results, Sample, read, save
 
@@ -200,8 +201,33 @@ def test_a_section_of_the_document_is_replaced() -> None:
 
 def test_the_document_has_a_place_for_every_measurement() -> None:
     text = document.DOCUMENT.read_text(encoding="utf-8")
-    for section in ("results", "commands", "memory", "connections", "flat", "instructions"):
+    sections = "results", "commands", "memory", "connections", "flat", "instructions", "workers"
+    for section in sections:
         document.put(text, f"bench:{section}", "")
+
+
+def test_the_workers_table_has_a_row_for_each_load_and_server() -> None:
+    found = Results(
+        samples=[
+            Sample(load=load.name, server=f"{server}, {count}", round=1, rate=1000.0 * count)
+            for load in workers.LOADS
+            for server in workers.SERVERS
+            for count in workers.COUNTS
+            if server != "granian"
+        ]
+    )
+    rows = list(workers.rows_of(found))
+    assert len(rows) == len(workers.LOADS) * len(workers.SERVERS)
+    assert {len(row) for row in rows} == {len(workers.head())}
+    assert rows[0][:4] == ["compute", goals.FAST, "1,000 / 2,000", "2.00x"]
+    assert rows[1][:4] == ["compute", "granian", "failed / failed", ""]
+
+
+def test_each_server_is_told_how_many_workers_there_are() -> None:
+    for server in workers.SERVERS:
+        assert " --workers 2" in workers.variant_of(server, 2).options
+        assert " --workers 2" not in workers.variant_of(server, 1).options
+    assert "--workers" not in workers.variant_of(goals.FAST, 1).options
 
 
 def test_cpu_time_of_a_session_includes_children_and_ended_threads() -> None:
@@ -238,9 +264,10 @@ def test_an_answer_is_as_long_as_its_load_says() -> None:
     def start_response(status: str, fields: object) -> None:
         assert status == "200 OK"
 
-    for name in ("hello", "stream", "download"):
+    for name in ("hello", "compute", "stream", "download"):
         body = b"".join(getattr(apps, name)({}, start_response))
-        assert len(body) == loads.by_name(name).answer
+        load = workers.COMPUTE if name == "compute" else loads.by_name(name)
+        assert len(body) == load.answer
 
 
 def test_flask_answers_what_is_expected() -> None:
@@ -264,7 +291,7 @@ def test_paths_are_all_different() -> None:
 
 
 def test_every_command_line_can_be_filled_in(tmp_path: Path) -> None:
-    place = servers.Place(Path("python"), tmp_path, 1)
+    place = servers.Place(Path("python"), tmp_path, (1,))
     for variant in servers.VARIANTS:
         for load in loads.LOADS:
             command = place.command(variant, load, 8443)

@@ -199,6 +199,7 @@ class LoadConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._transport = cast(asyncio.Transport, transport)
+        self._port = int(transport.get_extra_info("sockname")[1])
         self._transport.write(PREFACE)
         setting = struct.pack("!HL", INITIAL_WINDOW_SIZE, self._own_window)
         self._write(SETTINGS, 0, 0, setting)
@@ -312,6 +313,11 @@ class LoadConnection(asyncio.Protocol):
         self.changed.set()
 
     # ------------------------------------------------------------------------ what it showed
+
+    @property
+    def client_port(self) -> int:
+        """The port of this end."""
+        return self._port
 
     @property
     def is_closing(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -261,3 +262,70 @@ def test_lines_go_into_a_pipe_whole_as_other_processes_write_there_too(pipe, mon
     assert all(octets.endswith(b"\n") for octets in written)
     assert sum(len(octets) > 4096 for octets in written) == 1
     assert len(written) < 20
+
+
+def full_at(size: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Have files be full at so many octets, in the middle of a line too; return what makes room."""
+    write = os.write
+    room = size
+
+    def write_as_far_as_it_goes(descriptor: int, octets: bytes) -> int:
+        left = room - os.fstat(descriptor).st_size
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, octets[:left])
+
+    def make_room() -> None:
+        nonlocal room
+        room = 1 << 30
+
+    monkeypatch.setattr(os, "write", write_as_far_as_it_goes)
+    return make_room
+
+
+@pytest.mark.parametrize("mode", ["ab", "wb"])
+def test_a_line_that_a_full_disk_cut_is_taken_back_and_counted(tmp_path, monkeypatch, mode):
+    make_room = full_at(len("one\ntwo\nthr"), monkeypatch)
+    with open(tmp_path / "log", mode, buffering=0) as file:
+        writer = LogWriter(file, said)
+        with writer._changed:  # all are written at once
+            for line in ("one\n", "two\n", "three\n", "four\n"):
+                writer.write(line)
+        wait_for(lambda: writer._dropped == 2)
+        assert lines_of(tmp_path / "log") == ["one", "two"]
+        make_room()
+        writer.write("five\n")
+        writer.close(WAIT)
+    assert lines_of(tmp_path / "log") == ["one", "two", "five", "[2 dropped]"]
+
+
+def test_what_others_have_written_behind_a_line_that_was_cut_stays(tmp_path, monkeypatch):
+    path = tmp_path / "log"
+    full_at(len("on"), monkeypatch)
+    take_back = log_writer._Output._take_back
+
+    def another_writes_first(output: log_writer._Output, octets: int) -> None:
+        with path.open("a") as other:
+            other.write("another's\n")
+        take_back(output, octets)
+
+    monkeypatch.setattr(log_writer._Output, "_take_back", another_writes_first)
+    with open(path, "ab", buffering=0) as file:
+        writer = LogWriter(file, said)
+        writer.write("one\n")
+        wait_for(lambda: writer._dropped == 1)
+        writer.close(WAIT)
+    assert path.read_text() == "onanother's\n"
+
+
+def test_lines_that_a_full_disk_drops_again_are_counted_once(tmp_path, monkeypatch):
+    make_room = full_at(0, monkeypatch)
+    with open(tmp_path / "log", "ab", buffering=0) as file:
+        writer = LogWriter(file, said)
+        for number in range(1, 4):
+            writer.write("lost\n")
+            wait_for(lambda number=number: writer._dropped == number)
+        make_room()
+        writer.write("found\n")
+        writer.close(WAIT)
+    assert lines_of(tmp_path / "log") == ["found", "[3 dropped]"]

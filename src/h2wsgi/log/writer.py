@@ -11,6 +11,7 @@ A forked child has no such thread. There whoever logs writes by itself, and wait
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
@@ -200,8 +201,19 @@ class _Output:
             Exception
         ) as error:  # not OSError alone: an application may put anything in its place
             self.error = error
+            if cut := self._written - octets.rfind(b"\n", 0, self._written) - 1:
+                self._take_back(cut)
             return (octets[self._written :] or text.encode(errors="replace")).count(b"\n")
         return 0
+
+    def _take_back(self, octets: int) -> None:
+        """Cut the part of a line off a file, as other workers' lines would begin behind it."""
+        with contextlib.suppress(OSError):  # a pipe, or a terminal
+            end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            if end == os.fstat(self._descriptor).st_size:  # nobody else has written since
+                os.ftruncate(self._descriptor, end - octets)
+                os.lseek(self._descriptor, end - octets, os.SEEK_SET)
+                self._in_line = False
 
     def forked(self) -> None:
         """Forget what is the parent's alone."""
