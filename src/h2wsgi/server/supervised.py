@@ -89,8 +89,8 @@ def run_supervised(
 
 
 def _meter(config: Config, log: Log, handed: dict[str, int]) -> Meter | None:
-    """Return who adds up what workers count, if anybody is to, or was before."""
-    if not (config.metrics or handed):
+    """Return who adds up what workers count, if anybody is to."""
+    if not config.metrics:  # which is as it was before, if there is something handed over
         return None
     from .totals import meter_of
 

@@ -35,26 +35,20 @@ REASONS = (
 """Why there are others in the place of workers: those that there always are."""
 
 
-def meter_of(address: str, log: Log, handed: dict[str, int]) -> Totals | None:
+def meter_of(address: str, log: Log, handed: dict[str, int]) -> Totals:
     """Return what ``Config.metrics`` asks for; ``handed`` is what a predecessor has handed over.
-
-    Its socket stays, whatever the address is now, as those of ``Config.bind`` do.
 
     Raises:
         ConfigurationError: prometheus-client is missing, or the address cannot be used.
     """
+    require_client()
     if not handed:
-        require_client()
         return Totals(open_socket(address), {}, log)
     listening = socket.socket(fileno=handed["listening"])
     listening.set_inheritable(False)
     with os.fdopen(handed["totals"], "rb") as file:
         before = json.loads(file.read())
-    if address:
-        require_client()
-        return Totals(listening, before, log)
-    listening.close()
-    return None
+    return Totals(listening, before, log)
 
 
 class Totals:
