@@ -88,6 +88,20 @@ def test_an_upgrade_keeps_number_sockets_and_requests(tmp_path: Path) -> None:
     assert not (tmp_path / "h2.pid").exists()
 
 
+def test_options_that_stay_until_a_restart_stay_over_an_upgrade(tmp_path: Path) -> None:
+    with WorkersProcess(tmp_path) as running:
+        running.ready()
+        before = running.workers()
+        (tmp_path / "h2wsgi.toml").write_text('bind_h2c = "127.0.0.1:1"\nroot_path = "/shop"\n')
+        running.signal(signal.SIGUSR2)
+        running.said("--bind-h2c changed, which a reload does not: it takes a restart")
+        running.said("reloaded: 2 workers; of the old ones 2 to end")
+        running.wait_for_workers(2, without=tuple(before))
+        with running.connect(tls=False) as peer:
+            assert json.loads(peer.get(timeout=START_PATIENCE).body)["SCRIPT_NAME"] == "/shop"
+        assert [line["event"] for line in running.lines()].count("reload_leaves_options") == 1
+
+
 def test_a_check_that_finds_something_changes_nothing(tmp_path: Path) -> None:
     with WorkersProcess(tmp_path) as running:
         running.ready()

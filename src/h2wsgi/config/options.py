@@ -383,3 +383,8 @@ def _address_hint(name: str, raw: Any) -> str:
         if isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= 65535:
             return f'Did you mean {name} = "localhost:{item}"?'
     return f'For example {name} = "localhost:8443", or several: ["localhost:8443", "[::1]:9443"].'
+
+
+def from_json(value: Any) -> Any:
+    """Return the value of an option that was told in JSON, which has no tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -14,6 +14,7 @@ from typing import Any
 
 from .._version import __version__
 from ..config.config import Config
+from ..config.options import from_json
 from ..errors import ConfigurationError
 from ..log.logs import Log, command_log, named
 from ..process.systemd import ServiceManager
@@ -61,6 +62,9 @@ def run_supervised(
     with ExitStack() as stack:
         stack.callback(log.close)
         name_ignored(log, ignored)
+        state = taken_over()
+        fixed = {name: from_json(value) for name, value in state.get("fixed", {}).items()}
+        config = dataclasses.replace(config, **fixed)  # read_again() names those that changed
         if identity is not None:
             warn(identity, log.events)
         set_umask(config)
@@ -68,7 +72,6 @@ def run_supervised(
         owner = (-1, -1) if account is None else (account.uid, account.gid)
         manager = ServiceManager()
         plan = _plan(config, target)
-        state = taken_over()
         if state:
             listeners = [inherited(each) for each in state["listeners"]]
         else:
@@ -161,6 +164,9 @@ class _Site:
     def handed_over(self) -> list[dict[str, Any]]:
         return [listener.handed_over() for listener in self._listeners]
 
+    def fixed(self) -> dict[str, Any]:
+        return {name: getattr(self._plan.config, name) for name in FIXED}
+
     def prepare_to_go(self) -> None:
         self._log.settle()
 
@@ -183,7 +189,7 @@ class _Site:
 
     def read_again(self) -> Plan:
         config, target = self._read_again()
-        fixed = {name: getattr(self._plan.config, name) for name in FIXED}
+        fixed = self.fixed()
         changed = [name for name, value in fixed.items() if getattr(config, name) != value]
         if changed:
             self._log.events.warning(

@@ -37,6 +37,7 @@ from typing import Any
 
 from .._version import __version__
 from ..config.config import Config
+from ..config.options import from_json
 from ..errors import ConfigurationError
 from ..log.logs import Log, command_log, named
 from ..process.channel import Channel, Message
@@ -106,7 +107,7 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
     os.set_inheritable(shares.descriptor, False)
     place = shares.place(order["row"])
     listeners = [inherited(each) for each in order["listeners"]]
-    config = Config(**{name: _as_kept(value) for name, value in order["config"].items()})
+    config = Config(**{name: from_json(value) for name, value in order["config"].items()})
     for descriptor in order["files"].values():
         os.set_inheritable(descriptor, False)
     handed.take(order["files"])
@@ -141,10 +142,6 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
         go_to_the_end(signals, log, config)
         without_loop.to_the_end()
     return 0
-
-
-def _as_kept(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class _WithoutLoop:

@@ -61,6 +61,9 @@ class Site(Protocol):
     def handed_over(self) -> list[dict[str, Any]]:
         """Return the same for a successor, which has them for good."""
 
+    def fixed(self) -> dict[str, Any]:
+        """Return the options that stay until a restart, by name."""
+
     def prepare_to_go(self) -> None:
         """Finish what another program in this process would lose."""
 

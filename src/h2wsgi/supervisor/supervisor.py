@@ -715,6 +715,7 @@ class Supervisor:
         self._manager.reloading()
         state: dict[str, Any] = {
             "listeners": self._site.handed_over(),
+            "fixed": self._site.fixed(),
             "shares": self._shares.descriptor,
             "children": [child.description() for child in self._children],
             "count": self._count,
