@@ -74,6 +74,9 @@ def test_an_address_given_twice_is_refused_unless_its_port_is_free() -> None:
             addresses.check_addresses((address, "[::1]:1", address))
     with pytest.raises(ConfigurationError, match="is given twice"):
         addresses.check_addresses(("localhost:1", "LOCALHOST:1"))
+    for twice in (("fd://3", "fd://03"), ("fd://", "fd://3"), ("fd://4", "fd://")):
+        with pytest.raises(ConfigurationError, match="is given twice"):
+            addresses.check_addresses(twice)
     addresses.check_addresses(("localhost:0", "localhost:0", "localhost:1", "unix:a", "fd://3"))
 
 

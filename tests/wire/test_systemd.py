@@ -145,6 +145,10 @@ def test_sockets_for_another_process_or_none_are_not_taken(monkeypatch: pytest.M
     monkeypatch.setenv("LISTEN_FDS", "2")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     assert handed_descriptors() == [3, 4]
+    for wrong in ("", "-1", "\u00b2", "9" * 12):
+        monkeypatch.setenv("LISTEN_FDS", wrong)
+        assert handed_descriptors() == []
+    monkeypatch.setenv("LISTEN_FDS", "2")
     monkeypatch.setenv("LISTEN_PID", "1")
     assert handed_descriptors() == []
     with pytest.raises(ConfigurationError, match="there are none") as caught:

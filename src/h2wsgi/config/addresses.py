@@ -34,7 +34,13 @@ def check_addresses(addresses: tuple[str, ...]) -> None:
         if address == ALL_HANDED:
             pass
         elif address.startswith("fd://"):
-            descriptor_of(address)
+            address = f"fd://{descriptor_of(address)}"
+            if ALL_HANDED in addresses:
+                raise ConfigurationError(
+                    f"The address {address} (--bind) is given twice, as {ALL_HANDED} is all "
+                    "sockets that are handed over.",
+                    f"Give {ALL_HANDED} alone, or each by its number.",
+                )
         elif not address.startswith("unix:"):
             _, port = parse_host_port(address)
         key = address if address.startswith("unix:") else address.lower()

@@ -62,6 +62,7 @@ class ServiceManager:
 def handed_descriptors() -> list[int]:
     """Return the descriptors of the sockets that were handed over to this process."""
     count = os.environ.get("LISTEN_FDS", "")
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+    is_number = count.isascii() and count.isdigit() and len(count) < 6
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not is_number:
         return []
     return list(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))
