@@ -48,7 +48,7 @@ def measure(
     results = Results()
     for load in LOADS:
         results.samples += bench.rounds(load, variants, rounds)
-    failures = "".join(f"\n* failed: {line}" for line in tables.errors(results))
+    failures = "".join(f"\n* did not count: {line}" for line in tables.errors(results))
     return tables.table(head(), rows_of(results)) + failures
 
 
@@ -88,10 +88,8 @@ def _cells(results: Results, load: Load, server: str) -> list[str]:
 
 def _best(results: Results, load: Load, server: str) -> Sample | None:
     """Return the fastest round, as what else the machine does only takes away from it."""
-    found = results.of(load.name, server)
-    if not found or any(sample.error for sample in found):
-        return None
-    return max(found, key=lambda sample: sample.rate)
+    found = [sample for sample in results.of(load.name, server) if not sample.error]
+    return max(found, key=lambda sample: sample.rate, default=None)
 
 
 def _both(*values: float | None) -> str:
