@@ -84,13 +84,7 @@ def test_a_log_that_cannot_be_written_is_told_of_and_goes_on_in_whole_lines(tmp_
             )
             assert peer.get("/grow").status == 200
             eventually(lambda: '"/grow"' in file.read_text(), "the line of the last request")
-        cut, written = 0, []
-        for line in file.read_text().splitlines():
-            try:
-                written.append(json.loads(line))
-            except ValueError:
-                cut += 1
-        assert cut == 1
+        written = [json.loads(line) for line in file.read_text().splitlines()]  # none is cut
         kinds = [line["event"] for line in written]
         assert kinds[-2:] == ["request", "lines_dropped"]
         assert kinds.count("request") + written[-1]["dropped"] == 31

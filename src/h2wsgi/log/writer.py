@@ -197,9 +197,7 @@ class _Output:
             elif self._stream is not None:
                 self._stream.write(text)
                 self._stream.flush()
-        except (
-            Exception
-        ) as error:  # not OSError alone: an application may put anything in its place
+        except Exception as error:  # an application may have put anything in its place
             self.error = error
             if cut := self._written - octets.rfind(b"\n", 0, self._written) - 1:
                 self._take_back(cut)
