@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import functools
 import heapq
-import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from h2wsgi.http2 import gathering, protocol
 from h2wsgi.http2.deadlines import Deadlines
+from h2wsgi.process.clock import clock
 from h2wsgi.seam import stream
 
 from .applications import new_wait
@@ -53,13 +52,7 @@ class Loop:
         self.ready: deque[Call] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0
-        self._clock: Any = _Time(self)
-        self._deadlines: Any = functools.partial(Deadlines, now=self._clock.monotonic)
-        self._modules: list[Any] = [
-            module
-            for name, module in list(sys.modules.items())
-            if name.startswith("h2wsgi.") and getattr(module, "time", None) is time
-        ]
+        self._deadlines: Any = functools.partial(Deadlines, now=self.time)
 
     def time(self) -> float:
         """See asyncio."""
@@ -96,8 +89,8 @@ class Loop:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Be the running loop of this thread, and every clock of the server, for a while."""
-        for module in self._modules:
-            module.time = self._clock
+        real = clock.monotonic, clock.time
+        clock.monotonic, clock.time = self.time, lambda: EPOCH + self.now
         allocate_lock, stream.allocate_lock = stream.allocate_lock, new_wait
         in_memory, gathering.IN_MEMORY = gathering.IN_MEMORY, IN_MEMORY
         # Its clock is a default argument.
@@ -110,21 +103,4 @@ class Loop:
             protocol.Deadlines = Deadlines  # type: ignore[misc]
             stream.allocate_lock = allocate_lock
             gathering.IN_MEMORY = in_memory
-            for module in self._modules:
-                module.time = time
-
-
-class _Time:
-    """Stands in for the ``time`` module."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-
-    def monotonic(self) -> float:
-        return self._loop.now
-
-    def time(self) -> float:
-        return EPOCH + self._loop.now
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
+            clock.monotonic, clock.time = real

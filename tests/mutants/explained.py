@@ -110,8 +110,8 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         "closing",
-        "if time.monotonic() < until:",
-        "if time.monotonic() <= until:",
+        "if clock.monotonic() < until:",
+        "if clock.monotonic() <= until:",
         "No clock is looked at just then; and it would only look once more.",
     ),
     Explained(
