@@ -78,7 +78,12 @@ def main() -> int:
     sys.path[:] = order["path"]
     signal.signal(signal.SIGINT, lambda _number, _frame: None)  # see TERMINALS in signals.py
     try:
-        return _work(channel, order, Signals(of_worker=True))
+        signals = Signals(of_worker=True)
+        try:
+            return _work(channel, order, signals)
+        except BaseException:
+            signals.restore()  # a signal ends the process then, and raises nothing in what follows
+            raise
     except Stopped:
         return 0
     except ConfigurationError as error:

@@ -475,6 +475,7 @@ class Supervisor:
     def _drop_next(self) -> None:
         unready, self._next = self._next, None
         for child in self._of(unready):
+            self._hear(child)  # it may have become ready just now
             if child.state is State.SERVING:  # it has accepted connections already
                 self._retire(child)
             else:
