@@ -40,11 +40,12 @@ def is_alive(pid: int) -> bool:
 def children_of(pid: int) -> list[int]:
     """Return the processes that a process has started and that still run."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):  # ended meanwhile
+            stat = Path(f"/proc/{name}/stat").read_text()
+            state, parent = stat.rpartition(")")[2].split()[:2]
             if int(parent) == pid and state != "Z":
-                found.append(int(path.parent.name))
+                found.append(int(name))
     return sorted(found)
 
 
