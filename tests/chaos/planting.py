@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.planting import environment, plant
+from support.planting import environment, find_all, plant
 
 TESTS = Path(__file__).parent.parent
 DEFECTS = sorted((Path(__file__).parent / "defects").glob("*.patch"))
@@ -47,15 +47,5 @@ def missed(defect: Path) -> str:
     return f"{defect.name} was not found:\n{done.stdout}"
 
 
-def main() -> int:
-    """Play all; return the exit code."""
-    failures = 0
-    for defect in DEFECTS:
-        said = missed(defect)
-        failures += bool(said)
-        print(said or f"{defect.name}: found", flush=True)
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(find_all(DEFECTS, missed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import h2wsgi
@@ -54,3 +54,13 @@ def environment(folder: Path) -> dict[str, str]:
     # What a damaged copy covers says nothing of the real one.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return kept | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def find_all(defects: Iterable[Path], missed: Callable[[Path], str]) -> int:
+    """Play each; return the exit code. ``missed`` returns what was said of one not found, or ""."""
+    failures = 0
+    for defect in defects:
+        said = missed(defect)
+        failures += bool(said)
+        print(said or f"{defect.name}: found", flush=True)
+    return 1 if failures else 0

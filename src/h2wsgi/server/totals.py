@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
@@ -21,7 +20,13 @@ from ..log.logs import Log
 from ..supervisor.survey import PATIENCE, Ask, Workers
 from ..tools.metrics.families import FAMILIES
 from ..tools.metrics.samples import Samples, from_json, lasting, merged, to_json
-from ..tools.metrics.service import MetricsService, Unwell, open_socket, require_client
+from ..tools.metrics.service import (
+    MetricsService,
+    Unwell,
+    answer_of,
+    open_socket,
+    require_client,
+)
 
 T = TypeVar("T")
 
@@ -150,18 +155,4 @@ class Totals:
 
     def _asked(self, look: Callable[[Workers], T]) -> T:
         """Return what is seen on the supervisor's thread once all workers were asked."""
-        answer: list[T] = []
-        answered = threading.Event()
-
-        def told(workers: Workers) -> None:
-            try:
-                answer.append(look(workers))
-            finally:
-                answered.set()
-
-        if self._ask is not None:
-            self._ask(told)
-            answered.wait(MOST_WAIT)
-        if not answer:
-            raise Unwell("the supervisor does not answer")
-        return answer[0]
+        return answer_of(self._ask, look, MOST_WAIT, "the supervisor")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import BaseServer
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from ...config.addresses import parse_host_port
 from ...errors import ConfigurationError
@@ -24,6 +24,7 @@ from ...process.clock import clock
 from ...process.forking import close_in_child
 from .samples import Family, Samples
 
+T = TypeVar("T")
 TIMEOUT = 5.0
 """Seconds that a client may take to send its request, or to take a part of the answer."""
 WHOLE_TIMEOUT = 15.0
@@ -112,6 +113,34 @@ class Source(Protocol):
         """
 
 
+def answer_of(
+    ask: Callable[[Callable[..., None]], object] | None,
+    look: Callable[..., T],
+    timeout: float,
+    whom: str,
+) -> T:
+    """Return what ``look`` does on another thread, where ``ask`` has it called; None: nobody yet.
+
+    Raises:
+        Unwell: it was not, within ``timeout`` seconds.
+    """
+    answer: list[T] = []
+    answered = threading.Event()
+
+    def told(*seen: object) -> None:
+        try:
+            answer.append(look(*seen))
+        finally:
+            answered.set()
+
+    if ask is not None:
+        ask(told)
+        answered.wait(timeout)
+    if not answer:
+        raise Unwell(f"{whom} does not answer")
+    return answer[0]
+
+
 class LoopSource:
     """A source that is one event loop, once :meth:`start` was called.
 
@@ -143,21 +172,7 @@ class LoopSource:
         self.check_alive()
 
     def _on_the_loop(self, call: Callable[[], Samples]) -> Samples:
-        answer: list[Samples] = []
-        answered = threading.Event()
-
-        def ask() -> None:
-            try:
-                answer.append(call())
-            finally:
-                answered.set()
-
-        if self._post is not None:
-            self._post(ask)
-            answered.wait(LOOP_TIMEOUT)
-        if not answer:
-            raise Unwell("the event loop does not answer")
-        return answer[0]
+        return answer_of(self._post, call, LOOP_TIMEOUT, "the event loop")
 
 
 class MetricsService:
