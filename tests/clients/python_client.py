@@ -27,14 +27,20 @@ class Httpx:
     packages = ("httpx", "httpcore", "h2")
 
     def __init__(self, ca_file: str) -> None:
+        import anyio.from_thread
         import httpx
 
         context = ssl.create_default_context(cafile=ca_file)
-        self.client = httpx.Client(http2=True, verify=context, trust_env=False)
-        self.close = self.client.close
+        # Threads that share a connection of httpx.Client spoil it now and then; tasks do not.
+        self._stack = contextlib.ExitStack()
+        self._portal = self._stack.enter_context(anyio.from_thread.start_blocking_portal())
+        self._client = httpx.AsyncClient(http2=True, verify=context, trust_env=False)
+        self._stack.callback(lambda: self._portal.call(self._client.aclose))
+        self.close = self._stack.close
 
     def request(self, method: str, url: str, content: bytes, timeout: float) -> dict[str, Any]:
-        said = self.client.request(method, url, content=content or None, timeout=timeout)
+        options = {"content": content or None, "timeout": timeout}
+        said = self._portal.call(lambda: self._client.request(method, url, **options))
         return {"status": said.status_code, "octets": len(said.content)}
 
 

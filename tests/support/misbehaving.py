@@ -7,9 +7,10 @@ says is told from its frames, which :attr:`Scenario.wire` lists.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from hpack import Encoder
 from h2wsgi import Config
 from support.settled import eventually
 
-DATA, HEADERS, RST_STREAM, CONTINUATION, UNKNOWN = 0x0, 0x1, 0x3, 0x9, 0xFA
+DATA, HEADERS, RST_STREAM, GOAWAY, CONTINUATION, UNKNOWN = 0x0, 0x1, 0x3, 0x7, 0x9, 0xFA
 END_STREAM, END_HEADERS, PADDED = 0x1, 0x4, 0x8
 PIECE = 1000
 """Octets of the part of a response that comes before it goes wrong."""
@@ -30,8 +31,6 @@ PATIENCE = 10.0
 """Seconds a client waits for what does come."""
 IMPATIENCE = 3.0
 """Seconds a client waits for what does not."""
-HELD_BACK = 0.5
-"""Seconds for which frames are collected that have to leave together."""
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 Want = Literal["response", "error", "either"]
@@ -328,10 +327,14 @@ def raw(
     environ: dict[str, Any],
     start_response: Callable[..., Any],
     *frames: tuple[int, int, bytes],
+    before: Iterable[tuple[int, int, bytes, int]] = (),
 ) -> list[bytes]:
-    """Have ``frames`` (type, flags, payload) be the whole response."""
+    """Have ``frames`` (type, flags, payload) be the whole response.
+
+    Those ``before`` them may be of other streams, and leave in one piece with them.
+    """
     stream = environ["h2wsgi.stream"]
-    stream.send_raw_frames([(*frame, None) for frame in frames])
+    stream.send_raw_frames([*before, *((*frame, None) for frame in frames)])
     stream.abandon()
     return nothing(environ, start_response)
 
@@ -351,13 +354,16 @@ def goaway_below(environ: dict[str, Any], start_response: Callable[..., Any]) ->
 
 @handles("goaway-graceful", "goaway-error")
 def goaway(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    is_error = environ["PATH_INFO"] == "/goaway-error"
-    stream = environ["h2wsgi.stream"]
-    # Or it would depend on the threads whether a client reads the two together, and httpx fails in
-    # another way if it does not.
-    stream.stall(HELD_BACK, connection=True)
-    stream.goaway("ENHANCE_YOUR_CALM" if is_error else "NO_ERROR")
-    return answer(environ, start_response)
+    stream_id = environ["h2wsgi.stream"].id
+    code = 0x0B if environ["PATH_INFO"] == "/goaway-error" else 0  # ENHANCE_YOUR_CALM
+    # Raw and so in one piece: httpx fails in another way if it reads GOAWAY before the response.
+    return raw(
+        environ,
+        start_response,
+        (HEADERS, END_HEADERS, head(200)),
+        (DATA, END_STREAM, bytes(PIECE)),
+        before=[(GOAWAY, 0, struct.pack("!II", stream_id, code), 0)],
+    )
 
 
 def resets(code: str) -> Application:
