@@ -239,6 +239,46 @@ def test_serve_returns_if_it_is_stopped_while_it_imports(tmp_path: Path) -> None
     assert process.communicate(timeout=PATIENCE)[0] == b"0\nTrue\n"
 
 
+AT_SET_UP = """
+import ctypes, os, signal
+before = ctypes.create_string_buffer
+
+def late(*arguments):  # the first thing that is done with a signal that was taken
+    ctypes.create_string_buffer = before
+    os.kill(os.getpid(), signal.SIGTERM)
+    return before(*arguments)
+
+ctypes.create_string_buffer = late
+"""
+COMMAND = "from h2wsgi.command import cli\nraise SystemExit(cli.main())\n"
+SERVE = "import h2wsgi\nprint(h2wsgi.serve('web:app', bind='127.0.0.1:0', h2c=True))\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "expected"),
+    [
+        (COMMAND, [], (0, "", "h2wsgi: SIGTERM: stopped before anything was served\n")),
+        (COMMAND, ["--check"], (128 + 15, "", "h2wsgi: SIGTERM: not all was checked\n")),
+        (SERVE, [], (0, "0\n", "")),
+    ],
+    ids=["command", "check", "serve"],
+)
+def test_a_stop_while_the_signals_are_set_up_is_a_stop(
+    tmp_path: Path, program: str, arguments: list[str], expected: tuple[int, str, str]
+) -> None:
+    (tmp_path / "web.py").write_text(HELLO)
+    argv = [sys.executable, "-c", AT_SET_UP + program, "web:app", "--h2c", "--bind=127.0.0.1:0"]
+    done = subprocess.run(
+        argv + arguments,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=START_PATIENCE,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == expected
+
+
 def check(folder: Path) -> subprocess.Popen[bytes]:
     (folder / "web.py").write_text(SLOW)
     return subprocess.Popen(

@@ -257,6 +257,48 @@ sys.exit(main())
 """
 
 
+ENDED_EARLY = """
+import os, signal, sys
+
+def end():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+if "h2wsgi.server.worker" in sys.orig_argv:
+    WHERE
+"""
+WHERE = {
+    "as it sets up its signals": """
+    import ctypes
+    before = ctypes.create_string_buffer
+    ctypes.create_string_buffer = lambda *arguments: (end(), before(*arguments))[1]
+""",
+    "as it tells of a failure": """
+    from h2wsgi.process.channel import Channel
+    before = Channel.send
+    Channel.send = lambda *arguments: (end(), before(*arguments))[1]
+""",
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_worker_that_is_told_to_end_at_the_start_writes_nothing_itself(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(ENDED_EARLY.replace("    WHERE\n", WHERE[where]))
+    monkeypatch.syspath_prepend(site)
+    with WorkersProcess(tmp_path, "1 / 0\n", measured=False) as server:
+        assert server.exit_code(START_PATIENCE) == 2
+        (line, *hint) = server.log.read_text().splitlines()
+        assert re.fullmatch(
+            r"h2wsgi: error: A worker (ended with exit code 0|was killed by SIGTERM) before it was "
+            r"ready\.",
+            line,
+        )
+        assert len(hint) <= 1
+
+
 def test_a_system_that_has_no_room_for_workers_is_named(tmp_path: Path) -> None:
     entry = ("-c", FEW_DESCRIPTORS)
     with WorkersProcess(tmp_path, TELLING, entry=entry, measured=False) as running:

@@ -15,7 +15,7 @@ import os
 import sys
 import typing
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -338,27 +338,28 @@ def serve(settings: Settings) -> int:
     # Imported before the application's folder is importable, which may have a module of that name.
     from ..server.signals import Signals, Stopped
 
-    signals = Signals()
     try:
-        from ..server import running
-        from ..server.surroundings import enter, pid_file
+        with ExitStack() as stack:
+            signals = stack.enter_context(Signals())
+            signals.stop_if_asked()
+            from ..server import running
+            from ..server.surroundings import enter, pid_file
 
-        enter(settings.config)
-        with pid_file(settings.config.pid):
-            application = running.load_application(settings.target, settings.config)
-            return running.run(
-                application,
-                settings.config,
-                signals=signals,
-                target=settings.target,
-                ignored=settings.ignored,
-                ends=True,
-            )
-    except BaseException as error:
-        signals.restore()
-        if not isinstance(error, Stopped):
-            raise
-        click.echo(f"h2wsgi: {error}", err=True)
+            enter(settings.config)
+            with pid_file(settings.config.pid):
+                application = running.load_application(settings.target, settings.config)
+                exit_code = running.run(
+                    application,
+                    settings.config,
+                    signals=signals,
+                    target=settings.target,
+                    ignored=settings.ignored,
+                    ends=True,
+                )
+            stack.pop_all()  # a second signal is heard until the process has ended
+            return exit_code
+    except Stopped as stopped:
+        click.echo(f"h2wsgi: {stopped}", err=True)
         return 0
 
 
@@ -385,12 +386,13 @@ def check_settings(settings: Settings) -> int:
     """Load everything that serving needs and say that all is well."""
     from ..server.signals import Signals, Stopped
 
-    with Signals() as signals:
-        try:
+    try:
+        with Signals() as signals:
+            signals.stop_if_asked()
             return _check(settings, signals)
-        except Stopped as stopped:
-            click.echo(f"h2wsgi: {stopped.name}: not all was checked", err=True)
-            return 128 + stopped.number
+    except Stopped as stopped:
+        click.echo(f"h2wsgi: {stopped.name}: not all was checked", err=True)
+        return 128 + stopped.number
 
 
 def _check(settings: Settings, signals: Signals) -> int:

@@ -319,13 +319,14 @@ def serve(app: WSGIApplication | str, **options: Unpack[Options]) -> int:
 
         return run_supervised(config, target=app, read_again=lambda: (config, app))
     target = app if isinstance(app, str) else _describe(app)
-    with Signals() as signals:
-        try:
+    try:
+        with Signals() as signals:
+            signals.stop_if_asked()
             enter(config)
             with pid_file(config.pid):
                 return run(_application(app, config), config, signals=signals, target=target)
-        except Stopped:
-            return 0
+    except Stopped:
+        return 0
 
 
 def _require_main_thread() -> None:

@@ -11,10 +11,10 @@
 Main thread. SIGTERM and SIGINT are always the server's, also where they are blocked. The others are
 if nobody catches or ignores them: an application, ``faulthandler`` or ``nohup`` have theirs. They
 are taken before the application is imported, which may be for long, as their own action would end
-the process: what asks to stop raises :class:`Stopped` there, the rest is done once there is a
-server. A forked child has the handlers that were there before: a loop's do nothing but write to a
-pipe, which the parent hears. A worker of several leaves it to its supervisor what a terminal sends
-to all of them.
+the process: what asks to stop raises :class:`Stopped` from the first ``stop_if_asked`` on, the rest
+is done once there is a server. A forked child has the handlers that were there before: a loop's do
+nothing but write to a pipe, which the parent hears. A worker of several leaves it to its supervisor
+what a terminal sends to all of them.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ class Signals:
         """What came before there was a server, and does not ask to stop."""
         self._serving: Callable[[int], None] | None = None
         """What hands a signal to the loop."""
+        self._raises = False
+        """Whether what asks to stop raises Stopped: not while nobody could catch it."""
         self._over = False
         self._is_ending = False
         """Whether the process ends at once: what comes now may interrupt just that."""
@@ -113,11 +115,14 @@ class Signals:
         self._blocked |= unblock(number for number in self._found if number.name in ALWAYS)
 
     def stop_if_asked(self) -> None:
-        """Raise Stopped again, if an application that was imported has swallowed it.
+        """Raise Stopped if the process was asked to stop, and from now on as soon as it is.
+
+        Again, if an application that was imported may have swallowed it.
 
         Raises:
             Stopped: the process was asked to stop.
         """
+        self._raises = True
         if self._first is not None:
             raise Stopped(self._first[0])
 
@@ -174,6 +179,7 @@ class Signals:
 
     def restore(self) -> None:
         """Put back what was there before, but for what somebody has changed since."""
+        self._raises = False
         if self._blocked:
             signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
             self._blocked = set()
@@ -203,7 +209,8 @@ class Signals:
             self._early.append(number)
         elif self._first is None:
             self._first = (number, clock.monotonic())
-            raise Stopped(number)
+            if self._raises:
+                raise Stopped(number)
         else:
             self._heard_again(number)
 

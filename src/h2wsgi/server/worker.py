@@ -78,12 +78,10 @@ def main() -> int:
     sys.path[:] = order["path"]
     signal.signal(signal.SIGINT, lambda _number, _frame: None)  # see TERMINALS in signals.py
     try:
-        signals = Signals(of_worker=True)
-        try:
+        # Left before a failure is told: a signal ends the process then, and raises nothing there.
+        with Signals(of_worker=True) as signals:
+            signals.stop_if_asked()
             return _work(channel, order, signals)
-        except BaseException:
-            signals.restore()  # a signal ends the process then, and raises nothing in what follows
-            raise
     except Stopped:
         return 0
     except ConfigurationError as error:
@@ -122,7 +120,6 @@ def _work(channel: Channel, order: Message, signals: Signals) -> int:
         app = load_application(order["target"], config)
         factory = loop_factory(config.loop)
     with ExitStack() as stack:
-        stack.enter_context(signals)
         signals.stop_if_asked()
         log = command_log(config)
         stack.callback(log.close)
