@@ -128,9 +128,7 @@ class Load:
             ):
                 asked += 1
                 self._ask_once(connection)
-                # Reads before the next: a connection whose end has come, unread for longer than the
-                # server lingers, would fail the write, and asyncio read no more of it.
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # for others to have their turn
             else:
                 await connection.wait_changed(CLIENTS / RATE / 2)
 

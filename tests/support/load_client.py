@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -27,6 +28,8 @@ MAX_FRAME_SIZE = 16_384
 ANNOUNCED = 2**31 - 1
 """The last-stream-id of a GOAWAY that only says that an end is near (section 6.8)."""
 CANCEL = 0x8
+ENDED = select.POLLRDHUP if hasattr(select, "POLLRDHUP") else select.POLLHUP
+"""That the other end of a socket sends no more, whether or not all that it sent was read."""
 
 
 class Broken(Exception):
@@ -190,9 +193,17 @@ class LoadConnection(asyncio.Protocol):
         self._write(WINDOW_UPDATE, 0, stream_id, octets.to_bytes(4, "big"))
 
     def _write(self, type_: int, flags: int, stream_id: int, payload: bytes = b"") -> None:
-        if not self._transport.is_closing():
+        """Send a frame, unless nobody reads it any more.
+
+        Behind the server's end only what is unread counts. Where the server has closed meanwhile, a
+        write would fail, and asyncio would read no more.
+        """
+        if not self._transport.is_closing() and not self._server_has_ended():
             head = len(payload).to_bytes(3, "big") + struct.pack("!BBL", type_, flags, stream_id)
             self._transport.write(head + payload)
+
+    def _server_has_ended(self) -> bool:
+        return bool(self._looking.poll(0))
 
     # ---------------------------------------------------------------------------- receiving
 
@@ -200,6 +211,8 @@ class LoadConnection(asyncio.Protocol):
         """See asyncio.Protocol."""
         self._transport = cast(asyncio.Transport, transport)
         self._port = int(transport.get_extra_info("sockname")[1])
+        self._looking = select.poll()
+        self._looking.register(transport.get_extra_info("socket").fileno(), ENDED)
         self._transport.write(PREFACE)
         setting = struct.pack("!HL", INITIAL_WINDOW_SIZE, self._own_window)
         self._write(SETTINGS, 0, 0, setting)
