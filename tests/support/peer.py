@@ -237,6 +237,8 @@ class Peer:
     auto_window = True
     check_windows = True
     """Off for a test whose SETTINGS or WINDOW_UPDATE go through `send_raw`, which counts none."""
+    huffman = True
+    """Off for fields of many thousand octets, with whose code hpack is busy for seconds."""
 
     def __init__(
         self,
@@ -410,7 +412,8 @@ class Peer:
 
     def encode(self, fields: Fields) -> bytes:
         """Return the field block of (name, value) pairs; text is sent as Latin-1."""
-        return self.encoder.encode([(_octets(name), _octets(value)) for name, value in fields])
+        pairs = [(_octets(name), _octets(value)) for name, value in fields]
+        return self.encoder.encode(pairs, huffman=self.huffman)
 
     def continuation(self, stream_id: int, block: bytes, end_headers: bool = True) -> None:
         self.send_frame(Type.CONTINUATION, END_HEADERS * end_headers, stream_id, block)

@@ -154,7 +154,9 @@ def test_what_is_logged_of_a_request_that_is_not_served_is_bounded(
     serve: Serve, connect: Connect
 ) -> None:
     recorded = Recorded(serve)
-    assert connect(recorded.server).get("/" + "a" * 70_000, method="M" * 70_000).status == 431
+    peer = connect(recorded.server)
+    peer.huffman = False
+    assert peer.get("/" + "a" * 50_000, method="M" * 50_000).status == 431
     record = recorded.wait(1)
     assert len(record.method) < 100
     assert len(record.path) < 5_000

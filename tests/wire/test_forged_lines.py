@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.peer import Code, Peer
-from support.process import ServerProcess
+from support.process import START_PATIENCE, ServerProcess
 from support.settled import eventually
 
 APP = """
@@ -54,10 +54,12 @@ def process(tmp_path: Path) -> Iterator[ServerProcess]:
 
 def connect(process: ServerProcess) -> Peer:
     url = re.compile(r"http://127\.0\.0\.1:(\d+)")
-    eventually(lambda: url.search(process.log.read_text()), "an address")
+    eventually(lambda: url.search(process.log.read_text()), "an address", START_PATIENCE)
     found = url.search(process.log.read_text())
     assert found is not None
-    return Peer.connect(("127.0.0.1", int(found[1])), tls=False)
+    peer = Peer.connect(("127.0.0.1", int(found[1])), tls=False)
+    peer.huffman = False
+    return peer
 
 
 def lines_after_start(process: ServerProcess) -> list[str]:
