@@ -14,6 +14,15 @@ from support.settled import eventually
 
 START_PATIENCE = 30.0
 """Seconds a process gets to start, or to end after it was killed."""
+LONG_ECHO = (
+    "-c",
+    "from h2wsgi.process import handlers\n"
+    "handlers.SAME_SIGNAL = 3600.0\n"
+    "from h2wsgi.command import cli\n"
+    "raise SystemExit(cli.main())\n",
+)
+"""An ``entry`` to which the same signal once more is an echo however late it comes: a busy machine
+may take more than the second that it has otherwise."""
 
 
 def coverages_variables() -> list[str]:

@@ -19,7 +19,7 @@ from h2wsgi.http2 import closing as ending
 from h2wsgi.server import accept
 from support.load_client import client_context
 from support.peer import PREFACE, Code, Peer, Setting, Type
-from support.process import ServerProcess
+from support.process import LONG_ECHO, ServerProcess
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 
 ANNOUNCED = 2**31 - 1
@@ -143,7 +143,10 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
 
 
 def test_a_signal_that_comes_twice_at_once_counts_once(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, RECORDING) as server, server.connect() as peer:
+    with (
+        ServerProcess(tmp_path, RECORDING, entry=LONG_ECHO) as server,
+        server.connect() as peer,
+    ):
         stream_id = peer.request(path="/wait")
         peer.wait_data(stream_id, len(b"begun "))
         # As from ``timeout``: to the process, and to its group.

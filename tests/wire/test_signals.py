@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.process import START_PATIENCE, ServerProcess, coverages_variables
+from support.process import LONG_ECHO, START_PATIENCE, ServerProcess, coverages_variables
 from support.settled import PATIENCE, eventually
+from support.workers import children_of, is_alive
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has none")
 
@@ -51,10 +53,9 @@ def usual_signals() -> Iterator[None]:
             signal.signal(getattr(signal, name), handler)
 
 
-def start(
-    folder: Path, source: str = HELLO, *arguments: str, measured: bool = True
-) -> ServerProcess:
-    return ServerProcess(folder, source, "--h2c", *LOOP, *arguments, measured=measured)
+def start(folder: Path, source: str = HELLO, *arguments: str, **options: Any) -> ServerProcess:
+    """``options`` are those of ServerProcess."""
+    return ServerProcess(folder, source, "--h2c", *LOOP, *arguments, **options)
 
 
 def messages(server: ServerProcess) -> list[str]:
@@ -601,17 +602,12 @@ def test_signals_by_the_hundred_end_it_in_one_sentence(
         assert messages(server)[-1] == "SIGTERM again: ending at once"
 
 
-def children_of(pid: int) -> list[int]:
-    return [int(word) for task in Path(f"/proc/{pid}/task").iterdir()
-            for word in (task / "children").read_text().split()]  # fmt: skip
-
-
 def test_the_same_signal_twice_at_once_still_ends_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As ``timeout`` hands it on: the second may come when the server has stopped."""
     monkeypatch.setenv("HOLD", "thread")
-    with start(tmp_path, HOLDING) as server:
+    with start(tmp_path, HOLDING, entry=LONG_ECHO) as server:
         get(server)
         server.signal(signal.SIGTERM)
         said(server, "stopped")
@@ -656,10 +652,3 @@ def test_daemon_children_end_with_a_server_whose_application_is_stuck(tmp_path: 
             server.signal(signal.SIGTERM)
             assert server.exit_code(PATIENCE) == 0
         eventually(lambda: not is_alive(child), "the child to be ended")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except OSError:
-        return False
