@@ -220,6 +220,8 @@ class Trickling(Attackers):
     def __init__(self, server: ServerThread, connect: Connect) -> None:
         super().__init__(server, connect)
         self.lines: dict[Peer, bytes] = {}
+        self.lock = threading.Lock()
+        """Held by who uses a peer that is among ``lines``: it is no use to two threads at once."""
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._go_on)
         self.thread.start()
@@ -232,13 +234,18 @@ class Trickling(Attackers):
             for _ in range(count):
                 peer.request("POST", "/lines", end_stream=False)
             data = [frame(Type.DATA, 0, 2 * n + 1, self.line) for n in range(count)]
-            peer.sock.sendall(b"".join(data))
+            peer.send_raw(b"".join(data))
             self.lines[peer] = b"".join(data)
 
     def _go_on(self) -> None:
         while not self.stop.wait(0.3):
             for peer, lines in list(self.lines.items()):
-                peer.sock.sendall(lines)
+                with self.lock:
+                    peer.send_raw(lines)
+
+    def codes(self, peer: Peer) -> set[int | None]:
+        with self.lock:
+            return codes(peer)
 
     def end(self) -> None:
         self.stop.set()
@@ -281,7 +288,7 @@ def test_uploads_that_trickle_keep_no_fresh_client_waiting_and_are_given_up(
             time.sleep(0.2)
     # However short each of its waits: what counts is all of them.
     eventually(
-        lambda: all(codes(peer) == {Code.ENHANCE_YOUR_CALM} for peer in attackers.peers),
+        lambda: all(attackers.codes(p) == {Code.ENHANCE_YOUR_CALM} for p in attackers.peers),
         "some of each attacker's streams to be given up",
     )
     assert honest.response(upload).status == 200
@@ -315,7 +322,7 @@ def test_who_keeps_several_threads_waiting_at_whatever_pace_gives_one_to_a_fresh
             assert stream_id not in fresh.responses
             return
         assert fresh.response(stream_id).body == b"hello"
-    given_up = [peer for peer in attackers.peers if codes(peer)]
+    given_up = [peer for peer in attackers.peers if attackers.codes(peer)]
     assert len(given_up) == 1
     assert given_up[0] in attackers.peers[:3], "who keeps one alone keeps it"
 
