@@ -19,7 +19,16 @@ import pytest
 
 from conftest import Connect, Serve
 from h2wsgi.server.running import ServerThread
-from support.peer import PREFACE, TIMEOUT, Code, ConnectionEnded, Peer, Setting, Type
+from support.peer import (
+    PREFACE,
+    TIMEOUT,
+    Code,
+    ConnectionEnded,
+    Peer,
+    Setting,
+    Type,
+    one_write,
+)
 
 SOON = 0.3
 """A timeout of the server, in seconds: short, but long enough for what must come before it."""
@@ -270,12 +279,14 @@ def test_a_read_that_waits_too_long_behind_a_head_resets_the_stream(
 def test_a_response_the_client_gives_no_window_is_reset_and_others_go_on(
     app: App, serve: Serve, connect: Connect
 ) -> None:
-    peer = connect(serve(app, write_timeout=SOON), settings={Setting.INITIAL_WINDOW_SIZE: 0})
+    settings = {Setting.INITIAL_WINDOW_SIZE: 0}
+    peer = connect(serve(app, write_timeout=SOON), settings=settings, window=1_000_000)
     peer.wait_settings_ack()
-    starved = peer.request(path="/big?4")
-    small = peer.request(path="/")
-    fed = peer.request(path="/big?4")
-    peer.window_update(fed, 1_000_000)
+    with one_write(peer):  # so that nothing that is fed waits for this thread
+        starved = peer.request(path="/big?4")
+        small = peer.request(path="/")
+        fed = peer.request(path="/big?4")
+        peer.window_update(fed, 1_000_000)
     assert peer.response(fed).received == 4 * 65_536
     assert peer.wait_reset(starved) == Code.CANCEL
     assert peer.wait_reset(small) == Code.CANCEL

@@ -13,6 +13,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi.wsgi import thread_pool
 from h2wsgi.wsgi.runner import MAX_NAME, MOST_DROPPED
+from support.peer import one_write
 from support.process import ServerProcess
 from support.settled import PATIENCE, eventually
 
@@ -38,7 +39,8 @@ def test_a_line_says_that_all_threads_are_taken_and_what_to_turn(
     server = serve(app, threads=1, max_threads=2)
     peer = connect(server)
     with caplog.at_level(logging.WARNING, "h2wsgi"):
-        streams = [peer.request() for _ in range(4)]
+        with one_write(peer):  # or the look may come when only some of them wait
+            streams = [peer.request() for _ in range(4)]
         eventually(lambda: said(caplog, "are inside applications"), "the line")
     go_on.set()
     assert [peer.response(stream).status for stream in streams] == [200] * 4

@@ -645,7 +645,7 @@ def test_the_credit_of_content_that_waited_unread_returns(serve: Serve, connect:
         assert content_is_there.acquire(timeout=TIMEOUT)
         return early(environ, start_response)
 
-    peer = connect(serve(app, connection_window=100_000))
+    peer = connect(serve(app, connection_window=100_000, discard_timeout=0.3))
     for _ in range(5):
         peer.wait_until(lambda: peer.connection_send_window >= 50_000, "half the window")
         stream_id = peer.request("POST", body=b"x" * 50_000, end_stream=False)
@@ -735,10 +735,11 @@ def test_a_client_that_waits_behind_an_early_answer_is_reset(serve: Serve, conne
     """20: after a while, many of them too, each in its time; and none that has ended."""
     peer = connect(serve(early, discard_timeout=0.5))
     waiting = [peer.request("POST", end_stream=False) for _ in range(20)]
-    ending = [peer.request("POST", end_stream=False) for _ in range(20)]
-    for stream_id in ending:
-        peer.wait_data(stream_id, len(EARLY))
-        peer.data(stream_id, b"x", end_stream=True)
+    ending = []
+    for _ in range(20):  # one by one, for each to be in time
+        ending.append(peer.request("POST", end_stream=False))
+        peer.wait_data(ending[-1], len(EARLY))
+        peer.data(ending[-1], b"x", end_stream=True)
     for stream_id in waiting:
         assert peer.wait_reset(stream_id) == Code.NO_ERROR
     peer.roundtrip()

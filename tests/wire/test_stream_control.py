@@ -348,30 +348,38 @@ def test_a_ping_that_never_left_ends_its_wait(serve: Serve, connect: Connect, en
 def test_stall_holds_the_stream_up_and_no_other(
     serve: Serve, connect: Connect, engine: str
 ) -> None:
-    server = serve(App(lambda stream: stream.stall(0.3), before=b"before"), engine=engine)
+    seconds = [0.1, 3600.0]
+    server = serve(App(lambda stream: stream.stall(seconds.pop()), before=b"before"), engine=engine)
     with connect(server) as peer:
-        stream_id = begin(peer)
+        for_long = begin(peer)
         assert peer.get("/").body == b"well"
-        assert not peer.responses[stream_id].ended
-        assert peer.response(stream_id).body == b"beforeafter"
+        assert peer.response(begin(peer)).body == b"beforeafter"
+        assert peer.responses[for_long].body == b"before"
+        assert not peer.responses[for_long].ended
     whole(server, connect)
 
 
 def test_a_whole_response_does_not_pass_a_stall(
     serve: Serve, connect: Connect, engine: str
 ) -> None:
+    seconds = [0.1, 3600.0]
+
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if environ["PATH_INFO"] == "/act":
-            environ["h2wsgi.stream"].stall(0.3)
+            environ["h2wsgi.stream"].stall(seconds.pop())
+            stalled.release()
         start_response("200 OK", [])
         return [b"well"]
 
+    stalled = threading.Semaphore(0)
     server = serve(app, engine=engine)
     with connect(server) as peer:
+        for_long = peer.request(path="/act")
+        assert stalled.acquire(timeout=PATIENCE)
         slow, quick = peer.request(path="/act"), peer.request(path="/")
         assert peer.response(quick).body == b"well"
-        assert slow not in peer.responses
         assert peer.response(slow).body == b"well"
+        assert for_long not in peer.responses
     whole(server, connect)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,15 @@ def test_a_worker_that_is_told_something_as_it_dies_is_replaced(server: WorkersP
     eventually(lambda: answering(server, 2) == set(left), "the new one to answer", START_PATIENCE)
 
 
+SLOW_TO_REPLACE = """
+import sys
+from h2wsgi.supervisor import supervisor
+supervisor.FIRST_PAUSE = 30.0
+from h2wsgi.command.cli import main
+sys.exit(main())
+"""
+
+
 def test_a_supervisor_that_has_nothing_to_start_rests(tmp_path: Path) -> None:
     """One worker dies, and before another is started it is said that one is enough."""
 
@@ -202,11 +212,12 @@ def test_a_supervisor_that_has_nothing_to_start_rests(tmp_path: Path) -> None:
         fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    with WorkersProcess(tmp_path, measured=False) as running:
+    entry = ("-c", SLOW_TO_REPLACE)
+    with WorkersProcess(tmp_path, entry=entry, measured=False) as running:
         running.ready()
         first, second = running.workers()
         os.kill(first, signal.SIGKILL)
-        running.said("another is started in 0.5 s")
+        running.said("another is started in 30 s")
         running.signal(signal.SIGTTOU)
         running.said("SIGTTOU: 1 worker from now on")
         before = processor_time()
@@ -217,8 +228,15 @@ def test_a_supervisor_that_has_nothing_to_start_rests(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_told_to_end_is_replaced_first(server: WorkersProcess) -> None:
     first, second = server.workers()
-    with server.connect(tls=False) as one, server.connect(tls=False) as other:
-        of = {json.loads(peer.get().body)["pid"]: peer for peer in (one, other)}
+    with ExitStack() as stack:
+        of: dict[int, Peer] = {}
+
+        def each_has_a_connection() -> bool:
+            peer = stack.enter_context(server.connect(tls=False))
+            of[json.loads(peer.get().body)["pid"]] = peer
+            return len(of) == 2
+
+        eventually(each_has_a_connection, "a connection to each")
         os.kill(first, signal.SIGTERM)
         server.said(f"worker {first}: SIGTERM; another takes its place")
         of[first].wait_goaway(START_PATIENCE)

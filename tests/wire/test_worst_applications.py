@@ -20,7 +20,7 @@ import pytest
 from conftest import Connect, Serve
 from h2wsgi import ApplicationError, ClientDisconnected
 from support.peer import Code, Peer, Response, StreamReset
-from support.process import ServerProcess
+from support.process import START_PATIENCE, ServerProcess
 from support.settled import PATIENCE, eventually, settle
 
 ENGINES = ("fast", "h2")
@@ -424,7 +424,11 @@ def app(environ, start_response):
 def test_standard_error_may_be_an_object_that_can_only_be_written_to(tmp_path: Path) -> None:
     """As programs have that turn what is printed into records of logging."""
     with ServerProcess(tmp_path, WRITING, "--h2c", "--log-format", "text") as process:
-        eventually(lambda: "Ctrl-C to stop" in process.log.read_text(), "the server to be ready")
+        eventually(
+            lambda: "Ctrl-C to stop" in process.log.read_text(),
+            "the server to be ready",
+            START_PATIENCE,
+        )
         port = re.search(r"http://127\.0\.0\.1:(\d+)/", process.log.read_text())
         assert port is not None
         with Peer.connect(("127.0.0.1", int(port[1])), tls=False) as peer:
