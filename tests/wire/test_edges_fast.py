@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from conftest import Connect, Serve
+from h2wsgi.server import server as server_module
 from h2wsgi.wsgi import growth, thread_pool
 from support.peer import Peer, Setting, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked
@@ -174,16 +175,20 @@ def test_no_client_is_given_up_while_no_request_waits(serve: Serve, connect: Con
     wait_blocked(server, 1)
     quick = connect(server)
     pool = server.server._pool
-    for _ in range(50):
-        # Until the thread that answers the quick request takes the other as well.
-        warm_up(quick)
-        peer = connect(server, settings=NO_WINDOW)
-        _, large = batch(peer, "/small", "/large")
-        wait_blocked(server, 2)
-        if pool._lanes.any_wait:
-            break
-        peer.rst_stream(large)
-        wait_blocked(server, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        # Requests do wait until all is set up, for long on a busy machine.
+        for limit in ("SLOW_CLIENT", "BUSY_CLIENT"):
+            patch.setattr(server_module, limit, 1e9)
+        for _ in range(50):
+            # Until the thread that answers the quick request takes the other as well.
+            warm_up(quick)
+            peer = connect(server, settings=NO_WINDOW)
+            _, large = batch(peer, "/small", "/large")
+            wait_blocked(server, 2)
+            if pool._lanes.any_wait:
+                break
+            peer.rst_stream(large)
+            wait_blocked(server, 1)
     resets = slow.read_available(2.0)
     peer.read_available()
     assert not [f for f in resets + peer.log if f.error_code is not None]

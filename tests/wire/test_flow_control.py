@@ -14,6 +14,7 @@ from conftest import Connect, Serve
 from h2wsgi.codes import FRAME_LIMIT
 from h2wsgi.http2.outflow import LARGEST_BATCH
 from h2wsgi.seam.stream import Stream
+from h2wsgi.server import server as server_module
 from support.peer import Code, Peer, Setting, StreamReset, Type, one_write
 from support.settled import PATIENCE, eventually, settle, wait_blocked, waiting_on_clients
 
@@ -24,6 +25,8 @@ OPEN_WINDOWS: dict[str, Any] = {
 }
 NO_WINDOW = {Setting.INITIAL_WINDOW_SIZE: 0}
 LOOPS = ("asyncio", "uvloop")
+MUCH = 6 * PATIENCE
+"""Seconds for what is much work, or takes many turns."""
 
 
 def hello(environ, start_response):
@@ -126,14 +129,14 @@ def test_what_is_not_read_is_bounded_by_the_ceiling(serve: Serve, connect: Conne
     assert handover.unsent <= 1_000_000 + 500_000 + len(streams) * config.stream_buffer
     peer.settings({Setting.INITIAL_WINDOW_SIZE: 500_000})
     for stream_id in streams:
-        assert peer.response(stream_id).received == 500_000
+        assert peer.response(stream_id, MUCH).received == 500_000
     settle(server, connections=1)
 
 
 def test_a_window_of_one_octet_delivers_everything(serve: Serve, connect: Connect) -> None:
     server = serve(sized)
     peer = connect(server, settings={Setting.INITIAL_WINDOW_SIZE: 1})
-    response = peer.get("/pieces/300")
+    response = peer.get("/pieces/300", timeout=MUCH)
     assert response.body == pattern(300)
     assert {len(chunk) for chunk in response.chunks} <= {0, 1}
 
@@ -314,9 +317,11 @@ def test_a_hundred_uploads_at_once_on_one_connection_all_finish(
 
 
 def test_more_uploads_than_threads_finish_though_their_clients_send_in_turn(
-    serve: Serve, connect: Connect
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one thread: those that wait for it may fill their windows and no more."""
+    for limit in ("SLOW_CLIENT", "BUSY_CLIENT"):  # the last may take seconds to come
+        monkeypatch.setattr(server_module, limit, 1e9)
     server = serve(digest, threads=1, max_threads=1)
     peer = connect(server)
     peer.wait_settings()
@@ -349,7 +354,7 @@ def test_an_upload_whose_application_ends_early_is_told_to_stop(
 
 
 def test_padding_returns_to_both_windows(serve: Serve, connect: Connect) -> None:
-    server = serve(digest, max_empty_frames=0, max_glitches=0)
+    server = serve(digest, max_empty_frames=0, max_glitches=0, min_rate=0, read_timeout=0)
     peer = connect(server)
     peer.wait_settings()
     stream_id = peer.request("POST", end_stream=False)

@@ -17,6 +17,7 @@ from conftest import Connect, Serve
 from h2wsgi import ClientDisconnected
 from h2wsgi.http2 import closing as ending
 from h2wsgi.server import accept
+from h2wsgi.server import server as server_module
 from support.load_client import client_context
 from support.peer import PREFACE, Code, Peer, Setting, Type
 from support.process import LONG_ECHO, ServerProcess
@@ -443,8 +444,11 @@ def test_a_client_whose_preface_comes_after_the_stop_is_served_and_told(
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_uploads_and_queued_requests_finish_after_goaway(
-    serve: Serve, connect: Connect, loop: str
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
+    for limit in ("SLOW_CLIENT", "BUSY_CLIENT"):  # an upload may take seconds to come
+        monkeypatch.setattr(server_module, limit, 1e9)
+
     def app(environ, start_response):
         content = environ["wsgi.input"].read()
         start_response("200 OK", [])
