@@ -241,7 +241,7 @@ def test_a_client_that_reads_slowly_gets_everything_in_order(
 ) -> None:
     server = serve(sized)
     peer = connect(server, receive_buffer=4096, **OPEN_WINDOWS)
-    assert peer.get("/pieces/3000000").body == pattern(3_000_000)
+    assert peer.get("/pieces/3000000", timeout=MUCH).body == pattern(3_000_000)
 
 
 # ------------------------------------------------------------------------------- uploads

@@ -24,6 +24,8 @@ from support.process import LONG_ECHO, ServerProcess
 from support.settled import PATIENCE, eventually, settle, wait_blocked
 
 ANNOUNCED = 2**31 - 1
+MUCH = 6 * PATIENCE
+"""Seconds for what goes through a small buffer."""
 PROMPT = 2.0
 """Seconds in which a server without requests stops."""
 LOOPS = ("asyncio", "uvloop")
@@ -536,7 +538,7 @@ def test_a_response_that_is_whole_when_the_server_stops_arrives(
 ) -> None:
     """Through a small socket buffer, slowly: closing must not cut off its end."""
     body = bytes(range(256)) * 8_000
-    server = serve(lambda environ, start: (start("200 OK", []), [body])[1], graceful_timeout=20)
+    server = serve(lambda environ, start: (start("200 OK", []), [body])[1], graceful_timeout=MUCH)
     peer = connect(
         server,
         settings={Setting.INITIAL_WINDOW_SIZE: 1 << 30},
@@ -546,7 +548,7 @@ def test_a_response_that_is_whole_when_the_server_stops_arrives(
     stream_id = peer.request()
     peer.wait_headers(stream_id)
     stopping = stop_in_thread(server)
-    assert peer.response(stream_id).body == body
+    assert peer.response(stream_id, MUCH).body == body
     peer.wait_closed()
     stopping.join(PATIENCE)
     assert not stopping.is_alive()

@@ -17,6 +17,8 @@ OPEN_WINDOWS = {
     "window": LARGEST_WINDOW - 65_535,
 }
 LARGE = 8_000_000
+MUCH = 6 * PATIENCE
+"""Seconds for so much to come through a small buffer."""
 
 
 class App:
@@ -69,7 +71,7 @@ def test_a_client_that_reads_nothing_for_now_is_heard_and_then_answered(
         assert app.uploaded.wait(PATIENCE)
         small = peer.request()
         eventually(lambda: server.server._pool.busy == 1, "the other applications to return")
-        assert peer.response(large).received == LARGE
+        assert peer.response(large, MUCH).received == LARGE
         assert peer.response(upload).body == b"content and more"
         assert peer.response(small).body == b"small"
     settle(server)
@@ -136,7 +138,7 @@ def test_what_was_written_before_the_transport_is_closed_reaches_a_client_that_r
         peer.wait_settings_ack()
         large = peer.request()
         wait_until_nothing_moves(server)
-        peer.wait_closed()
+        peer.wait_closed(MUCH)
         assert peer.responses[large].received == LARGE
         assert peer.ended == "end of file"
     settle(server)
