@@ -24,6 +24,7 @@ from h2wsgi.server.signals import Signals
 from h2wsgi.tls.development import make_certificates
 from support.clients import find
 from support.peer import Peer
+from support.process import START_PATIENCE
 
 APPLICATION = """
 def app(environ, start_response):
@@ -31,7 +32,6 @@ def app(environ, start_response):
     return [b"served"]
 """
 CACHE = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-QUICK = 5.0
 
 
 @pytest.fixture
@@ -357,7 +357,7 @@ def test_relative_paths_stay_where_they_were_if_the_application_moves(folder, so
             assert peer.get().body == b"served"
     finally:
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=QUICK)
+        server.communicate(timeout=START_PATIENCE)
     assert server.returncode == 0
     assert list((folder / "elsewhere").iterdir()) == []
     for name in ("access.log", "trace.jsonl", "keys.log"):
@@ -386,7 +386,7 @@ def test_variables_that_tell_of_a_service_are_ignored_with_a_line_of_debugging(f
         lines = [json.loads(server.stderr.readline()) for _ in range(3)]
     finally:
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=QUICK)
+        server.communicate(timeout=START_PATIENCE)
     assert server.returncode == 0
     assert [(line["level"], line["message"]) for line in lines] == [
         ("debug", "H2WSGI_PORT is ignored: it tells of a service of that name"),
@@ -491,12 +491,12 @@ def test_the_curl_line_for_another_name_works_as_it_stands(folder):
                 lines.append(server.stderr.readline())
             (curl,) = (line.split("Try:")[1] for line in lines if "Try:" in line)
             command = [*shlex.split(curl), "--silent", "--write-out", " %{http_version}"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=QUICK)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=START_PATIENCE)
             assert done.stdout == "served 2"
             assert names[0] in curl
         finally:
             server.send_signal(signal.SIGINT)
-            server.communicate(timeout=QUICK)
+            server.communicate(timeout=START_PATIENCE)
 
 
 def test_a_server_on_every_address_says_where_to_go(folder):
@@ -506,7 +506,7 @@ def test_a_server_on_every_address_says_where_to_go(folder):
         assert re.search(r"  http://127.0.0.1:\d+/ .*, all IPv4$", lines[1])
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=QUICK)
+        server.communicate(timeout=START_PATIENCE)
 
 
 def test_a_start_fits_into_80_columns(folder, capsys):
@@ -525,12 +525,12 @@ def test_the_curl_line_of_a_start_works_as_it_stands(folder):
             assert lines[-1], "".join(lines)
         (curl,) = (line.split("Try:")[1] for line in lines if "Try:" in line)
         command = [*shlex.split(curl), "--silent", "--write-out", " %{http_version}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=QUICK)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_PATIENCE)
         assert done.stdout == "served 2"
         assert re.search(" GET +/ +200 ", server.stderr.readline())
     finally:
         server.send_signal(signal.SIGINT)
-        _, rest = server.communicate(timeout=QUICK)
+        _, rest = server.communicate(timeout=START_PATIENCE)
     assert server.returncode == 0
     assert "Traceback" not in rest
 
@@ -542,7 +542,7 @@ def test_a_start_in_json_carries_the_real_addresses_and_ends_with_code_0(folder)
         shown = json.loads(server.stderr.readline())
     finally:
         server.send_signal(signal.SIGTERM)
-        _, rest = server.communicate(timeout=QUICK)
+        _, rest = server.communicate(timeout=START_PATIENCE)
     assert server.returncode == 0
     assert shown["event"] == "ready"
     assert [endpoint["protocol"] for endpoint in shown["endpoints"]] == ["h2", "h2c"]
@@ -555,7 +555,7 @@ def test_an_address_in_use_is_a_sentence_and_a_hint(folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         process = spawn("web:app", "--bind", address, cwd=folder)
-        output, errors = process.communicate(timeout=QUICK)
+        output, errors = process.communicate(timeout=START_PATIENCE)
     assert process.returncode == 2
     assert output == ""
     error, hint = errors.splitlines()
