@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from h2wsgi.log.writer import LogWriter
 from h2wsgi.tls.development import MadeCertificate, make_certificates
 from support.certificates import pem_of, self_signed
 from support.pool import Pool
+from support.settled import PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def patient_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that closes is whole then, however long a busy machine's disk takes."""
+    monkeypatch.setattr(LogWriter.close, "__defaults__", (PATIENCE,))
 
 
 @pytest.fixture
