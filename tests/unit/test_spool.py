@@ -62,8 +62,7 @@ def files() -> Iterator[Files]:
     yield files
     for content in files.contents:
         content.release()
-    eventually(lambda: files.spool.contents == 0, "all to be gone")
-    assert files.spool.used == 0
+    eventually(lambda: (files.spool.contents, files.spool.used) == (0, 0), "all to be gone")
     assert files.spool._blocks is None, "the file is closed"
 
 

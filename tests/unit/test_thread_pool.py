@@ -130,8 +130,8 @@ def test_close_ends_idle_threads_at_once_and_the_others_with_their_job(pools: Po
     pool.submit(pools.lane(pool, "b"), [idle])
     assert begun(running, idle)
     assert idle.over.wait(PATIENCE)
-    pool.close()
     (ended,) = (thread for thread in pools.new_threads() if thread.name.endswith("-2"))
+    pool.close()
     ended.join(PATIENCE)
     assert not ended.is_alive()
     assert pool.threads == 1
