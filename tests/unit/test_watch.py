@@ -30,6 +30,24 @@ class Watched:
         identity = resolve(config)
         assert identity is not None
         self.watch = CertificateWatch(config, identity, log)
+        self._turn, self._changing = self.watch._turn, threading.Lock()
+        self.watch._turn = self._whole_turn
+
+    def _whole_turn(self) -> None:
+        with self._changing:
+            self._turn()
+
+    def write(self, name: str, days: float = 100) -> None:
+        """Write a new pair, which the watch sees whole or not at all.
+
+        A busy machine may hold up whoever writes for longer than the files have to settle.
+        """
+        with self._changing:
+            self.authority.write(self.stem, name, days=days)
+
+    def spoil_key(self) -> None:
+        with self._changing:
+            Path(self.key).write_text("nothing")
 
     def names(self) -> tuple[str, ...]:
         facts = self.watch.identity.facts
@@ -57,7 +75,7 @@ def test_looks_and_settling_together_take_less_than_five_seconds() -> None:
 
 def test_a_changed_pair_takes_the_place_of_the_old(watched, caplog):
     before = watched.watch.identity
-    watched.authority.write(watched.stem, "new.test", days=100)
+    watched.write("new.test")
     eventually(lambda: watched.names() == ("new.test",), "the new certificate")
     assert watched.watch.identity.context is not before.context
     said = f"certificates read anew: {watched.cert}, good until 20"
@@ -66,7 +84,7 @@ def test_a_changed_pair_takes_the_place_of_the_old(watched, caplog):
 
 def test_a_broken_pair_is_told_of_once_and_the_old_goes_on(watched, caplog):
     before = watched.watch.identity
-    Path(watched.key).write_text("nothing")
+    watched.spoil_key()
     eventually(lambda: "ARE NOT USED" in caplog.text, "the line")
     rounds = threading.Event()
     rounds.wait(0.2)  # some turns, in which it could be said again
@@ -74,7 +92,7 @@ def test_a_broken_pair_is_told_of_once_and_the_old_goes_on(watched, caplog):
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert f"{watched.key} (--key) holds no PEM private key" in record.getMessage()
-    watched.authority.write(watched.stem, "mended.test", days=100)
+    watched.write("mended.test")
     eventually(lambda: watched.names() == ("mended.test",), "the pair that is whole again")
 
 
@@ -112,7 +130,7 @@ def test_files_are_read_on_demand_though_nothing_changed(watched, caplog):
 
 
 def test_an_end_that_comes_near_is_warned_of_while_the_server_runs(watched, caplog):
-    watched.authority.write(watched.stem, "soon.test", days=9)
+    watched.write("soon.test", days=9)
     eventually(lambda: "expires on 20" in caplog.text, "the warning")
     caplog.clear()
     watched.watch._warn_at = 0.0  # a day has passed
@@ -131,7 +149,7 @@ def test_what_could_not_be_read_is_tried_again_though_no_file_has_changed(
             raise CertificateError("site.key cannot be read: Permission denied.")
 
         patched.setattr(watch_module, "read_again", refuse)
-        watched.authority.write(watched.stem, "new.test", days=100)
+        watched.write("new.test")
         eventually(lambda: "Permission denied" in caplog.text, "the line")
         threading.Event().wait(0.1)  # some turns, in which it could be said again
         assert watched.watch.identity is before
@@ -149,5 +167,5 @@ def test_a_look_that_fails_is_not_the_last(watched, caplog, monkeypatch):
         eventually(lambda: "looking for new certificates failed" in caplog.text, "the line")
         threading.Event().wait(0.1)
         assert caplog.text.count("looking for new certificates failed") == 1
-    watched.authority.write(watched.stem, "new.test", days=100)
+    watched.write("new.test")
     eventually(lambda: watched.names() == ("new.test",), "the new certificate")
