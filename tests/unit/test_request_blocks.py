@@ -102,8 +102,9 @@ LONGEST_CODED = b"/" + b"a" * 199
 
 def paths_with_methods_of_their_own(count: int) -> Iterator[tuple[bytes, str]]:
     """Have one connection after the other read a path, each with a method nobody else has."""
+    config = Config()
     for number in range(count):
-        blocks = RequestBlocks(Config())
+        blocks = RequestBlocks(config)
         method = b"%0*d" % (METHOD, number)
         size = len(method) - 127
         blocks.decode(b"\x42\x7f" + bytes((size & 0x7F | 0x80, size >> 7)) + method)
