@@ -26,8 +26,8 @@ ACTIONS = ("reset", "write", "read-other", "ping", "wait")
 """What a finalizer does."""
 GC = "gc-"
 """Before the name of an action: a real garbage collection runs it."""
-AT_ONCE = 0.2
-"""Seconds for a call on the loop's thread that does not wait, on a busy machine."""
+AT_ONCE = 2.0
+"""Seconds for a call on the loop's thread that does not wait, on a machine that may stall."""
 CONTENT_OF_HELPERS = (b"x" * 8000, b"")
 
 

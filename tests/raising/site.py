@@ -195,9 +195,7 @@ class Site:
         stopped = threading.Thread(target=self._stop, daemon=True)
         stopped.start()
         stopped.join(3 * PATIENCE)
-        return not stopped.is_alive() and self.eventually(
-            lambda: not inside.application_threads(), patience=0.5
-        )
+        return not stopped.is_alive() and self.eventually(lambda: not inside.application_threads())
 
     def _stop(self) -> None:
         with contextlib.suppress(Exception):
