@@ -45,8 +45,15 @@ class Site(ServerProcess):
 
     def client(self, **options: Any) -> httpx.Client:
         """Return an httpx.Client for HTTP/2 with this server's address as its base."""
+        return httpx.Client(**self._of_clients(), **options)
+
+    def async_client(self) -> httpx.AsyncClient:
+        """Return the same for tasks, which may share it as threads may not."""
+        return httpx.AsyncClient(**self._of_clients())
+
+    def _of_clients(self) -> dict[str, Any]:
         context = ssl.create_default_context(cafile=self.ca_file)
-        return httpx.Client(http2=True, verify=context, base_url=self.url, timeout=30, **options)
+        return {"http2": True, "verify": context, "base_url": self.url, "timeout": 30}
 
     def accesses(self) -> list[dict[str, Any]]:
         """Return the lines of the access log so far."""

@@ -191,7 +191,7 @@ def test_grpc_cancel_ends_the_stream(site, channel):
 
 
 def test_grpc_deadline(site, channel):
-    answers = call(channel, "unary_stream", "Endless")(StringValue(value="d"), timeout=2)
+    answers = call(channel, "unary_stream", "Endless")(StringValue(value="d"), timeout=4)
     assert len(next(answers).value) == 10_000
     eventually(lambda: not answers.is_active(), "the deadline")
     with pytest.raises(grpc.RpcError) as caught:
@@ -203,4 +203,5 @@ def test_grpc_deadline(site, channel):
 
 def test_grpc_names_the_version_that_it_speaks(site, channel):
     call(channel, "unary_unary", "Say")(StringValue(), timeout=PATIENCE)
+    eventually(site.accesses, "the line of the call")
     assert {line["protocol"] for line in site.accesses()} == {"HTTP/2"}
