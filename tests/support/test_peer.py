@@ -238,6 +238,7 @@ def test_a_timeout_names_what_was_awaited_and_the_last_frames(peer: Peer, script
     script.headers(1, OK)
     script.send(*[wire.PingFrame(0, b"abcdefgh")] * 10)
     script.send(wire.RstStreamFrame(1, Code.CANCEL), wire.GoAwayFrame(0, 1, Code.INTERNAL_ERROR))
+    peer.wait_goaway()  # the time is for what does not come
     began = time.monotonic()
     with pytest.raises(TimedOut) as caught:
         peer.wait_headers(3, SHORT)
