@@ -18,6 +18,9 @@ from h2wsgi.http2.engines.reference import ReferenceEngine
 from support.engine_script import Conversation, Plan, Script, compare
 from support.engines import CREDIT_BOTH, CREDIT_CONNECTION, CREDIT_SOME, KEEP
 
+pytestmark = pytest.mark.timeout(600)
+"""They compute for long, and a busy machine has little time for each."""
+
 RECORDINGS = load()
 HUNTING = "ENGINE_EXAMPLES" in os.environ
 bounded = settings(

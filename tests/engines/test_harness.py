@@ -25,6 +25,9 @@ from h2wsgi.seam.handover import Head
 from support.engine_script import Conversation, Script, compare
 from support.engines import Differs, MakeEngine
 
+pytestmark = pytest.mark.timeout(600)
+"""They compute for long, and a busy machine has little time for each."""
+
 INTERNAL_ERROR = 2
 
 

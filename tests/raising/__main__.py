@@ -21,8 +21,8 @@ from typing import Any
 from raising.child import PARTS, TRACED, kinds, names
 
 TESTS = Path(__file__).parent.parent
-SILENCE = 60.0
-"""Seconds without a word after which a child hangs."""
+SILENCE = 90.0
+"""Seconds without a word after which a child hangs: longer than all looks that find something."""
 
 
 @dataclass

@@ -17,8 +17,10 @@ TESTS = Path(__file__).parent.parent
 DEFECTS = sorted((Path(__file__).parent / "defects").glob("*.patch"))
 PLAYED = "played: "
 """Before the options of the run that finds a defect, in a line of its patch."""
-SECONDS = 45.0
+SECONDS = 150.0
 """For a run, on a busy machine: most take ten."""
+PATIENCE = 3.0
+"""Seconds for a look, as many wait for nothing where there is a defect."""
 SILENCE = 25.0
 """Seconds without a word after which a run hangs: longer than all looks that find something."""
 
@@ -35,7 +37,7 @@ def play(folder: Path, options: list[str], seconds: float = SECONDS) -> tuple[in
     done = subprocess.run(
         [sys.executable, "-m", "raising", *options, *bounds],
         cwd=TESTS,
-        env=environment(folder),
+        env=environment(folder) | {"RAISING_PATIENCE": str(PATIENCE)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,8 +11,8 @@ from raising import inside
 from raising.notes import Notes
 from support.peer import ConnectionEnded, Peer, Response, StreamReset
 
-PATIENCE = 3.0
-"""Seconds that anything may take which takes milliseconds."""
+PATIENCE = float(os.environ.get("RAISING_PATIENCE", "10"))
+"""Seconds that anything may take which takes milliseconds, on a machine that may stall."""
 A_MOMENT = 0.05
 """Seconds that an application gets to come where it waits; it need not come there."""
 POLL = 0.0005

@@ -13,7 +13,7 @@ SAMPLE = 3
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_sample_of_the_planted_defects_is_found() -> None:
     for defect in random.SystemRandom().sample(planting.DEFECTS, SAMPLE):
         assert not planting.missed(defect)
