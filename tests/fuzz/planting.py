@@ -13,7 +13,7 @@ DEFECTS = sorted((Path(__file__).parent / "defects").glob("*.patch"))
 SEED = 370
 SESSIONS = 130
 """Played on each engine: a defect has to show in these."""
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds that a hunt may take on a busy machine."""
 
 

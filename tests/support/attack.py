@@ -24,9 +24,9 @@ from support.peer import ConnectionEnded, Peer, Type, name_of
 from support.process import ServerProcess
 from support.settled import eventually
 
-ANSWER = 5.0
+ANSWER = 15.0
 """Seconds that a fresh client waits at most: what tells a hang from an answer."""
-MET = 10.0
+MET = 20.0
 """Seconds within which an attack has to be met."""
 GROWTH = 8 * 1_048_576
 """Octets of resident memory that an attack may leave behind.
