@@ -7,7 +7,9 @@ import io
 import os
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import suppress
 from pathlib import Path
 
@@ -156,6 +158,29 @@ def test_a_terminal_made_non_blocking_gets_every_line(pipe):
         total += len(os.read(reading, 1 << 20))
     writer.close(WAIT)
     assert total == 300_000
+
+
+def test_lines_that_are_just_being_taken_are_not_settled(tmp_path, threads):
+    taken, go_on = threading.Event(), threading.Event()
+
+    class Lines(deque[str]):
+        def popleft(self) -> str:
+            line = super().popleft()
+            taken.set()
+            assert go_on.wait(WAIT)
+            return line
+
+    path = tmp_path / "log"
+    with open(path, "wb", buffering=0) as file:
+        writer = LogWriter(file, said)
+        writer._lines = Lines()
+        writer.write("line\n")
+        assert taken.wait(WAIT)
+        settled = threads.submit(lambda: (writer.settle(WAIT), path.read_text()))
+        wait([settled], 0.1)  # in which it would be done at once
+        go_on.set()
+        assert settled.result(WAIT) == (None, "line\n")
+        writer.close(WAIT)
 
 
 def test_closing_leaves_no_thread(tmp_path):

@@ -111,8 +111,12 @@ class LogWriter:
     def settle(self, timeout: float = 1.0) -> None:
         """Wait until what is queued is written, for at most ``timeout`` seconds."""
         until = clock.monotonic() + timeout
-        while (self._lines or self._writing) and clock.monotonic() < until:
+        while not self._is_settled() and clock.monotonic() < until:
             time.sleep(0.01)
+
+    def _is_settled(self) -> bool:
+        with self._changed:  # or lines would be missed that are just being taken
+            return not (self._lines or self._writing)
 
     def close(self, timeout: float = 1.0) -> None:
         """Write what is queued, for at most ``timeout`` seconds. May be called again."""
