@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from attacks.resets import FLOODS
 from attacks.wire import frame, headers, literal, number, request, streams, upload
 from support.attack import Attack, Field, Run, goaway, inside, still_answers
-from support.peer import ACK, END_HEADERS, PADDED, Code, Peer, Setting, TimedOut, Type
+from support.peer import ACK, END_HEADERS, PADDED, TIMEOUT, Code, Peer, Setting, TimedOut, Type
 
 CALM = goaway(Code.ENHANCE_YOUR_CALM)
 COUNT = 500
@@ -151,11 +151,12 @@ def unread_answers(field: Field) -> Iterator[None]:
     )
     peer.wait_settings_ack()
     field.send(peer, request(1, b"/big"))
+    yield
     while field.server.ask()["unsent"] < 65_536:
         yield
     for _ in range(60):  # 10 MB, more than sockets take
         try:
-            peer.send_raw(PING * 10_000, timeout=1)
+            peer.send_raw(PING * 10_000, timeout=1 if field.limited else TIMEOUT)
         except TimedOut:
             return
         yield

@@ -282,7 +282,11 @@ class Field:
         return peer
 
     def lasts(self, peer: Peer, every: float = 0.03) -> Iterator[None]:
-        """Go on, reading, until the attack is met, or has lasted long enough without its limit."""
+        """Go on, reading, until the attack is met, or has lasted long enough without its limit.
+
+        Once at least, as on a busy machine it may have been met by then.
+        """
+        yield
         while time.monotonic() < self._until:
             self.read(peer, every)
             if peer.ended is not None or self.attack.sees.on_wire(peer):
@@ -290,7 +294,8 @@ class Field:
             yield
 
     def until_hit(self, option: str) -> Iterator[None]:
-        """Go on, reading nothing, until the limit of an option is hit; without it, long enough."""
+        """The same, reading nothing, until the limit of an option is hit."""
+        yield
         while time.monotonic() < self._until and not self.hits(option):
             yield
 
