@@ -188,6 +188,7 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
+        self.wait(f"innerWidth === {width} && innerHeight === {height}")
 
     def screenshot(self) -> bytes:
         """Return a PNG of what is seen."""

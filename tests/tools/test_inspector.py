@@ -44,8 +44,8 @@ from h2wsgi.tools.inspector.guard import Guard, content_policy
 from h2wsgi.tools.inspector.ledger import Ledger
 from h2wsgi.tools.inspector.views import ROW, Shapes
 from h2wsgi.tools.inspector.watched import Watched
-from support.process import ServerProcess
-from support.settled import eventually
+from support.process import START_PATIENCE, ServerProcess
+from support.settled import PATIENCE, eventually
 from support.tap import Wire
 
 GET = b"\x82\x87\x84\x41\x01h"
@@ -572,7 +572,8 @@ def test_while_nothing_happens_a_page_hears_of_it_now_and_then(
     assert len(cursors) == 1
 
 
-def test_the_end_of_the_server_is_told(serve: Any) -> None:
+def test_the_end_of_the_server_is_told(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler.Handler, "LAST_WORDS", PATIENCE)
     server = serve(hello, inspect="127.0.0.1:0")
     with Events(Client(server.inspect_url)) as events:
         events.next()
@@ -802,19 +803,20 @@ def inspect_threads() -> list[str]:
 # ----------------------------------------------------------------------- start and end
 
 
-def test_clients_that_ask_nothing_do_not_hold_up_the_end(serve: Any) -> None:
-    """The best of three, as a busy machine may hold up any of them."""
-    seconds = []
-    for _ in range(3):
-        server = serve(hello, inspect="127.0.0.1:0")
-        client = Client(server.inspect_url)
-        with client.raw(), client.raw() as half:
-            half.sendall(b"GET / HTTP/1.1\r\n")
-            eventually(lambda: len(inspect_threads()) == 3, "two clients")
-            start = time.monotonic()
-            server.stop()
-            seconds.append(time.monotonic() - start)
-    assert min(seconds) < 0.25
+def test_clients_that_ask_nothing_do_not_hold_up_the_end(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these would, for longer than a busy machine does."""
+    monkeypatch.setattr(handler.Handler, "LAST_WORDS", 3 * PATIENCE)
+    monkeypatch.setattr(handler, "HEAD_TIMEOUT", 3 * PATIENCE)
+    server = serve(hello, inspect="127.0.0.1:0")
+    client = Client(server.inspect_url)
+    with client.raw(), client.raw() as half:
+        half.sendall(b"GET / HTTP/1.1\r\n")
+        eventually(lambda: len(inspect_threads()) == 3, "two clients")
+        start = time.monotonic()
+        server.stop()
+        assert time.monotonic() - start < PATIENCE
 
 
 def test_the_server_ends_promptly_whatever_its_inspectors_clients_do(serve: Any) -> None:
@@ -926,7 +928,7 @@ def test_the_command_tells_the_url_and_serves_the_page(tmp_path: Path, engine: s
         with Events(client) as events:
             events.next()
             server.process.terminate()
-            assert server.exit_code(10) == 0
+            assert server.exit_code(START_PATIENCE) == 0
     assert client.path.strip("/") in server.log.read_text()
 
 
