@@ -107,3 +107,20 @@ def test_an_exception_that_fails_itself_is_an_error_of_the_application(
             assert client.get(server.url).status_code == 500
         assert isinstance(server.wait_for_error(), kind)
         assert "the application failed" in server.report()
+
+
+# --------------------------------------------------------------------------------- the report
+
+
+def test_a_report_has_what_came_before_it_though_the_loop_is_late(connect: Connect) -> None:
+    with FixtureServers() as h2_server:
+        server = h2_server(hello, **OPTIONS)
+        peer = connect(server)
+        peer.roundtrip()
+        let_go = threading.Event()
+        server.server.mailbox.post_threadsafe(lambda: let_go.wait(PATIENCE))
+        peer.goaway(code=11)
+        timer = threading.Timer(0.2, let_go.set)
+        timer.start()
+        assert "recv GOAWAY" in server.report()
+        timer.join()

@@ -38,9 +38,9 @@ MAX_LINE_KEPT = 500
 """Characters of each."""
 MAX_SERVERS = 4
 """Servers that a failed test shows."""
-ERROR_PATIENCE = 0.1
+ERROR_PATIENCE = 1.0
 """Seconds that applications get to come back, at most: what they raise is known a moment after
-their clients are told."""
+their clients are told. And that the loop gets to read what clients have sent."""
 OF_EARLIER_TEST = "its request is of an earlier test"
 
 
@@ -182,6 +182,7 @@ class FixtureServer(ServerThread):
 
     def report(self) -> str:
         """Return what a failed test shows of the server: see :mod:`h2wsgi.testing.report`."""
+        self._wait_for_loop()
         self._wait_for_applications()
         connections = self.connections if self.server.config.record else None
         running = self.server.busy_threads
@@ -195,6 +196,16 @@ class FixtureServer(ServerThread):
         with self._changed:
             taken, self.errors[:] = self.errors[:], []
         return taken
+
+    def _wait_for_loop(self) -> None:
+        """Have the loop read what has come: a client may know before that it failed, and why."""
+        for _ in range(2):  # the turn that it is at may have begun before that
+            if not self.is_running:
+                return
+            turned = threading.Event()
+            self.server.mailbox.post_threadsafe(turned.set, True)
+            if not turned.wait(ERROR_PATIENCE):
+                return
 
     def _wait_for_applications(self) -> None:
         deadline = clock.monotonic() + ERROR_PATIENCE
