@@ -44,6 +44,8 @@ class Kill:
     pid: int
     moment: float
     ports: frozenset[int]
+    gone: float = 0.0
+    """When its connections had ended at the latest; 0: at once."""
 
 
 @dataclass(slots=True)
@@ -120,4 +122,8 @@ def _is_excused(attempt: Attempt, workers: list[int], kills: list[Kill]) -> bool
         )
     if workers:
         return any(kill.pid in workers for kill in kills)
-    return any(attempt.began - MOMENT <= kill.moment <= attempt.ended + MOMENT for kill in kills)
+    return any(
+        attempt.began - MOMENT <= max(kill.moment, kill.gone)
+        and kill.moment <= attempt.ended + MOMENT
+        for kill in kills
+    )

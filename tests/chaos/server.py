@@ -81,9 +81,11 @@ class Server(WorkersProcess):
         _signal(pid, signal.SIGSTOP)
         _await_stopped(pid)
         ports = _client_ports(pid, self.port())
-        self.kills.append(Kill(pid, time.time(), ports))
+        moment = time.time()
         _signal(pid, signal.SIGKILL)
-        eventually(lambda: not is_alive(pid), f"worker {pid} to be gone")
+        eventually(lambda: not is_alive(pid), f"worker {pid} to be gone", PATIENCE)
+        # A busy machine gives it the time to end late, and its connections end with it.
+        self.kills.append(Kill(pid, moment, ports, time.time()))
 
     def kill(self) -> str:
         """SIGKILL of a worker, any of those that are there."""
@@ -378,7 +380,7 @@ def _state_of(pid: int) -> str:
 
 
 def _await_stopped(pid: int) -> None:
-    eventually(lambda: _state_of(pid) in "TZ", f"worker {pid} to stand still")
+    eventually(lambda: _state_of(pid) in "TZ", f"worker {pid} to stand still", PATIENCE)
 
 
 def _signal(pid: int, number: int) -> None:

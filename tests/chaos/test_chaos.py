@@ -73,6 +73,12 @@ BY_ANOTHER = ("began raw-1 8", "closed raw-1 8")
         (attempt(Outcome.FAILED), BEGUN[:1], [THEIRS], "failed, its worker was killed"),
         (attempt(Outcome.FAILED, port=5000), BEGUN, [THEIRS], "failed, its worker was killed"),
         (attempt(Outcome.FAILED), (), [THEIRS], "failed, its worker was killed"),
+        (
+            attempt(Outcome.FAILED, began=103.0, ended=104.0),
+            (),
+            [Kill(7, 100.0, frozenset(), 103.0)],
+            "failed, its worker was killed",
+        ),
     ],
 )
 def test_what_may_become_of_a_request(

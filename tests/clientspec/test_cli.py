@@ -24,7 +24,7 @@ from h2wsgi.clientspec.cli import main
 from h2wsgi.clientspec.judge import Result, Verdict
 from h2wsgi.clientspec.report import Terminal, as_json, as_junit, as_markdown, wrapped
 from h2wsgi.errors import ConfigurationError
-from support.clients import find, running
+from support.clients import TIMEOUT, find, running
 from support.settled import eventually
 
 CURL = ["-sS", "--http2", "--cacert", "{ca}", "{url}"]
@@ -245,7 +245,7 @@ def test_the_reports_are_written_though_the_terminal_has_gone(tmp_path: Path) ->
     master, slave = pty.openpty()
     with running(argv, env=env, stdin=slave, stdout=slave, stderr=slave) as process:
         os.close(slave)
-        eventually(begun.exists, "the client to wait")
+        eventually(begun.exists, "the client to wait", TIMEOUT)
         os.close(master)
         assert process.wait(30) == 2
     assert json.loads(report.read_text("utf-8"))["cases"] == []

@@ -17,7 +17,7 @@ from h2wsgi.clientspec.certificates import Identities
 from h2wsgi.clientspec.drivers import Command, Driver, Order
 from h2wsgi.clientspec.judge import Verdict
 from h2wsgi.clientspec.run import Runner
-from support.clients import find, run
+from support.clients import TIMEOUT, find, run
 from support.process import coverages_variables
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "clientspec"
@@ -63,7 +63,7 @@ def test_the_drivers_of_the_examples_make_every_kind_of_request(
             pytest.skip(f"there is no {BUILDS[name][0]}")
         run([word.format(**places) for word in BUILDS[name]])
     argv = [word.format(**places) for word in DRIVERS[name]]
-    runner = Runner(lambda: Driver(argv, identities.ca), identities, jobs=2)
+    runner = Runner(lambda: Driver(argv, identities.ca), identities, jobs=2, timeout=TIMEOUT)
     cases = [case for case in CATALOGUE if case.id in (*MADE, AGAIN)]
     results = list(runner.run(cases, runner.prove(cases)))
     assert len(results) == len(cases)
@@ -105,9 +105,9 @@ def test_a_driver_that_starts_slowly_has_all_of_its_time_afterwards(
 ) -> None:
     source = "for line in sys.stdin: print(json.dumps({'id': json.loads(line)['id']}), flush=True)"
     slow = Driver(
-        [sys.executable, "-c", f"import json, sys, time\ntime.sleep(1)\n{source}"], identities.ca
+        [sys.executable, "-c", f"import json, sys, time\ntime.sleep(2.5)\n{source}"], identities.ca
     )
-    assert [outcome.has_hung for outcome in slow.ask(ORDERS, 0.7)] == [False, False]
+    assert [outcome.has_hung for outcome in slow.ask(ORDERS, 2)] == [False, False]
     slow.close()
 
 

@@ -113,18 +113,20 @@ def test_no_path_makes_the_suite_itself_fail(query: str, identities: Identities)
 
 
 class Waiting:
-    """The strict client, without a time limit."""
+    """The strict client, without a time limit: it has hung once it waits in a case ``reached``."""
 
     keeps_connections = True
 
-    def __init__(self, ca: str) -> None:
+    def __init__(self, ca: str, reached: threading.Event) -> None:
         self._client = StrictClient(ca)
+        self._reached = reached
         self._thread = threading.Thread()
 
     def ask(self, orders: Sequence[Order], seconds: float) -> list[Outcome]:
         self._thread = threading.Thread(target=self._client.ask, args=(orders, 600))
         self._thread.start()
-        self._thread.join(seconds)
+        assert self._reached.wait(seconds)
+        self._thread.join(0.3)
         return [hung(seconds)] * len(orders)
 
     def rest(self) -> None: ...
@@ -137,10 +139,15 @@ class Waiting:
 
 
 @pytest.mark.parametrize("id_", ["9110/6.4/4", "9110/15/2", "9113/3.4/9", "9113/6.9/9"])
-def test_to_wait_on_is_a_word_where_nothing_comes(id_: str, identities: Identities) -> None:
+def test_to_wait_on_is_a_word_where_nothing_comes(
+    id_: str, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = threading.Event()
+    reach = Conversation.reach
+    monkeypatch.setattr(Conversation, "reach", lambda c: (reach(c), reached.set()))
     (case,) = chosen(CATALOGUE, [id_])
-    caller = Waiting(identities.ca)
-    runner = Runner(lambda: caller, identities, timeout=0.5)
+    caller = Waiting(identities.ca, reached)
+    runner = Runner(lambda: caller, identities)
     result = runner.one(case, caller, Proof(frozenset({"get", "post"})))
     caller.close()
     assert (result.verdict, result.word) == (Verdict.WORD, "waits on")
