@@ -1,8 +1,10 @@
 """A Python client library does what it is told: python python_client.py LIBRARY < orders.json
 
 The orders are ``{"url", "ca_file", "scenarios": {name: [step, ...]}}`` with the steps of
-support.misbehaving. Each scenario has a client of its own; all are played side by side. Prints
-``{"versions", "results"}``: for each scenario and step a list of what became of its requests.
+support.misbehaving. Each scenario has a client of its own. All are played side by side, but those
+with little patience, which begin when the others are done: so many may use up a few seconds before
+anything has come. Prints ``{"versions", "results"}``: for each scenario and step a list of what
+became of its requests.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+PATIENT = 10.0
+"""Seconds that a step may take at least, to be played beside others."""
 PATIENCE = 10.0
 """Seconds beyond its own timeout after which a client is said to hang."""
 START_PATIENCE = 30.0
@@ -131,19 +135,28 @@ def gather(process: Any, pipe: Any, steps: list[dict[str, Any]]) -> list[list[di
     return results
 
 
-def main() -> None:
-    library = CLIENTS[sys.argv[1]]
-    orders = json.load(sys.stdin)
-    library(orders["ca_file"]).close()  # which imports all there is, before the processes part
+def play_all(library: Any, orders: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Play scenarios side by side; return what each came to."""
     fork = multiprocessing.get_context("fork")
     running = []
-    for name, steps in orders["scenarios"].items():
+    for name in names:
+        steps = orders["scenarios"][name]
         ours, theirs = fork.Pipe()
         process = fork.Process(target=play, args=(library, orders, steps, theirs))
         process.start()
         theirs.close()
         running.append((name, process, ours, steps))
-    results = {name: gather(*scenario) for name, *scenario in running}
+    return {name: gather(*scenario) for name, *scenario in running}
+
+
+def main() -> None:
+    library = CLIENTS[sys.argv[1]]
+    orders = json.load(sys.stdin)
+    library(orders["ca_file"]).close()  # which imports all there is, before the processes part
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for name, steps in orders["scenarios"].items():
+        names[all(step["timeout"] >= PATIENT for step in steps)].append(name)
+    results = play_all(library, orders, names[True]) | play_all(library, orders, names[False])
     versions = {package: importlib.metadata.version(package) for package in library.packages}
     json.dump({"versions": versions, "results": results}, sys.stdout)
 
