@@ -21,6 +21,7 @@ import niquests
 import pytest
 
 from conftest import Serve
+from h2wsgi.http2 import connection, leftovers
 from h2wsgi.server.running import ServerThread
 from support.clients import (
     TIMEOUT,
@@ -62,6 +63,16 @@ def upload(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def _late_resets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For curl 7.88, which loses a response that it reads together with the reset of its upload.
+
+    A busy machine may keep it from reading for longer than the server waits for that.
+    """
+    for module in (connection, leftovers):
+        monkeypatch.setattr(module, "RESET_DELAY", TIMEOUT)
+
+
 # ---------------------------------------------------------------------------------- curl
 
 
@@ -83,6 +94,7 @@ def test_curl_may_leave_a_path_and_a_query_as_they_were_typed(server: ServerThre
     assert curl(server, "/caf\xe9%20\xe9?q=\xe9", *options) == "GET /caf\xc3\xa9 \xc3\xa9=2 200"
 
 
+@pytest.mark.usefixtures("_late_resets")
 @pytest.mark.parametrize("upload_", [False, True], ids=["", "upload"])
 def test_curl_shows_what_is_wrong_with_a_malformed_request(
     server: ServerThread, upload: Path, upload_: bool
@@ -111,6 +123,7 @@ def test_curl_is_told_to_continue(server: ServerThread, upload: Path) -> None:
     assert said.endswith(f"{digest_of(CONTENT)}=2 200")
 
 
+@pytest.mark.usefixtures("_late_resets")
 def test_curl_gets_an_early_response_whole(server: ServerThread, upload: Path) -> None:
     # curl 7.88 drops a response whose stream is reset while it still uploads, even with
     # NO_ERROR; so the reset must leave it the moment it needs to see the response.
