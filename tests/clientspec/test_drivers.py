@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +100,29 @@ def test_a_driver_that_says_nothing_is_ended_and_started_anew(identities: Identi
         outcomes = silent.ask(ORDERS, 0.3)
         assert [outcome.has_hung for outcome in outcomes] == [True, True]
     silent.close()
+
+
+def test_orders_that_are_to_be_carried_out_at_once_come_at_once(
+    identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the suite is as slow to make them as a busy machine has it be."""
+
+    def dumps(value: object) -> str:
+        time.sleep(0.2)
+        return json.dumps(value)
+
+    monkeypatch.setattr(drivers, "json", SimpleNamespace(dumps=dumps, loads=json.loads))
+    source = (
+        "import os\n"
+        "came = os.read(0, 65536).splitlines()\n"
+        "for line in came:\n"
+        "    print(json.dumps({'id': json.loads(line)['id'], 'status': len(came)}), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    reads = driver(source, identities)
+    outcomes = reads.ask(ORDERS, 10)
+    reads.close()
+    assert [outcome.status for outcome in outcomes] == [2, 2]
 
 
 def test_a_driver_that_starts_slowly_has_all_of_its_time_afterwards(

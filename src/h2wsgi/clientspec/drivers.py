@@ -249,10 +249,7 @@ class Driver:
         process = self._running()
         had = _peak_from_now_on(process.pid)
         first = self._number + 1
-        for order in orders:
-            self._number += 1
-            more = {"next": order.next} if order.next else {}
-            self._tell(do=order.do, url=order.url, ca=self._ca, size=order.size, **more)
+        self._tell(*map(self._words, orders))
         answers: dict[int, dict[str, Any]] = {}
         deadline = clock.monotonic() + seconds
         wanted = range(first, first + len(orders))
@@ -281,8 +278,7 @@ class Driver:
 
     def _has_closed(self, seconds: float) -> bool:
         """Tell the driver to close all connections; return whether it says that it has."""
-        self._number += 1
-        self._tell(do="close")
+        self._tell({"do": "close"})
         deadline = clock.monotonic() + seconds
         while (line := self._line(deadline)) is not None:
             if line.get("id") == self._number:
@@ -314,11 +310,18 @@ class Driver:
             self._has_closed(self._patience)
         return self._process
 
-    def _tell(self, **order: Any) -> None:
+    def _words(self, order: Order) -> dict[str, Any]:
+        more = {"next": order.next} if order.next else {}
+        return {"do": order.do, "url": order.url, "ca": self._ca, "size": order.size, **more}
+
+    def _tell(self, *orders: dict[str, Any]) -> None:
+        """Give orders. Those that are to be carried out at once have to come at once as well."""
         assert self._process is not None
         assert self._process.stdin is not None
+        lines = [json.dumps({"id": n, **o}) + "\n" for n, o in enumerate(orders, self._number + 1)]
+        self._number += len(orders)
         with suppress(OSError):
-            self._process.stdin.write(json.dumps({"id": self._number, **order}).encode() + b"\n")
+            self._process.stdin.write("".join(lines).encode())
             self._process.stdin.flush()
 
     def _line(self, deadline: float) -> dict[str, Any] | None:
