@@ -20,7 +20,7 @@ import pytest
 TIMEOUT = 60.0
 """Seconds a client may take, far more than it needs."""
 INSTALL_TIMEOUT = 100.0
-"""Seconds that pip may take."""
+"""Seconds that pip may take, or a run of pytest."""
 
 
 def find(name: str, *, package: str = "") -> str:
