@@ -232,3 +232,37 @@ def test_a_pool_that_closes_tells_nothing(pools):
     pool.close()
     pools.look_whether_full()
     assert pools.full == 0
+
+
+def test_a_thread_that_is_struck_at_the_end_of_a_job_keeps_one_that_it_is_given_meanwhile(
+    pools: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes next puts in order what it left half done, and has it for idle."""
+    pool = pools.make(8)
+    lane, second = pools.lane(pool, "a"), pools.job(free=True)
+    end, done, given, told = pool._lanes.end, pool._done, threading.Event(), threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: told.set())
+
+    def struck(*args: Any) -> None:
+        monkeypatch.setattr(pool._lanes, "end", end)
+        monkeypatch.setattr(pool, "_done", done_again)
+        raise MemoryError
+
+    def done_again(*args: Any) -> Any:
+        give()
+        return done(*args)
+
+    def give() -> None:
+        if not given.is_set():
+            given.set()
+            giving = threading.Thread(target=pool.submit, args=(lane, [second]))
+            giving.start()
+            giving.join(PATIENCE)
+
+    monkeypatch.setattr(pool._lanes, "end", struck)
+    pool.submit(lane, [pools.job(free=True)])
+    assert told.wait(PATIENCE)
+    give()
+    assert begun(second)
+    eventually(lambda: pool.busy == 0, "all threads to be idle")
+    assert not pool._lanes.running

@@ -464,8 +464,8 @@ class ThreadPool(Generic[Job]):
         """Put in order what an exception has left half done; done again if it raises as well."""
         if worker.job is not None:
             Context().run(self._failed, worker.job, worker)
-        if worker.lane is not None:
             self._done(worker)
+        # Without a job it is idle for whoever repairs, and may be given one at any moment.
         if worker.unwoken is not None:
             worker.unwoken.wake()
             worker.unwoken = None
