@@ -19,7 +19,7 @@ from ..seam.request import ConnectionFacts, RequestFields
 # libraries read as their proxy setting ("httpoxy", CVE-2016-5385).
 _SPECIAL = frozenset({b"content-type", b"content-length", b"host", b"proxy"})
 REMEMBERED_NAME = 64
-"""Octets of the longest field name whose key is remembered: no client fills the cache with more."""
+"""Octets of the longest field name whose key is remembered: clients cannot make the cache large."""
 
 
 def connection_template(
@@ -49,7 +49,7 @@ def connection_template(
         "wsgi.run_once": False,
         "wsgi.file_wrapper": file_wrapper,
         "wsgi.input_terminated": True,
-        # Each request has its own, as of wsgi.input; of trailers one that has content.
+        # Set for each request, as wsgi.input is; h2wsgi.trailers only for one with content.
         "wsgi.early_hints": None,
         "wsgi.ext.http.send_trailers": None,
         "h2wsgi.stream": None,
@@ -69,7 +69,7 @@ def _no_trailers() -> list[tuple[str, str]]:
 def _script_name(root_path: str) -> str:
     """Return a configured prefix as RFC 3875 wants it: empty, or a slash first and none last."""
     prefix = root_path.strip("/")
-    # PEP 3333: the octets of a path, each as the character of its number.
+    # PEP 3333: each octet of a path is the character with that number.
     return "/" + prefix.encode("utf-8", "surrogateescape").decode("latin-1") if prefix else ""
 
 
@@ -78,11 +78,11 @@ def build_environ(
 ) -> dict[str, Any]:
     """Return a fresh environ: the connection's template plus this request's own entries.
 
-    The names of fields that are left out for their underscore are added to ``dropped``, if they
-    were not of an earlier request like it.
+    Fields with an underscore in their name are left out, and their names added to ``dropped``,
+    unless that was done for an earlier request like this one.
 
-    What does not depend on the path is kept at the request, as the next one may be like it. Two
-    threads may both make it then: equal, so it does not matter whose stays.
+    What does not depend on the path is kept on the request, for later ones that are like it. If
+    two threads make it at once, their results are equal, and either may stay.
     """
     known = request.environ
     if known is None:
@@ -117,7 +117,7 @@ def _known_part(
 
 
 def _set_forwarded(environ: dict[str, Any], told: Forwarded) -> None:
-    """Describe the client in place of its proxy, as far as that told."""
+    """Describe the client in place of its proxy, as far as the proxy told."""
     if told.address is not None:
         environ["REMOTE_ADDR"] = told.address
         environ["REMOTE_PORT"] = told.port or ""
@@ -156,7 +156,7 @@ def _path_info(path: str, root_path: str) -> str:
     if path == "*":
         return ""  # "OPTIONS *" has no path, and CGI's begins with a slash or is empty
     if "%" in path:
-        # As octets, some of which may have come as they are: a str would be taken as UTF-8.
+        # As octets: unquote_to_bytes would encode a str, which may have unescaped ones, as UTF-8.
         decoded = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
     else:
         decoded = path

@@ -1,9 +1,9 @@
 """When the thread pool grows: for applications that wait, not for those that compute.
 
-A request that nobody takes within a few milliseconds gets a new thread, unless the process was
-busy computing meanwhile: more threads would then only share the same interpreter. If nothing at all
-was started for longer, it gets one even so. Loop thread only; the pool decides under its own lock
-what can be done.
+A request that no thread takes within a few milliseconds gets a new one, unless the process was
+busy computing meanwhile: more threads would then only share the same interpreter. If no request at
+all was started for longer, it gets a thread even so. Loop thread only; the pool decides under its
+own lock what can be done.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BUSY_SHARE = 0.8
 STALLED_AFTER = 0.05
 """Seconds in which no waiting request was started, after which growth goes on even when busy."""
 CEILING_LOOK = 0.05
-"""Seconds between looks while every thread there may be waits on a client."""
+"""Seconds between looks while all the threads that may exist wait on clients."""
 
 
 class Step(enum.Enum):
@@ -34,7 +34,7 @@ class Step(enum.Enum):
     LEFT_ALONE = enum.auto()
     GREW = enum.auto()
     AT_CEILING = enum.auto()
-    """There are all the threads there may be for what waits, and none is idle."""
+    """No thread is idle, and no more may be started for the jobs that wait."""
 
 
 class Growing(Protocol):
@@ -42,7 +42,7 @@ class Growing(Protocol):
 
     @property
     def started_in_turn(self) -> int:
-        """Jobs given to a thread so far, but for those on threads that are kept for others."""
+        """Jobs given to a thread so far, except to threads kept for connections without one."""
 
     def grow(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
         """Use more threads, if that helps."""
@@ -51,7 +51,7 @@ class Growing(Protocol):
 class GrowthWatch:
     """Looks at a pool, again and again, while jobs wait in it.
 
-    ``schedule_threadsafe`` and ``exhausted`` are as the pool was given them.
+    ``schedule_threadsafe`` and ``exhausted`` are those that the pool was given.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class GrowthWatch:
         try:
             self._schedule_threadsafe(delay, self._look)
         except Exception:
-            # Such as a MemoryError. Once more, as nobody else looks while jobs wait.
+            # Such as a MemoryError. Try once more, as nobody else looks while jobs wait.
             self._schedule_threadsafe(delay, self._look)
 
     @loop_thread
@@ -95,7 +95,7 @@ class GrowthWatch:
                 self._look_in(delay)
 
     def _grow(self) -> float | None:
-        """Have threads started if requests wait, nobody is idle and nobody computed meanwhile.
+        """Have threads started if requests wait, no thread is idle and the process is not busy.
 
         Returns the seconds until the next look; None if there need be none.
         """

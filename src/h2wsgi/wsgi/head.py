@@ -1,8 +1,8 @@
 """What start_response was given -> a head to send (PEP 3333, RFC 9110). Any application thread.
 
-Applications answer with the same few heads again and again, so those made in this second are
-remembered, already checked; their Date is the same by then. Never one with Set-Cookie, which is
-one client's alone.
+Applications answer with the same few heads again and again, so the heads made in the current
+second, which share a Date, are remembered as checked. A head with Set-Cookie never is: it is for
+one client alone.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ REMEMBERED_OCTETS = 65_536
 """Names and values of the heads remembered, all together."""
 
 WITHOUT_CONTENT = frozenset({204, 205, 304})
-"""Statuses without content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5), nor a Content-Length.
+"""Statuses sent without content or Content-Length (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5).
 
-A 304 might have one, of the content that there is not; but there are clients and proxies, Go's
-among them, that wait for it. Of a 205 it could only be 0.
+A 304 might have a length, that of the content it leaves out; but some clients and proxies, Go's
+among them, would wait for that content. For a 205 it could only be 0.
 """
 
 _STATUS = re.compile(r"[2-5][0-9]{2}( .*)?").fullmatch
@@ -46,7 +46,7 @@ class CheckedHead:
         self.notes = notes
         self.without_content = head.status in WITHOUT_CONTENT
         self.announces_trailers = any(name == b"trailer" for name, _ in head.fields)
-        """Whether the end of the content is not to be taken for the end of the response."""
+        """Whether trailers may follow the content, whose end is then not that of the response."""
         self._sized: CheckedHead | None = None
 
     def with_length(self, length: int) -> CheckedHead:
@@ -74,7 +74,7 @@ class HeadMemory:
         self._known: dict[tuple[Any, ...], _Remembered] = {}
         self._octets = 0
         self._last: _Remembered | None = None
-        """What came last, which comes next most often."""
+        """The one asked for last, which is the likeliest to be asked for next."""
 
     def checked(self, status: str, headers: Headers) -> CheckedHead:
         """Return the head for the arguments of start_response.
@@ -86,7 +86,7 @@ class HeadMemory:
         now = clock.time()
         if now >= self._expires or now < self._expires - 1:
             self._begin_second(int(now))
-        # A list of pairs hashes as the tuple of them; anything else is for _check to judge.
+        # A list of pairs is looked up as a tuple; anything else is for _check to judge.
         if type(headers) is not list:
             return _check(status, headers, self._date)
         last = self._last
@@ -120,7 +120,7 @@ class HeadMemory:
         octets = sum(len(name) + len(value) for name, value in fields)
         if self._octets + octets > REMEMBERED_OCTETS:
             return
-        # Subclasses may be equal to what they are not, and would answer for it.
+        # A subclass may compare equal to other values, which would then be given its head.
         plain = type(status) is str and all(
             type(item) is tuple and type(item[0]) is type(item[1]) is str for item in headers
         )

@@ -2,9 +2,9 @@
 
 One kind of object whatever the request and the timing: no content, content that came whole, content
 still to come. Octets taken from the stream and not yet asked for stay in a buffer here, so nothing
-is lost between mixed calls, nor by a call that raises: whatever it needs is gathered first, and
-leaves the buffer as the very last thing. Runs on the application's thread; not meant for several at
-once, as in any WSGI server.
+is lost between mixed calls, nor by a call that raises: what a call returns is gathered first, and
+leaves the buffer as its very last step. Runs on the application's thread; not meant for several
+threads at once, as in any WSGI server.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 STEP = 65_536
 """Octets to ask of the stream at a time where the caller sets no bound."""
 NO_PARTS: list[bytes] = []
-"""What follows content that is all there, in the buffer of an open file. Never changed."""
+"""The parts in the buffer of an open file whose content is all there. Never changed."""
 NOTHING: tuple[bytes, int, list[bytes]] = (b"", 0, NO_PARTS)
 CLOSED: tuple[bytes, int, list[bytes]] = (b"", 0, [])
 
 
 class Source(Protocol):
-    """Where content comes from that is not all there: a Stream."""
+    """The source of content that is not all there yet: a Stream."""
 
     def take(self, parts: list[bytes], wanted: int, minimum: int = 1) -> int:
-        """Move content behind ``parts`` and return how many octets; 0 only at the end."""
+        """Append content to ``parts`` and return how many octets; 0 only at the end."""
 
     @property
     def input_exhausted(self) -> bool:
@@ -37,7 +37,7 @@ class Source(Protocol):
 
 
 class Input(io.BufferedIOBase):
-    """The file object of PEP 3333, and all that ``io.BufferedIOBase`` promises of one to read.
+    """The file object of PEP 3333, with all that ``io.BufferedIOBase`` promises for reading.
 
     ``content`` is what is there already; the rest is to come from ``source``, if there is one.
     ``on_first_read`` is called before the source is first asked: that is when a client that sent
@@ -52,7 +52,7 @@ class Input(io.BufferedIOBase):
     closed: bool
     _buffer: tuple[bytes, int, list[bytes]]
     """Octets, how many of them were returned, and the parts that follow. One object, so that
-    nothing that strikes can leave half of a change."""
+    no exception can leave a change half made."""
     _ended: bool
     """Whether all that there will be is in the buffer."""
 
@@ -68,8 +68,8 @@ class Input(io.BufferedIOBase):
         self._ended = source is None
         self._buffer = (content, 0, NO_PARTS if self._ended else [])
 
-    # IOBase's own finalizer closes what is not closed: 0.2 us a request, for nothing, as there is
-    # nothing to give back. In C, so that no exception finds a line of it.
+    # IOBase's own finalizer would close the object: 0.2 us a request for nothing, as there is
+    # nothing to release. `int` is in C, so that no exception can strike a line of it.
     __del__ = int  # type: ignore[assignment]
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -81,7 +81,7 @@ class Input(io.BufferedIOBase):
             and not position
             and (size is None or (type(size) is int and (size < 0 or size >= len(data))))
         ):
-            # Most requests read all at once. On one line, see the top: nothing is called in it.
+            # Most requests read all at once. One line without a call: see the top.
             self._buffer = NOTHING; return data  # fmt: skip  # noqa: E702
         left = -1 if size is None else index(size)
         have = self._have()
@@ -103,7 +103,7 @@ class Input(io.BufferedIOBase):
     def peek(self, size: int | None = 0, /) -> bytes:
         """Return what is there and leave it there, waiting only for the first octet.
 
-        As of ``io.BufferedReader``: it may be more or less than ``size``.
+        As with ``io.BufferedReader``, it may be more or less than ``size``.
         """
         if not self._have():
             self._fill(STEP)
@@ -130,7 +130,7 @@ class Input(io.BufferedIOBase):
         """Return up to and including the next newline, at most ``size`` octets."""
         limit = -1 if size is None else index(size)
         have = 0
-        at = -1  # of the next of the parts to search, behind the octets that stand before them
+        at = -1  # the next part to search; -1 stands for the octets before the parts
         self._require_open()
         while limit < 0 or have < limit:
             data, position, parts = self._buffer
@@ -161,12 +161,12 @@ class Input(io.BufferedIOBase):
         return lines
 
     def readable(self) -> bool:
-        """Return True; what cannot be done, IOBase says."""
+        """Return True; IOBase itself says what cannot be done."""
         self._require_open()
         return True
 
     def close(self) -> None:
-        """Read no further. What still comes of the content is dropped as the request ends."""
+        """Read no further. Content that still comes is dropped when the request ends."""
         if not self.closed:
             self.closed = True
             self._buffer = CLOSED
@@ -184,9 +184,9 @@ class Input(io.BufferedIOBase):
         return have + sum(map(len, parts)) if parts else have
 
     def _fill(self, wanted: int, minimum: int = 1) -> int:
-        """Have more octets in the buffer, and return how many; 0 at the end of the content.
+        """Put more octets into the buffer and return how many; 0 at the end of the content.
 
-        Less than ``minimum`` is of no use to the caller, who comes back for the rest.
+        Fewer than ``minimum`` are of no use to the caller, who comes back for the rest.
         """
         if self._ended or self._source is None:
             return 0
@@ -198,7 +198,7 @@ class Input(io.BufferedIOBase):
         return octets
 
     def _take(self, octets: int) -> bytes:
-        """Take so many octets, which are there, out of the buffer."""
+        """Take so many octets out of the buffer, which has them."""
         data, position, parts = self._buffer
         stop = position + octets
         if stop > len(data):
@@ -206,14 +206,14 @@ class Input(io.BufferedIOBase):
             position, stop, parts = 0, octets, []
         taken = data if octets == len(data) else data[position:stop]
         rest = (data, stop, parts) if stop < len(data) else (b"", 0, parts)
-        # The last thing that is done, on the line that returns: what raises before takes nothing.
+        # As the last step, on the line that returns: an exception before it takes nothing out.
         return (taken, setattr(self, "_buffer", rest))[0]  # type: ignore[func-returns-value]
 
 
 class EmptyInput(Input):
-    """The content of a request without any, as most are: one is made in half the time (0.1 us).
+    """The input of a request without content, as most are: it is made in half the time (0.1 us).
 
-    Its fields begin as the class has them.
+    Its attributes begin as those of the class.
     """
 
     __init__ = object.__init__

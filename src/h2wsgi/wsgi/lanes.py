@@ -1,14 +1,14 @@
 """Which request runs next: one lane per connection, taken round robin.
 
-A part of :class:`~h2wsgi.wsgi.thread_pool.ThreadPool`, without a lock of its own: whoever calls
-holds the pool's. Lanes that have no thread come first, then those that run nothing: the last shares
-are theirs alone, however many connections keep the others busy. A thread that waits on its client
-gives its share of ``limit`` to another and takes it back without waiting for it, so an application
-lock held across ``write`` cannot deadlock. Of the threads that there may be the last are for lanes
-that have none, however many wait on the clients of the others.
+A part of :class:`~h2wsgi.wsgi.thread_pool.ThreadPool`, without a lock of its own: its callers hold
+the pool's. Lanes that have no thread come first, then lanes whose threads all wait on clients; the
+last shares of ``limit`` are for these two alone, however busy other connections are. A thread that
+waits on its client gives its share to another and takes it back without waiting, so an application
+lock held across ``write`` cannot deadlock. The last threads are kept for lanes that have none,
+however many threads wait on the clients of other lanes.
 
-Who runs is kept in sets of threads, not in counts: to enter or leave a second time changes nothing,
-so whatever was interrupted can be done again.
+The threads that run are kept in sets, not counted: to add or remove one twice changes nothing, so
+a step that was interrupted can be done again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Collection, Hashable
 from typing import Generic, Protocol, TypeVar
 
 KEPT = 8
-"""Threads, and shares, for connections that have none yet."""
+"""Threads, and shares, kept for connections that have none yet."""
 
 Job = TypeVar("Job")
 
@@ -33,9 +33,9 @@ class Lane(Generic[Job]):
         self.running: set[Hashable] = set()
         """Threads that run one of its jobs."""
         self.away: set[Hashable] = set()
-        """The same of threads that gave their share away."""
+        """Threads that run one of its jobs, but gave their share away."""
         self.ring: deque[Lane[Job]] | None = None
-        """The one of the rings that it is in."""
+        """The ring of Lanes that it waits in."""
 
 
 class Runs(Hashable, Protocol[Job]):
@@ -48,16 +48,16 @@ class Runs(Hashable, Protocol[Job]):
 class Lanes(Generic[Job]):
     """The lanes of all connections, and who runs their jobs.
 
-    ``limit`` is how many may run at once, ``most`` how many threads there may be with those that
-    wait on their clients, ``lane_limit`` how many of both one connection may have.
+    ``limit`` is how many threads may run at once, ``most`` how many there may be, counting those
+    that wait on their clients, ``lane_limit`` how many of both kinds one connection may have.
     """
 
     def __init__(self, *, limit: int, most: int, lane_limit: int) -> None:
         self.limit = limit
         self.shared = shared_threads(limit)
-        """How many of them are for connections that run something already."""
+        """How many of ``limit`` are open to connections that run something already."""
         self._crowd = shared_threads(most)
-        """How many threads are for connections that have one already."""
+        """How many threads are open to connections that have one already."""
         self._lane_limit = lane_limit
         # Lanes with jobs that wait and may run:
         self.fresh: deque[Lane[Job]] = deque()
@@ -69,9 +69,9 @@ class Lanes(Generic[Job]):
         self.running: set[Hashable] = set()
         """Threads that have a share of ``limit``."""
         self.away: set[Hashable] = set()
-        """Threads that gave theirs away."""
+        """Threads that gave their share away."""
         self.beside = 0
-        """Jobs that took one of the last threads so far, while other lanes were held back."""
+        """Jobs so far that took one of the last threads while other lanes were held back."""
 
     @property
     def rings(self) -> tuple[deque[Lane[Job]], ...]:
@@ -85,7 +85,7 @@ class Lanes(Generic[Job]):
 
     @property
     def crowded(self) -> bool:
-        """True if the threads that are left are for lanes that have none."""
+        """True if the threads that are left are kept for lanes that have none."""
         return len(self.running) + len(self.away) >= self._crowd
 
     def turn(self) -> deque[Lane[Job]] | None:
@@ -94,11 +94,11 @@ class Lanes(Generic[Job]):
         if self.fresh:
             return self.fresh if running < self.limit else None
         ring, share = (self.quiet, self.limit) if self.quiet else (self.ring, self.shared)
-        # As `crowded`, whose call would be one for each job.
+        # As `crowded`, written out to save a call for each job.
         return ring if ring and running < share and running + len(self.away) < self._crowd else None
 
     def held_back(self) -> bool:
-        """Return True if a job could run now, but that too many threads wait on clients."""
+        """Return True if a job may not run only because too many threads wait on clients."""
         share = self.limit if self.quiet else self.shared
         waits = not self.fresh and bool(self.quiet or self.ring)
         return waits and len(self.running) < share and self.crowded
@@ -116,18 +116,18 @@ class Lanes(Generic[Job]):
         ring.append(lane)
 
     def leave_if_empty(self, lane: Lane[Job]) -> None:
-        """Take a lane without jobs out of the rings, or it would be kept for good."""
+        """Take a lane without jobs out of its ring, which would keep it alive for good."""
         if lane.ring is not None and not lane.waiting:
             lane.ring.remove(lane)
             lane.ring = None
 
     def next(self, thread: Runs[Job]) -> bool:
-        """Write the next job, round robin, on ``thread``; False if none may run now."""
+        """Give ``thread`` the next job, round robin; False if none may run now."""
         while (ring := self.turn()) is not None:
             lane = ring.popleft()
             lane.ring = None
             if ring is not self.ring and (lane.running or (lane.away and ring is self.fresh)):
-                self.enter(lane)  # a thread of its came back meanwhile
+                self.enter(lane)  # one of its threads came back meanwhile
                 continue
             waiting = lane.waiting
             if not waiting or len(lane.running) + len(lane.away) >= self._lane_limit:
@@ -153,7 +153,7 @@ class Lanes(Generic[Job]):
         self.enter(lane)
 
     def take_back(self, thread: Hashable, lane: Lane[Job]) -> None:
-        """It goes on. May overshoot the limit: new starts then wait instead."""
+        """A thread goes on, even if that exceeds the limit: new starts then wait instead."""
         self.running.add(thread)
         lane.running.add(thread)
         self.away.discard(thread)
@@ -170,7 +170,7 @@ class Lanes(Generic[Job]):
             self.enter(lane)
 
     def waiting(self) -> int:
-        """Return how many jobs wait that may run, if there were threads enough."""
+        """Return how many of the waiting jobs could run if there were enough threads."""
         if self.crowded:
             return len(self.fresh)
         if len(self.running) >= self.shared:
@@ -179,7 +179,7 @@ class Lanes(Generic[Job]):
         return sum(len(lane.waiting) for lane in lanes)
 
     def rebuild(self, lanes: Collection[Lane[Job]], threads: Collection[Runs[Job]]) -> None:
-        """Derive everything anew from the lanes there are and from what threads have to run."""
+        """Derive everything anew from the lanes and from what is written on the threads."""
         for ring in self.rings:
             ring.clear()
         self.running.clear()
@@ -200,8 +200,8 @@ class Lanes(Generic[Job]):
 
 
 def shared_threads(limit: int) -> int:
-    """Return how many of ``limit`` threads are for all connections: all but KEPT, or 3/4.
+    """Return how many of ``limit`` threads are open to all connections: all but KEPT, at least 3/4.
 
-    The others are for connections that have none yet.
+    The others are kept for connections that have none yet.
     """
     return max(1, limit - min(KEPT, limit // 4))

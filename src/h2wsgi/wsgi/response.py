@@ -1,7 +1,7 @@
 """start_response, write() and what a response may look like (PEP 3333, RFC 9110).
 
 One Response per request, on the application's thread. It decides when the head leaves, counts
-content against Content-Length and hands over complete responses complete.
+content against Content-Length and hands over a complete response in one piece.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BLOCK = 65_536
 class FileWrapper:
     """``wsgi.file_wrapper``: iterates over a file-like object in blocks, and closes it.
 
-    A block is what is there of a pipe or a socket, and does not wait until it is full.
+    From a pipe or a socket a block is what is there: nothing waits until it is full.
     """
 
     def __init__(self, file: IO[bytes], block_size: int | None = BLOCK) -> None:
@@ -36,10 +36,10 @@ class FileWrapper:
         self._block_size = -1 if block_size is None else block_size
         self._has_read1 = _reads_what_is_there(file)
         self.most = -1
-        """Octets that are wanted, all of them if negative: a socket may have no more than those."""
+        """Octets still wanted, all if negative: reading more might wait for ever, on a socket."""
 
     def __iter__(self) -> Iterator[bytes]:
-        # Itself, not a generator: some keep only the iterator and close that (Werkzeug's ranges).
+        # Not a generator: some callers keep and close only the iterator (Werkzeug's ranges).
         return self
 
     def __next__(self) -> bytes:
@@ -48,7 +48,7 @@ class FileWrapper:
             size = self.most
         if self._has_read1 and (block := self._file.read1(size)):  # type: ignore[attr-defined]
             return block  # type: ignore[no-any-return]
-        # No end yet: read1 returns nothing as well where a file that does not wait has nothing.
+        # Not the end yet: read1 also returns nothing if a non-blocking file has nothing now.
         block = self._file.read(size)
         if block is None:
             raise BlockingIOError("the file has nothing now and does not wait for more")
@@ -79,7 +79,7 @@ class FileWrapper:
 class Response:
     """One response, from ``start_response`` to the last octet.
 
-    How far it got, the stream knows alone: a second count would be wrong once an exception strikes
+    Only the stream knows how far it got: a second count would be wrong once an exception strikes
     between the two.
     """
 
@@ -94,13 +94,13 @@ class Response:
         """Octets of content that were declared; -1 if none were."""
         self._without_content = False
         self._trailers: Fields | None = None
-        """What follows the content; None if nothing does, so that its last octets end it."""
+        """What follows the content; None if nothing does: its last octets end the response."""
         self._excess = 0
         self._missing = 0
         self.unclosed: object = None
         """What the application returned, if its ``close()`` is still to be called."""
         self.clean = False
-        """There are no notes."""
+        """True once it is known that there are no notes."""
 
     def notes(self) -> list[str]:
         """Return what the application did wrong that did not stop the response."""
@@ -128,7 +128,7 @@ class Response:
 
         Raises:
             ApplicationError: a second call without ``exc_info``, or an illegal status or header.
-            TypeError: something is not a str, a list or a pair, or ``exc_info`` no triple.
+            TypeError: something is not a str, a list or a pair, or ``exc_info`` is no triple.
             BaseException: the one in ``exc_info``, once the head has left.
         """
         if exc_info is not None:
@@ -139,7 +139,7 @@ class Response:
                     raise _error_in(exc_info)
             finally:
                 exc_info = None  # breaks the reference cycle through this frame
-            # Those of a response that is replaced are not those of the one in its place.
+            # The new response does not get the trailers of the one that it replaces.
             self._trailers = None
         elif self._checked is not None:
             raise ApplicationError("start_response was called twice without exc_info")
@@ -155,12 +155,12 @@ class Response:
     def __call__(self, headers: Iterable[tuple[str, str]]) -> None:
         """``wsgi.ext.http.send_trailers``: send these fields behind the content.
 
-        May be called until the response ends, more than once. Behind the last octet of a declared
-        Content-Length it does not end if there were trailers before, or a Trailer field.
+        May be called more than once, until the response ends. The last octet of a declared
+        Content-Length does not end it if there were trailers before, or a Trailer field.
 
         Raises:
             ApplicationError: the response has ended, or a field has no place in trailers.
-            TypeError: it is no list of pairs of str.
+            TypeError: ``headers`` is no list of pairs of str.
         """
         fields = trailer_fields(headers)
         if self.ended:
@@ -185,7 +185,7 @@ class Response:
             stream.send(None, data)
             return
         if not data:
-            # Some poll like this: without news of the client's end they would do so for ever.
+            # Some applications poll like this: for ever, if not told that the client is gone.
             stream.require_client()
             return
         if self._checked is None:
@@ -217,7 +217,7 @@ class Response:
         if type(iterable) is tuple:
             self.send_complete(iterable)
             return
-        if issubclass(type(iterable), FileWrapper):  # which asks nothing of a proxy
+        if issubclass(type(iterable), FileWrapper):  # isinstance would ask a proxy
             self._send_file(cast(FileWrapper, iterable))
             return
         try:
@@ -265,7 +265,7 @@ class Response:
     def _send_file(self, file: FileWrapper) -> None:
         """Send a file up to Content-Length: that is how PEP 3333 has a part of one sent.
 
-        Nothing is read where nothing is sent: it may be a pipe that has nothing yet.
+        Nothing is read if nothing is to be sent: the file may be a pipe that has nothing yet.
         """
         if not self._without_content:
             left = file.most = self._length - self._stream.handed_over
@@ -339,7 +339,7 @@ def _error_in(exc_info: ExcTriple) -> BaseException:
 
 
 def _require_iterable(returned: object) -> None:
-    """Say what an application returned instead, such as None for a forgotten return."""
+    """Raise if the application returned no iterable, such as None for a forgotten return."""
     if not isinstance(returned, Iterable) and not hasattr(type(returned), "__getitem__"):
         what = type(returned).__name__
         raise TypeError(f"the application returned {what}, not an iterable of bytes")
@@ -348,8 +348,8 @@ def _require_iterable(returned: object) -> None:
 def _reads_what_is_there(file: object) -> bool:
     """Return whether a file has a ``read1`` that reads what its ``read`` does.
 
-    It is the same class that says what both are. A subclass that has another ``read``, to count or
-    to decode, may not know of ``read1``.
+    That is so if one class defines both. A subclass that replaces ``read``, to count or to decode,
+    may not know of ``read1``.
     """
     for kind in type(file).__mro__:
         names = {"read", "read1"} & vars(kind).keys()
@@ -361,7 +361,7 @@ def _reads_what_is_there(file: object) -> bool:
 def _has_one(iterable: object) -> bool:
     """Return whether an iterable has one element and can say so (PEP 3333).
 
-    Proxies have a length for whatever stands behind them, which may have none.
+    A proxy has a ``__len__`` even if what it stands for has no length.
     """
     try:
         return len(iterable) == 1  # type: ignore[arg-type]
@@ -372,5 +372,5 @@ def _has_one(iterable: object) -> bool:
 def _as_bytes(chunk: object) -> bytes:
     if not isinstance(chunk, bytes):
         raise TypeError(f"response content must be bytes, not {type(chunk).__name__}")
-    # Joined, as a subclass may be what bytes() makes of it, and say a length that it has not.
+    # Joined into plain bytes: bytes() may return a subclass, whose len() may be wrong.
     return b"".join((bytes(chunk),))

@@ -38,22 +38,22 @@ _STATUS_OF: dict[type, str] = {
 }
 
 MOST_DROPPED = 16
-"""Names of dropped fields that are told of: clients may make up any number."""
+"""How many names of dropped fields are logged: clients may make up any number."""
 MAX_NAME = 64
-"""Characters of one."""
+"""Characters of such a name that are logged."""
 _traceback_of = vars(BaseException)["__traceback__"].__get__
 _cause_of = vars(BaseException)["__cause__"].__get__
 _context_of = vars(BaseException)["__context__"].__get__
-"""What an exception is, whatever its class has in place of these attributes."""
+"""An exception's own attributes, whatever its class has under their names."""
 _BEFORE_IT = ("h2wsgi.wsgi.", "h2wsgi.tools.faults", "h2wsgi.tools.inspector.")
-"""Modules, or how their names begin, that come before the application in a traceback."""
+"""How the names of the modules begin that come before the application in a traceback."""
 
 
 class Runner:
     """Calls one application; safe to use from many threads at once.
 
-    ``multithread`` says whether it will be. ``record`` returns what is recorded of a connection, by
-    its number, if anything is.
+    ``multithread`` says whether it will be used so. ``record`` returns what is recorded of a
+    connection, given its number; it is None if nothing is recorded.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Runner:
         record: Callable[[int], object] | None = None,
     ) -> None:
         self.app = app
-        """What is called; any thread may put another in its place, for the next request."""
+        """The application; any thread may put another in its place, for the next request."""
         self._log = log
         self._root_path = root_path
         self._multithread = multithread
@@ -78,7 +78,7 @@ class Runner:
         self._noted: set[str] = set()
         self._noted_lock = threading.Lock()
         self._dropped: set[bytes] = set()
-        """Names of fields that were dropped, and told of."""
+        """Names of dropped fields that were logged."""
         self._in_child = False
         """Whether this is a forked child, which ends when the application comes back."""
 
@@ -89,8 +89,7 @@ class Runner:
 
     @application_thread
     def failed(self, stream: Stream, client_wait: ClientWait) -> None:
-        """Something was raised in :meth:`run` where it must not, or before it: end the request all
-        the same."""
+        """End a request after an exception that :meth:`run` did not handle, or that came before."""
         if not stream.has_begun:
             self.run(stream, client_wait)
         elif not stream.output_ended:
@@ -118,7 +117,7 @@ class Runner:
             environ["wsgi.input"] = (
                 _content(stream, environ, content) if stream.has_content else EmptyInput()
             )
-            # In place of what the template has there: new keys would make the dict grow.
+            # The template has these keys already, as new ones would make the dict grow.
             environ["h2wsgi.stream"] = environ["wsgi.early_hints"] = stream
             environ["wsgi.ext.http.send_trailers"] = response
             app = self.app  # a call of an attribute takes twice as long, 0.04 us
@@ -142,7 +141,7 @@ class Runner:
                 self._log_notes(stream, response.notes())
 
     def _say_dropped(self, stream: Stream, names: list[bytes], client_wait: ClientWait) -> None:
-        """Say which fields environ does not have, each name once, and no more than a few."""
+        """Log the names of the fields that were dropped, each once, and no more than a few."""
         _wake(client_wait)  # logging runs the application's handlers
         with self._noted_lock:
             new = [name for name in dict.fromkeys(names) if name not in self._dropped]
@@ -177,7 +176,7 @@ class Runner:
     def _close(
         self, response: Response, stream: Stream, handled: BaseException | None = None
     ) -> None:
-        """Call ``close()`` of what the application returned, while ``handled`` is, if that is."""
+        """Call ``close()`` of what was returned, perhaps while ``handled`` is being handled."""
         try:
             close = getattr(response.unclosed, "close", None)
             # One line, so that nothing strikes between the call and the note that it was made.
@@ -186,7 +185,7 @@ class Runner:
             response.unclosed = None
             if self._in_child:
                 self._end_child(error, stream)
-            # All that close() raises has been raised while handling that, if nothing nearer.
+            # The context of what close() raises is `handled`, if nothing nearer.
             lost = _disconnect_in(error)
             if lost is None or (error is not handled and lost is _disconnect_in(handled)):
                 self._log_exception("close() of the response failed", error, stream)
@@ -207,7 +206,7 @@ class Runner:
                     self._log.events.debug("%s: %s", stream.name, lost, extra=named("client_lost"))
             else:
                 try:
-                    # Before the log: its handlers are the application's, and may fail as well.
+                    # Before the log, whose handlers are the application's and may fail as well.
                     _give_up(response, "500 Internal Server Error")
                 finally:
                     self._log_exception("failed", error, stream)
@@ -215,9 +214,9 @@ class Runner:
             return  # nobody is there to be told
 
     def _end_child(self, error: BaseException, stream: Stream) -> NoReturn:
-        """End a forked child that came back with an exception, as a program ends with it.
+        """End a forked child in which the application raised, as a program that raises ends.
 
-        That nothing could be sent means that it has returned.
+        A ClientDisconnected means that the application returned: a child can send nothing.
         """
         code: object = 1
         if isinstance(error, SystemExit):
@@ -229,14 +228,14 @@ class Runner:
         else:
             self._log_exception("failed in a forked child", error, stream)
         self._errors.flush()
-        # Or the files that only its frames have open would lose what they hold.
+        # Or files that only its frames hold open would lose what they have buffered.
         traceback.clear_frames(_traceback_of(error))
         end_child(code)
 
     def _log_exception(self, what: str, error: BaseException, stream: Stream) -> None:
         raised = (type(error), error, _of_the_application(_traceback_of(error)))
         BaseException.with_traceback(error, raised[2])
-        # All three, as an exception alone would be asked whether it is true.
+        # All three, as logging would ask an exception alone whether it is true.
         self._log.events.error(
             "%s: the application %s: %s",
             stream.name,
@@ -271,7 +270,7 @@ def _content(stream: Stream, environ: dict[str, Any], content: bytes | None) -> 
         content = stream.take_whole()
         environ["h2wsgi.trailers"] = stream.request_trailers
     if content is not None:
-        return Input(content)  # as of most requests: nothing has to wait
+        return Input(content)  # as for most requests: nothing has to wait
     return Input(b"", stream, stream.send_continue if stream.request.expects_continue else None)
 
 
@@ -292,13 +291,13 @@ def _give_up(response: Response, status: str) -> None:
 
 
 def _disconnect_in(error: BaseException | None) -> ClientDisconnected | None:
-    """Return the loss of the client that ``error`` is, or was raised while handling."""
+    """Return the ClientDisconnected that ``error`` is, or that it was raised while handling."""
     current = error
     for _ in range(20):
-        # By its type, as isinstance() asks an exception for its __class__.
+        # By its type, as isinstance() would also ask the exception for its __class__.
         if current is None or issubclass(type(current), ClientDisconnected):
             return current  # type: ignore[return-value]
-        cause = _cause_of(current)  # which may be an exception that is false
+        cause = _cause_of(current)  # may be an exception that is false
         current = cause if cause is not None else _context_of(current)
     return None
 
@@ -306,7 +305,7 @@ def _disconnect_in(error: BaseException | None) -> ClientDisconnected | None:
 def _of_the_application(traceback: TracebackType | None) -> TracebackType | None:
     """Return the part of a traceback that begins at the application's first frame.
 
-    All of it if there is none: what is written in C has no frames, and fails in ours.
+    The whole traceback if there is none: code in C has no frames, and fails in one of ours.
     """
     part = traceback
     while part is not None:

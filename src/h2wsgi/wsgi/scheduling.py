@@ -13,10 +13,10 @@ FEW_THREADS = 4
 
 
 def leave_the_cpu_to_the_loop() -> None:
-    """Keep the calling thread from pushing the loop off their CPU at the moment it is woken.
+    """Keep the calling thread from pushing the loop off the CPU at the moment it is woken.
 
     The loop still holds the interpreter then, so the thread could do nothing but wait for it.
-    Linux alone has such a class of threads; in other respects it is the ordinary one. What the
+    Only Linux has such a scheduling class, which is otherwise like the ordinary one. What the
     application starts inherits it. (A request at a time, on one CPU: 115 us without, 100 with.)
     """
     if hasattr(os, "SCHED_BATCH"):
@@ -28,9 +28,9 @@ def leave_the_cpu_to_the_loop() -> None:
 class SwitchInterval:
     """The interpreter's switch interval, longer the more threads there are.
 
-    Whoever waits for the interpreter wakes after each interval to ask for it. A hundred threads
-    that come out of a sleep together would do little else. An interval that is not shorter than
-    CPython's is left alone.
+    A thread that waits for the interpreter wakes after each interval to ask for it. A hundred
+    threads that come out of a sleep together would do little else. An interval that is not shorter
+    than CPython's is left alone.
     """
 
     def __init__(self) -> None:

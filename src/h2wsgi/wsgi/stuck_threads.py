@@ -1,8 +1,8 @@
 """Applications that do not come back in time: their threads are lost until they do.
 
-Python has no way to end a thread. One whose request timed out gives its share of the pool to
-another, as a thread that waits on its client does, and takes it back when its application returns.
-Here they are counted, and when they become many the log says so. Nothing of this runs while
+Python has no way to end a thread. A thread whose request timed out gives its share of the pool to
+another, as one that waits on its client does, and takes it back when its application returns. Such
+threads are counted here, and the log says when they are many. Nothing of this runs while
 ``request_timeout`` is off. Loop thread only, except what an application's thread does in begin
 and finished.
 """
@@ -24,7 +24,7 @@ INTERVAL = 1.0
 SHORTEST_INTERVAL = 0.01
 """... but no less than this, or a timeout of a microsecond would keep the loop busy."""
 LEAK_SHARE = 4
-"""The log speaks of a leak when one of so many ``threads`` is stuck ..."""
+"""The log speaks of a leak when one in so many of ``threads`` is stuck ..."""
 LEAST_LEAK = 4
 """... but not of fewer than this."""
 
@@ -43,7 +43,7 @@ class TimedStream(Stream):
     def __init__(self, running: dict[TimedStream, None], *args: Any) -> None:
         super().__init__(*args)
         self._running = running
-        """Those whose application runs."""
+        """All streams whose application runs."""
         # under the lock
         self.is_stuck = False
         """Whether the thread gave away its share of the pool because its application is late."""
@@ -62,7 +62,7 @@ class TimedStream(Stream):
         with self._handover.lock:
             self._running.pop(self, None)
             was_stuck, self.is_stuck = self.is_stuck, False
-        # Outside, as the pool has a lock of its own.
+        # Outside the lock, as the pool has one of its own.
         if was_stuck and self._client_wait is not None:
             self._client_wait.wait_ended()
 
@@ -70,8 +70,8 @@ class TimedStream(Stream):
     def give_share_away(self) -> None:
         """Let others run in place of this application, which is late, until it returns.
 
-        Only where it cannot wait on its client any more, as its share would be given away twice
-        then. One that waits now was told that it ends, and comes back to a share of its own.
+        Only if it can no longer wait on its client, which would give its share away once more. An
+        application that waits now was told that its request ended, and takes its share back.
         """
         with self._handover.lock:
             is_over = self._failure is not None or (self.output_ended and self._input_ended)
@@ -99,7 +99,7 @@ class Overtime:
         self._log = log
         self._now = now
         self._running: dict[TimedStream, None] = {}
-        """Entered and left by the threads themselves: each step is one operation of a dict."""
+        """Changed by the applications' threads, each time by one operation of the dict."""
         self._leak = max(LEAST_LEAK, config.threads // LEAK_SHARE)
         self._leak_reported = False
         self._timer: Timer | None = None
@@ -118,20 +118,20 @@ class Overtime:
 
     @property
     def stuck(self) -> list[TimedStream]:
-        """Those whose request timed out, or was lost until then, and that have not come back."""
+        """Requests that timed out, or were lost before, whose application is not back yet."""
         return [stream for stream in list(self._running) if stream.is_stuck]
 
     @loop_thread
     def _look(self) -> None:
         now = self._now()
-        self._report_leak(now)  # first: whoever was told only now may be about to come back
+        self._report_leak(now)  # first: what times out only now may be about to come back
         for stream in list(self._running):
             if now - stream.started_at >= self._timeout:
                 stream.give_share_away()
         self._timer = self._call_later(self._interval, self._look)
 
     def _report_leak(self, now: float) -> None:
-        """Say that threads are lost, once until there are fewer than half as many."""
+        """Say that threads are lost: once, and again only after fewer than half as many were."""
         stuck = self.stuck
         if len(stuck) >= self._leak and not self._leak_reported:
             self._leak_reported = True

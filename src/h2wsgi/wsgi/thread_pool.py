@@ -1,13 +1,13 @@
 """The threads that run applications: grown on demand, shrunk when idle.
 
-Whose turn it is, lanes.py knows; when there are to be more threads, growth.py. While applications
-return at once, one thread takes one job after the other. ``max_threads`` is never exceeded. What
-ends in _locked holds the pool's lock.
+lanes.py decides whose turn it is, growth.py when there are to be more threads. While applications
+return at once, one thread takes one job after the other. ``max_threads`` is never exceeded. A
+method whose name ends in _locked is called with the pool's lock held.
 
-Whatever is raised in a thread, wherever it strikes: what a worker has is written on the worker
-itself (``lane``, ``job``), so that it can be found and finished, and who runs is a set. The first
-thing in each section under the lock is ``_torn = True``, the last ``_torn = False``: who finds it
-True sorts the lanes and the idle threads anew.
+An exception may strike a thread at any line. So what a worker has is written on the worker itself
+(``lane``, ``job``), where it can be found and finished, and the threads that run are a set. Each
+section under the lock begins with ``_torn = True`` and ends with ``_torn = False``: a section that
+finds it True first sorts the lanes and the idle threads anew.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ IDLE_TIMEOUT = 30.0
 EAGER_THREADS = 4
 """Threads started without delay."""
 QUICK = 0.001
-"""Seconds below which a job was quick: the next one had better wait for its thread."""
+"""Seconds below which a job was quick: the next one had better wait for the same thread."""
 SLOW_MEMORY = 16
-"""How many jobs in a row have to be quick, before the next one is taken to be quick as well."""
+"""How many jobs in a row must be quick before the next one is expected to be quick as well."""
 TURN = 0.001
 """Seconds that a thread stays with the jobs of one connection while others wait for their turn."""
 
 FULL_LOOK = 0.5
-"""Seconds that jobs have to wait, with no thread for them, until that is told ..."""
+"""Seconds that jobs have to wait, with no thread for them, until ``full`` is called ..."""
 FULL_AGAIN = 60.0
-"""... and seconds until it is looked at again."""
+"""... and seconds until the next look."""
 
 guards.may_hold_locks(__file__)
 
 
 class Worker(Generic[Job]):
-    """A thread of the pool, and the share of it that the thread has: see ClientWait.
+    """A thread of the pool, and its share of the pool: see ClientWait.
 
-    SimpleQueue waits in C without a lock of ours, and here without a timeout, which would cost each
-    wait a timer of the kernel's. (A request at a time, on one CPU: 5 %.) What comes out of it says
-    only to look; what there is to do stands in the fields.
+    The inbox waits in C without a lock of ours, and without a timeout, which would cost each wait a
+    timer of the kernel's. (A request at a time, on one CPU: 5 %.) What comes out of it says only to
+    look; the fields say what there is to do.
     """
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Worker(Generic[Job]):
         self.unwoken: Handover | None = None
         """See ClientWait."""
         self.error: BaseException | None = None
-        """What struck, until what it left half done is in order."""
+        """The exception that struck, until what it left half done is in order."""
         # by the monotonic clock
         self.began = clock.monotonic()
         """When its present job began, or when it became idle."""
@@ -84,22 +84,22 @@ class Worker(Generic[Job]):
         self._pool.wait_begins(self)
 
     def wait_ended(self) -> None:
-        """It goes on. May overshoot the limit: new starts then wait instead."""
+        """The thread goes on, even if that exceeds the limit: new starts then wait instead."""
         self._pool.wait_ended(self)
 
 
 class ThreadPool(Generic[Job]):
     """Runs jobs for connections: ``run(job, worker)``.
 
-    ``failed(job, worker)`` is called for a job that raised, or before which something struck, and
-    again if that raises too.
+    ``failed(job, worker)`` is called for a job that raised, or before which an exception struck,
+    and again if ``failed`` raises too.
 
     ``limit`` is how many applications may run at once, ``max_threads`` how many threads there may
-    be with those that wait on clients, ``lane_limit`` how many of both one connection may have;
-    ``schedule_threadsafe(delay, callback)`` arranges a call on the loop's thread. ``exhausted``
-    is called there, again and again, while a job waits and every thread that it may have waits on
-    a client; ``full`` while jobs have waited for some time as ``limit`` run, and no more often than
-    once a minute.
+    be, counting those that wait on clients, ``lane_limit`` how many of both kinds one connection
+    may have; ``schedule_threadsafe(delay, callback)`` arranges a call on the loop's thread.
+    ``exhausted`` is called there, again and again, while a job waits and all threads that it may
+    have wait on clients; ``full``, at most once a minute, while jobs have waited for some time
+    because ``limit`` applications run.
     """
 
     def __init__(
@@ -128,14 +128,14 @@ class ThreadPool(Generic[Job]):
         self._workers: dict[Worker[Job], threading.Thread] = {}
         self._idle: list[Worker[Job]] = []
         self._torn = False
-        """Whether something struck in a section: see above."""
+        """Whether an exception struck in a section: see the top."""
         self._in_child = False
         """Whether this is a forked child's copy, in which no job is done any more."""
         self._closing = False
         self._started = 0
         self._switch_interval = SwitchInterval()
         self._slow_lately = SLOW_MEMORY
-        """How many more jobs have to be quick until the next one is taken to be."""
+        """How many more jobs must be quick before the next one is expected to be."""
         self._progress_at = 0.0
         """When a job was given to a thread or finished last, by the monotonic clock."""
         self._looks_at_idle = False
@@ -143,7 +143,7 @@ class ThreadPool(Generic[Job]):
         self._watching = False
         """Whether jobs wait and growth.py looks at them."""
         self._looks_at_full = False
-        """Whether a look is on its way, as jobs wait and all that may run does."""
+        """Whether a look is on its way, as jobs wait while as many run as may."""
 
     @property
     def threads(self) -> int:
@@ -175,7 +175,7 @@ class ThreadPool(Generic[Job]):
 
     @property
     def started_in_turn(self) -> int:
-        """The same without those that brought no others nearer to their turn."""
+        """The same without jobs that brought no waiting ones nearer to their turn."""
         return self._started - self._lanes.beside
 
     @property
@@ -186,7 +186,7 @@ class ThreadPool(Generic[Job]):
     @property
     @loop_thread
     def fewest_threads(self) -> int:
-        """How many threads the connection has that has fewest, of those that wait for one."""
+        """The fewest threads that any of the connections has that wait for one."""
         with self._lock:
             waiting = [lane for ring in self._lanes.rings for lane in ring]
             return min((len(lane.running) + len(lane.away) for lane in waiting), default=0)
@@ -202,7 +202,7 @@ class ThreadPool(Generic[Job]):
 
     @loop_thread
     def submit(self, lane: Lane[Job], jobs: list[Job]) -> None:
-        """Run each job on a thread as soon as the share of its lane's connection allows it."""
+        """Run each job on a thread as soon as its connection's share allows it."""
         with self._lock:
             self._begin_locked()
             lane.waiting.extend(jobs)
@@ -242,8 +242,8 @@ class ThreadPool(Generic[Job]):
     def grow(self, *, busy: bool, stalled: bool, stuck: bool) -> Step:
         """Use more threads for jobs that wait, if that helps; see :class:`GrowthWatch`.
 
-        ``busy``: the process computes; ``stuck``: no job was started since the last look, or,
-        ``stalled``, for long.
+        ``busy``: the process computes; ``stuck``: no job was started since the last look;
+        ``stalled``: none was for long.
         """
         with self._lock:
             self._begin_locked()
@@ -283,7 +283,7 @@ class ThreadPool(Generic[Job]):
             self._begin_locked()
             self._looks_at_idle = False
             now = clock.monotonic()
-            # A thread takes its place behind those that were idle before it.
+            # The thread that has been idle for longest comes first.
             while self._idle and self._idle[0].began <= now - IDLE_TIMEOUT:
                 self._end_locked(self._idle[0])
                 self._idle.pop(0)
@@ -296,7 +296,7 @@ class ThreadPool(Generic[Job]):
 
     @loop_thread
     def _look_whether_full(self) -> None:
-        """Tell if requests still wait while all that may run does, and look again later."""
+        """Call ``full`` if requests still wait while as many run as may, and look again later."""
         with self._lock:
             if self._closing:
                 return
@@ -315,7 +315,7 @@ class ThreadPool(Generic[Job]):
     def forked(self) -> list[Job]:
         """Return the jobs that ran, one of them perhaps on the thread that the child is.
 
-        It ends with its job: the next that it does here is to repair.
+        The child ends with that job: the next thing that its thread does here is to repair.
         """
         self._lock = threading.RLock()
         self._torn = self._in_child = True
@@ -340,7 +340,7 @@ class ThreadPool(Generic[Job]):
                 del self._workers[worker]
                 continue
             if worker.job is None:
-                worker.lane = None  # it was to have one, or is done with it
+                worker.lane = None  # it was about to get a job, or is done with one
             elif worker.lane is not None:
                 waiting = worker.lane.waiting
                 if waiting and waiting[0] is worker.job:
@@ -350,10 +350,10 @@ class ThreadPool(Generic[Job]):
         self._lanes.rebuild(self._all_lanes, self._workers)
 
     def _assign_locked(self) -> bool:
-        """Give a job to an idle thread, or to a new one as far as those start eagerly.
+        """Give a job to an idle thread, or to a new one while those start eagerly; True if done.
 
         That thread does the same for the next job before it begins its own, and so on: the loop
-        would be busy for a millisecond if it woke a hundred itself. True if there was a job for it.
+        would be busy for a millisecond if it woke a hundred itself.
         """
         if self._closing:
             return False
@@ -421,7 +421,7 @@ class ThreadPool(Generic[Job]):
     @guards.kernel
     @guards.outermost
     def _live(self, worker: Worker[Job]) -> None:
-        """Be the thread of a worker, whatever is raised in it: it ends where it is told to."""
+        """Be the thread of a worker until it is told to end, whatever is raised in it."""
         while not worker.ends:
             try:
                 if worker.error is not None:
@@ -430,7 +430,7 @@ class ThreadPool(Generic[Job]):
             except BaseException as error:
                 worker.error = error
         if self._in_child:
-            # A greenlet, see end_child. The child knows nothing of it, and ending would raise.
+            # A greenlet (see end_child): threading in the child does not know it, and would raise.
             queue.SimpleQueue[None]().get()
 
     @guards.outermost
@@ -450,18 +450,18 @@ class ThreadPool(Generic[Job]):
             worker.began = worker.turn_began = clock.monotonic()
             job: Job | None = worker.job
             while job is not None:
-                # Or what one sets for its client, such as a decimal context, the next would have.
+                # A new one, or the next job would have what this one sets: a decimal context, say.
                 Context().run(run, job, worker)
                 job = self._done(worker)
                 if (unwoken := worker.unwoken) is not None:
                     if not unwoken.scheduled:
                         unwoken.wake(job is None)
-                    # The name too: an idle thread would keep a connection alive that is closed.
+                    # The local as well, or an idle thread would keep a closed connection alive.
                     worker.unwoken = unwoken = None
 
     @guards.outermost
     def _recover(self, worker: Worker[Job]) -> None:
-        """Put in order what an exception has left half done; done again if it raises as well."""
+        """Put in order what an exception has left half done; called again if it raises as well."""
         if worker.job is not None:
             Context().run(self._failed, worker.job, worker)
             self._done(worker)
@@ -480,8 +480,8 @@ class ThreadPool(Generic[Job]):
     def _done(self, worker: Worker[Job]) -> Job | None:
         """A job is over: return the next one of its lane, or of another; None to become idle.
 
-        Who is idle may be given a job at once. Others may wait behind that one, for this thread to
-        give them away.
+        An idle thread may be given a job at once. Others may wait behind that one, which this
+        thread is then to give away.
         """
         began, now = worker.began, clock.monotonic()
         worker.began = self._progress_at = now
@@ -489,7 +489,7 @@ class ThreadPool(Generic[Job]):
         with self._lock:
             if self._torn:
                 self._repair_locked()
-            if (lane := worker.lane) is None:  # it was taken back already, and is idle
+            if (lane := worker.lane) is None:  # it was taken away already: the thread is idle
                 self._torn = False
                 return None
             self._torn = True
@@ -543,7 +543,7 @@ class ThreadPool(Generic[Job]):
 
 
 def _report(error: BaseException) -> None:
-    """Show what a job let out, such as an error in an application's logging handler.
+    """Show what a job raised, such as an error in an application's logging handler.
 
     The thread goes on: ending it would lose its share of the pool for good.
     """
