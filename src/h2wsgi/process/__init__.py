@@ -1,1 +1,1 @@
-"""What the operating system's process is to all the rest: forks. Any thread; imports nothing."""
+"""The process itself: clocks, forks, signals, shares. Any thread; imports nothing else."""

@@ -1,8 +1,8 @@
 """What a supervisor and one of its workers say to each other: JSON objects, a line each.
 
-A pair of sockets, of which each side has one end. The end of the channel is the end of the other
-process, however it came. Any thread of either, one at a time. The invariant: nobody waits for the
-other side, but for :meth:`Channel.first`.
+A pair of sockets, of which each side has one. The channel ends when the other process does, however
+that ends. Any thread of either, one at a time. The invariant: nobody waits for the other side,
+except in :meth:`Channel.first`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Channel:
         self.sock = sock
         self._unread = b""
         self.ended = False
-        """Whether the other process is gone, as far as it was looked at."""
+        """Whether the other process was found to be gone."""
 
     def first(self, timeout: float) -> Message:
         """Wait for a message.
 
         Raises:
-            OSError: none came, as the other process is gone or takes too long.
+            OSError: none came: the other process is gone, or takes too long.
         """
         self.sock.settimeout(timeout)
         try:
@@ -51,12 +51,12 @@ class Channel:
         return self._lines(1)[0]
 
     def send(self, message: Message) -> bool:
-        """Send a message; one that the other side cannot take any more is lost, as it is.
+        """Send a message; return whether it was sent.
 
-        Return whether it was sent.
+        It is lost if the other side can take no more, as that does not read, or is gone.
         """
         octets = json.dumps(message).encode() + b"\n"
-        with suppress(OSError):  # its end shows where messages are received
+        with suppress(OSError):  # that the other side is gone is noticed in received()
             # There is room for it: a process is told few things, and reads them.
             if self.sock.send(octets) == len(octets):
                 return True
@@ -79,7 +79,7 @@ class Channel:
 
     @property
     def is_in_a_message(self) -> bool:
-        """Whether a part of one has come."""
+        """Whether a part of a message has come."""
         return bool(self._unread)
 
     def close(self) -> None:

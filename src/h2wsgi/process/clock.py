@@ -1,11 +1,11 @@
 """What time it is, whatever an application or a test has done to Python's clocks.
 
-freezegun and time-machine stop them for the whole process: as an application is imported, in a
-view, or around a test. A server that followed would have all its timeouts over at once or never,
-and make certificates that no client believes. freezegun puts functions of its own into every module
-where it finds Python's, but does not look into objects, so here they are attributes of one.
-time-machine changes what Python's wall clocks do, but for one that Linux has besides. It is up to
-4 ms behind, and quicker to read. Any thread.
+freezegun and time-machine stop them for the whole process: when an application is imported, in a
+view, or around a test. A server that followed them would have all timeouts end at once or never,
+and make certificates that no client believes. freezegun replaces Python's functions in every module
+that has them, but does not look into objects, so here they are attributes of one. time-machine
+changes Python's wall clocks, except one that only Linux has, which is up to 4 ms behind, and
+quicker to read. Any thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.monotonic: Callable[[], float] = _real_monotonic()
-        """Seconds that pass, from no certain moment on."""
+        """Seconds from an arbitrary moment on, never set back."""
         self.time: Callable[[], float] = _real_time()
         """Seconds since the epoch."""
 
@@ -35,7 +35,7 @@ class Clock:
 
 
 def _real_monotonic() -> Callable[[], float]:
-    # Where this is imported while freezegun has stopped the clocks, it has replaced them already.
+    # If freezegun has stopped the clocks before this is imported, it has replaced them already.
     if isinstance(time.monotonic, BuiltinFunctionType) or not hasattr(time, "CLOCK_MONOTONIC"):
         return time.monotonic
     return functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)

@@ -1,13 +1,13 @@
-"""What a forked child has of the servers of its parent: nothing.
+"""Takes the servers of its parent out of a forked child.
 
 Applications fork by ``os.fork``, ``multiprocessing``, ``pty`` or a ``preexec_fn``, on any thread.
 The child is a copy of that one thread, with every descriptor, every signal handler, and every lock
-as it was held just then. What must not live on there tells this module once, and is told in the
-child, on its only thread, before ``fork`` returns to who called it.
+as it was held just then. An object that must not live on there is registered here once, and is told
+in the child, on its only thread, before ``fork`` returns to its caller.
 
-The invariants: nothing that is done here reaches the parent, so descriptors go by ``close``
-alone (the poller is shared: ``remove_reader`` would deafen the parent). No lock is taken that is
-from before the fork. References are weak, as servers come and go.
+The invariants: nothing that is done here reaches the parent, so descriptors are only closed (the
+poller is shared: ``remove_reader`` would deafen the parent). No lock from before the fork is taken.
+References are weak, as servers come and go.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import weakref
 from contextlib import suppress
 from typing import Any, NoReturn, Protocol
 
-if sys.platform == "win32":  # which does not fork
+if sys.platform == "win32":  # never forks
     from os import close as _close
 else:
-    # The system's own, whoever replaces that of os: gevent's waits for whoever uses a descriptor.
+    # The system's own, even if os.close is replaced: gevent's waits for users of the descriptor.
     from posix import close as _close
 
 
@@ -46,14 +46,14 @@ Looked up at each use, as eventlet replaces locks.
 _masks: list[set[int]] = []
 """The signals that were blocked before each fork that is under way."""
 _child_thread = 0
-"""In a child: the one that has forked."""
+"""In a child: the thread that called fork."""
 _HELD_BACK = {
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 }
-"""What waits while the process forks. Until the child has its own handlers, it would tell the
-parent of a signal that was for the child."""
+"""Signals that wait while the process forks. Until the child has its own handlers, it would tell
+the parent of a signal that was for the child."""
 
 
 def tell_in_child(thing: Forkable) -> None:
@@ -67,7 +67,7 @@ def close_in_child(sock: socket.socket) -> None:
 
 
 def accept(listening: socket.socket) -> tuple[socket.socket, Any]:
-    """Accept a connection that each child closes, as none is forked before that is known."""
+    """Accept a connection that each child closes: none is forked before it is registered."""
     with _forks:
         sock, address = listening.accept()
         _sockets.add(sock)
@@ -77,8 +77,8 @@ def accept(listening: socket.socket) -> tuple[socket.socket, Any]:
 def close_copy(descriptor: int) -> None:
     """Close the child's copy of a descriptor.
 
-    gevent's greenlets go on in the child, the loop's too, and what they wait with must not find one
-    closed that it watches: that ends the process. It finds one that is silent for ever.
+    gevent's greenlets go on in the child, the loop's too. If a descriptor that they wait for were
+    closed, that would end the process, so a descriptor that stays silent takes its place.
     """
     with suppress(OSError):  # somebody has closed it before
         if descriptor >= 0 and _gevent_waits():
@@ -94,15 +94,15 @@ def _gevent_waits() -> bool:
 
 
 def end_child(code: object = None) -> NoReturn:
-    """End a forked child as ``sys.exit(code)`` does, but for what ``atexit`` has of the parent.
+    """End a forked child as ``sys.exit(code)`` does, but without the parent's ``atexit`` functions.
 
-    Greenlets that look like threads go on in a child, all of them: others than the one that has
-    forked get no further.
+    Greenlets that look like threads all go on in a child: only the one that forked may end the
+    process, and any other ends here.
     """
     if threading.get_ident() != _child_thread:
         raise SystemExit
     if code is None and isinstance(error := sys.exception(), SystemExit):
-        code = error.code  # on its way out, through a finally that leads here
+        code = error.code  # it is being raised, and a `finally` on its way led here
     if code is None or isinstance(code, int):
         status = (code or 0) & 0xFF
     else:
@@ -130,12 +130,12 @@ def _after_fork_in_child() -> None:
     try:
         _child_thread = threading.get_ident()
         for sock in list(_sockets):
-            # Detached, or the object would close a descriptor that is another's by then.
+            # Detached, or the object would later close a descriptor that is another's by then.
             close_copy(sock.detach())
         for thing in list(_told):
             try:
                 thing.forked()
-            except Exception:  # the others are told all the same
+            except Exception:  # the others must be told all the same
                 traceback.print_exc()
     finally:
         _after_fork()

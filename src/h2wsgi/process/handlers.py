@@ -1,4 +1,4 @@
-"""What a process finds of signals at its start: handlers of others, and a terminal. Any thread."""
+"""What a process finds at its start: signals that others handle, and a terminal. Any thread."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from .clock import clock
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 SAME_SIGNAL = 1.0
-"""Seconds in which a signal may come twice and count once: a supervisor (``timeout``, ``npm``, a
+"""Seconds within which a signal that comes twice counts once: a supervisor (``timeout``, ``npm``, a
 shell script) hands on what the terminal has sent to the whole group of processes."""
 
 
 def found(names: tuple[str, ...]) -> dict[signal.Signals, Handler]:
-    """Return the signals of these names that the system has, and what is there now."""
+    """Return the signals of these names that the system has, and their present handlers."""
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return {number: signal.getsignal(number) for number in numbers}
 
 
 def free(names: tuple[str, ...]) -> dict[signal.Signals, Handler]:
-    """Return those of the signals that nobody catches or ignores, and what is there now."""
+    """Return those of the signals that nobody catches or ignores, and their present handlers."""
     caught = caught_by_anybody()
     return {number: handler for number, handler in found(names).items() if is_free(number, caught)}
 
 
 def is_free(number: signal.Signals, caught: int) -> bool:
-    """Return whether nobody did anything about a signal; ``caught`` has those with handlers."""
+    """Return whether a signal has its default action; ``caught`` is the mask of those caught."""
     return signal.getsignal(number) == signal.SIG_DFL and not caught >> (number - 1) & 1
 
 
 def unblock(numbers: Iterable[int]) -> set[int]:
-    """Have this thread hear of these signals; return those of them that it would not have."""
+    """Unblock these signals on this thread; return those of them that were blocked."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         return set()
     wanted = set(numbers)
@@ -43,9 +43,9 @@ def unblock(numbers: Iterable[int]) -> set[int]:
 
 
 def caught_by_anybody() -> int:
-    """Return the mask of signals with a handler, in C too (``faulthandler.register``).
+    """Return the mask of signals with a handler, even one in C (``faulthandler.register``).
 
-    0 where the system does not tell.
+    0 if the system does not tell.
     """
     try:
         with open("/proc/self/status", "rb") as status:
@@ -55,9 +55,9 @@ def caught_by_anybody() -> int:
 
 
 def comes_again(number: int, first: int, at: float) -> bool:
-    """Return whether a signal is another than ``first``, which came ``at``, and not its echo.
+    """Return whether a signal differs from ``first``, or comes too late to be its echo.
 
-    ``at`` is by the monotonic clock.
+    ``at`` is when ``first`` came, by the monotonic clock.
     """
     return number != first or clock.monotonic() - at >= SAME_SIGNAL
 

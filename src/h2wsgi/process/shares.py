@@ -1,8 +1,8 @@
 """What workers know of each other: how many connections each has, and that each still runs.
 
 Numbers in memory that a supervisor and its workers share. A worker has one row and writes no other.
-Any thread. The invariant: each number is written by one process at a time and is one machine word,
-so that nobody needs a lock, and no process that ends leaves one behind.
+Any thread. The invariant: each number is one machine word and written by one process at a time, so
+there are no locks, which a process that dies could leave locked.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import mmap
 import os
 
 ROWS = 1024
-"""Workers that there can be at once: four times as many as may be asked for. A reload has twice as
-many, and may come before those of the last have ended."""
+"""Workers that there can be at once: four times as many as may be asked for. A reload doubles them,
+and may come before those of the last reload have ended."""
 WORD = 8
 AWAY = 2**62
-"""In place of connections: this row accepts nothing, so nobody has fewer because of it."""
+"""In place of a number of connections: this worker accepts none, and counts as having the most."""
 
 
 class Shares:
-    """The rows of all workers. Word 0 is how many rows were ever used, from the first on."""
+    """The rows of all workers. Word 0 is how many rows, from the first on, were ever used."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -50,7 +50,7 @@ class Shares:
         return shares
 
     def reserve(self, row: int) -> None:
-        """Have everybody look at this row too, in which nothing is accepted yet."""
+        """Have all workers look at this row too, whose worker accepts nothing yet."""
         self._used[0] = max(self._used[0], row + 1)
         self._connections[row] = AWAY
 
@@ -63,7 +63,7 @@ class Shares:
         return self._connections[row]
 
     def beats(self, row: int) -> int:
-        """Return how often it was noted that the loop of this worker has turned."""
+        """Return how many turns the loop of this worker has noted."""
         return self._beats[row]
 
     def place(self, row: int) -> Place:
@@ -71,7 +71,7 @@ class Shares:
         return Place(row, self._used, self._connections, self._beats)
 
     def close(self) -> None:
-        """Give the memory back. Places of it may be used no more."""
+        """Release the memory, after which no Place of it may be used."""
         for words in (self._used, self._connections, self._beats):
             words.release()
         self._memory.close()

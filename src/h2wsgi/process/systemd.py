@@ -1,8 +1,8 @@
 """What a service manager is told of this process, and the sockets that it has handed over.
 
 The protocols of sd_notify(3) and sd_listen_fds(3), which systemd and others speak. Any thread. The
-invariant: without a service manager nothing is done; what it gave to this process, no process that
-the application starts takes for its own.
+invariant: without a service manager nothing is done; no process that the application starts takes
+for its own what the service manager gave to this one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 
 class ServiceManager:
-    """Who has started this process, if it wants to be told."""
+    """The service manager that started this process, if there is one that wants to be told."""
 
     def __init__(self) -> None:
         self.variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-        """What it has put into the environment, for who takes this process over."""
+        """What it has put into the environment, for the successor of this process."""
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):  # an abstract one
             self._address = "\0" + self._address[1:]
@@ -34,7 +34,7 @@ class ServiceManager:
             self.watchdog = int(interval) / 1_000_000 / 2
 
     def ready(self) -> None:
-        """What was to be done is done: the start, or a reload."""
+        """The start or the reload is done."""
         self._tell("READY=1")
 
     def reloading(self) -> None:

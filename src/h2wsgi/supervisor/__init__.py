@@ -1,5 +1,5 @@
 """Processes that serve side by side: started, replaced, ended. The main thread of a process that
 serves nothing itself.
 
-Knows neither the application nor HTTP/2, so there is little that could go wrong in it.
+The supervisor knows neither the application nor HTTP/2, so little can go wrong in it.
 """

@@ -1,8 +1,8 @@
 """One worker as its supervisor sees it: a process, the channel to it, and what is known of it.
 
-Main thread. The invariant: a worker inherits the sockets that listen, its end of the channel and
-the memory that workers share, and nothing else; what it serves comes by the channel, so no secret
-is in its arguments.
+Main thread. The invariant: a worker inherits the sockets that listen, its end of the channel, the
+memory that workers share and the files of its plan, and nothing else; what it serves comes by the
+channel, so no secret is in its arguments.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class State(enum.Enum):
     STARTING = enum.auto()
     SERVING = enum.auto()
     LEAVING = enum.auto()
-    """It was told to end, and has a time to do so."""
+    """It was told to end, and has a limited time to do so."""
 
 
 class Process(Protocol):
@@ -54,7 +54,7 @@ class Process(Protocol):
 
 
 class _Adopted:
-    """One that was started by what this process was before."""
+    """A process that this one started before it was executed anew."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -94,11 +94,11 @@ class Child:
         self.channel = channel
         self.state = State.STARTING
         self._reopens = False
-        """Whether it is to open its log files anew once it hears."""
+        """Whether it is to open its log files anew once it is ready."""
         self.answers = False
-        """Whether it will say what it counts."""
+        """Whether it will answer when it is asked what it counts."""
         self.asked_at: float | None = None
-        """Since when it has not answered, by the monotonic clock."""
+        """When it was asked, by the monotonic clock; None if it has answered."""
         self.leaves_for = ""
         """Why another is to take its place, in a word."""
         self.failure: Message | None = None
@@ -106,14 +106,14 @@ class Child:
         now = clock.monotonic()
         self.began = now
         self.kill_at: float | None = None
-        """When it will have had its time to end, by the monotonic clock."""
+        """When its time to end is over, by the monotonic clock."""
         self.turned_at = now
         self.beats = 0
-        """How often its loop had turned when it was looked at last, and when that had changed."""
+        """How often its loop had turned at the last look, and when that had last changed."""
 
     @classmethod
     def start(cls, plan: Plan, row: int, order: dict[str, Any], descriptors: list[int]) -> Child:
-        """Start one; ``order`` is what it is told first.
+        """Start a worker; ``order`` is the first thing that it is told.
 
         Raises:
             OSError: the system has no room for it.
@@ -140,7 +140,7 @@ class Child:
 
     @classmethod
     def adopt(cls, plan: Plan, known: dict[str, Any]) -> Child:
-        """Return one that this process has started before it was executed anew."""
+        """Return a worker that this process started before it was executed anew."""
         sock = socket.socket(fileno=known["channel"])
         os.set_inheritable(sock.fileno(), False)
         child = cls(plan, known["row"], _Adopted(known["pid"]), Channel(sock))
@@ -170,21 +170,21 @@ class Child:
             self.reopen()
 
     def reopen(self) -> None:
-        """Have it open its log files anew. One that starts may have opened them just before."""
+        """Have it open its log files anew, later if it still starts: it may have opened them."""
         if self.state is State.STARTING:
             self._reopens = True
         else:
             self.channel.send({"do": "reopen"})
 
     def ask(self) -> bool:
-        """Have it say what it counts; return False if it still has to, or cannot hear."""
+        """Ask what it counts; return False if it still owes an answer, or cannot be told."""
         if self.asked_at is not None:
             return False
         self.asked_at = clock.monotonic()
         return self.channel.send({"do": "report"})
 
     def end_by(self, moment: float, what: str) -> None:
-        """Tell it to end, which it has to have done by then. ``what`` is "stop" or "retire"."""
+        """Tell it to end, by ``moment`` at the latest; ``what`` is "stop", "retire" or "end"."""
         if self.state is State.STARTING:
             # It hears nothing else yet, and has nothing to finish.
             self._process.send_signal(signal.SIGTERM)
@@ -216,11 +216,11 @@ def in_words(code: int) -> str:
 
 
 def _become(plan: Plan) -> dict[str, Any]:
-    """Return what has a process be another user's, all of which is done before it runs."""
+    """Return the arguments that have a process run as another user from its start on."""
     if plan.account is None:
         return {}
     uid, gid, groups = plan.account
-    if os.geteuid():  # it is ours already, or would have been refused
+    if os.geteuid():  # this is that user, as any other would have been refused
         return {}
     return {"user": uid, "group": gid, "extra_groups": groups}
 
@@ -228,8 +228,8 @@ def _become(plan: Plan) -> dict[str, Any]:
 def interpreters_flags() -> list[str]:
     """Return the options of this interpreter, for another like it.
 
-    None looks for modules in the current folder, where an application may have any name, unless
-    this package is there.
+    With -P it does not look for modules in the current folder, where an application may have any
+    name, unless this package is there.
     """
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return flags if Path(os.getcwd()) == ROOT or "-P" in flags else [*flags, "-P"]

@@ -16,9 +16,9 @@ from ..config.config import Config
 class Plan:
     """An application and the options to serve it with. Workers of one reload have one plan.
 
-    ``variables`` are those that a worker has beside ours; ``account`` is whom it runs as, user,
-    group and further groups, if not as we do; ``files`` are those that it could not open itself,
-    by path, which are open here.
+    ``variables`` are what a worker's environment has beside ours; ``account`` is the user, group
+    and further groups that it runs as, if not as we do; ``files`` are files that it could not open
+    itself: the descriptors by which they are open here, by path.
     """
 
     config: Config
@@ -50,7 +50,7 @@ class Plan:
 
 
 class Site(Protocol):
-    """Where workers serve, and who knows what: whoever put the supervisor together."""
+    """The side that put the supervisor together: it has the sockets, and reads the options."""
 
     has_command: bool
     """Whether there is a command line by which this process can be started."""
@@ -59,16 +59,16 @@ class Site(Protocol):
         """Return the sockets that listen, as a worker is told of them."""
 
     def handed_over(self) -> list[dict[str, Any]]:
-        """Return the same for a successor, which has them for good."""
+        """Return the same for a successor, which keeps them."""
 
     def fixed(self) -> dict[str, Any]:
         """Return the options that stay until a restart, by name."""
 
     def prepare_to_go(self) -> None:
-        """Finish what another program in this process would lose."""
+        """Finish what would be lost when this process executes another program."""
 
     def close(self) -> None:
-        """Stop listening; workers may have the sockets yet."""
+        """Stop listening here; workers may still have the sockets."""
 
     def ready(self, workers: int) -> None:
         """Say that so many workers serve now."""

@@ -1,7 +1,7 @@
-"""A supervisor that is executed anew: what it finds of the one that it was before.
+"""A supervisor that is executed anew: what it takes over from the one that it was before.
 
-Sockets and workers stay open across exec, and this says which descriptors they are. Main thread.
-The invariant: what is handed over is taken once, and nothing that is started later sees it.
+Sockets and workers outlive exec, and a variable says which descriptors they are. Main thread. The
+invariant: what is handed over is taken once, and nothing that is started later sees it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VARIABLE = "H2WSGI_TAKEN_OVER"
 
 
 def taken_over() -> dict[str, Any]:
-    """Return what the process that was here before has handed over; nothing if there was none."""
+    """Return what this process handed over when it was executed anew; nothing if it was not."""
     text = os.environ.pop(VARIABLE, "")
     found: dict[str, Any] = json.loads(text) if text else {}
     return found
@@ -31,7 +31,8 @@ def command() -> list[str]:
 def for_check(with_application: bool, with_metrics: bool) -> dict[str, str]:
     """Return the variables for a check whose addresses are in use, by us.
 
-    ``with_metrics`` is whether that of the metrics is not.
+    ``with_application`` and ``with_metrics`` say whether the application, and the address of the
+    metrics, are to be checked.
     """
     asked = {"check": True, "application": with_application, "metrics": with_metrics}
     return {VARIABLE: json.dumps(asked)}
@@ -45,7 +46,7 @@ def execute_anew(
 ) -> NoReturn:
     """Become a new process of the same number, which has ``state`` and the descriptors.
 
-    Signals that are ``held_back`` wait until it takes them.
+    Signals in ``held_back`` are blocked until the new process takes them.
 
     Raises:
         OSError: it cannot be done; all is as before.

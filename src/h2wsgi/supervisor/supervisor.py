@@ -1,7 +1,7 @@
-"""Starts workers, replaces those that die or have had their time, ends with them.
+"""Starts workers, replaces those that die or whose time is over, and ends with them.
 
-    SIGTERM, SIGINT, SIGQUIT  all end gracefully; another of them, or the same a second later, ends
-                              them at once
+    SIGTERM, SIGINT, SIGQUIT  all end gracefully; another of these signals, or the same one a second
+                              later, ends them at once
     SIGHUP                    workers with the new code, options and certificates take the place of
                               those that serve; but end, if the terminal of the start was closed
     SIGUSR1                   all open their log files anew
@@ -10,8 +10,8 @@
 
 Main thread, which waits for signals, for what workers say, and for the next moment at which there
 is something to do. The invariants: no worker that serves is told to leave before another is ready
-to take its place, but for SIGTTOU and the end; every wait for a worker ends, by SIGKILL at last; a
-plan that cannot be started changes nothing.
+to take its place, except for SIGTTOU and the end; every wait for a worker ends, by SIGKILL at last;
+a plan that cannot be started changes nothing.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ if TYPE_CHECKING:
     from .watching import Watcher
 
 KILL_GRACE = 8.0
-"""Seconds beyond the graceful timeout in which a worker ends by itself, resets and all."""
+"""Seconds beyond the graceful timeout in which a worker resets what is left and ends by itself."""
 QUIET = 2.5
-"""Seconds that those who ask for metrics hold up an upgrade at most."""
+"""Seconds that requests for metrics may hold up an upgrade."""
 QUIET_LOOK = 0.02
-"""Seconds between looks whether all have their answers."""
+"""Seconds between looks whether all of them have their answers."""
 AT_ONCE = 1.0
 """Seconds that workers get when they are to end at once."""
 MOST_SAID = 65_536
 """Octets shown of what a check says."""
 LOOKS = 4
-"""How often it is looked at whether a worker's loop has turned, within its timeout."""
+"""How many looks within the worker timeout find out whether a worker's loop has turned."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-"""Seconds before another worker is started for one that died young: twice as long each time."""
+"""Seconds before a worker that died young is replaced: twice as long each time."""
 YOUNG = 60.0
-"""Seconds. Who lived longer is replaced at once."""
+"""Seconds. A worker that lived longer is replaced at once."""
 
 STUCK = "worker_timeout"
-"""The option that has a worker replaced whose loop does not turn: the word for why."""
+"""Why a worker is replaced whose loop does not turn: the name of the option that has it so."""
 STOPPING = ("SIGTERM", "SIGINT", "SIGQUIT")
 ALWAYS = ("SIGTERM", "SIGINT", "SIGCHLD")
 IF_FREE = ("SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
@@ -79,7 +79,7 @@ class Supervisor:
         state: dict[str, Any] | None = None,
         meter: Meter | None = None,
     ) -> None:
-        """``state`` is that of this process before it was executed anew; ``meter`` is closed here.
+        """``state`` is from before this process was executed anew; ``meter`` is closed here.
 
         Raises:
             ConfigurationError: files are to be watched, and cannot be.
@@ -96,24 +96,24 @@ class Supervisor:
         self._next: Plan | None = None
         """What takes the place of the plan once its workers are ready."""
         self._to_replace: deque[tuple[Child, str]] = deque()
-        """Workers that have had their time, and why."""
+        """Workers that asked to be replaced, and why."""
         self._replaced: Child | None = None
         """The one of these whose successor is being started."""
         self._has_served = False
         """Whether all workers were ready once."""
         self._early = ""
-        """What asked for a reload before that. It may be of code that was not read yet."""
+        """What asked for a reload before that: perhaps a change that no worker had read yet."""
         self._watcher: Watcher | None = None
         if plan.config.reload:
             from .watching import Watcher
 
             self._watcher = Watcher(plan.config, self._note_changes, self._log)
         self._changes: deque[list[str]] = deque()
-        """Files that were seen to change, by the thread that watches them."""
+        """Files that the watching thread saw change."""
         self._awaits_change = False
-        """Whether nothing is started before a file changes, as what there is cannot be."""
+        """Whether nothing is started until a file changes, as the present code cannot start."""
         self._wakeup = -1
-        """The descriptor that ends a wait; less than 0 where there is nothing to wake."""
+        """The descriptor that ends a wait; less than 0 before and after there can be one."""
         self._waking = threading.Lock()
         self._meter = meter
         self._survey = None if meter is None else Survey(meter, self._wake_threadsafe)
@@ -121,18 +121,18 @@ class Supervisor:
         self._retry_at = 0.0
         """When a worker may be started in place of one that died, by the monotonic clock."""
         self._looked_at = clock.monotonic()
-        """When it was looked at last whether all loops turn."""
+        """When the last look was whether all loops turn."""
         self._alive_at = 0.0
-        """When the service manager was told last that this process is not stuck."""
+        """When the service manager was last told that this process is not stuck."""
         self._check: subprocess.Popen[bytes] | None = None
         self._check_said: IO[bytes] | None = None
         """The check of the new code, and what it says, from SIGUSR2 on."""
         self._is_upgraded = False
         """Whether this process is executed anew as soon as all its workers just serve."""
         self._quiet_by: float | None = None
-        """When it will have waited long enough for those who ask for metrics."""
+        """Until when it waits for requests for metrics to be answered."""
         self._reload_is = "reload"
-        """What the reload that is under way is called."""
+        """What the reload under way is called in the metrics."""
         self._stopped_by: tuple[int, float] | None = None
         """The signal that asked for the end, and when, by the monotonic clock."""
         self._exit_code = 0
@@ -171,7 +171,7 @@ class Supervisor:
                     except ConfigurationError:
                         raise
                     except Exception:
-                        # A mistake of ours is no reason to end what serves.
+                        # A mistake of ours is no reason to end the workers, which serve.
                         self._log.exception(
                             "the supervisor failed, and goes on", extra=named("supervisor_failed")
                         )
@@ -295,7 +295,7 @@ class Supervisor:
             extra=named("stopping"),
         )
         self._manager.stopping()
-        # First: with the last worker the sockets are closed, and whoever waits there is told.
+        # Closed first, so that the last worker to end closes them, which tells clients that wait.
         self._site.close()
         for child in self._children:
             if child.state is not State.LEAVING:
@@ -344,7 +344,7 @@ class Supervisor:
         return [c for c in self._children if c.plan is plan and c.state is not State.LEAVING]
 
     def _start(self, plan: Plan, count: int) -> None:
-        """Start workers, as many of them as the system lets."""
+        """Start workers, as many as the system allows."""
         try:
             for _ in range(count):
                 self._start_one(plan)
@@ -393,7 +393,7 @@ class Supervisor:
             elif message["say"] == "failed":
                 child.failure = message
             elif message["say"] == "leave" and child.state is State.SERVING:
-                # One of an older version does not say.
+                # A worker of an older version gives no reason.
                 child.leaves_for = message.get("reason", "signal")
                 self._to_replace.append((child, message["why"]))
             elif message["say"] == "report" and self._survey is not None:
@@ -440,7 +440,7 @@ class Supervisor:
             self._lost(child, how)
 
     def _lost(self, child: Child, how: str) -> None:
-        """Another is started, after a pause that grows while they do not live long."""
+        """Have another started, after a pause that grows while workers do not live long."""
         self._note_replaced(child.leaves_for if child.leaves_for == STUCK else "died")
         now = clock.monotonic()
         if now - child.began >= YOUNG:
@@ -526,7 +526,7 @@ class Supervisor:
     # ---------------------------------------------------------------------- what should be
 
     def _settle(self) -> None:
-        """Start and retire whom it takes for the right workers to be there."""
+        """Start and retire workers until the right ones are there."""
         if self._stopped_by is not None:
             return
         self._finish_reload()
@@ -553,7 +553,7 @@ class Supervisor:
                 self._reload(self._early)
 
     def _begin_replacement(self) -> None:
-        """Take the next of those that have had their time, one after the other."""
+        """Begin to replace the next worker that asked for it, one after the other."""
         if self._next is not None or self._replaced is not None:
             return
         if any(child.state is State.LEAVING for child in self._children):
@@ -587,7 +587,7 @@ class Supervisor:
         except Exception as error:
             if isinstance(error, ConfigurationError):
                 said, shown = f"{error} {error.hint}", None
-            else:  # a mistake of ours, but who has heard of a reload is to hear of its end
+            else:  # a mistake of ours; but a reload that was announced must be seen to end
                 said, shown = repr(error), error
             self._log.error(
                 "%s: all stays as it is: %s",
@@ -599,7 +599,7 @@ class Supervisor:
             self._manager.ready()
             return
         count = self._count
-        if plan.config.workers != self._plan.config.workers:  # or it is as SIGTTIN has left it
+        if plan.config.workers != self._plan.config.workers:  # else the count SIGTTIN left stays
             count = plan.config.workers
         self._log.info(
             "%s: reloading, with %s to start", why, _counted(count), extra=named("reloading")
@@ -646,7 +646,7 @@ class Supervisor:
         self._end_check()
         self._log.info("SIGUSR2: checking the new code", extra=named("upgrade"))
         self._check_said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the check)
-        with_application = self._plan.account is None  # which root is not to load for a user
+        with_application = self._plan.account is None  # root must not load it for another user
         try:
             self._check = subprocess.Popen(
                 [*succession.command(), "--check"],
@@ -696,7 +696,7 @@ class Supervisor:
 
     @property
     def _may_go(self) -> bool:
-        """Whether nobody would lose anything: a worker that starts, an answer that is awaited."""
+        """Whether nothing would be lost: no worker is starting, and no answer is awaited."""
         if self._meter is None:
             return self._is_settled
         if not self._is_settled:
@@ -738,7 +738,7 @@ class Supervisor:
                 self._meter.go_on()
 
     def _succeed(self) -> None:
-        """Take over what this process was before, and reload."""
+        """Take over from what this process was before, and reload."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._found)
         os.set_inheritable(self._shares.descriptor, False)
         self._has_served = True
@@ -746,7 +746,7 @@ class Supervisor:
         self._reload_is = "upgrade"
         for known in self._state["children"]:
             self._add(Child.adopt(self._plan, known))
-        if self._state["workers"] == self._count:  # or it is as SIGTTIN has left it
+        if self._state["workers"] == self._count:  # the count that SIGTTIN left stays
             self._count = self._state["count"]
         self._log.info(
             "executed anew: reloading, with %s to start",
@@ -758,7 +758,7 @@ class Supervisor:
     def _end_all(self) -> None:
         """Leave no worker behind, whatever happened."""
         for child in self._children:
-            child.channel.close()  # which has it end
+            child.channel.close()  # this makes it end
             child.kill()
         for child in self._children:
             child.wait(AT_ONCE)
@@ -769,7 +769,7 @@ def _counted(workers: int) -> str:
 
 
 def _why(child: Child, how: str) -> str:
-    """Return what became of a worker, and why as far as it is known."""
+    """Return what became of a worker, and why, as far as that is known."""
     if child.failure is None:
         return f"worker {child.pid} {how}"
     failure = child.failure

@@ -1,8 +1,8 @@
-"""Asks workers what they count, for whoever wants to know.
+"""Asks workers what they count, when somebody wants to know.
 
-Main thread, but for :meth:`Survey.ask_threadsafe`. The invariants: a worker has one question to
-answer at most, and nobody waits longer than PATIENCE for it, so one that hangs is waited for once;
-what a worker has said counts until it says something else, or ends.
+Main thread, except :meth:`Survey.ask_threadsafe`. The invariants: a worker has at most one question
+to answer, and is waited for no longer than PATIENCE, so one that hangs is waited for once; what a
+worker has said counts until it says something else, or ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What there is of workers: how many in each state, how many there should be."""
+    """How many workers there are in each state, and how many there should be."""
 
     states: dict[str, int]
     wanted: int
@@ -29,12 +29,12 @@ class Workers:
 
 
 Told = Callable[[Workers], None]
-"""What to call once all workers have answered that will."""
+"""What to call once all workers that will answer have done so."""
 Ask = Callable[[Told], None]
 
 
 class Meter(Protocol):
-    """Whoever adds up what workers count, and shows it."""
+    """Adds up what workers count, and shows it."""
 
     url: str
     """Where it is shown."""
@@ -43,19 +43,19 @@ class Meter(Protocol):
         """Begin to show it; ``ask`` may be called on any thread."""
 
     def reported(self, worker: int, samples: dict[str, Any]) -> None:
-        """A worker, by its number, has said what it has counted since its start."""
+        """The worker with this process number has said what it has counted since its start."""
 
     def ended(self, worker: int) -> None:
-        """A worker says nothing more; its number may come again."""
+        """A worker says nothing more; its number may be used again."""
 
     def replaced(self, reason: str, workers: int) -> None:
-        """So many workers have others in their place."""
+        """So many workers were replaced."""
 
     def is_quiet(self) -> bool:
-        """Let nobody ask from now on; return whether nobody waits for an answer."""
+        """Take no requests from now on; return whether all that came are answered."""
 
     def go_on(self) -> None:
-        """Let them ask again."""
+        """Take requests again."""
 
     def handed_over(self) -> dict[str, int]:
         """Return the descriptors with which a successor goes on."""
@@ -65,15 +65,15 @@ class Meter(Protocol):
 
 
 class Survey:
-    """Rounds of questions, one after the other: each is for all who wanted one before it began."""
+    """Rounds of questions, one after the other; each serves all that asked before it began."""
 
     def __init__(self, meter: Meter, wake_threadsafe: Callable[[], None]) -> None:
         self._meter = meter
         self._wake_threadsafe = wake_threadsafe
         self._next: deque[Told] = deque()
-        """Who wants a round that has not begun."""
+        """What to call after the next round."""
         self._now: list[Told] = []
-        """Whom the round that is under way is for."""
+        """What to call after the round that is under way."""
         self._waits_for: set[Child] = set()
         self._until = 0.0
 
@@ -84,7 +84,7 @@ class Survey:
 
     @property
     def moment(self) -> float | None:
-        """When a round is over, whoever has not answered, by the monotonic clock."""
+        """When the round ends even if a worker has not answered, by the monotonic clock."""
         return self._until if self._now else None
 
     def reported(self, child: Child, message: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ class Survey:
         self._waits_for.discard(child)
 
     def ended(self, child: Child) -> None:
-        """A worker has ended, or cannot be heard."""
+        """A worker has ended, or its channel has."""
         self._waits_for.discard(child)
 
     def turn(self, children: Iterable[Child], wanted: int, is_stopping: bool) -> None:
@@ -122,6 +122,6 @@ def _state(child: Child) -> str:
     """Return the state of a worker in a word."""
     asked = child.asked_at
     if child.state is State.SERVING and asked is not None:
-        # What it was asked just now it may answer yet; a round that is over has waited long enough.
+        # It may still answer what it was asked just now, but not what a round waited for in vain.
         return "hanging" if clock.monotonic() - asked >= PATIENCE else "serving"
     return child.state.name.lower()

@@ -1,6 +1,7 @@
 """Which files have changed, for --reload. A thread of its own, in which watchfiles does the work.
 
-The invariant: what is told are names of files alone; whoever is told decides on its own thread.
+The invariant: ``changed`` gets nothing but the names of files, and leaves it to its own thread to
+act on them.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from ..log.logs import named
 
 DEBOUNCE = 50
 STEP = 10
-"""Milliseconds: changes are told once there was none for a step, or the first is so long ago."""
+"""Milliseconds: changes are told after a STEP without any, or DEBOUNCE after the first."""
 PAUSE = 1.0
-"""Seconds before files are watched again after that has failed."""
+"""Seconds after a failure to watch before it is tried again."""
 PATTERNS = ("*.py",)
 NEVER = ("__pycache__", ".*")
 
@@ -98,7 +99,7 @@ class Watcher:
                 self._await_folders()
 
     def _watch(self) -> None:
-        """Tell of changes, until the end, or until a folder is gone or another."""
+        """Tell of changes, until the end, or until a folder is gone or replaced."""
         places = self._places()
         changes = self._watchfiles.watch(
             *self._folders,
@@ -117,7 +118,7 @@ class Watcher:
                 return
 
     def _await_folders(self) -> None:
-        """Wait for a folder that is gone, as where a branch is changed, and tell of all in it."""
+        """Wait until all folders are there (a change of branch may remove one), and tell of it."""
         while not self._over.is_set():
             if None not in self._places():
                 self._changed([self._folders[0]])
@@ -125,7 +126,7 @@ class Watcher:
             self._over.wait(PAUSE)
 
     def _places(self) -> list[tuple[int, int] | None]:
-        """Return which folders those are that are watched, None for one that is gone."""
+        """Return the identities of the watched folders, None for one that is gone."""
         return [_place_of(folder) for folder in self._folders]
 
 
