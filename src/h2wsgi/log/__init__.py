@@ -1,1 +1,1 @@
-"""Events, accesses and ``wsgi.errors`` on their way to files. Any thread may log; one writes."""
+"""Events, requests and ``wsgi.errors`` on their way to files. Any thread may log; one writes."""

@@ -1,7 +1,7 @@
-"""A request as a line of a format of the user's: see ``--access-log-format``. Any thread.
+"""A request as a line in the user's own format: see ``--access-log-format``. Any thread.
 
-Every value that is somebody else's is cut, and whatever could end it early is escaped, quotation
-marks and backslashes as ``\\x22`` and ``\\x5c``: programs read these lines. What there is not is a
+Every value that a peer may choose is cut, and all that could end it early is escaped, quotation
+marks and backslashes as ``\\x22`` and ``\\x5c``: programs read these lines. A missing value is a
 hyphen.
 """
 
@@ -25,7 +25,7 @@ Value = Callable[[AccessRecord], str]
 
 
 def line_maker(text: str) -> Callable[[AccessRecord], str]:
-    """Return what makes a line, with its newline, in the format ``text``."""
+    """Return a function that makes a line, with its newline, in the format ``text``."""
     parts = [_value_of(part) for part in (*parse_format(text), "\n")]
     return lambda record: "".join([part(record) for part in parts])
 
@@ -45,7 +45,7 @@ def _value_of(part: str | Atom) -> Value:
 
 
 def field_of(record: AccessRecord, name: bytes) -> str:
-    """Return a field of the request; Host is what the client asked for, wherever it wrote that."""
+    """Return a field of the request; Host is :authority if the request has that."""
     if name == b"host" and record.authority is not None:
         return record.authority.decode("latin-1")
     return _joined(record.fields, name)
@@ -63,7 +63,7 @@ def _safe(text: str, most: int = MAX_SHOWN) -> str:
 
 
 def _host(record: AccessRecord) -> str:
-    """Return the client's address: a proxy may have told it without a port."""
+    """Return the client's address, without the port, which a proxy may have left out."""
     for host in (record.remote, record.remote.rpartition(":")[0]):
         with contextlib.suppress(ValueError):
             return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
@@ -85,7 +85,7 @@ def _user(record: AccessRecord) -> str:
         decoded = base64.b64decode(credentials.encode("latin-1"), validate=True)
     except ValueError:
         return "-"
-    # A space would look like the next value.
+    # What follows a space would look like the next value.
     return _safe(decoded.partition(b":")[0].decode("utf-8", "replace")).replace(" ", "\\x20")
 
 

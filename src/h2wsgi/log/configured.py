@@ -1,8 +1,8 @@
 """Logging's own handlers, set up as a file says: ``--log-config``. Main thread, at the start.
 
-The file is what ``logging.config.dictConfig`` takes, in TOML or JSON. Then events go to the logger
+The file is what ``logging.config.dictConfig`` takes, in TOML or JSON. Events go to the logger
 ``h2wsgi``, requests to ``h2wsgi.access``, and what applications write on ``wsgi.errors`` to
-``h2wsgi.errors``. Handlers that wait for a disk or a network have the server wait.
+``h2wsgi.errors``. While a handler waits for a disk or a network, the server waits too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read(path: str) -> dict[str, Any]:
 
 @functools.cache
 def apply(path: str, level: int) -> None:
-    """Set logging up, once for each file; ``level`` is for loggers of ours that the file has not.
+    """Set logging up, once for each file; ``level`` is for ``h2wsgi`` if the file sets none.
 
     Raises:
         ConfigurationError: the file cannot be read, or logging refuses it.

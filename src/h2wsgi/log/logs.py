@@ -1,11 +1,11 @@
 """What the server tells people: events, a line per request, and ``wsgi.errors``.
 
 Any thread. The command's log stands beside the standard library's ``logging``, so that no
-application can break it or takes it for its own. The library uses the standard loggers ``h2wsgi``
-and ``h2wsgi.access`` and adds no handler. Text on ``wsgi.errors`` is text, of which neither makes a
-logging record: who collects those would take each line for an error of the server. The invariants:
-no octet of a peer reaches a line unescaped, no line begins with text that somebody else has chosen,
-every line has a bound, and no caller of the command's log waits for a terminal or a pipe.
+application can break it or take it for its own. The library uses the standard loggers ``h2wsgi``
+and ``h2wsgi.access`` and adds no handler. Neither makes logging records of text on ``wsgi.errors``:
+a collector of records would take each line for an error of the server. The invariants: no octet of
+a peer reaches a line unescaped, no line begins with text that somebody else has chosen, every line
+has a bound, and no caller of the command's log waits for a terminal or a pipe.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from .writer import LogWriter
 MAX_LINE = 65_536
 """Characters of any line of the application's, before what is unsafe in it is escaped."""
 MAX_TRACEBACK = 65_536
-"""The same of a traceback. The text of an exception may be a client's, and as long as it likes."""
+"""The same for a traceback. A client may have chosen the text of an exception, and its length."""
 BELOW = " " * 4
-"""What stands before all lines of an event but its first, which has the time. Nothing else does:
-whoever gets a newline into a message, or an exception's text, makes no line of the log."""
+"""Stands before all lines of an event but the first, which begins with the time: a newline that
+somebody gets into a message, or into an exception's text, cannot begin a new line of the log."""
 MAX_UNFINISHED = 65_536
 """Characters that wsgi.errors keeps of a line that does not end."""
 TRACE_FIELDS = {b"x-request-id": "request_id", b"traceparent": "traceparent"}
-"""Fields of requests that tell which one it is elsewhere too, and what they are called here."""
+"""Fields that identify a request in other programs' logs too, and their names in ours."""
 MAX_TRACE_FIELD = 200
-"""Characters of one. A traceparent has 55."""
+"""Characters of such a field. A traceparent has 55."""
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -62,7 +62,7 @@ LEVELS = {
 
 
 def named(event: str, **fields: Any) -> dict[str, Any]:
-    """Return the ``extra`` of an event: its name, and what JSON has beside its sentence."""
+    """Return the ``extra`` of an event: its name, and what JSON shows beside its sentence."""
     return {"event": event, "fields": fields}
 
 
@@ -114,7 +114,7 @@ class Log:
                     traceback.print_exc()
 
     def add_file(self, writer: LogWriter) -> None:
-        """Have a file opened anew with the others, and be told of when lines of it are lost."""
+        """Have a file opened anew with the others, and an event made when it loses lines."""
         self._files.append(writer)
         if writer is not self.standard_error:
             writer.when_lost = functools.partial(self._lost, writer)
@@ -122,7 +122,7 @@ class Log:
     def reopen_files(self) -> list[str]:
         """Have the files opened anew, as they were renamed; return their names.
 
-        Soon, on the threads that write; an error is an event.
+        That is done soon, on the threads that write; an error becomes an event.
         """
         files = [writer for writer in self._files if writer.is_reopened]
         for writer in files:
@@ -153,7 +153,7 @@ class Log:
 
 
 def library_log(config: Config) -> Log:
-    """Return the Log of a server inside somebody's program: its standard loggers."""
+    """Return the Log of a server inside another program: standard loggers."""
     logger = logging.getLogger("h2wsgi.access")
 
     make_line = _request_line(config) if config.access_log_format else describe_for_a_file
@@ -169,7 +169,7 @@ def library_log(config: Config) -> Log:
 
 
 def _request_line(config: Config) -> Callable[[AccessRecord], str]:
-    """Return what makes a line of a request, in the format that was asked for."""
+    """Return a function that makes a line of a request, in the format that was asked for."""
     from .access_lines import line_maker
 
     return line_maker(config.access_log_format)
@@ -193,7 +193,7 @@ def _without(
 
 
 def _configured_log(config: Config) -> Log:
-    """Return the Log of the command that goes where a file of logging's configuration says."""
+    """Return the command's Log if it goes where a configuration file of logging says."""
     from .configured import apply
 
     apply(config.log_config, LEVELS[config.log_level])
@@ -211,8 +211,8 @@ def command_log(config: Config) -> Log:
     """Return the Log of the command, on standard error.
 
     Raises:
-        ConfigurationError: the access log's file cannot be opened, or the file of --log-config
-            says what cannot be done.
+        ConfigurationError: the access log's file cannot be opened, or what the file of
+            --log-config says cannot be done.
     """
     if config.log_config:
         return _configured_log(config)
@@ -239,7 +239,7 @@ def command_log(config: Config) -> Log:
     elif as_json:
         make_line = access_json
     else:
-        # Where nobody watches, or a file is read later, the date and the client come first.
+        # The date and the client come first, unless it is a terminal that somebody watches.
         is_file = config.access_log_file not in ("", "-")
         stream = sys.stdout if config.access_log_file else sys.stderr
         terminal = None if is_file else terminal_form(stream)
@@ -273,13 +273,13 @@ def file_writer(
 ) -> LogWriter:
     """Return a writer that appends to a file; ``what`` and ``flag`` name the file in an error.
 
-    A new file may be read by whom the umask allows, or where it is ``private`` by its owner alone.
+    A new file can be read by all that the umask allows, or if ``private`` by its owner alone.
 
     Raises:
         ConfigurationError: the file cannot be opened.
     """
     mode = 0o600 if private else 0o666
-    # The working folder may be another by then.
+    # The working folder may have changed by then.
     again = functools.partial(_open_file, os.path.abspath(path), what, flag, mode)
     return LogWriter(_open_file(path, what, flag, mode), dropped, open_again=again)
 
@@ -311,8 +311,8 @@ def _open_file(path: str, what: str, flag: str, mode: int = 0o600) -> FileIO:
 class _CommandLogger(logging.Logger):
     """A logger outside of logging's tree, whose records nobody else makes or handles.
 
-    ``dictConfig`` and ``disable()`` do not reach it, nor does a factory of records that the
-    application sets, or what an error collector puts in the place of ``Logger.callHandlers``.
+    ``dictConfig`` and ``disable()`` do not reach it, nor does a record factory that the application
+    sets, or what an error collector puts in the place of ``Logger.callHandlers``.
     """
 
     def __init__(
@@ -342,7 +342,7 @@ class _CommandLogger(logging.Logger):
         return record
 
     def handle(self, record: logging.LogRecord) -> None:
-        # In the caller's thread, as arguments may change later.
+        # On the caller's thread, as arguments may change later.
         try:
             self._writer.write(self._make_text(record))
         except Exception as error:  # A bad format string must not end a connection.
@@ -360,7 +360,7 @@ def event_text(record: logging.LogRecord) -> str:
 
 
 def _lines(at: float, first: str, rest: list[str]) -> str:
-    """Return a line with its time of day before it, and text that others have chosen below."""
+    """Return a line with the time of day before it, and below it text that others have chosen."""
     below = "".join(f"{BELOW}{shown(line, MAX_LINE)}\n" if line else "\n" for line in rest)
     return f"{time_of_day(int(at))}  {first}\n{below}"
 
@@ -392,7 +392,7 @@ def _type_of(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an exception says, cut. One of an application's may fail to say it."""
+    """Return what an exception says, cut. An application's own exception may fail to say it."""
     try:
         return cut(str(error), MAX_LINE)
     except BaseException as failure:
@@ -413,7 +413,7 @@ def errors_json(text: str) -> str:
 
 
 def access_file_text(record: AccessRecord) -> str:
-    """Return a request as a line that is kept, or read by a program: date and time first."""
+    """Return a request as a line to keep, or for a program to read: date and time first."""
     return f"{_iso(clock.time())} {describe_for_a_file(record)}\n"
 
 
@@ -421,13 +421,13 @@ def describe_for_a_file(record: AccessRecord) -> str:
     """Return a request with its client, and what ties it to lines of other programs."""
     text = f"{record.remote}  {describe_request(record)}"
     for name, value in trace_fields(record).items():
-        # A space would look like the beginning of the next one.
+        # What follows a space would look like the next value.
         text += f"  {name}=" + printable(value).replace(" ", "\\x20")
     return text
 
 
 def trace_fields(record: AccessRecord) -> dict[str, str]:
-    """Return the TRACE_FIELDS that the request has, by what they are called here."""
+    """Return the TRACE_FIELDS that the request has, by their names here."""
     return {
         TRACE_FIELDS[name]: cut(value.decode("latin-1"), MAX_TRACE_FIELD)
         for name, value in record.fields
@@ -470,7 +470,7 @@ def _access_fields(record: AccessRecord) -> dict[str, Any]:
 
 
 def _json_line(fields: dict[str, Any]) -> str:
-    # JSON escapes all control octets but DEL.
+    # JSON escapes all control octets except DEL.
     return json.dumps(fields, default=str).replace("\x7f", "\\u007f") + "\n"
 
 
@@ -500,7 +500,7 @@ def _traceback(record: logging.LogRecord) -> str:
     kind, raised, frames = record.exc_info
     try:
         text = "".join(traceback.format_exception(kind, raised, frames))
-    except BaseException as error:  # its cause or its notes may raise, whatever they like
+    except BaseException as error:  # its cause or its notes may raise anything
         text = "".join(traceback.format_tb(frames))
         why = name_of_type(type(error))
         text += f"{name_of_type(type(raised))}, which cannot be shown: {why}\n"
@@ -527,8 +527,8 @@ class ErrorStream(io.TextIOBase):
         self.unfinished_in: set[int] = set()
         """The threads with an unfinished line, which a flush would log."""
 
-    # IOBase's own finalizer calls close(). A stream that goes as the process ends has nothing left,
-    # and with gevent or eventlet there are no threads left to ask; from 3.13 on that is shown.
+    # IOBase's own finalizer calls close(). When the process ends nothing is left to flush, and with
+    # gevent or eventlet no thread is left to ask: an error, which is shown from 3.13 on.
     __del__ = int  # type: ignore[assignment]
 
     def writable(self) -> bool:
@@ -540,11 +540,11 @@ class ErrorStream(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"wsgi.errors takes str, not {type(text).__name__}")
         if getattr(self._thread, "is_logging", False):
-            # The application has put this in the place of standard error: this ends the circle.
+            # The application has put this in the place of standard error: do not log in a circle.
             if sys.__stderr__ is not None:
                 sys.__stderr__.write(text)
             return len(text)
-        # Joined, as a sum of strings is what a subclass says: markupsafe's would be escaped.
+        # Joined, as a subclass decides what `+` does: markupsafe's would escape the text.
         *lines, unfinished = "".join((getattr(self._thread, "unfinished", ""), text)).split("\n")
         if len(unfinished) > MAX_UNFINISHED:
             lines.append(unfinished)
@@ -556,14 +556,14 @@ class ErrorStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Log what this thread has written of an unfinished line."""
+        """Log the unfinished line of this thread."""
         unfinished = getattr(self._thread, "unfinished", "")
         if unfinished and not getattr(self._thread, "is_logging", False):
             self._keep("")
             self._give(unfinished)
 
     def close(self) -> None:
-        """Do what a ``with`` statement wants of its end, and stay open for all others."""
+        """Flush, as at the end of a ``with`` statement, and stay open for all others."""
         self.flush()
 
     def _keep(self, unfinished: str) -> None:

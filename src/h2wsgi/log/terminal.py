@@ -1,8 +1,8 @@
-"""How the log looks on a terminal: columns that hold, and colours for what wants to be seen.
+"""How the log looks on a terminal: columns of fixed width, and colours for what is important.
 
-Any thread. The invariants: colours go around text that is printable already, so none is a peer's;
-without colours the text is the same; and a file or a pipe gets none of this (NO_COLOR and
-FORCE_COLOR say otherwise, as they do to others).
+Any thread. The invariants: colours go around text that is printable already, so no peer can set
+one; without colours the text is the same; and a file or a pipe gets none of this (NO_COLOR and
+FORCE_COLOR change that, as in other programs).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLUE, CYAN, LOUD = "\x1b[34m", "\x1b[36m", "\x1b[1;31m"
 MAX_SHOWN = 300
 """Characters of a path: some lines of a terminal."""
 STATUSES = {1: CYAN, 2: GREEN, 3: CYAN, 4: YELLOW, 5: LOUD}
-"""What colour a status has, by its first digit."""
+"""The colour of a status, by its first digit."""
 LEVELS = {"debug": DIM, "warning": "\x1b[1;33m", "error": LOUD}
 LABEL = re.compile(r"(?<=^\d\d:\d\d:\d\d  )(debug|warning|error)(?=: )")
 ENDINGS = re.compile(r"\b(?:RST_STREAM|GOAWAY)\([^()\s]*\)")
@@ -44,10 +44,10 @@ def is_coloured(stream: TextIO | None) -> bool:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether ``stream`` is a terminal; one that is closed (None too) is none."""
+    """Return whether ``stream`` is a terminal; None and a closed stream are not."""
     try:
         return stream is not None and stream.isatty()
-    except Exception:  # it is closed, or an object of the application's that can only be written to
+    except Exception:  # it is closed, or an application's object that can only be written to
         return False
 
 
@@ -66,10 +66,10 @@ class TerminalForm:
         self._colour = colour
         self._dim, self._loud, self._reset = (DIM, LOUD, RESET) if colour else ("", "", "")
         self._statuses: dict[int, str] = {}
-        """Those that were shown, as they are shown; there are not more than three digits make."""
+        """Each status that was shown, as it is shown; no more than three digits can make."""
 
     def access(self, record: AccessRecord) -> str:
-        """Return a request: what has a width first, then the path, then how it failed."""
+        """Return a request: columns of fixed width first, then the path, then how it failed."""
         status = record.status
         client = f"{self._dim}#{record.connection:<3} {printable(record.remote):<15}{self._reset}"
         text = (
@@ -91,7 +91,7 @@ class TerminalForm:
         return text
 
     def event(self, make_text: Callable[[LogRecord], str]) -> Callable[[LogRecord], str]:
-        """Return what makes the text of an event that ``make_text`` does, in colour."""
+        """Return a function that makes the text of ``make_text`` in colour."""
         if not self._colour:
             return make_text
         return lambda record: self._painted(record, make_text(record))

@@ -1,4 +1,4 @@
-"""Text of others as a line of a log may hold it, and what a line says of a request. Pure."""
+"""Text of others made safe for a line of a log, and what a line says of a request. Pure."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class AccessRecord(NamedTuple):
 
     ``status`` is 0 if no response head left; ``seconds`` run from its HEADERS to its end;
     ``octets`` are those of the response's content; ``outcome`` is empty for a complete response.
-    ``remote`` is the client, ``proxy`` who told of it if that was somebody else; ``connection`` is
-    the connection's number.
+    ``remote`` is the client, ``proxy`` the peer if a proxy named the client; ``connection`` is the
+    connection's number.
     """
 
     method: str
@@ -47,11 +47,11 @@ class AccessRecord(NamedTuple):
     fields: Iterable[tuple[bytes, bytes]] = ()
     response_fields: Iterable[tuple[bytes, bytes]] = ()
     variables: Mapping[str, str] = {}
-    """What the server's side of environ says of the connection."""
+    """What environ says of the connection, set by the server."""
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with what steers terminals or feigns lines as ``\\xNN``, ``\\uNNNN``."""
+    """Return ``text`` with what controls terminals or fakes lines as ``\\xNN``, ``\\uNNNN``."""
     if text.isascii() and text.isprintable():
         return text
     return UNSAFE.sub(_escape, text)
@@ -70,7 +70,7 @@ def cut(text: str, most: int) -> str:
 
 
 def shown(text: str, most: int) -> str:
-    """Return text of somebody else's as a line may hold it: cut and printable."""
+    """Return somebody else's text as a line may hold it: cut and printable."""
     return printable(cut(text, most))
 
 

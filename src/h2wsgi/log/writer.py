@@ -5,8 +5,8 @@ Only the daemon thread ``h2wsgi-log`` writes; all others append to a queue. The 
 :meth:`LogWriter.write` never blocks on the output, the queue never holds more than its limits, and
 lines that had to be dropped are counted and reported.
 
-A forked child has no such thread. There whoever logs writes by itself, and waits for the output as
-``print`` does.
+A forked child has no such thread. Threads that log there write themselves, and wait for the output
+as ``print`` does.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class LogWriter:
     ) -> None:
         """``dropped_line`` makes the line that says how many lines are missing.
 
-        ``open_again`` opens the file of ``stream`` anew, which is the writer's own then, to be
-        closed after the last line.
+        ``open_again`` opens the file of ``stream`` anew. If it is given, the writer owns the stream
+        and closes it after the last line.
         """
         # immutable
         self._output = _Output(stream, open_again)
@@ -58,11 +58,11 @@ class LogWriter:
         self._writing = False
         """Whether lines were taken that are not written yet."""
         self.when_lost: Callable[[Exception], None] | None = None
-        """Whom to tell when lines begin to be lost, as on a full disk. On the writing thread."""
+        """Called when lines begin to be lost, as on a full disk. On the writing thread."""
         self._loses = False
         """Whether what was written last was lost."""
         self._reopen_failed: Callable[[Exception], None] | None = None
-        """Whom to tell if the file cannot be opened anew; None: it is not to be."""
+        """To call if the file cannot be opened anew; None if it is not to be opened anew."""
         self._in_child = False
         """Whether this is a forked child's copy, which writes at once."""
         self._thread = threading.Thread(target=self._run, name="h2wsgi-log", daemon=True)
@@ -92,7 +92,7 @@ class LogWriter:
     def reopen(self, failed: Callable[[Exception], None]) -> None:
         """Go on in a new file of the same name soon, as the present one was renamed.
 
-        ``failed`` is called on the writing thread if there is none to be had; the old one goes on.
+        If it cannot be opened, ``failed`` is called on the writing thread, and the old one is kept.
         """
         with self._changed:
             self._reopen_failed = failed
@@ -141,7 +141,7 @@ class LogWriter:
         self._output.close()
 
     def _tell(self, loses: bool) -> None:
-        """Say once that lines are lost. A line of how many there were comes behind them."""
+        """Say once that lines are lost. How many were lost is said by a line after them."""
         begins, self._loses = loses and not self._loses, loses
         if begins and self.when_lost is not None and self._output.error is not None:
             self.when_lost(self._output.error)
@@ -150,7 +150,7 @@ class LogWriter:
         """Wait for lines and return some, with the number dropped before; None at the end."""
         with self._changed:
             self._writing = False
-            # Dropped lines alone do not end the wait: with the output gone it would never rest.
+            # Dropped lines alone do not end the wait: with the output gone this would never rest.
             while not (self._lines or self._closing or self._reopen_failed):
                 self._changed.wait()
             if not self._lines and self._closing:
@@ -186,9 +186,9 @@ class _Output:
         """Whether this is a file that can be opened anew, and no pipe or device."""
         self._at_once = _octets_at_once(self._descriptor)
         self.error: Exception | None = None
-        """Why the last text was not all written."""
+        """Why a text was last not all written."""
         self._written = 0
-        """Octets of the last text that were."""
+        """Octets of the last text that were written."""
         self._in_line = False
         """Whether what was written ends in the middle of a line."""
 
@@ -209,7 +209,7 @@ class _Output:
         return 0
 
     def _take_back(self, octets: int) -> None:
-        """Cut the part of a line off a file, as other workers' lines would begin behind it."""
+        """Cut part of a line off the end of a file, or other workers' lines would continue it."""
         with contextlib.suppress(OSError):  # a pipe, or a terminal
             end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
             if end == os.fstat(self._descriptor).st_size:  # nobody else has written since
@@ -218,7 +218,7 @@ class _Output:
                 self._in_line = False
 
     def forked(self) -> None:
-        """Forget what is the parent's alone."""
+        """Give up what belongs to the parent alone."""
         if self._open_again is not None:
             self.close()
 
@@ -246,7 +246,7 @@ class _Output:
 
     def _write_octets(self, octets: bytes) -> None:
         start = self._written = 0
-        if self._in_line:  # or what comes would be the rest of the line that was cut
+        if self._in_line:  # or the new text would continue the line that was cut
             self._write_whole(memoryview(b"\n"))
             self._in_line, self._written = False, 0
         while self._at_once and len(octets) - start > self._at_once:
@@ -271,7 +271,7 @@ class _Output:
 
 
 def _octets_at_once(descriptor: int) -> int:
-    """Return how much may go into one write, for no other process to write in the middle of it.
+    """Return how much may go into one write without another process writing in the middle of it.
 
     0 for no bound, as for a file that is appended to.
     """

@@ -1,1 +1,1 @@
-"""Certificates, keys and contexts. Used before the loop's thread begins; pure but for files."""
+"""Certificates, keys and contexts. Used before the loop's thread begins; pure except for files."""

@@ -1,4 +1,4 @@
-"""What is to be known of a certificate: its names, its end, and whether it signed itself.
+"""The facts of a certificate: its names, its end, and whether it is self-signed.
 
 The standard library reads a leaf certificate only in a handshake, and ``cryptography`` is optional,
 so this module takes the few fields from the DER octets itself (RFC 5280 section 4.1). Nothing is
@@ -22,7 +22,7 @@ SUBJECT_ALT_NAME = bytes.fromhex("551d11")
 
 
 NOTICE = timedelta(days=14)
-"""How long before its end a certificate is warned of."""
+"""The log warns of a certificate this long before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class CertificateFacts:
     def ends_soon(self) -> bool:
         """Whether it has expired or does so within 14 days, or a third of its life if that is less.
 
-        By then whoever renews certificates has renewed it, also one that is good for a week.
+        Automatic renewal comes before that, even for a certificate that is good for a week.
         """
         notice = min(NOTICE, (self.not_after - self.not_before) / 3)
         return self.not_after - clock.now() <= notice
@@ -78,7 +78,7 @@ def read_certificate(der: bytes) -> CertificateFacts:
 
 
 def end_of_list(der: bytes) -> datetime | None:
-    """Return when a DER revocation list (RFC 5280 section 5.1) is to be renewed, None for never.
+    """Return when a DER revocation list (RFC 5280 section 5.1) must be renewed, None for never.
 
     Raises:
         ValueError: the octets are not a revocation list.

@@ -1,6 +1,6 @@
 """TLS for HTTP/2: the server's contexts, and every way in which a certificate can be wrong.
 
-Runs in the thread that starts the server, and later in the one that looks for changed files. The
+Runs on the thread that starts the server, and later on the one that looks for changed files. The
 invariant: a context from here speaks TLS 1.2 or newer, offers exactly ``h2`` by ALPN, and only
 cipher suites that RFC 9113 section 9.2.2 allows. Making a context never asks anything on the
 terminal.
@@ -52,7 +52,7 @@ REFUSALS = {
 
 
 _facts: WeakKeyDictionary[ssl.SSLContext, CertificateFacts] = WeakKeyDictionary()
-"""What the certificate of a context says. No class of our own: gevent replaces the one there is."""
+"""The facts of each context's certificate. SSLContext is not subclassed, as gevent replaces it."""
 
 
 def facts_of(context: ssl.SSLContext) -> CertificateFacts | None:
@@ -84,8 +84,8 @@ class TLSIdentity:
     """The certificates a server shows, ready for use.
 
     ``context`` is what connections begin with; the first of ``certificates`` is shown to clients
-    that ask for none of their names. ``ca_path`` is the file that clients have to trust, if one is
-    known. ``development`` says that the certificate is the one of :mod:`h2wsgi.tls.development`,
+    that ask for a name in none of them. ``ca_path`` is the file that clients have to trust, if it
+    is known. ``development`` says that the certificate is the one of :mod:`h2wsgi.tls.development`,
     ``made`` that it was made just now, ``replaced`` why its CA is a new one, ``trusted`` that
     ``h2wsgi --trust`` was called for it.
     """
@@ -99,7 +99,7 @@ class TLSIdentity:
     trusted: bool = False
     revocations: Revocations | None = None
     files: tuple[str, ...] = ()
-    """All that it was read from."""
+    """All files that it was read from."""
 
     @property
     def cert_path(self) -> str:
@@ -127,13 +127,13 @@ class TLSIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """The list of clients' certificates that count no more; ``ends`` is when it has to be newer."""
+    """The list of revoked client certificates; from ``ends`` on a newer list is needed."""
 
     path: str
     ends: datetime | None
 
     def warning(self) -> str:
-        """Return a sentence if no client can be let in by it any more."""
+        """Return a sentence if the list has ended, so that no client can be let in any more."""
         if self.ends is None or self.ends > clock.now():
             return ""
         return (
@@ -184,7 +184,7 @@ def resolve(config: Config) -> TLSIdentity | None:
 def read_again(config: Config, identity: TLSIdentity) -> TLSIdentity:
     """Return the identity that the files of ``identity`` give now.
 
-    Tickets of sessions with the old one are good no more: who resumes is not verified again.
+    Session tickets of the old one are no longer valid: a client that resumes is not verified again.
 
     Raises:
         CertificateError: one of them is missing or cannot be used.
@@ -246,10 +246,10 @@ def _identity(config: Config, pairs: list[tuple[str, str | None]], password: str
 
 
 def _choose_by_name(contexts: list[ssl.SSLContext]) -> None:
-    """Have the certificate that fits the name which a client asks for (SNI) be shown.
+    """Have each client shown the certificate that fits the name it asks for (SNI).
 
-    A name of its own comes before a wildcard, an earlier certificate before a later one, and the
-    first is for clients that ask for no name, or for one that nobody has.
+    The name itself comes before a wildcard, and an earlier certificate before a later one. The
+    first is for clients that ask for no name, or for one in no certificate.
     """
 
     named = [
@@ -269,7 +269,7 @@ def _choose_by_name(contexts: list[ssl.SSLContext]) -> None:
 
 
 def settle_key_log() -> None:
-    """Have the file for TLS secrets be the one that is meant now, wherever an application goes."""
+    """Make the path of the file for TLS secrets absolute, as an application may change folders."""
     if named := os.environ.get(KEY_LOG):
         os.environ[KEY_LOG] = absolute(named, KEY_LOG)
 
@@ -277,7 +277,7 @@ def settle_key_log() -> None:
 def _write_secrets(context: ssl.SSLContext, path: str) -> None:
     """Have the secrets of every connection written to a file, as Wireshark reads them."""
     try:
-        # OpenSSL would make the file readable for everybody.
+        # OpenSSL would make the file readable by everybody.
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
         context.keylog_filename = path
     except (OSError, ValueError) as error:
@@ -335,8 +335,8 @@ def server_context(
     context.set_alpn_protocols(["h2"])
     # RFC 9113 section 9.2.1 forbids compression and renegotiation in TLS 1.2.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    # All suites offered are good, and the client knows which its hardware is quick at. (By our own
-    # order OpenSSL would always take AES-256: a sixth more work than AES-128.)
+    # All suites offered are good, and the client knows which ones its hardware is quick at. (In our
+    # own order OpenSSL would always take AES-256: a sixth more work than AES-128.)
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     # HTTP/2 clients open one connection: a second TLS 1.3 ticket would be of no use.
     # Without any ticket every handshake would be a full one.
@@ -356,7 +356,7 @@ def _choose_ciphers(context: ssl.SSLContext, tls_min: str, ciphers: str) -> None
         ) from None
     if not ciphers:
         return
-    # RFC 9113 appendix A leaves ephemeral key exchange and authenticated encryption.
+    # RFC 9113 appendix A allows only ephemeral key exchange with authenticated encryption.
     # This server has no DH parameters and no pre-shared keys.
     chosen = [cipher["name"] for cipher in context.get_ciphers()]
     allowed = [name for name in chosen if _is_allowed(name)]
@@ -397,7 +397,7 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str | None, password: s
 def _ask_for_client_certificates(
     contexts: list[ssl.SSLContext], config: Config
 ) -> Revocations | None:
-    """Verify clients, in all contexts alike: the one in use has the CA, the first the mode."""
+    """Verify clients in all contexts: the chosen one's CA counts, and the mode of the first."""
     text = _read(config.client_ca, "client CA", "--client-ca")
     revocations = _read_revocations(config.client_crl) if config.client_crl else None
     required = config.client_cert == "required"
@@ -412,7 +412,7 @@ def _ask_for_client_certificates(
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         if revocations is not None:
             try:
-                # As a file: lists are not read from text.
+                # From the file: `cadata` takes no lists.
                 context.load_verify_locations(cafile=revocations.path)
             except (ssl.SSLError, OSError):
                 raise _no_list(revocations.path) from None
@@ -451,7 +451,7 @@ def _read(path: str, what: str, flag: str) -> str:
         problem, hint = "is a folder", "Name the PEM file in it."
     except PermissionError:
         problem, hint = "may not be read", "Check its owner and mode, and who runs h2wsgi."
-        if Path(path).is_dir():  # How Windows reports the same.
+        if Path(path).is_dir():  # Windows reports a folder like this.
             problem, hint = "is a folder", "Name the PEM file in it."
     except (OSError, ValueError) as error:
         problem, hint = f"cannot be read: {error}", "Check the path."
@@ -482,7 +482,7 @@ def _check_contents(cert: str, cert_text: str, key: str | None, key_text: str) -
 def _chain_error(
     error: Exception, cert: str, key: str | None, *, asked: bool, password: str | None
 ) -> CertificateError:
-    """Return in plain words what a refusal of OpenSSL means."""
+    """Return what a refusal by OpenSSL means, in plain words."""
     holder = f"{key} (--key)" if key else f"{cert} (--cert)"
     reason = getattr(error, "reason", None) or ""
     if reason in MISMATCHES:

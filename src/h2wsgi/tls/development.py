@@ -1,14 +1,15 @@
 """Certificates for development: a server's default, and those made on request.
 
-Runs in the thread that starts the server; needs ``cryptography``, which is imported only here. The
-invariants: the file of a private key has mode 0600 from its first moment; a file is seen whole or
-not at all; a CA made here can vouch for no other host names than it was made for (RFC 5280 section
-4.2.1.10), so to trust such a CA exposes no site that has a name. For IP addresses it can, as
-BoringSSL, in grpcio, curl_cffi and others, refuses all that a CA with constraints on them signed.
+Runs on the thread that starts the server; needs ``cryptography``, which is imported only when it is
+used. The invariants: the file of a private key has mode 0600 from its first moment; a file is seen
+whole or not at all; a CA made here can vouch for no other host names than it was made for (RFC 5280
+section 4.2.1.10), so to trust such a CA exposes no site that has a name. It can vouch for any IP
+address: BoringSSL, in grpcio, curl_cffi and others, refuses all that a CA with constraints on them
+signed.
 
 A CA's key is kept, readable by its user alone, so that clients that trust the CA trust a renewed
-leaf too. :func:`make_certificates` can be told not to: then its CA signs once, and the key is never
-written.
+leaf too. :func:`make_certificates` can be told not to keep it: then its CA signs once, and the key
+is never written.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ Kind = Literal["valid", "expired", "wrong-host"]
 NAMES = ("localhost", "127.0.0.1", "::1")
 WRONG_HOST = "wrong-host.invalid"
 LEAF_LIFE = timedelta(days=397)
-"""Browsers accept at most 398 days; one day less is for clocks that differ."""
+"""Browsers accept at most 398 days; it is one day less, as clocks differ."""
 CA_LIFE = timedelta(days=3650)
 TRUSTED = "trusted.crt"
-"""A copy of the CA that this machine's clients were made to trust; empty if that is halfway."""
+"""A copy of the CA that this machine's clients were made to trust; empty while that is halfway."""
 RENEW_BEFORE = timedelta(days=60)
-"""The time for which a leaf is still good, at least, when a server starts with it."""
+"""For how long, at least, a leaf is still good when a server starts with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class DevCertificate:
     """Paths of a usable certificate. ``made`` says that the leaf or the CA is new.
 
     ``cert`` and ``key`` are one file, so that no reader ever sees halves of two pairs.
-    ``replaced`` says why the CA is not the one that was there, which clients may trust; or nothing.
+    ``replaced`` says why the CA is not the earlier one, which clients may trust; else it is empty.
     ``trusted`` says that ``h2wsgi --trust`` has had this machine's clients trust this very CA.
     """
 
@@ -147,7 +148,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def note_trust(*, trusted: bool | None) -> None:
-    """Keep in mind whether this machine's clients trust the development CA; None: halfway.
+    """Record whether this machine's clients trust the development CA; None while it is halfway.
 
     Raises:
         CertificateError: the folder cannot be written.
@@ -162,7 +163,7 @@ def note_trust(*, trusted: bool | None) -> None:
 
 
 def is_trust_halfway() -> bool:
-    """Return whether a change of what trusts the development CA was begun, and not done."""
+    """Return whether a change of the trust in the development CA was begun and not finished."""
     with suppress(OSError):
         return not (cache_folder() / TRUSTED).read_bytes()
     return False
@@ -170,7 +171,7 @@ def is_trust_halfway() -> bool:
 
 @contextmanager
 def while_trust_changes() -> Iterator[None]:
-    """Hold other processes back that would change what trusts the development CA.
+    """Hold back other processes that would change the trust in the development CA.
 
     Raises:
         CertificateError: the folder cannot be written.
@@ -195,7 +196,7 @@ def _kept_in(folder: Path) -> Iterator[None]:
 
 
 def _why_replaced(ca: Path, key: Path) -> str:
-    """Return what is wrong with a CA that is there and not good; nothing if there is none."""
+    """Return what is wrong with a CA that cannot be used; nothing if there is none."""
     if not ca.exists():
         return ""
     if _load(ca, key, lambda pair: pair.constrains_addresses()) is not None:
@@ -209,7 +210,7 @@ def _begin(now: datetime) -> datetime:
 
 
 def _load(cert: Path, key: Path, is_good: Callable[[Pair], bool]) -> Pair | None:
-    """Return the pair in two files, or None if it cannot be used for whatever reason."""
+    """Return the pair in two files, or None if it cannot be used, whatever the reason."""
     from .issuing import UNREADABLE, Pair
 
     with suppress(OSError, *UNREADABLE):
@@ -231,7 +232,7 @@ def make_certificates(
     ``names`` are host names and IP addresses, localhost's if empty. An ``"expired"`` leaf ended
     yesterday; a ``"wrong-host"`` one is for another host. Files of an earlier call are replaced,
     any others are left alone. The CA is that of the earlier call, if it may sign for ``names``;
-    ``ca.key`` has its key, and once more the CA itself, so that the file is a pair at any time.
+    ``ca.key`` holds its key and a copy of the CA itself, so that the file is a pair at any time.
     Without ``keep_ca`` there is no such file, and each call makes a new CA.
 
     Raises:
@@ -300,7 +301,7 @@ def _refuse_foreign(cert: Path, key: Path, ca: Path, ca_key: Path) -> None:
         return
     ours = _load(cert, key, lambda pair: pair.is_ours())
     signed = ours is not None and (not ca.exists() or ours.is_issued_by_pem(ca.read_bytes()))
-    # A kept CA was written first, so where a call was interrupted it may be all that there is.
+    # A kept CA is written first, so after an interrupted call it may be all that there is.
     kept = _load(ca_key, ca_key, lambda pair: pair.is_ours())
     is_alone = kept is not None and not any(path.exists() for path in (cert, key, ca))
     if (signed and (kept is not None or not ca_key.exists())) or is_alone:
@@ -312,7 +313,7 @@ def _refuse_foreign(cert: Path, key: Path, ca: Path, ca_key: Path) -> None:
 
 
 def write_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Put ``content`` at ``path`` in one step, in a file that never had a wider mode."""
+    """Put ``content`` at ``path`` in one step, in a file that never has a wider mode."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         draft.unlink()
@@ -329,7 +330,7 @@ def write_file(path: Path, content: bytes, *, mode: int) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold ``path`` against other processes that start at the same time."""
+    """Hold a lock on ``path`` against other processes that start at the same time."""
     with open(path, "ab") as file:
         _lock(file)
         yield  # Closing the file releases the lock.

@@ -1,7 +1,7 @@
-"""Files that a process was handed open, as it may not open them itself: keys, for one.
+"""Files that a process was handed open, as it may not open them itself: private keys, for example.
 
-Filled in before anything is served; any thread reads it. OpenSSL wants names of files, so that is
-what is given for them.
+Filled in before anything is served; any thread reads it. OpenSSL wants paths, so each file gets one
+that names its descriptor.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _places: dict[str, str] = {}
 
 
 def take(descriptors: dict[str, int]) -> None:
-    """Have files be those of descriptors, by their paths."""
+    """Read these files, by path, from their descriptors from now on."""
     _places.update({path: f"/proc/self/fd/{number}" for path, number in descriptors.items()})
 
 
@@ -20,5 +20,5 @@ def are_some() -> bool:
 
 
 def place_of(path: str) -> str:
-    """Return where the file of a path is to be opened."""
+    """Return the path at which a file is to be opened."""
     return _places.get(path, path)

@@ -1,6 +1,6 @@
 """Making X.509 certificates that OpenSSL's strict checks, BoringSSL, browsers and Node accept.
 
-The only module that imports ``cryptography`` at its top: import it lazily. Runs in the thread that
+The only module that imports ``cryptography`` at its top: import it lazily. Runs on the thread that
 starts the server. The invariant: every certificate has the key identifiers, key usage and critical
 constraints that RFC 5280 asks for, which Python 3.13 verifies (``VERIFY_X509_STRICT``).
 """
@@ -21,7 +21,7 @@ from ..errors import CertificateError
 from ..process.clock import clock
 
 UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound)
-"""Exceptions that come of reading or checking a broken file."""
+"""Exceptions raised by reading or checking a broken file."""
 
 ORGANIZATION = "h2wsgi, for development only"
 DEVELOPMENT_CA = "h2wsgi development CA"
@@ -63,7 +63,7 @@ class Pair:
         )
 
     def is_authority_until(self, end: datetime) -> bool:
-        """Return whether this is a CA made here, as one is now, that is good until ``end``."""
+        """Return whether this is a CA as they are made here now, good until ``end``."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
         return (
             constraints.value.ca
@@ -136,7 +136,7 @@ def checked_name(name: str) -> str:
     except ValueError:
         pass
     try:
-        # Python's codec has the older IDNA, which differs only for names that tests do not use.
+        # Python's codec has the older IDNA, which differs only for names that no test would use.
         ascii_name = name.encode("ascii" if name.isascii() else "idna").decode().lower()
     except UnicodeError:
         ascii_name = ""
@@ -154,9 +154,9 @@ def _is_label(label: str) -> bool:
 
 
 def authority(name: str, names: tuple[str, ...], begins: datetime, ends: datetime) -> Pair:
-    """Make a CA that can sign for those of ``names`` that are host names, and IP addresses."""
+    """Make a CA that can sign for the host names among ``names``, and for any IP address."""
     key = ec.generate_private_key(ec.SECP256R1())
-    # The serial number's own digits keep two CAs apart in a trust store.
+    # Digits of the serial number keep two CAs apart in a trust store.
     serial = x509.random_serial_number()
     subject = _subject(f"{name} {serial % 0x1000000:06x}")
     builder = (
@@ -241,10 +241,10 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _permitted(names: tuple[str, ...]) -> list[x509.GeneralName]:
-    """Return what a CA may sign for: host names with all below them.
+    """Return what a CA may sign for: host names, with all names below them.
 
-    Of a kind of name that is not mentioned every name is permitted. So are IP addresses, as
-    BoringSSL refuses every certificate for one below a CA with a constraint on them.
+    If a kind of name is not mentioned, all names of that kind are permitted. IP addresses are not
+    mentioned, as BoringSSL refuses every certificate below a CA with a constraint on them.
     """
     return list(_hosts(names) or [x509.DNSName("none.invalid")])
 

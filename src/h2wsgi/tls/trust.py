@@ -1,11 +1,11 @@
 """Which commands have this machine's clients trust the development CA, or trust it no longer.
 
-Main thread, of the command alone. Nothing is changed here: who calls shows the commands, asks, and
-runs them. The invariants: only certificates that were made here are replaced or removed, and what
-is as it should be needs no command, so what was interrupted is begun again.
+Main thread, of the command alone. Nothing is changed here: the caller shows the commands, asks, and
+runs them. The invariants: only certificates that were made here are replaced or removed, and a
+store that is as it should be gets no command, so an interrupted run can be repeated.
 
-On Linux there is the system's store, a folder and a command that root runs, and the databases of
-NSS, Mozilla's library, that browsers keep in the user's home, for which there is ``certutil``.
+Linux has the system's store, a folder and a command that root runs, and the databases of NSS,
+Mozilla's library, that browsers keep in the user's home and that ``certutil`` changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Command = tuple[str, ...]
 LOOK_TIMEOUT = 20.0
 """Seconds that certutil may take to say what is in a database."""
 PREFIX = "h2wsgi"
-"""How the names begin that certificates of ours have in stores."""
+"""How the names of our certificates begin in stores."""
 SERVER_TRUST = "C,,"
 """What certutil calls a CA that may vouch for servers, and for nothing else."""
 CHROMIUMS = (
@@ -40,9 +40,9 @@ CHROMIUMS = (
 
 @dataclass(frozen=True, slots=True)
 class SystemStore:
-    """Where an administrator puts CAs, and what has the system take notice of them.
+    """Where an administrator puts CAs, and the command that has the system take notice of them.
 
-    ``fresh`` is what that command needs where one was taken away.
+    ``fresh`` are the arguments that the command needs after a CA was taken away.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ SYSTEM_STORES = (
 class Change(NamedTuple):
     """What is to be done with one store, as commands to be run one after the other.
 
-    ``problem`` is why they cannot be run from here, a sentence; then they are for somebody else.
+    ``problem`` is a sentence on why they cannot be run from here; then somebody else has to.
     """
 
     store: str
@@ -86,13 +86,13 @@ class Stores:
     user: str
     system: SystemStore | None
     databases: tuple[tuple[str, Path], ...]
-    """The databases of NSS, each with the name of whose it is; one of them may not exist yet."""
+    """The databases of NSS, each with the browsers that use it; one of them may not exist yet."""
     certutil: str
     """The path of NSS's certutil, or nothing."""
     sudo: Command
     """What a command for root begins with."""
     may_be_root: bool
-    """Whether such a command can be run at all."""
+    """Whether a command for root can be run at all."""
 
 
 # ------------------------------------------------------------------------------- finding
@@ -133,7 +133,7 @@ def _home() -> Path | None:
 
 
 def _refuse_another_user(home: Path | None) -> None:
-    """Raise where root would change somebody else's stores, or its own in place of theirs."""
+    """Raise if root would change another user's stores, or its own in place of another user's."""
     if os.geteuid() != 0:
         return
     caller = os.environ.get("SUDO_USER", "")
@@ -148,7 +148,7 @@ def _refuse_another_user(home: Path | None) -> None:
 
 
 def _user() -> str:
-    """Return the user's name as a part of a file's name."""
+    """Return the user's name, fit to be a part of a file's name."""
     import pwd
 
     try:
@@ -159,7 +159,7 @@ def _user() -> str:
 
 
 def _find_system_store() -> SystemStore | None:
-    # The PATH of somebody who is not root may be without the folders of root's commands.
+    # The PATH of a user who is not root may lack the folders of root's commands.
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
     for store in SYSTEM_STORES:
         command = shutil.which(store.update[0], path=path)
@@ -170,11 +170,11 @@ def _find_system_store() -> SystemStore | None:
 
 
 def _find_databases(home: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the databases of browsers, those of snaps and flatpaks too."""
+    """Yield the databases of browsers, including those in snaps and flatpaks."""
     own = (home / ".pki/nssdb", _folder("XDG_DATA_HOME", home / ".local/share") / "pki/nssdb")
     found = [path for path in own if _is_database(path)]
     if not found and any(map(shutil.which, CHROMIUMS)):
-        found = [own[0]]  # which Chromium takes wherever it would make one itself
+        found = [own[0]]  # Chromium takes this one, wherever it would make one itself
     patterns = ("snap/*/current/.pki/nssdb", ".var/app/*/.pki/nssdb", ".var/app/*/data/pki/nssdb")
     for pattern in patterns:
         found += [path for path in sorted(home.glob(pattern)) if _is_database(path)]
@@ -205,7 +205,7 @@ def _is_database(folder: Path) -> bool:
 def changes(stores: Stores, ca: Path | None, *, again: bool = False) -> list[Change]:
     """Return what has every store trust ``ca`` and no other development CA; None: none at all.
 
-    ``again`` has the system take notice of its store, even if that is as it should be.
+    ``again`` has the system take notice of its store even if the store is as it should be.
 
     Raises:
         CertificateError: ``ca`` is not a development CA, or ``cryptography`` is not installed.
@@ -233,7 +233,7 @@ def _of_system(
 ) -> Change | None:
     """Return what is to be done with the system's store, where each user's CA has its own file.
 
-    Its name has the CA's number: of a file that changes Debian would make no new link by hash.
+    The file's name has the CA's number: Debian makes no new link by hash for a file that changes.
     """
     from .issuing import development_ca_name
 
@@ -305,7 +305,7 @@ def _of_database(
 
 def _without_certutil(store: str, folder: Path, commands: tuple[Command, ...]) -> Change | None:
     if not commands:
-        # What is in the database cannot be told; its name would be in there.
+        # What the database trusts cannot be read, but the name of a CA of ours would be in it.
         content = _content(folder / "cert9.db") or b""
         if b"h2wsgi development CA" not in content:
             return None
@@ -353,7 +353,7 @@ def _look(command: Command) -> bytes:
 
 
 def commands_elsewhere(ca: Path, *, trusted: bool) -> list[Command]:
-    """Return what changes the trust of macOS or Windows, where nothing is run from here.
+    """Return the commands that change the trust of macOS or Windows, where none is run from here.
 
     Raises:
         CertificateError: ``ca`` is not a development CA.

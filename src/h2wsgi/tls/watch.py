@@ -2,8 +2,8 @@
 
 One daemon thread, ``h2wsgi-certificates``, looks at the files and reads them, as a folder may be
 far away, and slow. All others take :attr:`CertificateWatch.identity`, which is replaced whole: a
-connection keeps the one it began with. The invariant: what cannot be used never takes the place of
-what can, and is told of once.
+connection keeps the one it began with. The invariant: certificates that cannot be used never
+replace those that can, and are reported once.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ INTERVAL = 2.0
 SETTLED = 0.5
 """Seconds that a file has to stay as it is: certificate and key are written one after the other."""
 PATIENCE = 2.0
-"""Seconds after which files are read that change all the time."""
+"""Seconds after which files that change all the time are read."""
 DAY = 86_400.0
 
 FileState = tuple[int, int, int, int] | None
-"""What tells that a file, or the link to it, is another; None while there is none."""
+"""Differs if the file, or the link to it, is another; None while there is none."""
 
 
 def warn(identity: TLSIdentity, log: logging.Logger) -> None:
-    """Say which certificates clients will refuse, now or soon."""
+    """Log which certificates clients will refuse, now or soon."""
     for warning in identity.warnings():
         log.warning("%s", warning, extra=named("certificate_warning"))
 
 
 class CertificateWatch:
-    """Keeps the identity of a server as its files are. Any thread, but for what its own does."""
+    """Keeps the identity of a server up to date with its files. Any thread, unless marked."""
 
     def __init__(self, config: Config, identity: TLSIdentity, log: logging.Logger) -> None:
         # immutable
         self._config = config
         self._log = log
-        # any thread; the watch's own replaces it
+        # any thread; the watch's thread replaces it
         self.identity = identity
         # any thread, each a single step
         self._stopping = False
         self._asked: deque[Callable[[], None]] = deque()
-        """Whom to tell that the files were read, which they are whether they changed or not."""
+        """What to call once the files were read, whether they have changed or not."""
         self._wake = threading.Event()
         # the watch's thread
         self._seen = self._look()
         self._is_behind = False
-        """Whether what was read last could not be used. It may be next time, though no file has
-        changed: who may read them, or what there is to read with, is no matter of theirs."""
+        """Whether what was read last could not be used. The next try may succeed though no file has
+        changed: permissions, or free memory and descriptors, may have."""
         self._said = ""
-        """Why, as far as it was said."""
+        """The failure that was logged last."""
         self._warn_at = clock.time() + DAY
-        """When to warn again of what ends soon; the start has."""
+        """When to warn again of certificates that end soon; the start has warned."""
         self._thread = threading.Thread(target=self._run, name="h2wsgi-certificates", daemon=True)
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class CertificateWatch:
         self._wake.set()
 
     def stop(self) -> None:
-        """Look no more. Does not wait: the thread may be with a disk that does not answer."""
+        """Look no more. Does not wait: the thread may be reading a disk that does not answer."""
         self._stopping = True
         self._wake.set()
 
@@ -112,7 +112,7 @@ class CertificateWatch:
             self._warn()
 
     def _settled(self) -> list[FileState]:
-        """Return what the files are like once nobody writes them any more."""
+        """Return the state of the files once nobody writes them any more."""
         state, until = self._look(), clock.monotonic() + PATIENCE
         while clock.monotonic() < until and not self._stopping:
             time.sleep(SETTLED)
@@ -122,7 +122,7 @@ class CertificateWatch:
         return state
 
     def _is_news(self, what: str) -> bool:
-        """Return whether it is not what was said last."""
+        """Return whether this failure is another than the one logged last."""
         before, self._said = self._said, what
         return what != before
 
