@@ -72,7 +72,7 @@ class GroupedCommand(click.Command):
     """A command whose ``--help`` lists its options by group."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give options that stand alone a value: Click would take the next argument for it."""
+        """Give options that stand alone a value: Click would take the next argument as theirs."""
         alone = {
             flag: f"{flag}={option.bare}"
             for option in self.params
@@ -321,7 +321,7 @@ def run(
 
 
 def _given() -> dict[str, Any]:
-    """Return what was typed of the options that files and variables can set too."""
+    """Return the typed options, as far as files and variables can set them too."""
     context = click.get_current_context()
     mergeable = {"target", "config", *option_types()}
     return {
@@ -425,7 +425,7 @@ def _check(settings: Settings, signals: Signals) -> int:
     check_folder(config)
     variables_of(config)
     account_of(config)
-    before = taken_over()  # by a supervisor that serves, and asks before it takes new code
+    before = taken_over()  # from a running supervisor that has new code checked
     if config.metrics:
         from ..tools.metrics.service import open_socket as open_metrics_socket
         from ..tools.metrics.service import require_client

@@ -7,7 +7,7 @@ import sys
 import click
 
 USER_ERROR = 2
-"""The exit code of what the user has to put right."""
+"""The exit code for what the user has to put right."""
 
 
 def report(message: str, hint: str) -> int:
@@ -28,5 +28,5 @@ def _say(before: str, label: str, text: str) -> None:
 
     if coloured := is_coloured(sys.stderr):
         label = f"{LEVELS.get(label, BOLD)}{label}{RESET}"
-    # Click would take colours away from what is no terminal, where FORCE_COLOR asks for them.
+    # Click would remove colours where there is no terminal, even if FORCE_COLOR asks for them.
     click.echo(f"{before}{label}: {printable(text)}", err=True, color=coloured)

@@ -29,11 +29,11 @@ SERVICE_LINK = re.compile(
     r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR|_START|_END)?)",
     re.ASCII,
 )
-"""What Kubernetes tells of a service named h2wsgi, or h2wsgi-web; Docker of a linked container."""
+"""Set by Kubernetes for a service named h2wsgi, or h2wsgi-web; by Docker for a linked container."""
 CONTAINER_NAME = re.compile(r"/[\w.-]+/[\w.-]+", re.ASCII)
-"""The value of Docker's ``..._NAME``: who has linked a container, and as what."""
+"""The value of Docker's ``..._NAME``: the container that links another, and its name for that."""
 SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://", re.ASCII)
-"""How the value of its ``..._PORT`` begins. Of a user's, it would be a number."""
+"""How the value of their ``..._PORT`` begins; a user would give a number."""
 OWN_FILE = "h2wsgi.toml"
 PROJECT_FILE = "pyproject.toml"
 HIDDEN = "********"
@@ -82,7 +82,7 @@ def environment_values(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return what ``H2WSGI_...`` variables say, by option name, and those that are not ours.
 
-    An empty variable is not set.
+    An empty variable counts as not set.
     """
     values, ignored = {}, []
     for name, value in environment.items():

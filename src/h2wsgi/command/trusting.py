@@ -1,7 +1,7 @@
-"""``h2wsgi --trust`` and ``--untrust``: what will be done is shown, somebody is asked, it is done.
+"""``h2wsgi --trust`` and ``--untrust``: they show what will be done, ask, and do it.
 
-Main thread. The invariants: nothing is changed that was not shown and agreed to, what fails keeps
-nothing else from being done, and whatever could not be done is told with the very commands.
+Main thread. The invariants: nothing is changed that was not shown and agreed to, one failure keeps
+nothing else from being done, and what could not be done is reported with its commands.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def change_trust(*, trusted: bool, yes: bool) -> int:
 
     Raises:
         ConfigurationError: nobody is there to be asked.
-        CertificateError: there is no CA to be had, or the user is not the one to do it.
+        CertificateError: no CA can be made, or this is not the user to do it.
     """
     if sys.platform in ("darwin", "win32"):
         return _print_commands(trusted=trusted)
@@ -129,7 +129,7 @@ def _carry_out(planned: list[Change], shown: list[Change]) -> list[Change]:
     """Run the commands of each change; return the changes that failed, with what went wrong."""
     agreed = {command for change in shown for command in change.commands}
     is_halfway = is_trust_halfway()
-    note_trust(trusted=None)  # in case that this is interrupted
+    note_trust(trusted=None)  # in case this is interrupted
     failed = []
     for change in planned:
         problem = change.problem
@@ -148,7 +148,7 @@ def _carry_out(planned: list[Change], shown: list[Change]) -> list[Change]:
 
 
 def _run(command: Command) -> str:
-    """Run a command; return what went wrong, if something did."""
+    """Run a command; return what went wrong, empty if nothing did."""
     asks = command[0] == "sudo"  # on the terminal, for a password
     try:
         done = subprocess.run(

@@ -1,6 +1,6 @@
 """What ``--access-log-format`` says: gunicorn's atoms, taken apart. Pure; any thread.
 
-The invariant: a format that is not understood is a sentence that names what is wrong in it.
+The invariant: a format that is not understood gives a sentence that names what is wrong in it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Atom(NamedTuple):
 
 
 def parse_format(text: str) -> list[str | Atom]:
-    """Return the parts of a format, or of the one that ``text`` names; texts and values.
+    """Return the parts, texts and values, of a format, or of the one that ``text`` names.
 
     Raises:
         ConfigurationError: it has an atom that does not exist, or something else behind a ``%``.

@@ -1,6 +1,6 @@
 """``HOST:PORT``, ``[IPV6]:PORT``, ``unix:PATH``, ``fd://N``, ``fd://``: what an address says.
 
-Pure but for :func:`from_the_root`, which asks for the current folder, and :func:`check_host`, which
+Pure, except :func:`from_the_root`, which asks for the current folder, and :func:`check_host`, which
 blocks in name resolution.
 """
 
@@ -53,7 +53,7 @@ def check_addresses(addresses: tuple[str, ...]) -> None:
 
 
 def from_the_root(address: str) -> str:
-    """Return an address with the path in it, if there is one, as it is from the root.
+    """Return an address with its path, if it has one, made absolute.
 
     Raises:
         ConfigurationError: there is no current folder.
@@ -61,7 +61,7 @@ def from_the_root(address: str) -> str:
     if not address.startswith("unix:"):
         return address
     path = absolute(address.removeprefix("unix:"), "--bind")
-    # A relative path may be short enough for a socket where the whole one is not.
+    # A relative path may be short enough for a socket even if the absolute one is not.
     return f"unix:{path}" if len(os.fsencode(path)) <= SOCKET_PATH else address
 
 

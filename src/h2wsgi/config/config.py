@@ -52,7 +52,7 @@ ASK_FOR_A_SUPERVISOR = (
     "worker_lifetime", "worker_max_rss", "max_requests", "worker_timeout", "user", "group",
     "reload",
 )  # fmt: skip
-"""Options that a single process has nobody for: who starts another, or stays who it is."""
+"""Options that need a second process: one that starts others, or that keeps its user."""
 
 DEFAULT_BIND = ("localhost:8443",)
 
@@ -617,7 +617,7 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name in ("cert", "key") and isinstance(value, str | os.PathLike):
-                value = (value,)  # a path has its commas
+                value = (value,)  # a path may contain commas
             if option_types()[field.name] == tuple[str, ...] and not isinstance(value, tuple):
                 # A lone string would silently be taken for a list of its characters.
                 raise ConfigurationError(
@@ -698,7 +698,7 @@ class Config:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether the server is workers that a supervisor starts, and no single process."""
+        """Whether workers serve, which a supervisor starts, in place of a single process."""
         return bool(self.supervised_by)
 
     @property

@@ -32,7 +32,7 @@ RESOLUTION = 2**64
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of fault: how its value is read, or None if it has none, and what it may be told."""
+    """One kind of fault: how its value is read, or None if it has none, and the names it knows."""
 
     value: Callable[[str], Any] | None
     default: Any = None
@@ -72,7 +72,7 @@ def _word(*words: str) -> Callable[[str], str]:
 
 
 FOR_ALL: dict[str, Callable[[str], Any]] = {"times": _times}
-"""What a rule of each kind may be told."""
+"""The names that a rule of every kind knows."""
 KINDS = {
     "reset": Kind(error_code, ErrorCode.INTERNAL_ERROR, {"after": _octets}),
     "refuse": Kind(None),
@@ -98,12 +98,12 @@ class FaultRule:
     """From 0 to 1."""
     named: dict[str, Any]
     key: bytes = field(repr=False)
-    """What makes its numbers differ from those of other rules and seeds."""
+    """Makes its chances differ from those of other rules and seeds."""
     seen: int = 0
     hits: int = 0
-    """How many of them it has hit; with ``times`` no more than that."""
+    """How many requests it has hit; never more than ``times``."""
     _claims: int = field(default=0, repr=False)
-    """How many of them it has hit, or is about to."""
+    """How many requests it has hit, or is about to hit."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def matches(self, path: str) -> bool:
@@ -111,7 +111,7 @@ class FaultRule:
         return fnmatch.fnmatchcase(path, self.path)
 
     def strikes(self) -> bool:
-        """Look at one more request, and return whether it is to be hit: it is struck, or missed."""
+        """Look at one more request; True if it is to be hit: then struck or missed is called."""
         with self._lock:
             hit = self._draws(self.seen) and self._claims < self.named.get("times", math.inf)
             self.seen += 1
@@ -124,18 +124,18 @@ class FaultRule:
             self.hits += 1
 
     def missed(self) -> None:
-        """The request that was to be hit was over before: it counts as seen alone."""
+        """The request that was to be hit ended before: it only counts as seen."""
         with self._lock:
             self._claims -= 1
 
     def _draws(self, number: int) -> bool:
-        """Return whether chance wants the request of a number hit."""
+        """Return whether chance has the request with this number hit."""
         digest = hashlib.blake2b(number.to_bytes(8, "big"), key=self.key, digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.probability * RESOLUTION
 
     @property
     def after(self) -> int:
-        """Octets of the response's content before it; 0 if it comes before the application."""
+        """Octets of response content before the fault; 0 if it comes before the application."""
         return int(self.named.get("after", 0))
 
 
@@ -149,10 +149,10 @@ class FaultRules:
         self._seed = seed
         self._lock = threading.Lock()
         self._parsed = len(texts)
-        """How many rules there were so far: a number never comes again, nor its chances."""
+        """How many rules there were so far: each has its own number, and so its own chances."""
         self._rules = tuple(parse_rules(texts, seed))
         self.changed: Callable[[], None] = lambda: None
-        """Called behind each change, on the thread that made it, one change after the other."""
+        """Called after each change, on the thread that made it, for one change after the other."""
         tell_in_child(self)
 
     def forked(self) -> None:
@@ -171,10 +171,10 @@ class FaultRules:
     def add(self, rule: str) -> FaultRule:
         """Add a rule, such as ``"goaway last=0 times=1"``, for requests that begin from here on.
 
-        What is returned counts its ``hits``.
+        The returned rule counts its ``hits``.
 
         Raises:
-            ConfigurationError: it is none.
+            ConfigurationError: it is no rule.
         """
         with self._lock:
             added = _parse(rule, self._parsed, self._seed)
@@ -186,7 +186,7 @@ class FaultRules:
     def clear(self) -> None:
         """Remove all rules, those of the option ``fault`` too.
 
-        A response that has begun goes on as its rules say.
+        A response that has begun goes on as the rules said.
         """
         with self._lock:
             self._rules = ()
@@ -194,10 +194,10 @@ class FaultRules:
 
 
 def parse_rules(texts: Sequence[str], seed: int) -> list[FaultRule]:
-    """Return the rules that ``texts`` say.
+    """Return the rules in ``texts``.
 
     Raises:
-        ConfigurationError: which names the rule, the word and the nearest one that is known.
+        ConfigurationError: naming the rule, the word and the nearest one that is known.
     """
     return [_parse(text, number, seed) for number, text in enumerate(texts)]
 

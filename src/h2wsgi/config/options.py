@@ -45,7 +45,7 @@ WORDS |= {"0": False, "false": False, "no": False, "off": False}
 COMMAND_ONLY = (
     "check", "config", "expired", "help", "make_cert", "print_config", "version", "wrong_host"
 )  # fmt: skip
-"""Options that no file may have, and but for ``config`` no variable."""
+"""Options that no file may have, and no variable except ``config``."""
 NEAR = 0.75
 NO_WORDS: Mapping[str, Callable[[], Any]] = MappingProxyType({})
 
@@ -75,8 +75,8 @@ def option(
 
     ``unit`` is ``"seconds"``, ``"octets"`` or empty; ``flags`` are further command-line names;
     ``metavar`` stands for the value in ``--help``; a ``secret`` is never shown; ``bare`` is the
-    value of a text whose option is named without one, or is switched on like a flag; ``words`` may
-    stand for values of another kind, which they return.
+    value of a text option that is given without one, or is switched on like a flag; ``words`` are
+    accepted in place of a value, which their functions return.
     """
     metadata = {
         "help": help,
@@ -119,12 +119,12 @@ class Source:
 
 
 def absolute(path: str, where: str) -> str:
-    """Return a path as it is from the root; ``~`` is the user's home. Empty stays empty.
+    """Return a path made absolute; ``~`` is the user's home. Empty stays empty.
 
-    An application may change the current folder while it is loaded.
+    A relative path would not do: an application may change folders while it is loaded.
 
     Raises:
-        ConfigurationError: naming ``where``; there is no current folder.
+        ConfigurationError: naming ``where``, if there is no current folder.
     """
     try:
         return os.path.abspath(os.path.expanduser(path)) if path else path
@@ -139,7 +139,7 @@ def mode_of(text: str, name: str) -> int | None:
     """Return the bits of an octal mode; None if it is empty.
 
     Raises:
-        ConfigurationError: naming the option: it is none.
+        ConfigurationError: naming the option, if ``text`` is no mode.
     """
     if not text:
         return None
@@ -386,5 +386,5 @@ def _address_hint(name: str, raw: Any) -> str:
 
 
 def from_json(value: Any) -> Any:
-    """Return the value of an option that was told in JSON, which has no tuples."""
+    """Return the value of an option that came in JSON, which has no tuples."""
     return tuple(value) if isinstance(value, list) else value

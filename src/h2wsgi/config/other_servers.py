@@ -1,4 +1,4 @@
-"""What other servers call it: hints for options of theirs that h2wsgi does not have.
+"""Hints for options of other servers that h2wsgi does not have, or not by that name.
 
 Pure data. A name in braces is an option of ours, shown as it is spelled where the other one was
 found: ``--bind``, ``H2WSGI_BIND`` or ``bind``.
@@ -134,6 +134,6 @@ HINTS: tuple[tuple[str, str], ...] = (
     ("c config_file ini paste settings", "--config takes a file of options, in TOML."),
     ("check_config", "--check loads everything, says whether it is well, and exits."),
 )  # fmt: skip
-"""Names of other servers, in the spelling of our fields, and what to say of them."""
+"""Other servers' names of options, spelled like our fields, and what to say of them."""
 
 BY_NAME = {name: hint for names, hint in HINTS for name in names.split()}

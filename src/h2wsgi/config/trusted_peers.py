@@ -1,7 +1,7 @@
 """``--forwarded-allow-ips``: the peers that are believed what they say of their clients. Pure.
 
-An IPv4 address within IPv6 (``::ffff:10.0.0.1``) is the IPv4 address that it means, in the option
-as on a socket that takes both.
+An IPv4 address within IPv6 (``::ffff:10.0.0.1``) counts as the IPv4 address, in the option and on a
+socket that takes both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 ANYBODY = "*"
 UNIX = "unix:"
 UNIX_PEER = ""
-"""What stands for the address of a peer on a Unix socket, which has none."""
+"""Stands for the address of a peer on a Unix socket, which has none."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -23,7 +23,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class TrustedPeers:
-    """Those who are believed. Falsy if nobody is."""
+    """The peers that are believed. Falsy if there are none."""
 
     networks: tuple[Network, ...] = ()
     unix: bool = False
@@ -31,7 +31,7 @@ class TrustedPeers:
 
     @classmethod
     def of(cls, items: tuple[str, ...]) -> TrustedPeers:
-        """Return those that the option names.
+        """Return the peers that the option names.
 
         Raises:
             ConfigurationError: something is neither an address nor a network.
@@ -56,7 +56,7 @@ class TrustedPeers:
 
 @functools.lru_cache(maxsize=1024)
 def parse_address(text: str) -> Address | None:
-    """Return the IP address that ``text`` is, or None. Zones are no part of it."""
+    """Return the IP address that ``text`` is, without its zone, or None."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
