@@ -1,9 +1,9 @@
-"""For tests of clients: what the fixtures of pytest are, for annotations and fixtures of one's own.
+"""For tests of clients: the types of the pytest fixtures, for annotations and further fixtures.
 
-:class:`FixtureServers` is ``h2_server``, :class:`FixtureServer` one server of it, ``h2bin`` and the
-``httpbin_...``; :class:`Options` are the keywords of all. ``connections`` and ``requests`` are
-:class:`Records` of the others. The test's own thread. Imported when first asked for, as pytest
-imports the plugin in every run.
+``h2_server`` is a :class:`FixtureServers`; the servers that it starts, ``h2bin`` and the
+``httpbin_...`` are each a :class:`FixtureServer`; :class:`Options` are the keywords of all.
+``connections`` and ``requests`` are :class:`Records` of the other types. The test's own thread.
+Each name is imported when first asked for, as pytest imports the plugin in every run.
 """
 
 from __future__ import annotations

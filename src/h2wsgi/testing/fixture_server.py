@@ -2,8 +2,8 @@
 
 Errors are noted on the application's threads and read on the test's. The invariant: when a server
 has stopped, each exception of its application is in ``errors``, unless the test took it out. So an
-exception fails the test that caused it. A server that several tests share shows each its own doings
-alone: the plugin says when a test begins.
+exception fails the test that caused it. A server that several tests share shows each of them only
+what happened in that test: the plugin says when a test begins.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..wsgi.runner import WSGIApplication
 from .report import LogLine, report
 
 GRACEFUL_TIMEOUT = 1.0
-"""Seconds that applications which still run get at the end of a test, unless it says otherwise:
+"""Seconds that applications still running get at the end of a test, unless the test says otherwise:
 nobody waits for their answers then."""
 MAX_LOG_KEPT = 200
 """Lines of the log kept for a report."""
@@ -39,8 +39,8 @@ MAX_LINE_KEPT = 500
 MAX_SERVERS = 4
 """Servers that a failed test shows."""
 ERROR_PATIENCE = 1.0
-"""Seconds that applications get to come back, at most: what they raise is known a moment after
-their clients are told. And that the loop gets to read what clients have sent."""
+"""Seconds to wait, at most, for applications to return, as what they raise is known a moment after
+their clients have an answer, and for the loop to read what clients have sent."""
 OF_EARLIER_TEST = "its request is of an earlier test"
 
 
@@ -55,15 +55,15 @@ class FixtureServer(ServerThread):
         self.errors: list[BaseException] = []
         """What the application raised, oldest first. Take out, or clear, what you expected."""
         self.is_for_all = False
-        """Whether any test may use it, and none is to meet the faults of another."""
+        """Whether any test may use it; then no test meets the faults that another has added."""
         self._is_of_before = False
-        """Whether it has run since before the current test."""
+        """Whether it ran already when the current test began."""
         self._was_asked = False
         """Whether the current test has asked for its URL."""
         self._test_began = clock.monotonic()
         """When the current test began, if the server is older."""
         self._since = clock.monotonic()
-        """When what it shows began."""
+        """From when on it shows what happened."""
         self._said: deque[LogLine] = deque(maxlen=MAX_LOG_KEPT)
         self._changed = threading.Condition()
         standard = library_log(config)
@@ -104,7 +104,7 @@ class FixtureServer(ServerThread):
         except ConfigurationError as error:
             if error.hint:
                 error.add_note(error.hint)
-            # What counts is the line of the test that gave the option.
+            # The traceback is to end at the line of the test that gave the option.
             __tracebackhide__ = True
             raise error.with_traceback(None) from error.__cause__
         _started.append(server)
@@ -169,7 +169,7 @@ class FixtureServer(ServerThread):
         self._since = clock.monotonic()
 
     def begin_test(self) -> None:
-        """Another test begins, in which the server has run from the start."""
+        """Another test begins while the server runs."""
         self.clear()
         self._is_of_before = True
         self._was_asked = False
@@ -189,7 +189,7 @@ class FixtureServer(ServerThread):
         return report(connections, running, list(self._said), self.faults, self._since)
 
     def take_errors(self) -> list[BaseException]:
-        """Return what is left in ``errors`` and is to fail the test, which is over."""
+        """Return what is left in ``errors``, to fail the test that is over."""
         if not self.raise_app_errors:
             return []
         self._wait_for_applications()
@@ -214,7 +214,7 @@ class FixtureServer(ServerThread):
 
     @property
     def was_used(self) -> bool:
-        """Whether the current test has started the server, or had to do with it."""
+        """Whether the current test has started the server, or used it."""
         seen = self.server.config.record and self.connections
         return bool(not self._is_of_before or self._was_asked or seen or self._said)
 
@@ -222,7 +222,7 @@ class FixtureServer(ServerThread):
         self._said.append(LogLine(clock.monotonic(), text[:MAX_LINE_KEPT]))
 
     def _take(self, error: BaseException, message: str, age: float) -> None:
-        """Keep what an application raised, whose request began ``age`` seconds ago."""
+        """Keep an exception of the application whose request began ``age`` seconds ago."""
         _add_note(error, message)
         with self._changed:
             if clock.monotonic() - age < self._test_began:
@@ -232,18 +232,18 @@ class FixtureServer(ServerThread):
 
 
 _started: list[FixtureServer] = []
-"""Those of the current test, and those that ran when it began."""
+"""The servers of the current test, and those that ran when it began."""
 
 
 def begin_test() -> None:
-    """A test begins: what runs already shows it nothing of those before it."""
+    """A test begins: servers that run already show it nothing of earlier tests."""
     _started[:] = [server for server in _started if server.is_running]
     for server in _started:
         server.begin_test()
 
 
 def end_test() -> BaseException | None:
-    """A test is over: return what it has made the applications of servers raise that go on."""
+    """A test is over: return the errors that it caused in applications whose servers go on."""
     errors = [error for server in _started if server.is_running for error in server.take_errors()]
     return _together(errors) if errors else None
 
@@ -256,7 +256,7 @@ def _together(errors: list[BaseException]) -> BaseException:
 
 
 def reports(used: Collection[object]) -> list[tuple[str, str]]:
-    """Return title and text for each server that the current test had to do with.
+    """Return title and text for each server that the current test used.
 
     ``used`` are the fixtures that it asked for.
     """
@@ -305,7 +305,7 @@ class _Events(logging.Logger):
 
 def _add_note(error: BaseException, note: str) -> None:
     line = f"h2wsgi: {note}"
-    with suppress(Exception):  # an exception of the application's may not take it
+    with suppress(Exception):  # an application's exception may refuse it
         if line not in getattr(error, "__notes__", ()):
             error.add_note(line)
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: servers as fixtures, with nothing to import; failed tests show what they saw.
+"""The pytest plugin: servers as fixtures, with nothing to import; failed tests show what they did.
 
 Every pytest run where h2wsgi is installed imports this module, so it imports nothing but pytest
 until a fixture is used. The fixtures run on the test's thread, the servers on their own.
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 """Where clients look for the CAs to trust: OpenSSL and httpx, requests and niquests, curl, Node."""
 _SHOWN = pytest.StashKey[bool]()
-"""Whether a test has shown its servers already, as it failed before its end did."""
+"""Whether a test has shown its servers already, as its teardown may fail after it has failed."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Have servers that run already show this test nothing of those before it."""
+    """Have servers that run already show this test nothing of earlier ones."""
     item.stash[_SHOWN] = False
     if (servers := _fixture_server()) is not None:
         servers.begin_test()
@@ -34,7 +34,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_teardown() -> Generator[None, Any, None]:
-    """Fail the test that made an application raise, also where its server goes on."""
+    """Fail the test that made an application raise, even if its server goes on."""
     outcome = yield
     servers = _fixture_server()
     error = None if servers is None else servers.end_test()

@@ -1,8 +1,8 @@
 """What a failed test shows of a server: connections, requests, the last frames, the log. Pure.
 
-The cause of a client's failure is mostly in the last frames, so that is what is kept of a lot. No
-octet of a client reaches the terminal unescaped, and whatever it did the text is bounded: by
-``MAX_...`` below, and by ``MAX_LINE`` characters a line.
+The cause of a client's failure is mostly in the last frames, so of many frames the last are shown.
+No octet of a client reaches the terminal unescaped, and the text is bounded whatever the client
+did: by ``MAX_...`` below, and by ``MAX_LINE`` characters a line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def report(
 ) -> str:
     """Return lines about a server; times are seconds since ``since``, by the monotonic clock.
 
-    ``connections`` is None where nothing is recorded; the application has ``running`` requests.
+    ``connections`` is None if nothing is recorded; ``running`` requests are in the application.
     """
     lines = [*_of_connections(connections, since)]
     if running:
@@ -159,7 +159,7 @@ def _head(frame: Frame) -> str:
 
 
 def _full_window(frame: Frame) -> Iterator[str]:
-    """Say that DATA has used up a window: who sent it has to wait."""
+    """Say that DATA has used up a window, so that its sender has to wait."""
     if frame.data_length is None:
         return
     windows = frame.windows

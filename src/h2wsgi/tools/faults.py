@@ -1,8 +1,8 @@
 """Faults on demand: a middleware that makes responses go wrong by ``--fault`` rules.
 
 Runs on application threads, in front of the application, and only while there are rules. Any
-application can do the same by ``environ["h2wsgi.stream"]``. Only the faults of whole connections
-are the loop's to ask for.
+application can do the same by ``environ["h2wsgi.stream"]``. Only :func:`settings_delay`, which is
+about whole connections, is called by the loop.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ..seam.control import StreamControl
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 ENDING = frozenset({"reset", "refuse", "drop"})
-"""Faults behind which nothing more is sent."""
+"""Faults after which nothing more is sent."""
 
 
 def ends(rule: FaultRule, stream: StreamControl) -> bool:
-    """Return whether nothing more is sent of a stream once it was hit."""
+    """Return whether nothing more is sent on a stream once ``rule`` has hit it."""
     if rule.kind == "goaway":
-        return int(rule.named.get("last", stream.id)) < stream.id  # it says: not processed
+        return int(rule.named.get("last", stream.id)) < stream.id  # says that it was not processed
     return rule.kind in ENDING
 
 
 class Faults:
-    """The application that stands before another one, with the rules for its requests."""
+    """An application in front of another one, with the rules for its requests."""
 
     def __init__(self, app: WSGIApplication, rules: FaultRules, log: Log) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class Faults:
         stream: StreamControl = environ["h2wsgi.stream"]
         what = f"{environ['REQUEST_METHOD']} {path} (stream {stream.id})"
         for rule in at_once:
-            # One by one: those behind the end of the stream are for the next request.
+            # One by one: once the stream has ended, those left are for the next request.
             if rule.strikes():
                 self._inject(rule, stream, what)
                 if ends(rule, stream):
@@ -153,8 +153,8 @@ class _Pieces:
                 raise ClientDisconnected(f"ended by the fault {rule.text!r}")
         if self._drip is not None:
             if self._sent <= self._drip.value:
-                self._inject(self._drip)  # which only says so in the log
-            # A loop that is busy for longer than the delay would join the pieces to one frame.
+                self._inject(self._drip)  # only says so in the log
+            # A loop that is busy for longer than the delay would join the pieces into one frame.
             self._stream.stall(0)
             time.sleep(self._drip.named.get("delay", 0.1))
 

@@ -18,7 +18,7 @@ class H2Bin:
     """The WSGI application."""
 
     h2wsgi_unsized_content = "stream"
-    """Its clients see what happens while they send."""
+    """So that clients see what happens while they send."""
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

@@ -81,7 +81,7 @@ class Request:
 
 
 def as_text(value: str) -> str:
-    """Return what an entry of environ says, each character of which is an octet (PEP 3333)."""
+    """Return the text of an entry of environ, whose characters are octets (PEP 3333)."""
     return value.encode("latin-1").decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""Who may see the inspector: the page itself and whoever was given its URL, nobody else. Pure.
+"""Who may see the inspector: its own page and people who were given its URL. Pure.
 
 A request must pass three checks. Its Host is the loopback with our port: another name may have been
 made to lead here (DNS rebinding). No other site's page sent it. It has the token, which another
@@ -35,7 +35,7 @@ class Guard:
         host, port = address
         names = ("localhost", "127.0.0.1", "[::1]", host_of(host))
         self._hosts = frozenset(f"{name}:{port}" for name in names)
-        if port == 80:  # which browsers leave out
+        if port == 80:  # browsers leave it out
             self._hosts |= set(names)
 
     def refusal(

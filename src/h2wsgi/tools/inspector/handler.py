@@ -2,7 +2,7 @@
 
 Below the token: ``/`` is the page, ``/events`` its server-sent events, ``/stream?n=1`` and
 ``/connection?n=1`` are details, ``/export.json`` and ``/export.har`` what can be kept. All are GET
-or HEAD. The invariant: a request is whole within HEAD_TIMEOUT and MAX_HEAD octets, or it is over.
+or HEAD. The invariant: a request is whole within HEAD_TIMEOUT and MAX_HEAD octets, or given up.
 """
 
 from __future__ import annotations

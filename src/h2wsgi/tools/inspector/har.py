@@ -135,7 +135,7 @@ def _timings(stream: SeenStream, frames: list[Frame]) -> dict[str, float]:
     end = stream.ended_at or stream.closed_at or (frames[-1].time if frames else stream.started)
     marks = [stream.started]
     for at in (stream.began_at, stream.request_ended_at, stream.head_at, end):
-        # An event that has not been counts as now; one that came too early took no time.
+        # An event that has not happened, or that came before the previous one, took no time.
         marks.append(min(max(marks[-1], marks[-1] if at is None else at), max(end, marks[0])))
     names = ("blocked", "send", "wait", "receive")
     parts = {

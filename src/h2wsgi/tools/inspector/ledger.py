@@ -29,7 +29,7 @@ MAX_TROUBLES = 500
 MAX_WEIGHT = 67_108_864
 """Octets of all that is kept, about. Beyond it the frames of the oldest streams are dropped.
 
-The rest alone is less, by the bounds that each stream and each connection has.
+Without frames it is always less, by the bounds that each stream and each connection has.
 """
 MAX_QUOTED = 200
 """Characters of a trouble that are the client's: debug data, a method and path."""
@@ -72,7 +72,7 @@ class Ledger:
         self._streams: dict[int, SeenStream] = {}
         """By number: in the order they came."""
         self._changed: dict[SeenStream, None] = {}
-        """The streams kept, the last to change last."""
+        """The streams kept, in the order of their last change."""
         self._troubles: deque[Trouble] = deque(maxlen=MAX_TROUBLES)
         self._light: deque[SeenStream] = deque()
         """Streams whose frames are kept, the oldest first."""
@@ -164,7 +164,7 @@ class Ledger:
         self._weigh(stream)
 
     def _settle_windows(self, connection: SeenConnection, frame: Frame) -> None:
-        """Begin and end the waits that a change of the connection's window means for streams."""
+        """Begin and end waits of streams as the connection's window is used up and opens."""
         if frame.windows.server_connection <= 0:
             if frame.data_length and not frame.received:
                 for stream in connection.open.values():

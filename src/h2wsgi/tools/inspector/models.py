@@ -1,7 +1,7 @@
 """One connection and one stream as the inspector has seen them. Under the ledger's lock.
 
 Times are seconds of ``time.monotonic()``, sizes are octets. All lists are bounded: entries beyond a
-limit are only counted. Each object says about how much memory it takes, all that it keeps included.
+limit are only counted. Each object says about how much memory it takes with all that it keeps.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class SeenStream:
         self.weight = STREAM_WEIGHT + len(self.method) + len(self.path)
         """About how many octets of memory it takes."""
         self.counted = 0
-        """What the ledger has counted of it."""
+        """The weight that the ledger has counted for it."""
         self.changed = 0
         """The ledger's cursor at the last change."""
 
@@ -235,9 +235,9 @@ class SeenConnection:
         """The last frames of stream 0, and of streams that are closed or never were."""
         self._frames_weight = 0
         self.counted = 0
-        """What the ledger has counted of it."""
+        """The weight that the ledger has counted for it."""
         self.other_frames = 0
-        """How many of these frames there were, kept or not."""
+        """How many frames of no open stream there were, kept or not."""
         self.closed_at: float | None = None
         self.reason = ""
         self.changed = 0

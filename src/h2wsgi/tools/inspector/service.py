@@ -2,8 +2,8 @@
 
 Runs on threads of its own: one accepts, and one serves each client, MAX_CLIENTS of them at most.
 All are daemons, and have ended when :meth:`Inspector.close` returns. They share nothing but the
-ledger with the server, so no client of the inspector disturbs it. Requests are bounded in size and
-in time.
+ledger with the server, so no client of the inspector disturbs the server. Requests are bounded in
+size and in time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Inspector:
 
 class _Server(ThreadingHTTPServer):
     timeout = 1.0
-    """Seconds between looks at whether it is over, should nobody be able to wake it."""
+    """Seconds between looks at whether the server is over, in case its thread cannot be woken."""
     daemon_threads = True
     block_on_close = False  # socketserver would wait without end; stop() waits itself
 
@@ -83,7 +83,7 @@ class _Server(ThreadingHTTPServer):
         """Clients whose request has not come whole, each for as long as its thread reads it."""
         self._log = log
         self._clients: dict[threading.Thread, socket] = {}
-        """Whom threads serve, or have served. For the accepting thread, and stop() behind it."""
+        """Clients by the thread that serves them. For the accepting thread, and then stop()."""
         self._accepting = threading.Thread(
             target=self._accept, name="h2wsgi-inspect-accept", daemon=True
         )
@@ -101,7 +101,7 @@ class _Server(ThreadingHTTPServer):
             create_connection(self.address, JOIN_TIMEOUT).close()
         self._accepting.join(JOIN_TIMEOUT)
         self.socket.close()
-        for client in list(self.awaited):  # such as a browser opens in advance
+        for client in list(self.awaited):  # browsers open some in advance
             with suppress(OSError):
                 client.shutdown(SHUT_RD)
         deadline = clock.monotonic() + Handler.LAST_WORDS

@@ -1,7 +1,7 @@
 """The application, watched: when it was called for a stream, and when it was done.
 
 A middleware on application threads. It is the outermost one, so faults count as the application's.
-It passes everything through unchanged, so the server treats lists, files and generators as ever.
+It passes everything through unchanged, so the server treats lists, files and generators as usual.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .ledger import Ledger
 
 
 class Watched:
-    """The application that stands before another one."""
+    """An application in front of another one."""
 
     def __init__(self, app: WSGIApplication, ledger: Ledger) -> None:
         self._app = app

@@ -24,7 +24,7 @@ from .samples import Family, Labels, Samples, Value
 def exposition(
     samples: Samples, families: dict[str, Family], accept: str = ""
 ) -> tuple[bytes, str]:
-    """Return a page and its content-type, of the formats that ``accept`` names."""
+    """Return a page and its content-type, in a format that ``accept`` names."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(samples, families))
     encode, content_type = choose_encoder(accept)

@@ -7,7 +7,7 @@ from .samples import Family
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets of durations, inclusive."""
 POWERS = (8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
-"""The buckets of sizes that are shown: up to 2 to the power of these octets."""
+"""The upper bounds of the buckets of sizes, in octets, as powers of 2."""
 OCTETS = tuple(2.0**power for power in POWERS)
 
 FAMILIES: dict[str, Family] = {

@@ -1,4 +1,4 @@
-"""The metrics that there are, and their values at one moment. Pure; any thread.
+"""The values of metrics at one moment, and how those of processes add up. Pure; any thread.
 
 ``Samples`` are plain: a name, the values of its labels, a number or the numbers of a histogram. So
 those of several processes can be handed on as JSON and added up.
@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 Labels = tuple[str, ...]
 Value = float | list[float]
-"""A number; of a histogram how many lay below each bound and not below the one before, and the sum
-of all."""
+"""A number; for a histogram how many values each bucket has alone, and last the sum of all
+values."""
 Samples = dict[str, dict[Labels, Value]]
 
 
 MOST = 1024
-"""Combinations of labels that one metric has at most in a sum: more are "other"."""
+"""Combinations of labels that one metric may have in a sum: any more are "other"."""
 
 
 class Family(NamedTuple):
     """One metric: ``kind`` is counter, gauge or histogram, ``bounds`` those of its buckets.
 
-    ``least`` says that of several processes the least value counts, where others are added up.
+    ``least`` says that the least value of several processes counts, and not their sum.
     """
 
     kind: str
@@ -55,7 +55,7 @@ def merged(parts: Iterable[Samples], families: dict[str, Family]) -> Samples:
 
 
 def lasting(samples: Samples, families: dict[str, Family]) -> Samples:
-    """Return what counts yet when the process has ended: what only grows."""
+    """Return what still counts once the process has ended: all but the gauges."""
     return {name: values for name, values in samples.items() if families[name].kind != "gauge"}
 
 
@@ -65,7 +65,7 @@ def to_json(samples: Samples) -> dict[str, list[Any]]:
 
 
 def from_json(document: dict[str, list[Any]], families: dict[str, Family]) -> Samples:
-    """Return the samples that :func:`to_json` was given, but for those that another version has."""
+    """Return the samples that :func:`to_json` was given, without what only another version has."""
     return {
         name: {tuple(k): v for k, v in values if _fits(k, v, family)}
         for name, values in document.items()
@@ -74,7 +74,7 @@ def from_json(document: dict[str, list[Any]], families: dict[str, Family]) -> Sa
 
 
 def _fits(labels: list[str], value: Value, family: Family) -> bool:
-    """Return whether a value is one of a metric as it is here."""
+    """Return whether labels and value have the form that the metric has here."""
     numbers = len(value) if isinstance(value, list) else 0
     wanted = len(family.bounds) + 2 if family.kind == "histogram" else 0
     return len(labels) == len(family.labels) and numbers == wanted

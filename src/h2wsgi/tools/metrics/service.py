@@ -1,9 +1,9 @@
 """The second port: ``/metrics``, ``/healthz``, ``/readyz``, by HTTP/1.1.
 
 On threads of its own, with the standard library's server, and not on the loop: to make a page holds
-up no request, and a loop that hangs is told of by somebody who does not. What there is to say is
-asked of a :class:`Source`. All threads are daemons, and take no signals. Requests are bounded in
-number, in size and in time.
+up no request, and a loop that hangs is reported by a thread that does not. All answers come from a
+:class:`Source`. All threads are daemons, and take no signals. Requests are bounded in number, in
+size and in time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 TIMEOUT = 5.0
 """Seconds that a client may take to send its request, or to take a part of the answer."""
 WHOLE_TIMEOUT = 15.0
-"""Seconds that it may be connected."""
+"""Seconds that a client may be connected."""
 MAX_REQUEST = 32_768
 """Octets of a request."""
 LOOP_TIMEOUT = 2.0
@@ -38,11 +38,11 @@ MAX_CLIENTS = 16
 HELD = 0.02
 """Seconds between looks whether clients are to be accepted again."""
 LOOK = 0.5
-"""Seconds between looks at whether it is over, should nobody be able to wake it."""
+"""Seconds between looks at whether the service is over, in case its thread cannot be woken."""
 JOIN_TIMEOUT = 2.0
 
 Post = Callable[[Callable[[], None]], None]
-"""Has a call made on the loop's thread."""
+"""Has a function called on the loop's thread."""
 
 
 def require_client() -> None:
@@ -85,7 +85,7 @@ def open_socket(address: str) -> socket.socket:
 
 
 class Unwell(Exception):
-    """Something does not answer, or wants no requests; says what."""
+    """A part of the server does not answer, or wants no requests; ``str()`` says what."""
 
 
 class Source(Protocol):
@@ -95,21 +95,21 @@ class Source(Protocol):
         """Return what is counted.
 
         Raises:
-            Unwell: nobody says.
+            Unwell: nobody answers.
         """
 
     def check_alive(self) -> None:
-        """Return if it does anything.
+        """Return if the server is alive.
 
         Raises:
             Unwell: it hangs.
         """
 
     def check_ready(self) -> None:
-        """Return if requests are welcome, and it does anything.
+        """Return if the server is alive and requests are welcome.
 
         Raises:
-            Unwell: they are not, or it hangs.
+            Unwell: it hangs, or they are not.
         """
 
 
@@ -119,10 +119,12 @@ def answer_of(
     timeout: float,
     whom: str,
 ) -> T:
-    """Return what ``look`` does on another thread, where ``ask`` has it called; None: nobody yet.
+    """Return what ``look`` returns on another thread, where ``ask`` has it called.
+
+    ``ask`` is None as long as nobody can call it.
 
     Raises:
-        Unwell: it was not, within ``timeout`` seconds.
+        Unwell: it did not return within ``timeout`` seconds.
     """
     answer: list[T] = []
     answered = threading.Event()
@@ -235,7 +237,7 @@ class _Server(ThreadingHTTPServer):
         self._is_held = False
         """Whether clients are left in the backlog."""
         self._clients: dict[socket.socket, float] = {}
-        """When each has had its time, by the monotonic clock."""
+        """When the time of each client is over, by the monotonic clock."""
         self._accepting = threading.Thread(target=self._accept, name="h2wsgi-metrics", daemon=True)
 
     def begin(self) -> None:
@@ -265,14 +267,14 @@ class _Server(ThreadingHTTPServer):
             self._is_held = False
 
     def _accept(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):  # signals are for threads that do something about it
+        if hasattr(signal, "pthread_sigmask"):  # signals are for threads that act on them
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._over.is_set():
             self.handle_request()
             self._end_overdue()
 
     def _end_overdue(self) -> None:
-        """End clients that have had their time, as one that sends an octet every few seconds."""
+        """End clients whose time is over, such as one that sends an octet every few seconds."""
         now = clock.monotonic()
         with self._lock:
             overdue = [client for client, until in self._clients.items() if now >= until]
@@ -289,7 +291,7 @@ class _Server(ThreadingHTTPServer):
                 client, address = super().get_request()
                 self._clients[client] = clock.monotonic() + WHOLE_TIMEOUT
         except OSError:
-            # Or it would be tried again at once, for ever.
+            # Or the accept would be tried again at once, for ever.
             self._over.wait(HELD if self._is_held else LOOK)
             raise
         close_in_child(client)
@@ -381,7 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Bounded:
-    """A file that has so many octets at most to be read, by lines."""
+    """A file of which only so many octets can be read, by lines."""
 
     def __init__(self, file: BinaryIO, octets: int) -> None:
         self._file = file

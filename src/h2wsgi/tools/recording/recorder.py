@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Request:
-    """A request that is not over: fields that are replaced, and fields that only grow."""
+    """A request as it is kept: a record that is replaced, and parts that only grow."""
 
     record: RequestRecord
     body: bytearray = field(default_factory=bytearray)
@@ -180,9 +180,9 @@ class Recorder:
 
     @application_thread
     def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
-        """Return what ``condition()`` does as soon as that is true.
+        """Return what ``condition()`` returns, as soon as that is true.
 
-        It is asked now and whenever something was recorded. A LookupError that it raises, as
+        It is called now and whenever something was recorded. A LookupError that it raises, as
         ``connections[0]`` does before there is one, means that it is not true yet.
 
         Raises:
@@ -282,7 +282,7 @@ class Recorder:
         if frame.error_code is not None:
             connection.resets_seen += 1
             connection.resets.append(_reset(frame))
-        # Never twice on a stream, as a broken PUSH_PROMISE would have it.
+        # Never twice on a stream, even if a broken PUSH_PROMISE names it again.
         known = frame.promised_stream_id is not None or frame.stream_id in connection.requests
         if frame.section is Section.REQUEST and not known:
             self._begin(connection, frame)

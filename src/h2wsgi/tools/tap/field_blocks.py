@@ -106,7 +106,7 @@ class FieldBlockReader:
     """Reads the blocks of one direction, in order."""
 
     def __init__(self, max_octets: int) -> None:
-        """``max_octets`` of decoded fields, counted as section 4.1 does, are read of a block."""
+        """A block is read up to ``max_octets`` of decoded fields, counted as in section 4.1."""
         self.max_table_size = TABLE_SIZE
         """What the reading side's SETTINGS_HEADER_TABLE_SIZE allows."""
         self._max_octets = max_octets
@@ -127,7 +127,7 @@ class FieldBlockReader:
             problem = self._read(block, fields, updates)
         except _BrokenBlock as error:
             problem = str(error)
-        except ConnectionFailed as error:  # Of the Huffman decoder.
+        except ConnectionFailed as error:  # From the Huffman decoder.
             problem = str(error)
         except IndexError:
             problem = "the field block is cut short"
@@ -160,7 +160,7 @@ class FieldBlockReader:
         )
 
     def _read(self, block: bytes, fields: list[Field], updates: list[int]) -> str:
-        """Fill ``fields`` and ``updates``; return errors behind which the rest is readable."""
+        """Fill ``fields`` and ``updates``; return an error after which the rest is readable."""
         position, decoded, problem = 0, 0, ""
         while position < len(block):
             octet = block[position]

@@ -56,7 +56,7 @@ class Priority(NamedTuple):
 class Windows(NamedTuple):
     """How many octets of DATA either side may still send, after a frame (section 6.9).
 
-    Those of the stream are None on stream 0 and behind the frame that closed the stream. A change
+    The stream's windows are None on stream 0 and after the frame that closed the stream. A change
     of SETTINGS counts from its acknowledgement on, and may make a window negative.
     """
 
@@ -97,7 +97,7 @@ class Frame:
     data_length: int | None = None
     """Of DATA: octets of content, without padding."""
     padding: int | None = None
-    """Octets of padding, the octet that tells their number not counted; None if not padded."""
+    """Octets of padding, without the octet that tells their number; None if not padded."""
     priority: Priority | None = None
     section: Section | None = None
     """What the fields are for, on the frame that completes them."""
@@ -106,7 +106,7 @@ class Frame:
     ends_stream: bool = False
     """Whether the sender is done with the stream after this frame.
 
-    With END_STREAM on HEADERS that go on in CONTINUATION frames, the last of them does it.
+    If HEADERS with END_STREAM go on in CONTINUATION frames, it is true for the last of those.
     """
     settings: tuple[SettingsEntry, ...] | None = None
     error_code: int | None = None
@@ -173,6 +173,6 @@ class ConnectionInfo:
     cipher: str | None
     """OpenSSL's name of the cipher suite; None on cleartext."""
     opened_at: float
-    """When it was there, TLS set up, in seconds of ``time.monotonic()``."""
+    """When it was open, with TLS set up, in seconds of ``time.monotonic()``."""
     at: float
     """The same in seconds since the epoch."""

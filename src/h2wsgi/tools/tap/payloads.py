@@ -127,7 +127,7 @@ class Payload(NamedTuple):
 
 
 def read_payload(frame: RawFrame, max_frame_size: int) -> Payload:
-    """Return what is in ``frame``, which is not kept if it is over ``max_frame_size``."""
+    """Return what is in ``frame``; its payload is missing if it is over ``max_frame_size``."""
     details: dict[str, Any] = {}
     problems = _misplaced(frame)
     payload = frame.payload

@@ -57,7 +57,7 @@ class Sink(Protocol):
 
 
 class Taps:
-    """The taps of a server, and who listens to them."""
+    """The taps of a server, and the sinks that listen to them."""
 
     def __init__(self, sinks: Iterable[Sink], log: Log, config: Config) -> None:
         self._sinks = list(sinks)
@@ -70,7 +70,7 @@ class Taps:
         return Tap(self, self._max_octets)
 
     def add(self, sink: Sink) -> None:
-        """Add a sink, which hears of nothing that was before."""
+        """Add a sink; it hears nothing of what was before."""
         self._sinks.append(sink)
 
     def tell(self, event: Callable[[Sink], None]) -> None:
@@ -114,7 +114,7 @@ class _Way:
 
 
 class Tap:
-    """A :class:`~h2wsgi.http2.observer.ConnectionObserver` that makes frames of octets."""
+    """A :class:`~h2wsgi.http2.interfaces.ConnectionObserver` that makes frames of octets."""
 
     def __init__(self, taps: Taps, max_octets: int) -> None:
         self._taps = taps
@@ -208,7 +208,7 @@ class Tap:
     # ------------------------------------------------------------------------ field blocks
 
     def _take_fragment(self, way: _Way, raw: RawFrame, payload: Payload) -> None:
-        """Put a piece of a field block to the others; read the block if it is the last one."""
+        """Add a piece of a field block to the others; read the block if it is the last piece."""
         if payload.problems:
             # Whatever the sender means, its table and ours differ from here on.
             way.reader.lose()

@@ -24,7 +24,7 @@ _ENDINGS = frozenset({"RST_STREAM", "GOAWAY"})
 class TextForm:
     """Makes the lines.
 
-    ``colour`` is whether a terminal reads them, ``windows`` whether those are shown after frames.
+    ``colour`` says whether they have colours, ``windows`` whether windows are shown after frames.
     """
 
     def __init__(self, *, colour: bool, windows: bool) -> None:

@@ -78,7 +78,7 @@ def open_traces(config: Config, log: Log) -> list[Sink]:
 
 
 def _warn_of_readers(path: str, log: Log) -> None:
-    """Say that others may read a file that was there before, with the rights that it had."""
+    """Warn if others may read the file, which may be an old one that keeps its mode."""
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode) and mode & 0o077 and os.name == "posix":
         log.events.warning(
