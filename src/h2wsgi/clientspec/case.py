@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LINES = 20
 """Lines of the content that every good response has."""
 LONG = 100_000
-"""Lines of content that take their time."""
+"""Lines of content beyond which a client gets more time."""
 
 
 class Level(StrEnum):
@@ -79,21 +79,21 @@ class Case:
     wire: tuple[Rule, ...]
     """What is right on the wire."""
     advice: str
-    """A sentence for whoever fails the case."""
+    """A sentence for the authors of a client that fails the case."""
     words: tuple[str, str] = ("", "")
-    """Of what is optional: a word for an error, and one for a response."""
+    """If the case is optional: a word for an error, and one for a response."""
     hangs: str = ""
-    """Of what may take for ever: a word for a client that waits on."""
+    """If the case may take for ever: a word for a client that waits on."""
     fields: dict[str, str] = field(default_factory=dict, compare=False)
-    """What a driver that tells of fields must tell: ``check`` is the response's x-check.
+    """What a driver that reports fields must report: ``check`` is the response's x-check.
 
-    Octets above 0x7f may be told as Latin-1 or as UTF-8.
+    Octets above 0x7f may be reported as Latin-1 or as UTF-8.
     """
     lines: int = LINES
     """Lines of content of a good response."""
     tls: TLS = "good"
     is_costly: bool = False
-    """Whether the memory of the client is looked at, and it gets more time."""
+    """Whether the client's memory is looked at, and the client gets more time."""
     group: str = field(default="", compare=False)
     """The heading it is listed under."""
 
@@ -114,7 +114,7 @@ class Case:
 
     @property
     def patience(self) -> int:
-        """How many times as long as usual a client gets: more where a great deal comes."""
+        """How many times the usual time a client gets: more if a great deal comes."""
         return 3 if self.is_costly or self.lines > LONG else 1
 
     @property
@@ -138,7 +138,7 @@ class Case:
 def content_of(path: str) -> bytes:
     """Return the content of a good response to a request for ``path``: different for each.
 
-    The path may say how many lines it has, behind its last slash.
+    The path may say, after a slash in its query, how many lines the content has.
     """
     count = path.partition("?")[2].partition("/")[2]
     lines = int(count) if count.isdecimal() and len(count) <= 6 else LINES

@@ -22,8 +22,8 @@ from ..tls.development import (
 from .case import TLS
 
 CASES_HOST = "case.localhost"
-"""Each case that a browser plays has a host in this domain: what one has been told of a host, such
-as to speak HTTP/1.1 from now on, it keeps for all ports of it."""
+"""Each case that a browser plays has a host in this domain: what a browser has learned of a host,
+such as to speak HTTP/1.1 from now on, it keeps for all its ports."""
 OTHER_NAMES: tuple[str, ...] = ("other.localhost",)
 PROHIBITED = "ECDHE-ECDSA-AES128-SHA"
 """A suite of TLS 1.2 that RFC 9113 appendix A lists."""

@@ -107,7 +107,7 @@ def _command(**options: Any) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments``, or those of the process; return the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # What it has no octets for ends no report.
+        if isinstance(stream, io.TextIOWrapper):  # What it cannot encode must end no report.
             stream.reconfigure(errors="backslashreplace")
     try:
         with _ended_by_signals():
@@ -307,7 +307,7 @@ def _ended(
     terminal: Terminal,
     **options: Any,
 ) -> int:
-    """Write the reports, as the terminal may have gone, and sum up; return the exit code."""
+    """Write the reports first, as the terminal may be gone, and sum up; return the exit code."""
     summary = terminal.summary(results, clock.monotonic() - began, planned)
     try:
         _write(options["junit"], as_junit, name, results)

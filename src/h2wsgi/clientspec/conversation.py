@@ -39,7 +39,7 @@ TURN = 0.05
 """Seconds between two looks at whether the session is over."""
 READ = 2**16
 MAX_FRAMES = 20_000
-"""Of a connection, kept."""
+"""Frames kept of a connection."""
 CONFIG = Config(max_field_section=2**20)
 OK: tuple[tuple[str, str], ...] = (
     (":status", "200"),
@@ -94,12 +94,12 @@ class Request:
 
     @property
     def content(self) -> bytes:
-        """Of the good response to it."""
+        """The content of the good response to it."""
         return content_of(self.path)
 
 
 class Conversation:
-    """See the module's words. ``number`` is 1 for a session's first connection."""
+    """See the top of the module. ``number`` is 1 for a session's first connection."""
 
     def __init__(
         self, session: Session, number: int, sock: ssl.SSLSocket, peer: tuple[str, int]
@@ -110,7 +110,7 @@ class Conversation:
         self.exchanged: list[Frame] = []
         """All frames that were seen, of both sides."""
         self.frames: list[Frame] = []
-        """Those of the client."""
+        """The frames of the client."""
         self.info: ConnectionInfo | None = None
         self._tap = Taps([self], library_log(CONFIG), CONFIG).observe()
         self._requests: list[Request] = []
@@ -129,14 +129,14 @@ class Conversation:
         """Whether content of the client is credited as it comes."""
         self.is_reached = False
         self.reason = ""
-        """Why it was not reached, if that is known."""
+        """Why the case was not reached, if that is known."""
         self.applies = True
         """Whether the case is about something that the client does."""
         self.ended = ""
-        """How the client ended the connection; empty as long as it is there."""
+        """How the client ended the connection; empty while it is open."""
         self.ended_at = 0.0
         self.idle_since = 0.0
-        """When all that had come by then was read, the last time."""
+        """The last moment at which all that had come until then was read."""
         self.is_starved = False
         """Whether the client gave no credit for content that it had got."""
         self._tap.opened(_facts(sock, peer, session.port, number), sock.selected_alpn_protocol())

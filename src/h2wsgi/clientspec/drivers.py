@@ -51,7 +51,7 @@ class Order:
     url: str
     size: int = 0
     next: str = ""
-    """URLs of the GETs that follow, one after the other, with blanks in between; if that is all."""
+    """URLs of the GETs that follow, one by one, separated by blanks; if nothing else follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,8 @@ class Outcome:
     fields: dict[str, str] | None = None
     """Further things that a driver told: ``check`` and ``trailer``."""
     peak: int | None = None
-    """Octets of memory that the client's process had at most; beyond what it had before, if it
-    serves for many cases."""
+    """Octets of memory that the client's process had at most; of a process that serves for many
+    cases, those beyond what it had before."""
 
     def is_whole(self, content: bytes) -> bool:
         """Return whether the client took this content, and said so."""
@@ -88,7 +88,7 @@ class Outcome:
 
 
 class Caller(Protocol):
-    """A client, asked for requests."""
+    """A client that is told to make requests."""
 
     keeps_connections: bool
     """Whether it makes any number of requests, of every kind, on connections that it keeps."""
@@ -100,7 +100,7 @@ class Caller(Protocol):
         """Have the client's connections closed: the case is over."""
 
     def abort(self) -> None:
-        """End the client at once: whoever waits for it gets an answer. From any thread."""
+        """End the client at once: a thread that waits for it gets an answer. From any thread."""
 
     def close(self) -> None:
         """The client is not needed any more."""
@@ -197,7 +197,7 @@ def _wait(
     """Wait for a process; return its exit code, or None if it had to be killed, and its memory.
 
     The memory is what it was seen to have, or what the system tells of it and its children at its
-    end. That begins with the memory of the process that made it, this one: it counts only beyond.
+    end. The latter is at least the memory of this process, which made it, and counts only if more.
     """
     deadline = clock.monotonic() + seconds
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -216,7 +216,7 @@ def _wait(
                 _kill(process.pid)
             time.sleep(0.01)
     finally:
-        _kill(process.pid)  # What it has started, if anything is left; all of it on Ctrl-C.
+        _kill(process.pid)  # What is left of what it has started; all of it on Ctrl-C.
 
 
 def _kill(group: int) -> None:
@@ -228,7 +228,7 @@ class Driver:
     """A process that takes orders as JSON, one a line, and answers each with a line.
 
     See docs/clientspec.md for the protocol. The process is started when it is needed, and anew
-    after it did not answer; it is told to close first, so that its start takes from no request.
+    after it did not answer; its first order is to close, so that its start delays no request.
     """
 
     keeps_connections = True
@@ -240,7 +240,7 @@ class Driver:
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
         self._complaints: IO[bytes] | None = None
-        """What the process writes to its standard error, of the last orders alone."""
+        """What the process has written to its standard error since it last closed."""
         self._number = 0
         self._is_aborted = threading.Event()
 
@@ -423,7 +423,7 @@ class Function:
             if not isinstance(content, (bytes, bytearray, memoryview)):
                 raise TypeError(f"it returned {type(content).__name__}, not bytes")
             outcomes.append(Outcome(content=bytes(content)))
-        except BaseException as error:  # as pytest.fail() and asyncio.CancelledError are
+        except BaseException as error:  # pytest.fail() and asyncio.CancelledError are no Exception
             outcomes.append(Outcome(error=short(f"{type(error).__name__}: {error}"), content=b""))
 
     def rest(self) -> None:

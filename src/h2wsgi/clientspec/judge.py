@@ -1,6 +1,6 @@
 """The two judges: of the wire, and of what the caller was told. Pure.
 
-A verdict needs proof that the client works, a good response that it took in the same run over the
+A verdict needs proof that the client works: a good response that it took in the same run over the
 same kind of connection; otherwise the case was not reached. So a client that does nothing, or
 always reports an error, passes nothing.
 """
@@ -36,13 +36,13 @@ class Result:
     case: Case
     verdict: Verdict
     word: str = ""
-    """Of what is optional; or why the case was not reached."""
+    """The word for an optional case; or why the case was not reached."""
     applies: bool = True
     """Whether the case is about something that the client does; if not, it was not reached."""
     problems: tuple[str, ...] = ()
-    """What is wrong, of a failed case."""
+    """What is wrong, if the case failed."""
     remarks: tuple[str, ...] = ()
-    """What should be otherwise, of the wire of a case that may have passed."""
+    """What should be different on the wire, even if the case passed."""
     came: str = ""
     """What the caller was told."""
     frames: str = ""
@@ -106,7 +106,7 @@ class Proof:
     peak: int | None = None
     """Octets of memory it took for that."""
     reasons: dict[Do, str] = field(default_factory=dict)
-    """Why it took none, of what is not among ``taken``."""
+    """Why it took none, for what is not among ``taken``."""
 
     def missing(self, case: Case) -> str:
         """Return why nothing can be said of the client in a case, or nothing."""
@@ -138,9 +138,9 @@ def _not_reached(case: Case, outcomes: list[Outcome], session: Session, proof: P
 
 
 def other_path(case: Case, session: Session) -> str:
-    """Return what is wrong if the client asked for something else: that is no answer to the case.
+    """Return what is wrong if the client asked for another path, so that it did not play the case.
 
-    The section about ``:path`` itself has a case that fails it.
+    In the section about ``:path`` itself that is left to the cases.
     """
     wanted = {path for _, path in case.paths()}
     for fields in request_fields(session.conversations):

@@ -29,7 +29,7 @@ ASCII_MARKS = {
     Verdict.NOT_REACHED: "-",
     Verdict.WORD: ".",
 }
-"""Where the encoding of the output has not all of those."""
+"""For an output whose encoding does not have all of MARKS."""
 _COLOURS = {
     Verdict.PASS: "\x1b[32m",
     Verdict.FAIL: "\x1b[31m",
@@ -60,7 +60,7 @@ class Terminal:
             self._marks = ASCII_MARKS
 
     def result(self, result: Result) -> str:
-        """Return the lines of a result, behind the heading of its group."""
+        """Return the lines of a result, after the heading of its group if that is new."""
         case = result.case
         lines = []
         if case.group != self._group:
@@ -105,7 +105,7 @@ class Terminal:
         return "\n".join(lines) + "\n"
 
     def summary(self, results: Sequence[Result], seconds: float, planned: int) -> str:
-        """Return the lines at the end, of the cases that were played of those ``planned``."""
+        """Return the lines at the end, about the cases that were played out of ``planned``."""
         count = Counter(result.verdict for result in results)
         musts = [result for result in results if result.fails_must]
         shoulds = sum(result.fails_should for result in results)

@@ -1,8 +1,8 @@
 """What is right on the wire, as rules that look at what was seen. Pure.
 
-RFC 9113 section 5.4 leaves a client much: a stream error may be made a connection error, GOAWAY
-may be left out, another code taken. What counts as a MUST is that the stream or the connection
-ends; GOAWAY and the code are a SHOULD.
+RFC 9113 section 5.4 leaves much to a client: it may make a stream error a connection error, leave
+out GOAWAY, or take another code. What counts as a MUST is that the stream or the connection ends;
+GOAWAY and the code are a SHOULD.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ GOOD = Finding()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is right, in words, and how to look. ``is_settled`` says that looking can be done."""
+    """What is right, in words, and the function that looks."""
 
     words: str
     check: Callable[[Session], Finding]
     waits: bool = False
-    """Whether it is about what a client does in the end, so that it gets a moment for it."""
+    """Whether it is about what a client does in the end, for which the client gets a moment."""
 
 
 def reached(session: Session) -> list[Conversation]:

@@ -21,13 +21,13 @@ from .server import Session
 TIMEOUT = 10.0
 """Seconds that a client gets for a step."""
 SETTLE = 1.0
-"""Seconds that the wire gets, once the caller knows, for what a client does in the end."""
+"""Seconds that a client gets, once its caller has an answer, for what it does in the end."""
 UNREAD = 5.0
 """Seconds for the suite itself to read what has come."""
 GLANCE = 0.1
-"""Seconds for what was sent before that."""
+"""Seconds for what was sent before the caller had its answer."""
 SHOWN = 60
-"""Frames shown of a connection, from its beginning and from its end together."""
+"""Frames shown of a connection: one half from its beginning, the other from its end."""
 
 
 def _serve_well(conversation: Conversation) -> None:
@@ -37,7 +37,7 @@ def _serve_well(conversation: Conversation) -> None:
 
 
 def proof_case(do: Do) -> Case:
-    """Return a case that every client passes, or nothing can be said of it."""
+    """Return a case that a client must pass before anything can be said of it."""
     return Case(
         id=f"proof/{do}/1",
         title=f"a good response to a {do.upper()}",
@@ -92,7 +92,7 @@ class Runner:
                 callers.put(caller)
 
         pool = ThreadPoolExecutor(jobs, "clientspec")
-        # What may take all of its time begins first, or everybody waits for it in the end.
+        # Cases that may take all of their time begin first, or all wait for them in the end.
         first = sorted(range(len(cases)), key=lambda number: not cases[number].hangs)
         played = {number: pool.submit(one, cases[number]) for number in first}
         try:
@@ -169,13 +169,13 @@ class Playing:
 
 
 def _settle(case: Case, session: Session) -> None:
-    """Wait until the wire has nothing more to say, or may not have."""
+    """Wait until nothing more can come on the wire, or the time for it is over."""
     waits = any(rule.waits for rule in case.wire)
     began = clock.monotonic()
     while (passed := clock.monotonic() - began) < UNREAD:
         if session.conversations and all(c.ended for c in session.conversations):
             return
-        # What the client has sent before its caller knew is judged, however busy the machine is.
+        # What the client sent before its caller had an answer is judged, on a busy machine too.
         is_read = all(c.ended or c.idle_since > began for c in session.conversations)
         is_settled = passed > SETTLE or (
             passed > GLANCE and not (waits and any(any(r.check(session)) for r in case.wire))

@@ -2,7 +2,7 @@
 and short functions, for the thread of a connection.
 
 Whatever is wrong comes before the end of the response, and the rest of the response follows it: a
-client that takes no notice gets all of it, and is told from one that does.
+client that does not notice gets all of it, and so can be told from one that does.
 """
 
 from __future__ import annotations

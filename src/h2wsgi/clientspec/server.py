@@ -1,8 +1,8 @@
 """The suite's own server: a port for each case, a thread for each connection.
 
 A session plays one case for one client. It listens on loopback alone, takes a bounded number of
-connections, and is over when it is told so: every thread has ended then. Nothing of h2wsgi's server
-is used, which refuses to send most of this; what the client sends is decoded by the tap.
+connections, and ends when it is told to, with all its threads. Nothing of h2wsgi's server is used,
+which refuses to send most of this; what the client sends is decoded by the tap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .certificates import Identities
 from .conversation import ClientGone, Conversation, DoesNotApply, HungUp, NotReached, Starved
 
 MAX_CONNECTIONS = 40
-"""For a session; a client that connects on and on gets no further ones."""
+"""Connections of a session; a client that goes on connecting gets no more."""
 HANDSHAKE = 5.0
 """Seconds for TLS."""
 END_PATIENCE = 15.0
@@ -174,7 +174,7 @@ class Session:
 
 
 def _listen() -> list[socket.socket]:
-    """Return sockets on a free port of loopback; that of IPv6 only where there is one."""
+    """Return sockets on a free port of loopback, for IPv6 too where there is IPv6."""
     first = socket.create_server(("127.0.0.1", 0), backlog=MAX_CONNECTIONS)
     port = first.getsockname()[1]
     with suppress(OSError):

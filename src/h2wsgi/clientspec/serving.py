@@ -1,7 +1,7 @@
 """``--serve``: a page that has a browser play the cases with ``fetch``, and tells their verdicts.
 
 For a client that somebody drives by hand, ``/by-hand/`` and a case's identifier open the case and
-answer with its URL; what the wire tells is told as each connection ends.
+answer with its URL; what the wire shows is reported when each connection ends.
 
 A thread for each connection. The page, too, is served by the suite's own server; each case has an
 origin of its own, whose responses have CORS fields. A bounded number of cases is open at once.

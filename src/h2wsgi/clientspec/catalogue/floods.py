@@ -47,7 +47,7 @@ def _costly(number: int, title: str, script: Script, **more: Any) -> Case:
 
 
 def _endless_block(c: Conversation, request: Request) -> None:
-    """Send a field block that does not end, up to so much that no client has kept it."""
+    """Send a field block that does not end, up to a size that no client would keep."""
     c.reach()
     piece = frame(CONTINUATION, request.stream, octets.literal("x-more", "v" * 16_000))
     for _ in range(ENDLESS // len(piece)):

@@ -21,9 +21,9 @@ OBEY = "No more than the windows allow may be sent: the stream's, and the connec
 LARGEST = "No window may grow beyond 2^31-1."
 WITHIN = clean("no DATA frame goes beyond a window or SETTINGS_MAX_FRAME_SIZE", (DATA,))
 SMALL, MANY = 2**20, 60_000
-"""Octets of windows, and lines of content that are more than they hold."""
+"""Octets of a window, and lines of content that exceed it."""
 LARGE, VERY_MANY = 2**25, 700_000
-"""The same for clients that give a great deal at once, as browsers do."""
+"""The same for clients that open a very large window at once, as browsers do."""
 DISCARDED = 3
 """Streams whose content is discarded."""
 
@@ -165,7 +165,7 @@ def _at_once(c: Conversation, stream: int) -> None:
 
 
 def _too_large_by_settings(c: Conversation) -> None:
-    """A window that was credited is moved over the largest by SETTINGS."""
+    """Have SETTINGS move a window that was credited beyond the largest."""
     c.credits = False
     c.greet((WINDOW, 1_000))
     request = c.request()

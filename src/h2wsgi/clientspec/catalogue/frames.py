@@ -103,7 +103,7 @@ def _answers_ping(session: Session) -> str:
 
 
 def _split_trailers(thing: str, ending: bytes) -> Script:
-    """Send trailers whose HEADERS frame ends the stream, and CONTINUATION the block."""
+    """Send trailers whose HEADERS frame ends the stream, and whose CONTINUATION ends the block."""
 
     def make(r: Request) -> bytes:
         begun = octets.headers(r.stream, OK) + octets.data(r.stream, r.content)
@@ -132,7 +132,7 @@ def _split(sizes: list[int], thing: str) -> Script:
 
 
 def _broken_by(thing: str, what: Callable[[Request], bytes]) -> Script:
-    """Send a head whose field block something comes in the middle of."""
+    """Send a head with something else in the middle of its field block."""
 
     def make(request: Request) -> bytes:
         encoded = block(OK)

@@ -29,7 +29,7 @@ def _once(session: Session) -> str:
 
 
 def _first(wrong: Callable[[Conversation, Request], None]) -> Callable[[Conversation], None]:
-    """Wrong the first request of all connections; answer the others well."""
+    """Call ``wrong`` for the first request on any connection; answer the others well."""
 
     def play(c: Conversation) -> None:
         c.greet()
@@ -46,7 +46,7 @@ def _first(wrong: Callable[[Conversation, Request], None]) -> Callable[[Conversa
 
 
 def _always(wrong: Callable[[Conversation, Request], None]) -> Callable[[Conversation], None]:
-    """Wrong every request, after all of it has come."""
+    """Call ``wrong`` for every request, after all of it has come."""
 
     def play(c: Conversation) -> None:
         c.greet()

@@ -71,7 +71,7 @@ def _after_reset(c: Conversation) -> None:
 def _behind_the_end(c: Conversation) -> None:
     """Answer an upload that goes on, send more behind the end, and then let the upload go on.
 
-    What comes of the upload after that was sent by a client that has seen all of it.
+    A client that sends more of the upload after that has seen all of this.
     """
     c.credits = False
     c.greet()
