@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "bench" / "bytecodes.json"
 BATCH = 50
 """Requests in a run."""
-RUNS = 9
+RUNS = 29
 """Of which the one with the fewest counts: others met a timer, or a thread that came late."""
 PATIENCE = 120.0
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
