@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -101,9 +102,21 @@ def announced_as_list(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
     return [b"content"]
 
 
+def behind_a_refused_replacement(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+    start("200 OK", [])
+    environ["wsgi.ext.http.send_trailers"](TRAILERS)
+    try:
+        raise ValueError
+    except ValueError:
+        with pytest.raises(ApplicationError):
+            start("500 Error", [("bad name", "x")], sys.exc_info())
+    return [b"content"]
+
+
 @pytest.mark.parametrize(
     "app",
     [
+        behind_a_refused_replacement,
         as_list,
         before_start_response,
         as_generator,

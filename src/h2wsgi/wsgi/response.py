@@ -139,12 +139,13 @@ class Response:
                     raise _error_in(exc_info)
             finally:
                 exc_info = None  # breaks the reference cycle through this frame
+            checked = self._heads.checked(status, headers)  # what is refused replaces nothing
             # The new response does not get the trailers of the one that it replaces.
             self._trailers = None
-        elif self._checked is not None:
-            raise ApplicationError("start_response was called twice without exc_info")
-        checked = self._heads.checked(status, headers)
-        # Headers that are refused replace nothing: up to here nothing was changed.
+        else:
+            if self._checked is not None:
+                raise ApplicationError("start_response was called twice without exc_info")
+            checked = self._heads.checked(status, headers)
         self._checked = checked
         self._length = -1 if checked.length is None else checked.length
         self._without_content = checked.without_content or self._stream.request.method == "HEAD"
