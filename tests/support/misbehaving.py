@@ -29,6 +29,8 @@ STALL = 60.0
 """Seconds: longer than any client here waits."""
 PATIENCE = 10.0
 """Seconds a client waits for what does come."""
+LONG_PATIENCE = 40.0
+"""The same where much has to come before."""
 IMPATIENCE = 3.0
 """Seconds a client waits for what does not."""
 
@@ -188,6 +190,7 @@ SCENARIOS = [
         status=403,
         method="POST",
         size=UPLOAD,
+        timeout=LONG_PATIENCE,
         then=1,
     ),
     Scenario(
@@ -399,7 +402,8 @@ def half(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
 def no_error(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     if environ["PATH_INFO"] == "/early-response":
         # In the middle of the content: what a client does depends on when it hears.
-        eventually(lambda: _is_held_up(environ), "the client to have used its window")
+        held_up = "the client to have used its window"
+        eventually(lambda: _is_held_up(environ), held_up, LONG_PATIENCE / 2)
         status = 403
     else:
         status = 200
