@@ -44,6 +44,7 @@ WORDS = (
     "compare", "memory", "connections", "flat", "instructions", "workers", "bytecodes", "report",
 )  # fmt: skip
 RESULTS = ROOT / "bench" / "results.json"
+SECOND = ROOT / "bench" / "second.json"
 CHOSEN = "BENCH_PYTHON"
 """Set where this is the interpreter that ``--python`` has chosen."""
 
@@ -64,6 +65,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--servers", help="some of: " + ",".join(variant.name for variant in VARIANTS))
     add("--json", type=Path, help=f"file for the figures (whole runs: bench/{RESULTS.name})")
     add("--python", help="the interpreter for all servers (default: the one that runs this)")
+    add("--second", action="store_true", help="compare two servers, for the section of this build")
     add("--write", action="store_true", help="bytecodes: keep them in bench/bytecodes.json")
     add("--source", type=Path, default=ROOT / "src", help="the folder that has h2wsgi in it")
     return parser.parse_args(arguments)
@@ -100,7 +102,8 @@ def workshop(python: Path, source: Path) -> Iterator[tuple[Place, Client]]:
 
 
 def compare(options: argparse.Namespace, python: Path) -> None:
-    variants = variants_of(options, [variant.name for variant in VARIANTS])
+    every = [variant.name for variant in VARIANTS]
+    variants = variants_of(options, [goals.FAST, "granian"] if options.second else every)
     names = chosen(options.loads, [load.name for load in LOADS])
     results = Results(
         date=date.today().isoformat(),
@@ -133,8 +136,8 @@ def finish(options: argparse.Namespace, results: Results) -> None:
     if options.json:
         save(results, options.json)
     elif whole(options):
-        save(results, RESULTS)
-        document.write_comparison(results)
+        save(results, SECOND if options.second else RESULTS)
+        (document.write_second if options.second else document.write_comparison)(results)
 
 
 def whole(options: argparse.Namespace) -> bool:
@@ -174,6 +177,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if options.what == "report":
         document.write_comparison(read(options.json or RESULTS))
+        document.write_second(read(SECOND))
         return
     try:
         python = environment.prepare()

@@ -37,6 +37,13 @@ def write_comparison(results: Results) -> None:
     write("bench:commands", commands())
 
 
+def write_second(results: Results) -> None:
+    """Write what a second build of CPython makes of the goals."""
+    parts = [conditions(results), figures(results), "Goals:\n", goals(results)]
+    parts += ["Requests a second:\n", tables.figure_table(results, "rate")]
+    write("bench:second", "\n".join(parts))
+
+
 def comparison(results: Results) -> str:
     """Return the tables of a comparison in Markdown."""
     parts = [

@@ -77,4 +77,7 @@ def judge(goal: Goal, results: Results) -> Verdict:
 
 
 def verdicts(results: Results, load: str) -> list[Verdict]:
-    return [judge(goal, results) for goal in GOALS if goal.load == load]
+    """Judge the goals of a load, as far as both servers were measured."""
+    measured = set(results.servers)
+    goals = [goal for goal in GOALS if goal.load == load and {goal.server, goal.peer} <= measured]
+    return [judge(goal, results) for goal in goals]

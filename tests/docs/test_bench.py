@@ -126,12 +126,14 @@ def test_nearly_as_many_requests_a_second_are_enough(rate: float, word: str) -> 
     assert goals.verdicts(canned(*both), "sleep")[0].word == word
 
 
-def test_our_failure_misses_the_goal_and_a_peer_missing_says_nothing() -> None:
+def test_our_failure_misses_the_goal_and_a_peers_says_nothing() -> None:
     failed = sample("latency", goals.FAST, error="did not start")
     peer = sample("latency", "granian", cpu_us=10.0)
     assert goals.verdicts(canned(failed, peer), "latency")[0].word == "MISS"
     ours = sample("latency", goals.FAST, cpu_us=10.0)
-    assert goals.verdicts(canned(ours), "latency")[0].word == "-"
+    silent = sample("latency", "granian", error="did not start")
+    assert goals.verdicts(canned(ours, silent), "latency")[0].word == "-"
+    assert goals.verdicts(canned(ours), "latency") == [], "nobody measured the peer"
 
 
 def test_every_load_has_a_goal_for_h2wsgi() -> None:
