@@ -1,11 +1,12 @@
 """The applications that every server serves, one attribute each; the work is the server's.
 
-Each is plain PEP 3333 and does as little as its load needs. Flask is imported by who loads
-``flask`` only, so that it does not count in the memory of the other loads.
+Each is plain PEP 3333 and does as little as its load needs. Flask is imported by its first call
+only, so that it does not count in the memory of the other loads.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -79,20 +80,30 @@ def upload(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return [answer]
 
 
-def __getattr__(name: str) -> Any:
-    """Make ``flask`` when a server loads it, on one thread.
+_application: Any = None
+_making = threading.Lock()
+
+
+def flask(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    answer: Iterable[bytes] = (_application or _made())(environ, start_response)
+    return answer
+
+
+def _made() -> Any:
+    """Make the Flask application, once.
 
     Two threads that make one at the same time now and then fail in CPython 3.11's compiler.
     """
-    if name != "flask":
-        raise AttributeError(name)
-    from flask import Flask
+    global _application
+    with _making:
+        if _application is None:
+            from flask import Flask
 
-    application = Flask("bench")
+            made = Flask("bench")
 
-    @application.get("/flask")
-    def view() -> dict[str, Any]:
-        return VIEW
+            @made.get("/flask")
+            def view() -> dict[str, Any]:
+                return VIEW
 
-    globals()[name] = application
-    return application
+            _application = made
+        return _application
